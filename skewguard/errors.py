@@ -1,0 +1,15 @@
+"""What can go wrong, as one small tree. None of these ever reaches a caller's AWS call."""
+
+from __future__ import annotations
+
+
+class SkewguardError(Exception):
+    """The base of every error raised by skewguard."""
+
+
+class ConfigError(SkewguardError):
+    """An option given to `install`, `attach` or `session` is unknown or has an unusable value."""
+
+
+class SourceError(SkewguardError):
+    """A time source could not be read, or said something that must not be believed."""

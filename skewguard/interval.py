@@ -1,0 +1,149 @@
+"""What is known of true time, as intervals: ageing, intersection, vote. Pure; integer nanoseconds throughout.
+
+A measurement does not say what time it is. It says: *at this steady instant, true time lay between these two
+instants*. Everything skewguard concludes follows from such statements by ageing and intersection, so a wrong
+statement shows as a disagreement instead of hiding in an average.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+DRIFT_PPB = 100_000
+"""How fast a steady clock may wander, in parts per billion: 100 ppm, the widest a crystal's data sheet allows."""
+
+_BILLION = 1_000_000_000
+
+
+class Trust(enum.IntEnum):
+    """Who stands behind a measurement; a larger value outranks a smaller one that contradicts it."""
+
+    WITNESS = 1
+    """A configured time source, or an endpoint that nothing authenticates."""
+    AUTHENTICATED = 2
+    """An AWS endpoint whose certificate was verified."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """At steady instant `at`, true time lay in [`earliest`, `latest`].
+
+    Attributes:
+        at: The steady clock's reading, ns.
+        earliest: The earliest that true time can have been then, ns since the Unix epoch.
+        latest: The latest that it can have been, ns since the Unix epoch.
+        trust: Who says so.
+        source: The speaker's name, for people: ``"ntp://10.0.0.1"``, ``"https://sts.amazonaws.com"``.
+        drift_ppb: How fast this statement loosens with age, in parts per billion.
+    """
+
+    at: int
+    earliest: int
+    latest: int
+    trust: Trust
+    source: str
+    drift_ppb: int = DRIFT_PPB
+
+    def __post_init__(self) -> None:
+        if self.earliest > self.latest:
+            raise ValueError(f"interval of {self.source} ends before it begins")
+
+    @property
+    def midpoint(self) -> int:
+        """The best single guess at true time, ns since the Unix epoch."""
+        return (self.earliest + self.latest) // 2
+
+    @property
+    def width(self) -> int:
+        """The distance between the two ends, ns."""
+        return self.latest - self.earliest
+
+    def aged(self, steady: int) -> Interval:
+        """Say the same of another steady instant: moved by the time between, loosened by what drift may add.
+
+        Works in both directions; ageing there and back never narrows.
+        """
+        elapsed = steady - self.at
+        if not elapsed:
+            return self
+        slack = -(-abs(elapsed) * self.drift_ppb // _BILLION)  # rounded up: a bound never shrinks
+        return replace(self, at=steady, earliest=self.earliest + elapsed - slack, latest=self.latest + elapsed + slack)
+
+    def meets(self, other: Interval) -> bool:
+        """Tell whether both can be true. Both must speak of the same steady instant."""
+        return self.earliest <= other.latest and other.earliest <= self.latest
+
+
+def intersect(older: Interval, newer: Interval) -> Interval | None:
+    """Join two statements, as of the newer one's instant; None when they contradict each other.
+
+    The result is trusted no more than the less trusted of the two, because either may have cut the truth away.
+    """
+    moved = older.aged(newer.at)
+    if not moved.meets(newer):
+        return None
+    return Interval(
+        newer.at,
+        max(moved.earliest, newer.earliest),
+        min(moved.latest, newer.latest),
+        min(moved.trust, newer.trust),
+        newer.source,
+        max(moved.drift_ppb, newer.drift_ppb),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """The outcome of `vote`.
+
+    Attributes:
+        interval: Where the majority places true time; None without a majority.
+        truechimers: The statements that agree with it.
+        falsetickers: The statements that contradict it, or everyone when there is no majority (RFC 5905, §11.2.1).
+    """
+
+    interval: Interval | None
+    truechimers: tuple[Interval, ...]
+    falsetickers: tuple[Interval, ...]
+
+
+def vote(statements: Iterable[Interval], steady: int) -> Vote:
+    """Find the smallest interval that holds every point on which most of the statements agree (Marzullo).
+
+    Args:
+        statements: At most one per source.
+        steady: The steady instant the answer speaks of, ns; statements are aged to it.
+
+    Returns:
+        The verdict. More than half of all statements must share a point, so one statement alone decides for
+        itself, and of two both must agree. Where several separate points are equally well supported, the answer
+        spans them all: a liar may widen the truth, never move it out.
+    """
+    aged = tuple(said.aged(steady) for said in statements)
+    # A start sorts before an end at the same instant: touching intervals agree.
+    edges = sorted([(said.earliest, 0) for said in aged] + [(said.latest, 1) for said in aged])
+    best = depth = 0
+    low = high = 0
+    for value, is_end in edges:
+        if is_end:
+            if depth == best:
+                high = value
+            depth -= 1
+        else:
+            depth += 1
+            if depth > best:
+                best, low = depth, value
+    if 2 * best <= len(aged):
+        return Vote(None, (), aged)
+    agreeing = tuple(said for said in aged if said.earliest <= high and low <= said.latest)
+    joined = Interval(
+        steady,
+        low,
+        high,
+        min(said.trust for said in agreeing),
+        ", ".join(sorted({said.source for said in agreeing})),
+        max(said.drift_ppb for said in agreeing),
+    )
+    return Vote(joined, agreeing, tuple(said for said in aged if said not in agreeing))

@@ -1,0 +1,37 @@
+"""Where true time can be asked for: one module per source, one method each."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from skewguard.clocks import Clocks
+from skewguard.interval import Interval
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything that can say what time it truly is.
+
+    A source of your own is any object with these two members; hand it to ``install(sources=[...])``.
+    """
+
+    @property
+    def name(self) -> str:
+        """How this source is called in `skewguard.status`, events and logs; by custom its URI."""
+        ...
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        """Ask once.
+
+        Args:
+            clocks: The clocks to measure with; the interval's `at` is one of their ``read().steady``.
+            deadline: The steady instant, ns, by which to answer or give up.
+
+        Returns:
+            What the source knows of true time, with an honest width.
+
+        Raises:
+            SourceError: The source is unreachable, not synchronized, or not to be believed. Anything else raised
+                is taken for the same.
+        """
+        ...
