@@ -1,0 +1,45 @@
+"""Keeps AWS calls from Python working, and truthful, when the host's clock is wrong.
+
+``import skewguard; skewguard.install()`` is all that most programs need. Nothing happens at import.
+"""
+
+from skewguard._guard import (
+    Installation,
+    Offset,
+    Status,
+    TrueTime,
+    attach,
+    detach,
+    install,
+    measure,
+    now,
+    offset,
+    session,
+    status,
+    uninstall,
+    wait_until_synchronized,
+)
+from skewguard.errors import ConfigError, SkewguardError, SourceError
+from skewguard.interval import Interval, Trust
+
+__all__ = [
+    "ConfigError",
+    "Installation",
+    "Interval",
+    "Offset",
+    "SkewguardError",
+    "SourceError",
+    "Status",
+    "TrueTime",
+    "Trust",
+    "attach",
+    "detach",
+    "install",
+    "measure",
+    "now",
+    "offset",
+    "session",
+    "status",
+    "uninstall",
+    "wait_until_synchronized",
+]

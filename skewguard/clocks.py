@@ -17,6 +17,8 @@ BRACKET_NS = 100_000
 """A look that took longer than this was interrupted and is repeated."""
 
 _TRIES = 64
+_BOOTTIME: int = getattr(time, "CLOCK_BOOTTIME", 0)
+_REALTIME: int = getattr(time, "CLOCK_REALTIME", 0)
 
 
 class Reading(NamedTuple):
@@ -33,8 +35,8 @@ class Clocks(Protocol):
         """Look at both clocks with care; costs about 0.4 µs."""
         ...
 
-    def glance(self) -> Reading:
-        """Look quickly: `steady` may be a clock that is slewed with the wall clock, from another zero than `read`'s.
+    def glance(self) -> tuple[int, int]:
+        """Look quickly: (quick, wall), ns, where quick may be slewed with the wall clock and count from another zero.
 
         Good for telling whether anything has moved since the last careful look.
         """
@@ -62,13 +64,9 @@ class _LinuxClocks:
                     break
         return Reading(steady, wall)
 
-    def glance(
-        self,
-        _get: Callable[[int], int] = getattr(time, "clock_gettime_ns", time.monotonic_ns),
-        _boot: int = getattr(time, "CLOCK_BOOTTIME", 0),
-        _real: int = getattr(time, "CLOCK_REALTIME", 0),
-    ) -> Reading:
-        return Reading(_get(_boot), _get(_real))
+    def glance(self) -> tuple[int, int]:
+        get = time.clock_gettime_ns
+        return get(_BOOTTIME), get(_REALTIME)
 
 
 class _PlainClocks:
@@ -91,8 +89,25 @@ class _PlainClocks:
                     break
         return best
 
-    def glance(self) -> Reading:
-        return Reading(self._steady(), time.time_ns())
+    def glance(self) -> tuple[int, int]:
+        return self._steady(), time.time_ns()
+
+
+def faked() -> str | None:
+    """Name the library that fakes this process's wall clock at the moment, if one does.
+
+    A test's frozen clock is a wish, not a fault: it is neither corrected nor learned from. (A clock faked from
+    outside the process, as libfaketime does, is taken for the host's own.)
+    """
+    freezegun = sys.modules.get("freezegun.api")
+    if freezegun is not None and getattr(freezegun, "freeze_factories", None):
+        return "freezegun"
+    machine = sys.modules.get("time_machine")
+    if machine is not None:
+        hatch = getattr(machine, "escape_hatch", None)
+        if hatch is not None and hatch.is_travelling():
+            return "time-machine"
+    return None
 
 
 def system() -> Clocks:

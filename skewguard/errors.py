@@ -7,7 +7,7 @@ class SkewguardError(Exception):
     """The base of every error raised by skewguard."""
 
 
-class ConfigError(SkewguardError):
+class ConfigError(SkewguardError, ValueError):
     """An option given to `install`, `attach` or `session` is unknown or has an unusable value."""
 
 

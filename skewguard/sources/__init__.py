@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from skewguard.clocks import Clocks
+from skewguard.errors import ConfigError
 from skewguard.interval import Interval
 
 
@@ -35,3 +36,17 @@ class Source(Protocol):
                 is taken for the same.
         """
         ...
+
+
+def from_uri(uri: str) -> Source:
+    """Make a source from its URI, such as ``ntp://time.example.com``.
+
+    Raises:
+        ConfigError: No source is called that.
+    """
+    scheme = uri.partition(":")[0]
+    if scheme == "ntp":
+        from skewguard.sources.ntp import NtpSource
+
+        return NtpSource.from_uri(uri)
+    raise ConfigError(f"{uri!r} names no time source; known is ntp://host[:port]")

@@ -1,0 +1,332 @@
+"""What is switched on, and where: the process's one timekeeper, the global guard, and attached ones."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import botocore
+
+from skewguard import clocks as _clocks
+from skewguard.clocks import Clocks
+from skewguard.config import ATTACH_OPTIONS, Settings, resolve
+from skewguard.errors import ConfigError
+from skewguard.events import logger, reset_lock
+from skewguard.signing import seam
+from skewguard.signing.hooks import Hooks
+from skewguard.timekeeper import SECOND, Result, Timekeeper
+
+if TYPE_CHECKING:
+    import boto3
+
+
+class TrueTime(NamedTuple):
+    """True time lies in [`earliest`, `latest`], integer nanoseconds since the Unix epoch."""
+
+    earliest: int
+    latest: int
+
+    @property
+    def midpoint(self) -> int:
+        """The best single guess, ns since the Unix epoch."""
+        return (self.earliest + self.latest) // 2
+
+
+class Offset(NamedTuple):
+    """How far the wall clock is off.
+
+    Attributes:
+        seconds: True time minus wall clock; positive when the host is behind.
+        error_bound: The truth lies within this of `seconds`, s.
+        source: Who says so.
+    """
+
+    seconds: float
+    error_bound: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What skewguard knows and does at the moment.
+
+    Attributes:
+        installed: Whether `install` is in force.
+        state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after a jump that nobody has explained yet; or
+            ``"faked"`` while a test library fakes the wall clock.
+        now: True time, if known.
+        offset: The wall clock's offset, if known.
+        correcting: Whether requests to AWS are signed away from the wall clock.
+        sources: How each source answered when last asked.
+        domains: Every time domain's own offset, by key: ``"utc"``, or an endpoint's origin.
+    """
+
+    installed: bool
+    state: str
+    now: TrueTime | None
+    offset: Offset | None
+    correcting: bool
+    sources: tuple[Result, ...]
+    domains: dict[str, Offset]
+
+
+class _Guard:
+    """Settings, and whether they are in force."""
+
+    def __init__(self, settings: Settings, *, active: bool = True) -> None:
+        self.settings = settings
+        self.active = active
+
+    @property
+    def timekeeper(self) -> Timekeeper:
+        return _process.timekeeper()
+
+
+class _Process:
+    """The state of this process. Locked for changes; signing only reads."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.everywhere = _Guard(Settings(), active=False)
+        self.installation: Installation | None = None
+        self._timekeeper: Timekeeper | None = None
+        self._watching = False
+
+    def timekeeper(self) -> Timekeeper:
+        return self._timekeeper or self.start_timekeeper(resolve({}))
+
+    def start_timekeeper(self, settings: Settings, clocks: Clocks | None = None) -> Timekeeper:
+        """Make the timekeeper; one that has begun already keeps what it knows, unless it gets other clocks."""
+        with self.lock:
+            keeper = self._timekeeper
+            if keeper is None or clocks is not None:
+                keeper = self._timekeeper = Timekeeper(settings, clocks)
+                self._watch_forks()
+            else:
+                keeper.settings = settings
+                keeper.add_sources(settings.sources)
+            return keeper
+
+    def _watch_forks(self) -> None:
+        if not self._watching and hasattr(os, "register_at_fork"):
+            self._watching = True
+            os.register_at_fork(after_in_child=self._after_fork)
+
+    def _after_fork(self) -> None:
+        """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
+        self.lock = threading.RLock()
+        reset_lock()
+        if self._timekeeper is not None:
+            self._timekeeper.reset_after_fork()
+
+    def forget(self) -> None:
+        self._timekeeper = None
+
+    def initialize(self, session: Any) -> None:
+        """Guard a session that botocore has just made."""
+        try:
+            Hooks(self.everywhere, session).register(session.get_component("event_emitter"))
+        except Exception:
+            logger.debug("a session stays unguarded", exc_info=True)
+
+
+_process = _Process()
+
+
+class Installation:
+    """What `install` returns: a handle, and a context manager that uninstalls."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def uninstall(self) -> None:
+        """Do what `skewguard.uninstall` does, if this installation is still the one in force."""
+        if _process.installation is self:
+            uninstall()
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.uninstall()
+
+    def __repr__(self) -> str:
+        return f"<skewguard.Installation {'in force' if _process.installation is self else 'ended'}>"
+
+
+def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
+    """Guard every botocore session of this process made from now on, and boto3's default session.
+
+    Sessions, clients and resources that exist already are reached by `attach`. A second call while installed changes
+    nothing and returns the same handle.
+
+    Args:
+        wait: Block up to this many seconds until true time is known; 0 never blocks.
+        clocks: Other clocks than the system's, for tests.
+        **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
+            sources, ``learn_from_responses=False`` stops answers from teaching the time, ``enabled=True`` overrides
+            AWS's off switches.
+
+    Raises:
+        ConfigError: An option is unknown or its value unusable.
+    """
+    settings = resolve(options)
+    with _process.lock:
+        handle = _process.installation
+        if handle is None:
+            _process.everywhere.settings = settings
+            _process.everywhere.active = settings.enabled is not False
+            keeper = _process.start_timekeeper(settings, clocks)
+            seam.open_seam()
+            botocore.register_initializer(_process.initialize)
+            handle = _process.installation = Installation(settings)
+            _reach_default_session()
+            keeper.start()
+        elif options and settings != handle.settings:
+            logger.warning("install() again with other options changes nothing; uninstall() first")
+    if wait > 0:
+        wait_until_synchronized(wait)
+    return handle
+
+
+def uninstall() -> None:
+    """End `install`: its hooks go inert wherever they are, and everything learned is forgotten. Idempotent."""
+    with _process.lock:
+        if _process.installation is None:
+            return
+        _process.installation = None
+        _process.everywhere.active = False
+        botocore.unregister_initializer(_process.initialize)
+        _process.forget()
+
+
+def attach(target: Any, **options: Any) -> None:
+    """Guard one boto3 or botocore session (and the clients made from it later), client or resource.
+
+    Args:
+        target: What to guard.
+        **options: ``enabled``, ``learn_from_responses`` and ``sources``; sources belong to the process and join
+            those it has.
+
+    Raises:
+        ConfigError: `target` is none of these, or an option is unknown or unusable.
+    """
+    settings = resolve(options, allowed=ATTACH_OPTIONS)
+    emitter, session = _reach(target)
+    seam.open_seam()
+    Hooks(_Guard(settings, active=settings.enabled is not False), session).register(emitter)
+    if settings.sources:
+        keeper = _process.timekeeper()
+        keeper.add_sources(settings.sources)
+        keeper.start()
+
+
+def detach(target: Any) -> None:
+    """Stop guarding what was attached, or what `install` guards. Clients made from a session before keep their guard.
+
+    Raises:
+        ConfigError: `target` is nothing that can be guarded.
+    """
+    Hooks.unregister(_reach(target)[0])
+
+
+def session(**boto3_session_kwargs: Any) -> boto3.Session:
+    """Make a plain `boto3.Session` that is guarded, whether or not `install` is in force.
+
+    Args:
+        **boto3_session_kwargs: Handed to `boto3.Session`.
+    """
+    import boto3
+
+    made = boto3.Session(**boto3_session_kwargs)
+    attach(made)
+    return made
+
+
+def now() -> TrueTime | None:
+    """Say what is known of true time (UTC); None while nothing is known."""
+    known = _process.timekeeper().now()
+    return None if known is None else TrueTime(known.earliest, known.latest)
+
+
+def offset() -> Offset | None:
+    """Say how far the wall clock is off; None while nothing is known."""
+    return _offset_of(_process.timekeeper(), "utc")
+
+
+def status() -> Status:
+    """Say what skewguard knows and does at the moment. Asks nobody."""
+    keeper = _process.timekeeper()
+    time_now = now()
+    known_offset = offset()
+    if _clocks.faked():
+        state = "faked"
+    elif time_now is None:
+        state = "unknown"
+    else:
+        state = "doubtful" if keeper.doubtful else "synchronized"
+    found = {key: _offset_of(keeper, key) for key in keeper.keys()}
+    signing = keeper.signing_time(keeper.utc)
+    return Status(
+        installed=_process.installation is not None,
+        state=state,
+        now=time_now,
+        offset=known_offset,
+        correcting=signing.signed != signing.wall,
+        sources=keeper.results,
+        domains={key: value for key, value in found.items() if value is not None},
+    )
+
+
+def measure(timeout: float | None = None) -> Status:
+    """Ask the sources now and wait for their answers. A source that cannot be reached is a result, not an error.
+
+    Args:
+        timeout: How long to wait at the most, s; by default the ``timeout`` option.
+    """
+    _process.timekeeper().measure(None if timeout is None else round(timeout * SECOND))
+    return status()
+
+
+def wait_until_synchronized(timeout: float, within: float = 10.0) -> bool:
+    """Block until true time is known to within +/- `within` seconds.
+
+    Returns:
+        False if `timeout` seconds have passed without it.
+    """
+    return _process.timekeeper().wait_until(round(within * SECOND), round(timeout * SECOND))
+
+
+def _offset_of(keeper: Timekeeper, key: str) -> Offset | None:
+    reading = keeper.clocks.read()
+    known = keeper.known(keeper.domain(key, seeded=False), reading.steady)
+    if known is None:
+        return None
+    return Offset((known.midpoint - reading.wall) / SECOND, known.width / 2 / SECOND, known.source)
+
+
+def _reach(target: Any) -> tuple[Any, Any]:
+    """Find the event emitter of whatever boto3 or botocore object this is, and its botocore session if it has one."""
+    if hasattr(target, "get_component"):
+        return target.get_component("event_emitter"), target
+    meta = getattr(target, "meta", None)
+    if meta is not None:
+        return getattr(meta, "client", target).meta.events, None
+    events = getattr(target, "events", None)
+    if events is not None and hasattr(events, "register_first"):
+        return events, getattr(target, "_session", None)
+    raise ConfigError(f"{target!r} is no boto3 or botocore session, client or resource")
+
+
+def _reach_default_session() -> None:
+    boto3 = sys.modules.get("boto3")
+    made = getattr(boto3, "DEFAULT_SESSION", None)
+    if made is not None:
+        emitter, inner = _reach(made)
+        Hooks(_process.everywhere, inner).register(emitter)

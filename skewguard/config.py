@@ -1,0 +1,152 @@
+"""Settings: keyword, else environment, else AWS profile, else default; one frozen object.
+
+A wrong keyword is a `ConfigError`, because somebody is there to read it. A wrong environment variable is a warning and
+the default, because an AWS call must not fail for it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from skewguard.errors import ConfigError
+from skewguard.events import logger
+from skewguard.sources import Source, from_uri
+
+OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
+"""AWS's cross-SDK environment variable that switches correction off."""
+
+OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
+"""The same switch in a profile of the AWS config file."""
+
+_SECOND = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `install` was asked for. Options are given in seconds and kept in nanoseconds.
+
+    Attributes:
+        enabled: True or False decide; None leaves it to the AWS profile's off switch, and if that is not set, means
+            True. The environment's off switch has been heard by then.
+        learn_from_responses: Whether answers may teach the time. A refusal is judged either way.
+        sources: Time sources, asked in parallel; they belong to the process.
+        deadband: While the wall clock is no further than this outside the interval known to hold true time, ns,
+            requests are signed by the wall clock, byte for byte as without skewguard.
+        max_age: What was learned longer ago than this, ns, is not used. A day's drift stays below the deadband.
+        refresh_interval: A signing that finds the sources' statement older than this, ns, has them asked again, in
+            the background.
+        timeout: How long the sources may take to answer, ns, when nobody said otherwise.
+    """
+
+    enabled: bool | None = None
+    learn_from_responses: bool = True
+    sources: tuple[Source, ...] = ()
+    deadband: int = 10 * _SECOND
+    max_age: int = 86_400 * _SECOND
+    refresh_interval: int = 1_024 * _SECOND
+    timeout: int = 1 * _SECOND
+
+
+ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
+"""The options of `attach` and `session`; the rest belong to the process, and to `install`."""
+
+
+def resolve(
+    options: Mapping[str, Any], environ: Mapping[str, str] | None = None, allowed: Iterable[str] | None = None
+) -> Settings:
+    """Settle every option.
+
+    Raises:
+        ConfigError: An option is unknown, not `allowed` here, or its value unusable.
+    """
+    environ = os.environ if environ is None else environ
+    names = [field.name for field in fields(Settings)]
+    permitted = names if allowed is None else list(allowed)
+    for name in options:
+        if name not in permitted:
+            hint = "an option of install() only" if name in names else f"unknown; there are {', '.join(permitted)}"
+            raise ConfigError(f"option {name!r} is {hint}")
+    chosen: dict[str, Any] = {}
+    for name, parse in _PARSERS.items():
+        if name in options:
+            chosen[name] = _parse_keyword(name, options[name], parse)
+            continue
+        variable = f"SKEWGUARD_{name.upper()}"
+        text = environ.get(variable)
+        if name in _ENVIRONMENT and text is not None:
+            try:
+                chosen[name] = parse(text)
+            except ValueError as error:
+                logger.warning("%s is ignored: %s", variable, error)
+    if chosen.get("enabled") is None and OFF_SWITCH in environ:
+        try:
+            chosen["enabled"] = not _switch(environ[OFF_SWITCH])
+        except ValueError as error:
+            logger.warning("%s is ignored: %s", OFF_SWITCH, error)
+    return Settings(**chosen)
+
+
+def as_boolean(value: object) -> bool:
+    """Read a switch the way botocore does: only the word ``true`` is true."""
+    return value if isinstance(value, bool) else str(value).strip().lower() == "true"
+
+
+def _parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
+    try:
+        return parse(value)
+    except ConfigError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"option {name!r}: {error}") from error
+
+
+def _switch(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    text = str(value).strip().lower()
+    if text in ("true", "false"):
+        return text == "true"
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _switch_or_none(value: Any) -> bool | None:
+    return None if value is None else _switch(value)
+
+
+def _seconds(value: Any) -> int:
+    if isinstance(value, bool):
+        raise ValueError(f"{value!r} is not a number of seconds")
+    try:
+        nanoseconds = round(float(value) * _SECOND)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{value!r} is not a number of seconds") from error
+    if nanoseconds < 0:
+        raise ValueError(f"{value!r} is negative")
+    return nanoseconds
+
+
+def _sources(value: Any) -> tuple[Source, ...]:
+    if isinstance(value, str):
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    found: list[Source] = []
+    for item in value:
+        source = from_uri(item) if isinstance(item, str) else item
+        if not isinstance(source, Source):
+            raise ValueError(f"{item!r} is no time source: it lacks a name or measure()")
+        found.append(source)
+    return tuple(found)
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "enabled": _switch_or_none,
+    "learn_from_responses": _switch,
+    "sources": _sources,
+    "deadband": _seconds,
+    "max_age": _seconds,
+    "refresh_interval": _seconds,
+    "timeout": _seconds,
+}
+_ENVIRONMENT = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

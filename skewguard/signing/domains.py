@@ -1,0 +1,79 @@
+"""Which clock a URL's server keeps: UTC for AWS, its own for anybody else. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from skewguard.timekeeper import UTC
+
+AWS_SUFFIXES = (
+    ".amazonaws.com",
+    ".amazonaws.com.cn",
+    ".amazonaws.eu",
+    ".api.aws",
+    ".on.aws",
+    ".aws.dev",
+    ".amazonwebservices.com.cn",
+    ".api.amazonwebservices.com.cn",
+    ".amazonwebservices.eu",
+    ".c2s.ic.gov",
+    ".sc2s.sgov.gov",
+    ".cloud.adc-e.uk",
+    ".csp.hci.ic.gov",
+    ".aws.ic.gov",
+    ".aws.scloud",
+    ".aws.adc-e.uk",
+    ".aws.hci.ic.gov",
+)
+"""The domains AWS serves its APIs from, in every partition."""
+
+_TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
+
+
+class Place(NamedTuple):
+    """Where a request goes, as far as clocks are concerned.
+
+    Attributes:
+        key: The time domain: `UTC`, or the endpoint's origin.
+        seeded: Whether UTC may stand in until the endpoint's first answer.
+    """
+
+    key: str
+    seeded: bool
+
+
+def prefix(url: str) -> str:
+    """Cut a URL down to scheme, host and port, quickly."""
+    end = url.find("/", 8)
+    return url if end < 0 else url[:end]
+
+
+def place(url: str, bucket: str = "") -> Place:
+    """Find the time domain of a URL.
+
+    Args:
+        url: The request's URL.
+        bucket: The S3 bucket, if there is one, so that all buckets of an endpoint share its entry.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").lower()
+    if parts.scheme == "https" and is_aws(host):
+        return Place(UTC, seeded=False)
+    if bucket and host.startswith(f"{bucket.lower()}."):
+        host = host[len(bucket) + 1 :]
+    try:
+        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+    except ValueError:
+        port = 0
+    return Place(f"{parts.scheme}://{host}:{port}", seeded=not is_loopback(host))
+
+
+def is_aws(host: str) -> bool:
+    """Tell whether a host name belongs to an AWS API, rather than to a customer's machine or load balancer."""
+    return host.endswith(AWS_SUFFIXES) and _TENANTS.isdisjoint(host.split("."))
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name means this very machine, which has this very wall clock."""
+    return host in ("localhost", "::1", "0.0.0.0", "::") or host.startswith("127.") or host.endswith(".localhost")

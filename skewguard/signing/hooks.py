@@ -1,0 +1,285 @@
+"""The two hooks on botocore's events: before-sign marks, needs-retry learns, judges, and asks for one retry.
+
+Thin, and fail open: whatever goes wrong in here, the call goes on as botocore alone would make it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from skewguard import clocks as _clocks
+from skewguard.clocks import Reading
+from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
+from skewguard.events import Retried, logger, tell
+from skewguard.interval import Trust
+from skewguard.signing import seam
+from skewguard.signing.domains import place, prefix
+from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Verdict, judge, read, read_date
+from skewguard.timekeeper import SECOND, UTC, Domain, Timekeeper, response_interval
+
+BEFORE_SIGN = "before-sign.*.*"
+NEEDS_RETRY = "needs-retry.*.*"
+_IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", seam.WHO: "skewguard-who"}
+
+_USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
+_MAX_PLACES = 1024
+_DEFAULT_ATTEMPTS = {"legacy": 5}
+_FEWEST_ATTEMPTS = 3
+
+
+class Guard(Protocol):
+    """Who is behind a set of hooks: what was asked for, and the process's timekeeper."""
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def active(self) -> bool:
+        """Whether it is switched on at the moment."""
+        ...
+
+    @property
+    def timekeeper(self) -> Timekeeper: ...
+
+
+class Call:
+    """One guarded API call, kept in ``request.context`` over all its attempts."""
+
+    __slots__ = ("domain", "hooks", "retried", "rewindable", "signed", "steady", "timekeeper", "wall")
+
+    def __init__(self, hooks: Hooks, rewindable: bool) -> None:
+        self.hooks = hooks
+        self.rewindable = rewindable
+        self.retried = False
+        self.domain: Domain | None = None  # of the last attempt, once it is signed
+        self.signed = self.wall = self.steady = 0
+
+    def __deepcopy__(self, memo: object) -> Call:
+        return self  # contexts get copied by tracing libraries; a copy is still this call
+
+    def begin(self, request: Any) -> int | None:
+        """Note that an attempt is being signed; answer the time to sign as of (ns), or None for the wall clock."""
+        hooks = self.hooks
+        timekeeper = self.timekeeper = hooks.guard.timekeeper
+        self.domain = domain = hooks.domain(timekeeper, request.url, request.auth_path)
+        lasting = "is_presign_request" in request.context
+        self.signed, self.wall, self.steady = timekeeper.signing_time(domain, lasting=lasting)
+        return None if self.signed == self.wall else self.signed
+
+
+class Hooks:
+    """The handlers of one session, client or resource."""
+
+    def __init__(self, guard: Guard, session: Any = None) -> None:
+        self.guard = guard
+        self._session = session  # until its profile is read: a client often outlives its session
+        self._places: dict[str, Domain] = {}
+        self._places_of: Timekeeper | None = None
+        self._profile_off: bool | None = None
+
+    def register(self, emitter: Any) -> None:
+        """Put the handlers before all others on an emitter, instead of any hooks of ours that it has."""
+        self.unregister(emitter)
+        for event, handler in self._handlers():
+            emitter.register_first(event, handler, unique_id=_IDS[event])
+
+    @staticmethod
+    def unregister(emitter: Any) -> None:
+        """Take whatever hooks of ours it has off an emitter."""
+        for event, unique_id in _IDS.items():
+            emitter.unregister(event, unique_id=unique_id)
+
+    def _handlers(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
+        return ((BEFORE_SIGN, self.before_sign), (NEEDS_RETRY, self.needs_retry), (seam.WHO, self.who))
+
+    # -- the hooks ----------------------------------------------------------------------------------------------
+
+    def before_sign(self, request: Any, **_: Any) -> None:
+        """Mark the request as guarded. No clock is read yet: a refresh of credentials may come first."""
+        try:
+            context = request.context
+            if seam.KEY not in context and self.enabled():
+                context[seam.KEY] = Call(self, _rewindable(request.data))
+        except Exception:
+            logger.debug("a request stays unguarded", exc_info=True)
+
+    def needs_retry(
+        self,
+        response: Any = None,
+        endpoint: Any = None,
+        operation: Any = None,
+        attempts: int = 0,
+        request_dict: Any = None,
+        **_: Any,
+    ) -> float | None:
+        """Learn from the answer; answer 0 (seconds to wait) if this attempt is to be signed again, once."""
+        try:
+            if response is None:
+                return None
+            call: Call | None = request_dict["context"].get(seam.KEY)
+            if call is None or call.domain is None:
+                return None
+            return self._hear(call, call.domain, response, endpoint, operation, attempts, request_dict["context"])
+        except Exception:
+            logger.debug("an answer went unheard", exc_info=True)
+            return None
+
+    def who(self, **_: Any) -> Hooks | None:
+        """Answer who guards this emitter."""
+        return self if self.enabled() else None
+
+    # -- behind them --------------------------------------------------------------------------------------------
+
+    def enabled(self) -> bool:
+        """Tell whether this session is guarded: switched on, and not switched off by its profile."""
+        guard = self.guard
+        if not guard.active:
+            return False
+        if guard.settings.enabled is not None:
+            return guard.settings.enabled
+        off = self._profile_off
+        if off is None:
+            off = self._profile_off = self._read_profile()
+        return not off
+
+    def lasting_time(self, url: str) -> int | None:
+        """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
+        timekeeper = self.guard.timekeeper
+        signing = timekeeper.signing_time(self.domain(timekeeper, url, None), lasting=True)
+        return None if signing.signed == signing.wall else signing.signed
+
+    def domain(self, timekeeper: Timekeeper, url: str, auth_path: str | None) -> Domain:
+        """Find the time domain of a URL; remembered by scheme and host."""
+        if timekeeper is not self._places_of or len(self._places) > _MAX_PLACES:
+            self._places, self._places_of = {}, timekeeper
+        start = prefix(url)
+        found = self._places.get(start)
+        if found is None:
+            where = place(start, (auth_path or "/").split("/", 2)[1])
+            found = self._places[start] = timekeeper.domain(where.key, seeded=where.seeded)
+        return found
+
+    def _read_profile(self) -> bool:
+        session, self._session = self._session, None
+        if session is None:
+            return False
+        try:
+            return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, ""))
+        except Exception:  # no such profile: botocore will tell the caller itself
+            logger.debug("the AWS profile could not be read", exc_info=True)
+            return False
+
+    def _hear(
+        self,
+        call: Call,
+        domain: Domain,
+        response: Any,
+        endpoint: Any,
+        operation: Any,
+        attempts: int,
+        context: Any,
+    ) -> float | None:
+        http_response, parsed = response
+        timekeeper = call.timekeeper
+        status = http_response.status_code
+        if status < 300:
+            if timekeeper.fresh(domain, call.steady):
+                return None
+            reply = Reply(status, date=read_date(http_response.headers))
+        else:
+            reply = read(status, http_response.headers, parsed)
+        now = timekeeper.clocks.read()
+        elapsed = max(now.steady - call.steady, now.wall - call.wall, 0)
+        judgement = judge(Attempt(call.signed, elapsed), reply)
+        taught = self._learn(call, domain, reply, judgement, http_response, endpoint, now)
+        if judgement.verdict is Verdict.NOT_TIME:
+            return None
+        if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
+            return None
+        if not taught and judgement.verdict is Verdict.SKEW:
+            timekeeper.measure()
+        if judgement.verdict is Verdict.SKEW and not _useful(timekeeper, domain, call, reply):
+            return None
+        call.retried = True
+        tell(
+            Retried(
+                operation.service_model.service_name,
+                operation.name,
+                judgement.verdict.value,
+                judgement.reason,
+                now.steady - call.steady,
+            )
+        )
+        return 0
+
+    def _learn(
+        self,
+        call: Call,
+        domain: Domain,
+        reply: Reply,
+        judgement: Judgement,
+        http_response: Any,
+        endpoint: Any,
+        now: Reading,
+    ) -> bool:
+        """Teach the timekeeper what the answer says, if it may become truth."""
+        # A stated clock is believed only beside a timestamp that is this attempt's: judging has checked it.
+        heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
+        if heard is None or not self.guard.settings.learn_from_responses:
+            return False
+        if _clocks.faked() or not seam.from_socket(http_response):
+            return False
+        authentic = domain.key == UTC
+        if authentic and not seam.verified(endpoint):
+            return False
+        said = response_interval(
+            heard.earliest,
+            heard.latest,
+            Reading(call.steady, call.wall),
+            now,
+            Trust.AUTHENTICATED if authentic else Trust.WITNESS,
+            prefix(http_response.url),
+        )
+        return call.timekeeper.learn(domain, said)
+
+
+def _useful(timekeeper: Timekeeper, domain: Domain, call: Call, reply: Reply) -> bool:
+    """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
+    again = timekeeper.signing_time(domain)
+    elapsed = again.steady - call.steady
+    if abs(again.signed - call.signed - elapsed) < _USEFUL:
+        return False
+    heard = reply.heard
+    if heard is None:
+        return True
+    limit = reply.tolerance or TOLERANCE
+    return heard.earliest - limit < again.signed < heard.latest + elapsed + limit
+
+
+def _attempts_left(context: Any, attempts: int) -> bool:
+    """Tell whether the caller allows one more attempt."""
+    retries = getattr(context.get("client_config"), "retries", None) or {}
+    total = retries.get("total_max_attempts")
+    if total is None:
+        total = context.get("retries", {}).get("max")
+    if total is None:
+        total = _DEFAULT_ATTEMPTS.get(retries.get("mode", ""), _FEWEST_ATTEMPTS)
+    return attempts < int(total)
+
+
+def _rewindable(body: Any) -> bool:
+    """Tell whether a body can be sent again from where it was sent first.
+
+    botocore rewinds to position 0, so a stream that was handed over elsewhere would be sent again as another body.
+    """
+    if not body or isinstance(body, (bytes, str, bytearray, dict)):
+        return True
+    raw = getattr(body, "_raw", body)  # botocore's aws-chunked wrapper hides the stream
+    try:
+        seekable = getattr(raw, "seekable", None)
+        if seekable is not None and not seekable():
+            return False
+        return bool(hasattr(raw, "seek") and raw.tell() == 0)
+    except Exception:
+        return False

@@ -1,0 +1,309 @@
+"""A response, read and judged: what time the server said it was, and whether time is what it objected to. Pure.
+
+Three places can state a server's time, and they are heard in this order: the error message (every AWS front end words
+it alike, and names the very clock that refused the request), S3's ``ServerTime`` element, and the ``Date`` header.
+What the first two say is believed only if they quote this attempt's own timestamp, when they quote one at all.
+"""
+
+from __future__ import annotations
+
+import calendar
+import enum
+import http.client
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+SECOND = 1_000_000_000
+"""One second, ns."""
+
+TOLERANCE = 240 * SECOND
+"""Assumed when an error names none: 4 minutes, the threshold of AWS's cross-SDK rules (the strictest service allows 5).
+"""
+
+_TEXT_LIMIT = 8192  # a message is searched no further than this
+_QUOTE_SLACK = SECOND  # a quoted timestamp has whole seconds
+_SLOP = 2 * SECOND  # stated tolerances are applied by the server to whole seconds
+
+# A header's second may be a cached or rounded one; a stated clock was read for this very answer.
+_DATE_BEFORE, _DATE_AFTER = SECOND // 2, 2 * SECOND
+_TEXT_BEFORE, _TEXT_AFTER = SECOND // 2, 3 * SECOND // 2
+
+_REASONS = http.client.responses
+_CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
+_POSSIBLE_CODES = frozenset(
+    {"SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure", "RequestExpired", "ExpiredRequest"}
+)
+_SILENT_STATUSES = frozenset({400, 401, 403})
+
+_GRAMMAR = re.compile(
+    r"Signature (expired|not yet current): (\d{8}T\d{6}Z) is (?:now earlier|still later) than (\d{8}T\d{6}Z) "
+    r"\((\d{8}T\d{6}Z) ([-+]) (\d{1,4}) min\.\)"
+)
+_SKEW_TEXT = re.compile(r"difference between the request time and the (?:current|server's|server&#39;s) time", re.I)
+_NOT_YET_TEXT = re.compile(r"^\s*request is not yet valid", re.I)
+_EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+)", re.I)
+_WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
+
+_IMF_FIXDATE = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4}) "
+    r"(\d\d):(\d\d):(\d\d) GMT",
+    re.ASCII,
+)
+_MONTHS = {
+    name: number
+    for number, name in enumerate(
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
+    )
+}
+_BASIC_ISO = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
+_EXTENDED_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?Z", re.ASCII)
+_EPOCH_MS = re.compile(r"\d{12,14}", re.ASCII)
+
+
+class Verdict(enum.Enum):
+    """What an error says about time."""
+
+    SKEW = "skew"
+    """The attempt was signed at a time the server could not accept, however fast it had travelled."""
+    STALE = "stale"
+    """The attempt was signed at an acceptable time and spent too long under way."""
+    NOT_TIME = "not-time"
+    """No error, or none that another timestamp would cure."""
+
+
+class Span(NamedTuple):
+    """When the server made its answer by its own clock: somewhere in [`earliest`, `latest`], ns since the Unix epoch.
+
+    Neither end includes the time the answer travelled.
+    """
+
+    earliest: int
+    latest: int
+
+
+class Attempt(NamedTuple):
+    """One signed sending, as far as judging it needs to know.
+
+    Attributes:
+        signed: The timestamp it carried, ns since the Unix epoch.
+        elapsed: The time from signing until its answer was read, ns; the longer of what the clocks say.
+    """
+
+    signed: int
+    elapsed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A response as read, before it is judged.
+
+    Attributes:
+        status: The HTTP status.
+        code: The error code; empty where the wire carried none (HEAD, some gateways) and on success.
+        message: The error message; empty likewise.
+        stated: The server's clock as its error states it; None if it does not.
+        date: The server's clock by a usable ``Date`` header.
+        requested: The request's timestamp as the error quotes it, ns since the Unix epoch.
+        tolerance: The tolerance the error states, ns.
+        time_text: Whether the error is worded as one about time.
+    """
+
+    status: int
+    code: str = ""
+    message: str = ""
+    stated: Span | None = None
+    date: Span | None = None
+    requested: int | None = None
+    tolerance: int | None = None
+    time_text: bool = False
+
+    @property
+    def heard(self) -> Span | None:
+        """The server's clock: as stated, narrowed by `date` where the two agree; or `date` alone."""
+        if self.stated is None or self.date is None:
+            return self.stated or self.date
+        earliest = max(self.stated.earliest, self.date.earliest)
+        latest = min(self.stated.latest, self.date.latest)
+        # A stated clock belongs to the server that judged; a Date that contradicts it is some intermediary's.
+        return Span(earliest, latest) if earliest <= latest else self.stated
+
+
+class Judgement(NamedTuple):
+    """A verdict and, for people, its reason."""
+
+    verdict: Verdict
+    reason: str
+
+
+def read_date(headers: Mapping[str, Any]) -> Span | None:
+    """Hear the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, repeated, malformed, or a cache's.
+
+    An answer that has been in a cache (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) tells an old time.
+    """
+    text = headers.get("Date")
+    if not isinstance(text, str):
+        return None
+    second = _fixdate(text)
+    if second is None:
+        return None
+    age = headers.get("Age")
+    if age is not None and str(age).strip() != "0":
+        return None
+    if str(headers.get("X-Cache", "")).lstrip()[:3].lower() == "hit":
+        return None
+    if str(headers.get("Warning", "")).lstrip().startswith("110"):
+        return None
+    return Span(second - _DATE_BEFORE, second + _DATE_AFTER)
+
+
+def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | None) -> Reply:
+    """Read a response.
+
+    Args:
+        status: The HTTP status.
+        headers: Its headers, looked up case-insensitively.
+        parsed: What botocore parsed of it. An S3-shaped error given to a query or EC2 client has no ``Error`` key:
+            its fields then stand at the top.
+
+    Returns:
+        Everything it says about time. Never raises on strange content: what cannot be read was not said.
+    """
+    date = None if status == 304 else read_date(headers)
+    if status < 300:
+        return Reply(status, date=date)
+    error = _error_of(parsed)
+    code = _text(error.get("Code")).split(":")[0].rpartition("#")[2]
+    message = _text(error.get("Message") or error.get("message"))
+    if code == str(status):  # botocore's stand-in for a code that was not there; the reason phrase for a message
+        code = ""
+        if message == _REASONS.get(status):
+            message = ""
+    stated = requested = tolerance = None
+    time_text = False
+    if match := _GRAMMAR.search(message):
+        claim = _coral(match)
+        if claim:
+            requested, stated, tolerance = claim
+            time_text = True
+    elif match := _EXPIRED_STAMP.match(message):
+        requested, time_text = read_stamp(match[1]), True
+    else:
+        time_text = bool(_SKEW_TEXT.search(message) or _NOT_YET_TEXT.match(message))
+    if stated is None and (server := read_stamp(_text(error.get("ServerTime")))) is not None:
+        stated = Span(server - _TEXT_BEFORE, server + _TEXT_AFTER)
+    if requested is None:
+        requested = read_stamp(_text(error.get("RequestTime") or error.get("X-Amz-Date")))
+    if tolerance is None:
+        tolerance = _milliseconds(error.get("MaxAllowedSkewMilliseconds"))
+    return Reply(status, code, message, stated, date, requested, tolerance, time_text)
+
+
+def judge(attempt: Attempt, reply: Reply) -> Judgement:
+    """Say whether this attempt failed because of the time it carried.
+
+    It is the attempt that is judged, not the host: a call that was signed right and failed for another reason is
+    NOT_TIME on the worst of clocks. SKEW with nothing `heard` means the error is surely about time, but does not
+    tell what time it is.
+    """
+    suspect = _suspicion(reply)
+    if suspect:
+        return Judgement(Verdict.NOT_TIME, suspect)
+    if reply.requested is not None and abs(reply.requested - attempt.signed // SECOND * SECOND) > _QUOTE_SLACK:
+        return Judgement(Verdict.NOT_TIME, "the error quotes another request's timestamp")
+    heard = reply.heard
+    if heard is None:
+        if reply.time_text or reply.code in _CLOCK_CODES:
+            return Judgement(Verdict.SKEW, "the error is about time, but no server clock was heard")
+        return Judgement(Verdict.NOT_TIME, "no server clock was heard")
+    # How far true time at signing lay after the timestamp, if the server's clock is the truth.
+    low = heard.earliest - attempt.elapsed - attempt.signed
+    high = heard.latest - attempt.signed
+    limit = TOLERANCE if reply.tolerance is None else max(reply.tolerance - _SLOP, 0)
+    if low > limit or high < -limit:
+        behind = (low + high) // 2
+        side = "behind" if behind > 0 else "ahead of"
+        return Judgement(Verdict.SKEW, f"signed {abs(behind) / SECOND:.0f} s {side} the server's clock")
+    if high > limit:
+        return Judgement(Verdict.STALE, f"signed {attempt.elapsed / SECOND:.0f} s before its answer")
+    return Judgement(Verdict.NOT_TIME, "the timestamp was acceptable to the server")
+
+
+def _suspicion(reply: Reply) -> str | None:
+    """Tell why a clock cannot have caused this error; None if one can."""
+    if reply.status < 400 or reply.status >= 500:
+        return "not a refusal"
+    if _WRONG_KEY_TEXT.search(reply.message):
+        return "the secret key is wrong"
+    if reply.time_text or reply.code in _CLOCK_CODES or reply.code in _POSSIBLE_CODES:
+        return None
+    if not reply.code and not reply.message and reply.status in _SILENT_STATUSES:
+        return None
+    return "the error is not about time"
+
+
+def _error_of(parsed: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    if not isinstance(parsed, Mapping):
+        return {}
+    error = parsed.get("Error", parsed)
+    return error if isinstance(error, Mapping) else {}
+
+
+def _text(value: object) -> str:
+    return value[:_TEXT_LIMIT] if isinstance(value, str) else ""
+
+
+def _coral(match: re.Match[str]) -> tuple[int, Span, int] | None:
+    """Check one sentence of the AWS front ends' grammar: A against B, where B must be C -/+ N minutes."""
+    kind, signed_text, bound_text, now_text, sign, minutes = match.groups()
+    signed, bound, now = read_stamp(signed_text), read_stamp(bound_text), read_stamp(now_text)
+    if signed is None or bound is None or now is None:
+        return None
+    tolerance = int(minutes) * 60 * SECOND
+    if sign != ("-" if kind == "expired" else "+"):
+        return None
+    if bound != (now - tolerance if kind == "expired" else now + tolerance):
+        return None
+    return signed, Span(now - _TEXT_BEFORE, now + _TEXT_AFTER), tolerance
+
+
+def _milliseconds(value: object) -> int | None:
+    text = _text(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= 9):
+        return None
+    return int(text) * 1_000_000
+
+
+def read_stamp(text: str) -> int | None:
+    """Read a timestamp in any form AWS errors use: basic or extended ISO 8601, IMF-fixdate, epoch milliseconds.
+
+    Returns:
+        ns since the Unix epoch; None for anything else, dates that no calendar has included.
+    """
+    if match := _BASIC_ISO.fullmatch(text):
+        return _utc(*map(int, match.groups()))
+    if match := _EXTENDED_ISO.fullmatch(text):
+        second = _utc(*map(int, match.groups()[:6]))
+        return None if second is None else second + int((match[7] or "").ljust(9, "0"))
+    if _EPOCH_MS.fullmatch(text):
+        return int(text) * 1_000_000
+    return _fixdate(text)
+
+
+@lru_cache(maxsize=64)
+def _fixdate(text: str) -> int | None:
+    match = _IMF_FIXDATE.fullmatch(text)
+    if not match:
+        return None
+    day, month, year, hour, minute, second = match.groups()
+    return _utc(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
+
+
+def _utc(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
+    if not (1 <= year and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
+        return None
+    if hour > 23 or minute > 59 or second > 60:  # 60 is a leap second, which POSIX time counts as the next second
+        return None
+    return calendar.timegm((year, month, day, hour, minute, second)) * SECOND

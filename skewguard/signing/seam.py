@@ -1,0 +1,230 @@
+"""The one module that touches botocore's private names.
+
+botocore's signers read the clock by names in their own modules: ``get_current_datetime`` (`botocore.auth`,
+`botocore.crt.auth`, `botocore.signers`), ``formatdate`` and ``time`` (`botocore.auth`, the older signatures). The
+seam replaces those names, once, by functions that answer as before unless a guarded signing is under way in the same
+context; then they answer the time it signs as of. A guarded signing begins in the ``add_auth`` of each signer class,
+which is the last moment before the clock is read: after any refresh of credentials, so that nested signings nest.
+
+A name that is not there, or not where it should be, switches off the part that needs it, with one warning.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import http.client
+import importlib
+import threading
+import time
+from collections.abc import Callable
+from contextvars import ContextVar
+from email.utils import formatdate
+from time import struct_time
+from typing import Any, Protocol
+
+import botocore.auth
+import botocore.compat
+import botocore.signers
+
+from skewguard.events import Degraded, logger, tell
+
+KEY = "skewguard"
+"""Where a guarded call's record stands in ``request.context``."""
+
+WHO = "skewguard-who"
+"""An event of our own: the handlers of an emitter that guard it answer with themselves."""
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+_as_of: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
+
+
+class Call(Protocol):
+    """What the seam asks of the record that `KEY` names."""
+
+    def begin(self, request: Any) -> int | None:
+        """Note that an attempt is being signed; answer the time to sign as of (ns), or None for the wall clock."""
+        ...
+
+
+class Guardian(Protocol):
+    """What the seam asks of whoever answers `WHO`."""
+
+    def lasting_time(self, url: str) -> int | None:
+        """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
+        ...
+
+
+class _Clock:
+    """Stands in for the ``time`` module in `botocore.auth`, where SigV2 and S3's query signature read it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        at = _as_of.get()
+        return time.time() if at is None else at / 1e9
+
+    def gmtime(self, seconds: float | None = None) -> struct_time:
+        at = _as_of.get()
+        if seconds is None and at is not None:
+            seconds = at // 1_000_000_000
+        return time.gmtime(seconds)
+
+
+def _reading(original: Callable[..., datetime.datetime]) -> Callable[..., datetime.datetime]:
+    @functools.wraps(original)
+    def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
+        at = _as_of.get()
+        if at is None:
+            return original(*args, **kwargs)
+        return _moment(at, *args, **kwargs)
+
+    return get_current_datetime
+
+
+def _moment(at: int, remove_tzinfo: bool = True) -> datetime.datetime:
+    moment = _EPOCH + datetime.timedelta(microseconds=at // 1000)
+    return moment.replace(tzinfo=None) if remove_tzinfo else moment
+
+
+def _dating(original: Callable[..., str]) -> Callable[..., str]:
+    @functools.wraps(original)
+    def format_date(timeval: float | None = None, *args: Any, **kwargs: Any) -> str:
+        at = _as_of.get()
+        if timeval is None and at is not None:
+            timeval = at // 1_000_000_000
+        return original(timeval, *args, **kwargs)
+
+    return format_date
+
+
+def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def add_auth(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        at = None
+        try:
+            call: Call | None = request.context.get(KEY)
+            if call is not None:
+                at = call.begin(request)
+        except Exception:
+            logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
+        if at is None and _as_of.get() is None:
+            return original(self, request, *args, **kwargs)
+        token = _as_of.set(at)
+        try:
+            return original(self, request, *args, **kwargs)
+        finally:
+            _as_of.reset(token)
+
+    return add_auth
+
+
+def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap the presigner of POST forms, which writes its policy's expiration before ``before-sign`` is heard."""
+
+    @functools.wraps(original)
+    def generate_presigned_post(self: Any, request_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        at = None
+        try:
+            for _, guardian in self._request_signer._event_emitter.emit(WHO):
+                if guardian is not None:
+                    at = guardian.lasting_time(request_dict["url"])
+        except Exception:
+            logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
+        if at is None:
+            return original(self, request_dict, *args, **kwargs)
+        token = _as_of.set(at)
+        try:
+            return original(self, request_dict, *args, **kwargs)
+        finally:
+            _as_of.reset(token)
+
+    return generate_presigned_post
+
+
+_lock = threading.Lock()
+_replaced: list[tuple[Any, str, Any]] = []
+
+
+def open_seam() -> None:
+    """Replace the names, unless that is done already. What cannot be replaced is told of and left alone."""
+    with _lock:
+        if _replaced:
+            return
+        _replace("signing", botocore.auth, "get_current_datetime", _reading)
+        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
+        if botocore.compat.HAS_CRT:
+            try:
+                crt = importlib.import_module("botocore.crt.auth")
+            except ImportError as error:
+                tell(Degraded("signing with awscrt", str(error)))
+            else:
+                _replace("signing with awscrt", crt, "get_current_datetime", _reading)
+        if getattr(botocore.auth, "formatdate", None) is formatdate:
+            _replace("signing with old S3 signatures", botocore.auth, "formatdate", _dating)
+        if getattr(botocore.auth, "time", None) is time:
+            _put(botocore.auth, "time", _Clock())
+        for signer in _signers():
+            _replace("signing", signer, "add_auth", _guarding)
+        _replace(
+            "presigning POST forms",
+            getattr(botocore.signers, "S3PostPresigner", None),
+            "generate_presigned_post",
+            _guarding_post,
+        )
+
+
+def close_seam() -> None:
+    """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
+    with _lock:
+        while _replaced:
+            owner, name, original = _replaced.pop()
+            setattr(owner, name, original)
+
+
+def _signers() -> list[type]:
+    """List every class that signs with a timestamp in a method of its own."""
+    found = []
+    pending: list[type] = [botocore.auth.BaseSigner]
+    while pending:
+        signer = pending.pop()
+        pending.extend(signer.__subclasses__())
+        timeless = signer is botocore.auth.BaseSigner or getattr(signer, "REQUIRES_TOKEN", False)
+        if not timeless and signer.__module__.startswith("botocore.") and "add_auth" in vars(signer):
+            found.append(signer)
+    return found
+
+
+def _replace(part: str, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+    original = None if owner is None else vars(owner).get(name)
+    if not callable(original):
+        where = getattr(owner, "__name__", "botocore")
+        tell(Degraded(part, f"this botocore ({botocore.__version__}) has no {where}.{name}"))
+        return
+    _put(owner, name, wrap(original))
+
+
+def _put(owner: Any, name: str, value: Any) -> None:
+    _replaced.append((owner, name, vars(owner)[name]))
+    setattr(owner, name, value)
+
+
+def from_socket(http_response: Any) -> bool:
+    """Tell whether a response was read from a network connection, rather than made up in this process.
+
+    A ``before-send`` handler (moto, Stubber and the like) answers with an object of its own. One that replays
+    recordings below urllib3 leaves its own class where ``http.client``'s should be.
+    """
+    raw = getattr(http_response, "raw", None)
+    return type(getattr(raw, "_original_response", None)) is http.client.HTTPResponse
+
+
+def verified(endpoint: Any) -> bool:
+    """Tell whether this endpoint's session checks certificates, and checks the server's own, not a proxy's."""
+    session = getattr(endpoint, "http_session", None)
+    if not getattr(session, "_verify", False):
+        return False
+    proxies = getattr(getattr(session, "_proxy_config", None), "settings", None) or {}
+    return not proxies.get("proxy_use_forwarding_for_https")

@@ -1,0 +1,401 @@
+"""What this process knows of true time, per domain, and what to sign with.
+
+True time is anchored to the steady clock, so a step of the wall clock changes nothing that is known. A *domain* is a
+set of servers that share a clock: all of AWS (and every time source) keeps UTC; any other endpoint keeps its own.
+
+Reading is lock-free: what a signing needs sits in one tuple per domain, replaced whole. Learning and measuring lock.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from skewguard import clocks as _clocks
+from skewguard.clocks import Clocks, Reading
+from skewguard.config import Settings
+from skewguard.errors import SourceError
+from skewguard.events import CorrectionChanged, Measured, Refused, Stepped, logger, tell
+from skewguard.interval import Interval, Trust, Vote, intersect, vote
+from skewguard.sources import Source
+
+SECOND = 1_000_000_000
+UTC = "utc"
+"""The key of the domain of AWS and of all sources."""
+
+EARLIEST = 1_761_955_200 * SECOND
+"""2025-11-01, a year before this package was first built: whoever claims an earlier time is wrong."""
+
+LATEST = EARLIEST + 40 * 366 * 86_400 * SECOND
+"""Decades ahead: whoever claims a later time is wrong too."""
+
+OUTRANKS_FOR = 900 * SECOND
+"""How long an authenticated answer outranks sources that contradict it."""
+
+_FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
+_FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
+_STEP = SECOND // 2  # less is slewing
+_LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
+_MAX_DOMAINS = 1024
+_NEVER = (-1, 0, 0, 0)
+
+
+class Signing(NamedTuple):
+    """What to sign as of: `signed` = `wall` + correction, ns since the Unix epoch, at steady instant `steady`."""
+
+    signed: int
+    wall: int
+    steady: int
+
+
+@dataclass(eq=False, slots=True)
+class Domain:
+    """One set of servers that share a clock.
+
+    Attributes:
+        key: `UTC`, or the endpoint's origin.
+        seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
+            clock, so for it UTC would be a guess in the wrong direction.
+        estimate: What its answers taught.
+        fast: (until, relation, correction, to_steady), ns: while the quick clock is before `until` and the wall clock
+            still `relation` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
+        announced: The correction last told of, ns.
+    """
+
+    key: str
+    seeded: bool
+    estimate: Interval | None = None
+    fast: tuple[int, int, int, int] = _NEVER
+    announced: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How one source answered when last asked: `interval`, or why there is none."""
+
+    name: str
+    interval: Interval | None
+    error: str | None = None
+
+
+@dataclass(eq=False, slots=True)
+class _Flight:
+    """A measuring under way, which others join instead of starting their own."""
+
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+class Timekeeper:
+    """One per process. Every time it takes or gives is in integer nanoseconds."""
+
+    def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
+        self.settings = settings
+        self.clocks = _clocks.system() if clocks is None else clocks
+        self.sources: tuple[Source, ...] = settings.sources
+        self.utc = Domain(UTC, seeded=False)
+        self.results: tuple[Result, ...] = ()
+        self.doubtful = False
+        self._domains: dict[str, Domain] = {UTC: self.utc}
+        self._witness: Interval | None = None
+        self._asked: int | None = None  # the steady instant of the last measuring's start
+        self._generation = 0  # counts what was learned
+        self._relation: int | None = None  # wall - steady at the last full look
+        self._learned = threading.Condition()
+        self._flight: _Flight | None = None
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def domain(self, key: str, *, seeded: bool) -> Domain:
+        """Find or make a domain. Their number is bounded: past it, what other endpoints taught is forgotten."""
+        found = self._domains.get(key)
+        if found is None:
+            with self._learned:
+                if len(self._domains) >= _MAX_DOMAINS:
+                    self._domains = {UTC: self.utc}
+                found = self._domains.setdefault(key, Domain(key, seeded))
+        return found
+
+    def signing_time(self, domain: Domain, *, lasting: bool = False) -> Signing:
+        """Say what time to sign with, in this domain, now.
+
+        Args:
+            domain: Whose servers will check the signature.
+            lasting: The signature will be handed out (a presigned URL), so no retry can mend it: in doubt the wall
+                clock is followed.
+        """
+        until, relation, correction, to_steady = domain.fast
+        quick, wall = self.clocks.glance()
+        if quick >= until or not -_FAST_SLACK < wall - quick - relation < _FAST_SLACK:
+            return self._look(domain, lasting=lasting)
+        if correction and ((lasting and self.doubtful) or _clocks.faked()):
+            correction = 0
+        return Signing(wall + correction, wall, quick + to_steady)
+
+    def now(self) -> Interval | None:
+        """Say what is known of UTC, as of now."""
+        return self._utc(self.clocks.read().steady)
+
+    def fresh(self, domain: Domain, steady: int) -> bool:
+        """Tell whether this domain has been heard so recently that another success has nothing to add."""
+        estimate = domain.estimate
+        return estimate is not None and steady - estimate.at < _LISTEN_AGAIN
+
+    def keys(self) -> list[str]:
+        """List the domains met so far."""
+        return list(self._domains)
+
+    def _look(self, domain: Domain, *, lasting: bool) -> Signing:
+        generation = self._generation
+        quick, _ = self.clocks.glance()
+        reading = self.clocks.read()
+        steady, wall = reading
+        if _clocks.faked():
+            return Signing(wall, wall, steady)
+        self._notice_step(reading)
+        known = self.known(domain, steady)
+        correction = self._correction(known, wall)
+        with self._learned:
+            before = domain.announced
+            if generation == self._generation:  # else something was learned meanwhile, and this verdict is old
+                domain.fast = (quick + _FAST_FOR, wall - quick, correction, steady - quick)
+                domain.announced = correction
+        if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
+            self._announce(domain, correction, known)
+        if domain is self.utc or domain.seeded:
+            self._keep_fresh(steady)
+        if lasting and self.doubtful:
+            correction = 0
+        return Signing(wall + correction, wall, steady)
+
+    def known(self, domain: Domain, steady: int) -> Interval | None:
+        """Say what is known of this domain's clock at a steady instant, if it is still young enough to use."""
+        if domain is self.utc:
+            return self._utc(steady)
+        own = self._usable(domain.estimate, steady)
+        return self._utc(steady) if own is None and domain.seeded else own
+
+    def _utc(self, steady: int) -> Interval | None:
+        answer, witness = self._usable(self.utc.estimate, steady), self._usable(self._witness, steady)
+        if answer is None or witness is None:
+            return answer or witness
+        joined = intersect(witness, answer)
+        if joined is not None:
+            return joined
+        assert self.utc.estimate is not None
+        return answer if steady - self.utc.estimate.at <= OUTRANKS_FOR else witness
+
+    def _usable(self, said: Interval | None, steady: int) -> Interval | None:
+        if said is None or not -SECOND < steady - said.at <= self.settings.max_age:
+            return None
+        return said.aged(steady)
+
+    def _correction(self, known: Interval | None, wall: int) -> int:
+        deadband = self.settings.deadband
+        if known is None or known.earliest - deadband <= wall <= known.latest + deadband:
+            return 0
+        return known.midpoint - wall
+
+    def _announce(self, domain: Domain, correction: int, known: Interval | None) -> None:
+        if known is None:
+            tell(CorrectionChanged(domain.key, correction, 0, ""))
+        else:
+            tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source))
+
+    def _notice_step(self, reading: Reading) -> None:
+        relation = reading.wall - reading.steady
+        before, self._relation = self._relation, relation
+        if before is None or abs(relation - before) <= _STEP:
+            return
+        tell(Stepped(relation - before))
+        self._asked = None  # a jump is a signal: have the sources asked again soon
+        known = self._utc(reading.steady)
+        # A frozen machine's anchor is late, never early. So a jump forward that leaves the wall clock ahead of what
+        # is known may be the machine's tools putting right a clock that stood still, and the anchor with it.
+        if relation > before and known is not None and reading.wall > known.latest + self.settings.deadband:
+            self.doubtful = True
+        elif relation < before:
+            self.doubtful = False
+
+    # -- learning -----------------------------------------------------------------------------------------------
+
+    def learn(self, domain: Domain, said: Interval) -> bool:
+        """Take a server's word for its own domain's clock.
+
+        The newest direct word wins: it narrows what was known where the two agree, and replaces it where they do not.
+
+        Returns:
+            Whether it was believed.
+        """
+        if not plausible(said):
+            tell(Refused(said.source, "it states an implausible date"))
+            return False
+        with self._learned:
+            old = self._usable(domain.estimate, said.at)
+            domain.estimate = (intersect(old, said) if old is not None else None) or said
+            if domain is self.utc:
+                self.doubtful = False
+            domain.fast = _NEVER
+            self._forget_fast()
+            self._learned.notify_all()
+        return True
+
+    def _forget_fast(self) -> None:
+        """Have every domain looked at afresh; call it with the lock held."""
+        self._generation += 1
+        for domain in list(self._domains.values()):
+            domain.fast = _NEVER
+
+    # -- measuring ----------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to ask the sources, if there are any, in the background."""
+        self._measure_in_background(self.settings.timeout)
+
+    def add_sources(self, sources: tuple[Source, ...]) -> None:
+        """Have these sources asked too."""
+        with self._learned:
+            self.sources = (*self.sources, *(new for new in sources if new not in self.sources))
+            self._asked = None
+
+    def measure(self, timeout: int | None = None) -> None:
+        """Ask every source now, in parallel, and wait for the answers, but not longer than `timeout` ns.
+
+        Calls that come while one is under way join it.
+        """
+        limit = self.settings.timeout if timeout is None else timeout
+        flight = self._measure_in_background(limit)
+        if flight is not None:
+            flight.done.wait(limit / SECOND)
+
+    def wait_until(self, within: int, timeout: int) -> bool:
+        """Block until UTC is known within +/- `within` ns, asking the sources as often as they allow.
+
+        Returns:
+            False when `timeout` ns have passed without it.
+        """
+        end = time.monotonic() + timeout / SECOND
+        while not self._known_within(within):
+            left = end - time.monotonic()
+            if left <= 0:
+                return False
+            self.measure(min(self.settings.timeout, int(left * SECOND)))
+            with self._learned:
+                if not self._known_within(within):
+                    self._learned.wait(max(0.0, min(1.0, end - time.monotonic())))
+        return True
+
+    def _known_within(self, within: int) -> bool:
+        known = self.now()
+        return known is not None and known.width <= 2 * within
+
+    def _keep_fresh(self, steady: int) -> None:
+        if self.sources and (self._asked is None or steady - self._asked > self.settings.refresh_interval):
+            self._measure_in_background(self.settings.timeout)
+
+    def _measure_in_background(self, limit: int) -> _Flight | None:
+        with self._learned:
+            if self._flight is not None or not self.sources:
+                return self._flight
+            flight = self._flight = _Flight()
+            sources = self.sources
+            start = self.clocks.read().steady
+            self._asked = start
+        try:
+            threading.Thread(
+                target=self._fly, args=(flight, sources, start, limit), name="skewguard-measure", daemon=True
+            ).start()
+        except RuntimeError:  # no more threads, or the interpreter is going down
+            self._land(flight, sources, {}, limit)
+        return flight
+
+    def _fly(self, flight: _Flight, sources: tuple[Source, ...], start: int, limit: int) -> None:
+        answers: dict[int, Interval | str] = {}
+        try:
+            heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
+            for index, source in enumerate(sources):
+                threading.Thread(
+                    target=_ask,
+                    args=(index, source, self.clocks, start + limit, heard),
+                    name="skewguard-ask",
+                    daemon=True,
+                ).start()
+            end = time.monotonic() + limit / SECOND
+            while len(answers) < len(sources):
+                index, answer = heard.get(timeout=max(0.0, end - time.monotonic()))
+                answers[index] = answer
+        except (queue.Empty, RuntimeError):
+            pass  # who has not answered by now has not answered
+        finally:
+            self._land(flight, sources, answers, limit)
+
+    def _land(
+        self, flight: _Flight, sources: tuple[Source, ...], answers: dict[int, Interval | str], limit: int
+    ) -> None:
+        late = f"no answer within {limit / SECOND:g} s"
+        results = []
+        for index, source in enumerate(sources):
+            answer = answers.get(index, late)
+            if isinstance(answer, Interval) and not plausible(answer):
+                answer = "it states an implausible date"
+            if isinstance(answer, str):
+                tell(Refused(source.name, answer))
+                results.append(Result(source.name, None, answer))
+            else:
+                results.append(Result(source.name, answer))
+        spoken = [result.interval for result in results if result.interval is not None]
+        outcome = vote(spoken, self.clocks.read().steady) if spoken else Vote(None, (), ())
+        with self._learned:
+            if flight is self._flight:
+                self.results = tuple(results)
+                if outcome.interval is not None:
+                    self._witness = outcome.interval
+                    self.doubtful = False
+                    self._forget_fast()
+                self._flight = None
+            self._learned.notify_all()
+        flight.done.set()
+        tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
+
+    def reset_after_fork(self) -> None:
+        """Drop, in a forked child, what only lives in the parent: locks and the measuring under way."""
+        self._learned = threading.Condition()
+        self._flight = None
+
+
+def plausible(said: Interval) -> bool:
+    """Tell whether a statement lies between this package's beginnings and some decades ahead."""
+    return said.earliest >= EARLIEST and said.latest <= LATEST
+
+
+def response_interval(
+    earliest: int, latest: int, sent: Reading, received: Reading, trust: Trust, source: str
+) -> Interval:
+    """Turn what a server's clock showed in an answer into an interval as of its receipt.
+
+    The server looked at its clock at some moment between sending and receipt, so the answer may be as old as the
+    whole exchange. That the wall clock advanced more than the steady one meanwhile may mean the machine stood still:
+    then the answer may be older still.
+    """
+    elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
+    return Interval(received.steady, earliest, latest + elapsed, trust, source)
+
+
+def _ask(
+    index: int, source: Source, clocks: Clocks, deadline: int, heard: queue.SimpleQueue[tuple[int, Interval | str]]
+) -> None:
+    try:
+        answer = source.measure(clocks, deadline)
+        heard.put((index, answer if isinstance(answer, Interval) else "it returned no interval"))
+    except SourceError as error:
+        heard.put((index, str(error)))
+    except Exception as error:
+        logger.debug("source %s failed", source, exc_info=True)
+        heard.put((index, f"{type(error).__name__}: {error}"))
+
+
+def _names(said: tuple[Interval, ...]) -> tuple[str, ...]:
+    return tuple(sorted(interval.source for interval in said))
+
