@@ -18,7 +18,8 @@ from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
 from skewguard.signing import seam
 from skewguard.signing.hooks import Hooks
-from skewguard.timekeeper import SECOND, Result, Timekeeper
+from skewguard.polling import Result
+from skewguard.timekeeper import SECOND, Timekeeper
 
 if TYPE_CHECKING:
     import boto3

@@ -3,23 +3,22 @@
 True time is anchored to the steady clock, so a step of the wall clock changes nothing that is known. A *domain* is a
 set of servers that share a clock: all of AWS (and every time source) keeps UTC; any other endpoint keeps its own.
 
-Reading is lock-free: what a signing needs sits in one tuple per domain, replaced whole. Learning and measuring lock.
+Reading is lock-free: what a signing needs sits in one tuple per domain, replaced whole. Learning locks.
 """
 
 from __future__ import annotations
 
-import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
-from skewguard.errors import SourceError
-from skewguard.events import CorrectionChanged, Measured, Refused, Stepped, logger, tell
-from skewguard.interval import Interval, Trust, Vote, intersect, vote
+from skewguard.events import CorrectionChanged, Refused, Stepped, tell
+from skewguard.interval import Interval, Trust, Vote, intersect
+from skewguard.polling import Poller, Result
 from skewguard.sources import Source
 
 SECOND = 1_000_000_000
@@ -72,39 +71,21 @@ class Domain:
     announced: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
-    """How one source answered when last asked: `interval`, or why there is none."""
-
-    name: str
-    interval: Interval | None
-    error: str | None = None
-
-
-@dataclass(eq=False, slots=True)
-class _Flight:
-    """A measuring under way, which others join instead of starting their own."""
-
-    done: threading.Event = field(default_factory=threading.Event)
-
-
 class Timekeeper:
     """One per process. Every time it takes or gives is in integer nanoseconds."""
 
     def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
         self.settings = settings
         self.clocks = _clocks.system() if clocks is None else clocks
-        self.sources: tuple[Source, ...] = settings.sources
         self.utc = Domain(UTC, seeded=False)
         self.results: tuple[Result, ...] = ()
         self.doubtful = False
         self._domains: dict[str, Domain] = {UTC: self.utc}
         self._witness: Interval | None = None
-        self._asked: int | None = None  # the steady instant of the last measuring's start
         self._generation = 0  # counts what was learned
         self._relation: int | None = None  # wall - steady at the last full look
         self._learned = threading.Condition()
-        self._flight: _Flight | None = None
+        self._poller = Poller(settings.sources, self.clocks, plausible, self._take)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -165,7 +146,7 @@ class Timekeeper:
         if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
             self._announce(domain, correction, known)
         if domain is self.utc or domain.seeded:
-            self._keep_fresh(steady)
+            self._poller.keep_fresh(steady, self.settings.refresh_interval, self.settings.timeout)
         if lasting and self.doubtful:
             correction = 0
         return Signing(wall + correction, wall, steady)
@@ -210,7 +191,7 @@ class Timekeeper:
         if before is None or abs(relation - before) <= _STEP:
             return
         tell(Stepped(relation - before))
-        self._asked = None  # a jump is a signal: have the sources asked again soon
+        self._poller.expire()  # a jump is a signal: have the sources asked again soon
         known = self._utc(reading.steady)
         # A frozen machine's anchor is late, never early. So a jump forward that leaves the wall clock ahead of what
         # is known may be the machine's tools putting right a clock that stood still, and the anchor with it.
@@ -232,6 +213,7 @@ class Timekeeper:
         if not plausible(said):
             tell(Refused(said.source, "it states an implausible date"))
             return False
+        self._notice_step(self.clocks.read())
         with self._learned:
             old = self._usable(domain.estimate, said.at)
             domain.estimate = (intersect(old, said) if old is not None else None) or said
@@ -252,13 +234,11 @@ class Timekeeper:
 
     def start(self) -> None:
         """Begin to ask the sources, if there are any, in the background."""
-        self._measure_in_background(self.settings.timeout)
+        self._poller.start(self.settings.timeout)
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
         """Have these sources asked too."""
-        with self._learned:
-            self.sources = (*self.sources, *(new for new in sources if new not in self.sources))
-            self._asked = None
+        self._poller.add(sources)
 
     def measure(self, timeout: int | None = None) -> None:
         """Ask every source now, in parallel, and wait for the answers, but not longer than `timeout` ns.
@@ -266,9 +246,9 @@ class Timekeeper:
         Calls that come while one is under way join it.
         """
         limit = self.settings.timeout if timeout is None else timeout
-        flight = self._measure_in_background(limit)
-        if flight is not None:
-            flight.done.wait(limit / SECOND)
+        done = self._poller.start(limit)
+        if done is not None:
+            done.wait(limit / SECOND)
 
     def wait_until(self, within: int, timeout: int) -> bool:
         """Block until UTC is known within +/- `within` ns, asking the sources as often as they allow.
@@ -291,78 +271,20 @@ class Timekeeper:
         known = self.now()
         return known is not None and known.width <= 2 * within
 
-    def _keep_fresh(self, steady: int) -> None:
-        if self.sources and (self._asked is None or steady - self._asked > self.settings.refresh_interval):
-            self._measure_in_background(self.settings.timeout)
-
-    def _measure_in_background(self, limit: int) -> _Flight | None:
+    def _take(self, results: tuple[Result, ...], outcome: Vote) -> None:
+        """Take what the sources said."""
         with self._learned:
-            if self._flight is not None or not self.sources:
-                return self._flight
-            flight = self._flight = _Flight()
-            sources = self.sources
-            start = self.clocks.read().steady
-            self._asked = start
-        try:
-            threading.Thread(
-                target=self._fly, args=(flight, sources, start, limit), name="skewguard-measure", daemon=True
-            ).start()
-        except RuntimeError:  # no more threads, or the interpreter is going down
-            self._land(flight, sources, {}, limit)
-        return flight
-
-    def _fly(self, flight: _Flight, sources: tuple[Source, ...], start: int, limit: int) -> None:
-        answers: dict[int, Interval | str] = {}
-        try:
-            heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
-            for index, source in enumerate(sources):
-                threading.Thread(
-                    target=_ask,
-                    args=(index, source, self.clocks, start + limit, heard),
-                    name="skewguard-ask",
-                    daemon=True,
-                ).start()
-            end = time.monotonic() + limit / SECOND
-            while len(answers) < len(sources):
-                index, answer = heard.get(timeout=max(0.0, end - time.monotonic()))
-                answers[index] = answer
-        except (queue.Empty, RuntimeError):
-            pass  # who has not answered by now has not answered
-        finally:
-            self._land(flight, sources, answers, limit)
-
-    def _land(
-        self, flight: _Flight, sources: tuple[Source, ...], answers: dict[int, Interval | str], limit: int
-    ) -> None:
-        late = f"no answer within {limit / SECOND:g} s"
-        results = []
-        for index, source in enumerate(sources):
-            answer = answers.get(index, late)
-            if isinstance(answer, Interval) and not plausible(answer):
-                answer = "it states an implausible date"
-            if isinstance(answer, str):
-                tell(Refused(source.name, answer))
-                results.append(Result(source.name, None, answer))
-            else:
-                results.append(Result(source.name, answer))
-        spoken = [result.interval for result in results if result.interval is not None]
-        outcome = vote(spoken, self.clocks.read().steady) if spoken else Vote(None, (), ())
-        with self._learned:
-            if flight is self._flight:
-                self.results = tuple(results)
-                if outcome.interval is not None:
-                    self._witness = outcome.interval
-                    self.doubtful = False
-                    self._forget_fast()
-                self._flight = None
+            self.results = results
+            if outcome.interval is not None:
+                self._witness = outcome.interval
+                self.doubtful = False
+                self._forget_fast()
             self._learned.notify_all()
-        flight.done.set()
-        tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
 
     def reset_after_fork(self) -> None:
-        """Drop, in a forked child, what only lives in the parent: locks and the measuring under way."""
+        """Drop, in a forked child, what only lives in the parent: locks and the poll under way."""
         self._learned = threading.Condition()
-        self._flight = None
+        self._poller.reset_after_fork()
 
 
 def plausible(said: Interval) -> bool:
@@ -381,21 +303,3 @@ def response_interval(
     """
     elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
     return Interval(received.steady, earliest, latest + elapsed, trust, source)
-
-
-def _ask(
-    index: int, source: Source, clocks: Clocks, deadline: int, heard: queue.SimpleQueue[tuple[int, Interval | str]]
-) -> None:
-    try:
-        answer = source.measure(clocks, deadline)
-        heard.put((index, answer if isinstance(answer, Interval) else "it returned no interval"))
-    except SourceError as error:
-        heard.put((index, str(error)))
-    except Exception as error:
-        logger.debug("source %s failed", source, exc_info=True)
-        heard.put((index, f"{type(error).__name__}: {error}"))
-
-
-def _names(said: tuple[Interval, ...]) -> tuple[str, ...]:
-    return tuple(sorted(interval.source for interval in said))
-

@@ -1,0 +1,75 @@
+"""The host's clocks, read for real."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import freezegun
+import pytest
+import time_machine
+
+from skewguard import clocks
+
+
+def test_steady_never_goes_back_and_keeps_pace() -> None:
+    """Consecutive looks advance, at the rate of the system's own monotonic clock."""
+    system = clocks.system()
+    before, monotonic = system.read(), time.monotonic_ns()
+    last = before.steady
+    for _ in range(10_000):
+        look = system.read()
+        assert look.steady >= last - clocks.BRACKET_NS
+        last = look.steady
+    passed = time.monotonic_ns() - monotonic
+    assert abs((last - before.steady) - passed) < 50_000_000
+
+
+def test_two_hundred_threads_never_see_the_clocks_a_millisecond_apart() -> None:
+    """A thread put aside between two readings must not pair an old one with a new one."""
+    system = clocks.system()
+    steady, wall = system.read()
+    relation = wall - steady
+    worst = [0] * 200
+    start = threading.Barrier(200)
+
+    def look(index: int) -> None:
+        start.wait()
+        for _ in range(200):
+            seen = system.read()
+            worst[index] = max(worst[index], abs(seen.wall - seen.steady - relation))
+
+    threads = [threading.Thread(target=look, args=(index,)) for index in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert max(worst) < 1_000_000
+
+
+def test_glance_advances_with_read() -> None:
+    """The quick clock and the steady one measure the same time."""
+    system = clocks.system()
+    quick, steady = system.glance()[0], system.read().steady
+    time.sleep(0.01)
+    quick_later, steady_later = system.glance()[0], system.read().steady
+    assert abs((quick_later - quick) - (steady_later - steady)) < 5_000_000
+
+
+def test_a_platform_with_one_plain_clock_is_read_in_a_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no BOOTTIME the plain clock stands in, and an interrupted look is taken again."""
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    monkeypatch.delattr(time, "CLOCK_MONOTONIC_RAW", raising=False)
+    ticks = iter([0, 10_000_000, 20_000_000, 20_000_100])
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(ticks))
+    assert clocks.system().read().steady == 20_000_050
+
+
+def test_names_the_library_that_fakes_the_clock() -> None:
+    """Frozen and travelling clocks are recognised, and nothing is seen once they end."""
+    assert clocks.faked() is None
+    with freezegun.freeze_time("2030-01-01"):
+        assert clocks.faked() == "freezegun"
+    with time_machine.travel(0, tick=True):
+        assert clocks.faked() == "time-machine"
+    assert clocks.faked() is None

@@ -1,0 +1,125 @@
+"""Intervals: what ageing, intersection and the vote may and may not do to the truth."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skewguard.interval import Interval, Trust, intersect, vote
+
+NOW = 1_795_000_000 * 10**9
+STEADY = st.integers(0, 10**18)
+ERRORS = st.integers(0, 10**13)
+
+
+def said(low: int, high: int, at: int = 0, source: str = "s") -> Interval:
+    """Make a witness's statement about instants near NOW."""
+    return Interval(at, NOW + low, NOW + high, Trust.WITNESS, source)
+
+
+@st.composite
+def honest(draw: st.DrawFn, at: int | None = None) -> Interval:
+    """Draw a statement that holds a truth in which true time is NOW + steady."""
+    when = draw(STEADY) if at is None else at
+    return Interval(
+        when, NOW + when - draw(ERRORS), NOW + when + draw(ERRORS), Trust.WITNESS, draw(st.sampled_from("abc"))
+    )
+
+
+def test_refuses_to_end_before_it_begins() -> None:
+    """An inverted interval is a bug of whoever made it."""
+    with pytest.raises(ValueError, match="ends before"):
+        Interval(0, 2, 1, Trust.WITNESS, "s")
+
+
+@given(honest(), STEADY, st.integers(-100_000, 100_000))
+def test_ageing_keeps_the_truth_under_any_allowed_drift(interval: Interval, steady: int, drift_ppb: int) -> None:
+    """True time stays inside, however the steady clock drifts within its rate."""
+    elapsed = steady - interval.at
+    truth = NOW + interval.at + elapsed + elapsed * drift_ppb // 10**9
+    aged = interval.aged(steady)
+    assert aged.at == steady
+    assert aged.earliest <= truth <= aged.latest
+
+
+@given(honest(), STEADY)
+def test_ageing_there_and_back_never_narrows(interval: Interval, steady: int) -> None:
+    """Knowledge does not come from waiting."""
+    back = interval.aged(steady).aged(interval.at)
+    assert back.earliest <= interval.earliest
+    assert interval.latest <= back.latest
+
+
+@given(honest(), honest())
+def test_intersection_of_honest_statements_holds_the_truth(one: Interval, other: Interval) -> None:
+    """Two true statements always meet, and what they share is true and no wider than either."""
+    joined = intersect(one, other)
+    assert joined is not None
+    truth = NOW + other.at
+    assert joined.earliest <= truth <= joined.latest
+    assert joined.width <= min(one.aged(other.at).width, other.width)
+
+
+def test_contradiction_has_no_intersection() -> None:
+    """Statements that cannot both be true do not combine."""
+    assert intersect(said(0, 10), said(11, 20)) is None
+
+
+def test_intersection_is_trusted_as_its_weaker_half() -> None:
+    """A witness may have cut the truth away, so the join is a witness's."""
+    strong = Interval(0, NOW, NOW + 10, Trust.AUTHENTICATED, "aws")
+    joined = intersect(strong, said(5, 20))
+    assert joined == Interval(0, NOW + 5, NOW + 10, Trust.WITNESS, "s")
+
+
+def test_vote_of_nobody_is_undecided() -> None:
+    """No statements, no majority."""
+    assert vote([], 0).interval is None
+
+
+def test_vote_of_one_is_its_word() -> None:
+    """A single source decides for itself."""
+    assert vote([said(0, 10)], 0).interval == said(0, 10)
+
+
+def test_vote_of_two_needs_both() -> None:
+    """Of two that contradict each other neither is believed."""
+    outcome = vote([said(0, 10, source="a"), said(20, 30, source="b")], 0)
+    assert outcome.interval is None
+    assert len(outcome.falsetickers) == 2
+
+
+def test_vote_names_the_falseticker() -> None:
+    """One liar among three is outvoted and named."""
+    outcome = vote([said(0, 10, source="a"), said(5, 12, source="b"), said(3600, 3610, source="liar")], 0)
+    assert outcome.interval == said(5, 10, source="a, b")
+    assert [lie.source for lie in outcome.falsetickers] == ["liar"]
+
+
+def test_vote_spans_equally_supported_stretches() -> None:
+    """Where two stretches have the same support, the truth may be in either."""
+    outcome = vote([said(0, 100, source="wide"), said(0, 10, source="a"), said(90, 100, source="b")], 0)
+    assert outcome.interval is not None
+    assert (outcome.interval.earliest, outcome.interval.latest) == (NOW, NOW + 100)
+
+
+@given(st.data(), st.integers(1, 7))
+def test_vote_holds_the_truth_while_liars_are_a_minority(data: st.DataObject, honest_count: int) -> None:
+    """However a minority lies, and even if every lie is the same, the truth is inside or the vote is undecided.
+
+    Liars may narrow the answer around a wrong point only by agreeing with most honest statements there; the point that
+    most of the honest share is then still inside the span of the best supported stretches, or supported better.
+    """
+    steady = data.draw(STEADY)
+    truth = NOW + steady
+    chimers = [data.draw(honest(at=steady)) for _ in range(honest_count)]
+    lie_low = data.draw(st.integers(10**14, 10**15))
+    liars = [
+        Interval(steady, truth + lie_low, truth + lie_low + data.draw(ERRORS), Trust.WITNESS, "liar")
+        for _ in range(data.draw(st.integers(0, honest_count - 1)))
+    ]
+    outcome = vote([*chimers, *liars], steady)
+    assert outcome.interval is not None
+    assert outcome.interval.earliest <= truth <= outcome.interval.latest
+    assert len(outcome.falsetickers) == len(liars)

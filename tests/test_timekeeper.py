@@ -1,0 +1,460 @@
+"""The timekeeper's judgement, on clocks that move only when told."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import freezegun
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skewguard import events
+from skewguard.clocks import Clocks, Reading
+from skewguard.config import Settings
+from skewguard.errors import SourceError
+from skewguard.interval import Interval, Trust
+from skewguard.testing.clocks import FakeClocks
+from skewguard.timekeeper import OUTRANKS_FOR, SECOND, Domain, Timekeeper, response_interval
+
+DAY = 86_400
+
+
+class World:
+    """A true time, a host whose wall clock may be wrong, and a timekeeper on that host."""
+
+    def __init__(self, offset: float = 0.0, **settings: Any) -> None:
+        """Set the host's wall clock `offset` seconds behind true time."""
+        self.clocks = FakeClocks()
+        self.truth_at_zero = self.clocks.wall + round(offset * SECOND) - self.clocks.steady
+        self.keeper = Timekeeper(Settings(**settings), self.clocks)
+
+    @property
+    def truth(self) -> int:
+        """True time now."""
+        return self.truth_at_zero + self.clocks.steady
+
+    def hear(self, domain: Domain | None = None, *, error: float = 0.0, took: float = 0.05) -> bool:
+        """Let a server answer whose clock is `error` seconds wrong."""
+        sent = self.clocks.read()
+        self.clocks.advance(took)
+        date = (self.truth + round(error * SECOND)) // SECOND * SECOND
+        said = response_interval(
+            date - SECOND // 2, date + 2 * SECOND, sent, self.clocks.read(), Trust.AUTHENTICATED, "https://aws"
+        )
+        return self.keeper.learn(domain or self.keeper.utc, said)
+
+    def error(self, domain: Domain | None = None, *, lasting: bool = False) -> float:
+        """Sign, and say how many seconds the timestamp is after true time."""
+        signing = self.keeper.signing_time(domain or self.keeper.utc, lasting=lasting)
+        assert signing.wall == self.clocks.wall
+        assert signing.steady == self.clocks.steady
+        return (signing.signed - self.truth) / SECOND
+
+
+class Saying:
+    """A source that says what it is told to."""
+
+    def __init__(self, name: str, say: Callable[[Clocks], Interval]) -> None:
+        self.name = name
+        self.say = say
+        self.asked = 0
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        """Say it."""
+        self.asked += 1
+        return self.say(clocks)
+
+
+def telling(world: World, name: str = "source", error: float = 0.0) -> Saying:
+    """Make a source that knows true time, but for `error` seconds, to a millisecond."""
+
+    def say(clocks: Clocks) -> Interval:
+        told = world.truth + round(error * SECOND)
+        return Interval(clocks.read().steady, told - 1_000_000, told + 1_000_000, Trust.WITNESS, name)
+
+    return Saying(name, say)
+
+
+def settled(condition: Callable[[], bool]) -> bool:
+    """Wait for something that another thread is about to do."""
+    end = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.001)
+    return True
+
+
+class TestSigning:
+    """What a request is signed with."""
+
+    def test_knowing_nothing_it_follows_the_wall(self) -> None:
+        """Exactly what botocore would do."""
+        world = World(offset=7200)
+        assert world.error() == -7200
+
+    @pytest.mark.parametrize("offset", [0, 9, -9, 1.4])
+    def test_a_healthy_clock_is_left_alone(self, offset: float) -> None:
+        """Within the deadband the wall clock signs, to the nanosecond."""
+        world = World(offset)
+        world.hear()
+        assert world.keeper.signing_time(world.keeper.utc).signed == world.clocks.wall
+
+    @pytest.mark.parametrize("offset", [20, -20, 1200, -1200, 7200, -7200, 40 * DAY])
+    def test_a_wrong_clock_is_corrected(self, offset: float) -> None:
+        """One answer is enough to sign within two seconds of the truth."""
+        world = World(offset)
+        world.hear()
+        assert abs(world.error()) < 2
+
+    @given(
+        st.floats(-1e6, 1e6),
+        st.lists(st.tuples(st.sampled_from(["advance", "step", "hear"]), st.floats(0.001, 20_000)), max_size=30),
+    )
+    def test_steps_of_the_wall_clock_change_nothing(self, offset: float, happenings: list[tuple[str, float]]) -> None:
+        """However the wall clock is stepped and time passes, the timestamp stays near the truth once heard."""
+        world = World(offset)
+        world.hear()
+        sign = 1
+        for what, much in happenings:
+            if what == "advance":
+                world.clocks.advance(much)
+            elif what == "step":
+                world.clocks.step(sign * much)
+                sign = -sign
+            else:
+                world.hear(took=much % 10)
+            aged = world.keeper.now()
+            if aged is not None:
+                assert aged.earliest <= world.truth <= aged.latest
+                assert abs(world.error()) <= 10.1 + aged.width / SECOND
+
+    def test_the_fast_path_agrees_with_the_slow_one(self) -> None:
+        """Time passing between two looks does not change the correction, a step ends it at once."""
+        world = World(1200)
+        world.hear()
+        first = world.error()
+        world.clocks.advance(29)
+        assert world.error() == pytest.approx(first)
+        world.clocks.step(-3600)
+        assert abs(world.error()) < 2
+        world.clocks.step(3600 + 1200)
+        assert world.error() == pytest.approx(0, abs=1e-9)
+
+    def test_too_old_is_unknown(self) -> None:
+        """Past its maximum age an estimate is not used."""
+        world = World(1200, max_age=3600 * SECOND)
+        world.hear()
+        world.clocks.advance(3601)
+        assert world.error() == -1200
+        assert world.keeper.now() is None
+
+    def test_a_frozen_clock_is_left_frozen(self) -> None:
+        """Under freezegun the test's wish is followed."""
+        world = World(1200)
+        world.hear()
+        with freezegun.freeze_time("2030-01-01"):
+            assert world.error() == -1200
+        assert abs(world.error()) < 2
+
+
+class TestLearning:
+    """What an answer teaches."""
+
+    def test_answers_narrow_each_other(self) -> None:
+        """Ordinary traffic meets the server's second at different phases."""
+        world = World(1200)
+        widths = []
+        for index in range(30):
+            world.clocks.advance(1.37 * (index + 1))
+            world.hear(took=0.01)
+            known = world.keeper.now()
+            assert known is not None
+            assert known.earliest <= world.truth <= known.latest
+            widths.append(known.width)
+        assert widths[-1] < widths[0]
+
+    def test_a_slow_answer_teaches_nothing_false(self) -> None:
+        """A 14-minute upload says little, and says it honestly; AWS's own midpoint rule would learn 7 minutes."""
+        world = World(0)
+        world.hear(took=840)
+        assert world.error() == 0
+
+    def test_the_newest_direct_word_wins(self) -> None:
+        """A server that contradicts what was known is believed: it judges the next request too."""
+        world = World(0)
+        world.hear(error=3600)
+        assert world.error() == pytest.approx(3600, abs=2)
+        world.hear()
+        assert world.error() == 0
+
+    def test_a_machine_that_stood_still_under_way_is_not_fooled(self) -> None:
+        """The answer waited in a buffer while the machine was frozen: the wall clock, put right since, tells."""
+        sent = Reading(1000 * SECOND, 50_000 * SECOND)
+        received = Reading(1001 * SECOND, 53_601 * SECOND)
+        said = response_interval(50_000 * SECOND, 50_002 * SECOND, sent, received, Trust.AUTHENTICATED, "aws")
+        assert said.earliest <= 53_601 * SECOND <= said.latest
+
+    @pytest.mark.parametrize("year", [1970, 2020, 2100, 9999])
+    def test_implausible_dates_are_refused(self, year: int) -> None:
+        """Before this package was built, or decades ahead: not believed, and told of."""
+        world = World(0)
+        told: list[object] = []
+        unsubscribe = events.subscribe(told.append)
+        try:
+            assert not world.hear(error=(year - 2026) * 365.25 * DAY)
+        finally:
+            unsubscribe()
+        assert world.keeper.now() is None
+        assert told == [events.Refused("https://aws", "it states an implausible date")]
+
+    def test_learning_while_another_thread_looks_is_not_lost(self) -> None:
+        """A verdict reached before something was learned does not outlive it."""
+        world = World(1200)
+        clocks = world.clocks
+        real_read = clocks.read
+
+        def read_and_learn() -> Reading:
+            clocks.read = real_read  # type: ignore[method-assign]
+            seen = real_read()
+            world.hear(took=0)
+            return seen
+
+        clocks.read = read_and_learn  # type: ignore[method-assign]
+        world.error()
+        assert abs(world.error()) < 2
+
+
+class TestDomains:
+    """Clocks that are not AWS's."""
+
+    def test_utc_stands_in_until_the_first_answer(self) -> None:
+        """A MinIO elsewhere probably keeps UTC; once it has spoken, its own word counts."""
+        world = World(1200)
+        minio = world.keeper.domain("https://minio:9000", seeded=True)
+        world.hear()
+        assert abs(world.error(minio)) < 2
+        world.hear(minio, error=3600)
+        assert world.error(minio) == pytest.approx(3600, abs=2)
+        assert abs(world.error()) < 2
+
+    def test_a_loopback_endpoint_shares_the_wall_clock(self) -> None:
+        """What AWS says has no meaning for a server on this very host."""
+        world = World(1200)
+        local = world.keeper.domain("http://localhost:9000", seeded=False)
+        world.hear()
+        assert world.error(local) == -1200
+
+    def test_what_an_endpoint_says_stays_there(self) -> None:
+        """An endpoint's wrong clock never reaches AWS or another endpoint."""
+        world = World(0)
+        world.hear(world.keeper.domain("https://a", seeded=True), error=3600)
+        assert world.keeper.now() is None
+        assert world.error() == 0
+        assert world.error(world.keeper.domain("https://b", seeded=True)) == 0
+
+    def test_their_number_is_bounded(self) -> None:
+        """Endless endpoints are forgotten rather than kept, UTC is not."""
+        world = World(1200)
+        world.hear()
+        for index in range(3000):
+            world.keeper.domain(f"https://{index}", seeded=True)
+        assert len(world.keeper.keys()) <= 1024
+        assert abs(world.error()) < 2
+
+
+class TestJumps:
+    """A jump of the wall clock is a signal, not an answer."""
+
+    def test_a_backward_jump_leaves_the_anchor_standing(self) -> None:
+        """A frozen machine's anchor is never early, so behind it only the wall clock can be wrong."""
+        world = World(0)
+        world.hear()
+        world.clocks.step(-7200)
+        assert abs(world.error(lasting=True)) < 2
+        assert not world.keeper.doubtful
+
+    def test_a_forward_jump_is_doubted(self) -> None:
+        """Requests are signed by the anchor, for a retry can mend them; what is handed out follows the wall."""
+        world = World(0)
+        world.hear()
+        world.clocks.step(7200)
+        assert abs(world.error()) < 2
+        assert world.keeper.doubtful
+        assert world.error(lasting=True) == 7200
+
+    def test_a_server_ends_the_doubt(self) -> None:
+        """Its word decides between anchor and wall clock."""
+        world = World(0)
+        world.hear()
+        world.clocks.step(7200)
+        world.error()
+        world.hear()
+        assert not world.keeper.doubtful
+        assert abs(world.error(lasting=True)) < 2
+
+    def test_a_clock_put_right_is_no_reason_for_doubt(self) -> None:
+        """A jump onto the known truth needs no explanation."""
+        world = World(600)
+        world.hear()
+        world.error()
+        world.clocks.step(600)
+        assert abs(world.error(lasting=True)) < 2
+        assert not world.keeper.doubtful
+
+
+class TestSources:
+    """Asking others."""
+
+    def test_a_source_is_enough(self) -> None:
+        """The first call on a wrong host is right when any source knows."""
+        world = World(1200)
+        world.keeper.add_sources((telling(world),))
+        world.keeper.measure()
+        assert abs(world.error()) < 0.01
+
+    def test_an_answer_outranks_witnesses_that_contradict_it(self) -> None:
+        """Two agreeing liars do not overrule a certificate, while its word is recent."""
+        world = World(1200)
+        world.keeper.add_sources((telling(world, "a", 3600), telling(world, "b", 3600)))
+        world.keeper.measure()
+        assert world.error() == pytest.approx(3600, abs=0.01)
+        world.hear()
+        assert abs(world.error()) < 2
+        world.clocks.advance(OUTRANKS_FOR / SECOND + 1)
+        world.keeper.measure()
+        assert world.error() == pytest.approx(3600, abs=0.01)
+
+    def test_a_liar_among_three_is_outvoted_and_named(self) -> None:
+        """The majority decides, and the event says who disagreed."""
+        world = World(1200)
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        world.keeper.add_sources((telling(world, "a"), telling(world, "liar", 3600), telling(world, "b")))
+        world.keeper.measure()
+        unsubscribe()
+        assert abs(world.error()) < 0.01
+        (measured,) = [event for event in told if isinstance(event, events.Measured)]
+        assert measured.falsetickers == ("liar",)
+
+    def test_every_failure_is_a_result(self) -> None:
+        """Unreachable, raising, silent and nonsensical sources are named with their reason."""
+        world = World(0, timeout=SECOND // 5)
+
+        def refuse(clocks: Clocks) -> Interval:
+            raise SourceError("closed")
+
+        def crash(clocks: Clocks) -> Interval:
+            raise ZeroDivisionError
+
+        release = threading.Event()
+
+        def hang(clocks: Clocks) -> Interval:
+            release.wait(10)
+            raise SourceError("late")
+
+        def ancient(clocks: Clocks) -> Interval:
+            return Interval(clocks.read().steady, 0, 1, Trust.WITNESS, "ancient")
+
+        said: list[Any] = [refuse, crash, hang, ancient, lambda _clocks: None]
+        names = ["refuse", "crash", "hang", "ancient", "nothing"]
+        world.keeper.add_sources(tuple(Saying(name, say) for name, say in zip(names, said, strict=True)))
+        world.keeper.measure()
+        release.set()
+        errors = {result.name: result.error for result in world.keeper.results}
+        assert errors == {
+            "refuse": "closed",
+            "crash": "ZeroDivisionError: ",
+            "hang": "no answer within 0.2 s",
+            "ancient": "it states an implausible date",
+            "nothing": "it returned no interval",
+        }
+        assert world.keeper.now() is None
+
+    def test_a_hundred_threads_measure_once(self) -> None:
+        """Measuring is single-flight."""
+        world = World(1200)
+        gate = threading.Event()
+        source = telling(world)
+        inner = source.say
+
+        def slow(clocks: Clocks) -> Interval:
+            gate.wait(10)
+            return inner(clocks)
+
+        source.say = slow
+        world.keeper.add_sources((source,))
+        threads = [threading.Thread(target=world.keeper.measure, args=(10 * SECOND,)) for _ in range(100)]
+        for thread in threads:
+            thread.start()
+        gate.set()
+        for thread in threads:
+            thread.join()
+        assert source.asked <= 2  # one poll, and perhaps one begun by a thread that came after it was over
+        assert abs(world.error()) < 0.01
+
+    def test_signing_has_old_news_refreshed_in_the_background(self) -> None:
+        """No timer and no permanent thread: a signing that finds it old starts a poll, and does not wait for it."""
+        world = World(1200, refresh_interval=60 * SECOND)
+        source = telling(world)
+        world.keeper.add_sources((source,))
+        world.keeper.measure()
+        world.clocks.advance(59)
+        world.error()
+        assert source.asked == 1
+        world.clocks.advance(2)
+        world.error()
+        world.clocks.advance(30)
+        world.error()
+        assert settled(lambda: source.asked == 2)
+
+    def test_a_jump_has_the_sources_asked_again(self) -> None:
+        """Somebody moved the clock: find out."""
+        world = World(0)
+        source = telling(world)
+        world.keeper.add_sources((source,))
+        world.keeper.measure()
+        world.error()
+        world.clocks.step(7200)
+        world.error()
+        assert settled(lambda: source.asked == 2)
+        assert settled(lambda: not world.keeper.doubtful)
+
+    def test_waiting_ends_when_time_is_known(self) -> None:
+        """A device without a clock can block at boot until a source has answered."""
+        world = World(1200)
+        assert not world.keeper.wait_until(SECOND, SECOND // 20)
+        world.keeper.add_sources((telling(world),))
+        assert world.keeper.wait_until(SECOND, 10 * SECOND)
+        assert not world.keeper.wait_until(1000, SECOND // 20)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_child_forked_while_measuring_measures_for_itself(self) -> None:
+        """The poll under way lives in the parent only, and no lock stays held."""
+        world = World(1200)
+        gate = threading.Event()
+        source = telling(world)
+        inner = source.say
+
+        def slow(clocks: Clocks) -> Interval:
+            gate.wait(10)
+            return inner(clocks)
+
+        source.say = slow
+        world.keeper.add_sources((source,))
+        world.keeper.start()
+        assert settled(lambda: source.asked == 1)
+        child = os.fork()
+        if not child:
+            world.keeper.reset_after_fork()
+            source.say = inner
+            world.keeper.measure(5 * SECOND)
+            os._exit(0 if abs(world.error()) < 0.01 else 1)
+        gate.set()
+        assert os.waitpid(child, 0)[1] == 0
