@@ -20,6 +20,7 @@ AWS_SUFFIXES = (
     ".c2s.ic.gov",
     ".sc2s.sgov.gov",
     ".cloud.adc-e.uk",
+    ".cloud-aws.adc-e.uk",
     ".csp.hci.ic.gov",
     ".aws.ic.gov",
     ".aws.scloud",
@@ -47,6 +48,17 @@ def prefix(url: str) -> str:
     """Cut a URL down to scheme, host and port, quickly."""
     end = url.find("/", 8)
     return url if end < 0 else url[:end]
+
+
+def virtual_bucket(url: str, auth_path: str | None) -> str:
+    """Find the bucket that an S3 request names in its host; empty if it names it in its path, or has none.
+
+    Args:
+        url: The request's URL.
+        auth_path: What botocore calls the path as it would be with the bucket in it.
+    """
+    bucket = (auth_path or "/").split("/", 2)[1]
+    return "" if url[len(prefix(url)) :].startswith(f"/{bucket}") else bucket
 
 
 def place(url: str, bucket: str = "") -> Place:

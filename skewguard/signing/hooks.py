@@ -14,7 +14,7 @@ from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Retried, logger, tell
 from skewguard.interval import Trust
 from skewguard.signing import seam
-from skewguard.signing.domains import place, prefix
+from skewguard.signing.domains import place, prefix, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Verdict, judge, read, read_date
 from skewguard.timekeeper import SECOND, UTC, Domain, Timekeeper, response_interval
 
@@ -156,7 +156,7 @@ class Hooks:
         start = prefix(url)
         found = self._places.get(start)
         if found is None:
-            where = place(start, (auth_path or "/").split("/", 2)[1])
+            where = place(start, virtual_bucket(url, auth_path))
             found = self._places[start] = timekeeper.domain(where.key, seeded=where.seeded)
         return found
 

@@ -64,7 +64,7 @@ class _Clock:
 
     def time(self) -> float:
         at = _as_of.get()
-        return time.time() if at is None else at / 1e9
+        return time.time() if at is None else at // 1000 / 1e6  # never rounded up into the next second
 
     def gmtime(self, seconds: float | None = None) -> struct_time:
         at = _as_of.get()

@@ -1,0 +1,97 @@
+"""Where settings come from, and what happens to wrong ones."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from skewguard.config import ATTACH_OPTIONS, Settings, as_boolean, resolve
+from skewguard.errors import ConfigError
+
+SECOND = 1_000_000_000
+
+
+def test_defaults() -> None:
+    """Nothing said, nothing changed."""
+    assert resolve({}, {}) == Settings()
+
+
+def test_a_keyword_beats_the_environment() -> None:
+    """Code decides over its surroundings."""
+    environ = {"SKEWGUARD_DEADBAND": "20", "SKEWGUARD_TIMEOUT": "3"}
+    settings = resolve({"deadband": 30}, environ)
+    assert (settings.deadband, settings.timeout) == (30 * SECOND, 3 * SECOND)
+
+
+@pytest.mark.parametrize(("value", "enabled"), [("true", False), ("TRUE", False), ("false", True), (" false ", True)])
+def test_the_off_switch_that_all_aws_sdks_know(value: str, enabled: bool) -> None:
+    """AWS_DISABLE_CLOCK_SKEW_CORRECTION switches off, or insists on staying on."""
+    assert resolve({}, {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": value}).enabled is enabled
+
+
+def test_code_beats_the_off_switch() -> None:
+    """A program that says enabled=True means it."""
+    assert resolve({"enabled": True}, {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true"}).enabled is True
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "maybe"),
+        ("SKEWGUARD_DEADBAND", "soon"),
+        ("SKEWGUARD_DEADBAND", "nan"),
+        ("SKEWGUARD_MAX_AGE", "-1"),
+        ("SKEWGUARD_TIMEOUT", "inf"),
+        ("SKEWGUARD_LEARN_FROM_RESPONSES", "2"),
+        ("SKEWGUARD_SOURCES", "sundial:/garden"),
+    ],
+)
+def test_a_wrong_variable_is_a_warning_and_the_default(
+    variable: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An AWS call must not fail for it."""
+    with caplog.at_level(logging.WARNING, "skewguard"):
+        assert resolve({}, {variable: value}) == Settings()
+    assert variable in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"colour": "red"}, "'colour' is unknown; there are"),
+        ({"deadband": "soon"}, "not a number of seconds"),
+        ({"deadband": True}, "not a number of seconds"),
+        ({"deadband": -1}, "negative"),
+        ({"deadband": None}, "not a number of seconds"),
+        ({"deadband": float("inf")}, "not a number of seconds"),
+        ({"enabled": "perhaps"}, "neither true nor false"),
+        ({"sources": ["sundial:/garden"]}, "names no time source"),
+        ({"sources": [42]}, "no time source"),
+        ({"sources": 42}, "not iterable"),
+    ],
+)
+def test_a_wrong_keyword_is_one_clear_error(options: dict[str, object], message: str) -> None:
+    """Somebody is there to read it."""
+    with pytest.raises(ConfigError, match=message):
+        resolve(options, {})
+
+
+def test_process_options_are_not_for_attach() -> None:
+    """And the error says where they belong."""
+    with pytest.raises(ConfigError, match="option of install"):
+        resolve({"deadband": 1}, {}, allowed=ATTACH_OPTIONS)
+
+
+def test_sources_by_uri() -> None:
+    """A list, or a comma-separated string, as in the environment."""
+    listed = resolve({"sources": ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]}, {})
+    assert [source.name for source in listed.sources] == ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]
+    spelled = resolve({}, {"SKEWGUARD_SOURCES": "ntp://192.0.2.1, ntp://192.0.2.2,"})
+    assert [source.name for source in spelled.sources] == ["ntp://192.0.2.1", "ntp://192.0.2.2"]
+
+
+@pytest.mark.parametrize(("value", "truth"), [(True, True), ("true", True), ("True ", True), ("1", False), ("", False), (None, False)])
+def test_a_profile_switch_reads_as_botocore_reads_it(value: object, truth: bool) -> None:
+    """Only the word true is true."""
+    assert as_boolean(value) is truth

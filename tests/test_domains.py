@@ -1,0 +1,98 @@
+"""Which clock an endpoint keeps."""
+
+from __future__ import annotations
+
+import botocore.session
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, virtual_bucket
+from skewguard.timekeeper import UTC
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://sts.amazonaws.com/",
+        "https://sts.eu-west-1.amazonaws.com",
+        "https://bucket.s3.us-east-1.amazonaws.com/key",
+        "https://dynamodb.cn-north-1.amazonaws.com.cn/",
+        "https://s3.dualstack.us-east-1.api.aws/",
+        "https://abc.lambda-url.us-east-1.on.aws/",
+        "https://vpce-1-2.sqs.us-east-1.vpce.amazonaws.com/",
+        "https://STS.AMAZONAWS.COM:443/",
+    ],
+)
+def test_aws_over_tls_keeps_utc(url: str) -> None:
+    """All of AWS is one domain."""
+    assert place(url).key == UTC
+
+
+@pytest.mark.parametrize(
+    ("url", "key"),
+    [
+        ("http://sts.amazonaws.com/", "http://sts.amazonaws.com:80"),
+        ("https://amazonaws.com.evil.example/", "https://amazonaws.com.evil.example:443"),
+        ("https://notamazonaws.com/", "https://notamazonaws.com:443"),
+        ("https://ec2-1-2-3-4.compute-1.amazonaws.com:9000/", "https://ec2-1-2-3-4.compute-1.amazonaws.com:9000"),
+        ("https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com/", "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:443"),
+        ("https://lb-1.elb.us-east-1.amazonaws.com/", "https://lb-1.elb.us-east-1.amazonaws.com:443"),
+        ("https://minio.example:9000/bucket/key", "https://minio.example:9000"),
+        ("http://[::1]:9000/", "http://::1:9000"),
+    ],
+)
+def test_anybody_else_keeps_their_own(url: str, key: str) -> None:
+    """Plain http, look-alikes, customers' machines and load balancers, and other stores."""
+    assert place(url).key == key
+
+
+@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.1.2.3", "https://[::1]:9", "http://s3.localhost:4566"])
+def test_loopback_is_never_seeded_from_utc(url: str) -> None:
+    """It shares this host's wall clock."""
+    assert not place(url).seeded
+
+
+def test_other_stores_are_seeded_from_utc() -> None:
+    """Until they speak for themselves."""
+    assert place("https://minio.example").seeded
+
+
+def test_buckets_of_one_endpoint_share_its_clock() -> None:
+    """Virtual-hosted addressing does not multiply domains."""
+    assert place("https://one.minio.example:9000", "one") == place("https://two.minio.example:9000", "two")
+
+
+def test_every_domain_that_botocore_knows_is_aws() -> None:
+    """A new partition must be added here, or its answers would teach nobody."""
+    session = botocore.session.get_session()
+    loader = session.get_component("data_loader")
+    suffixes = set()
+    for partition in loader.load_data("endpoints")["partitions"]:
+        suffixes.add(partition["dnsSuffix"])
+        suffixes.update(variant["dnsSuffix"] for variant in partition["defaults"].get("variants", ()) if "dnsSuffix" in variant)
+    for partition in loader.load_data("partitions")["partitions"]:
+        suffixes.update((partition["outputs"]["dnsSuffix"], partition["outputs"]["dualStackDnsSuffix"]))
+    missing = {suffix for suffix in suffixes if not is_aws(f"sts.{suffix}")}
+    assert not missing, f"add to AWS_SUFFIXES: {missing}"
+    assert AWS_SUFFIXES == tuple(dict.fromkeys(AWS_SUFFIXES))
+
+
+@given(st.text(max_size=60), st.text(max_size=10))
+def test_any_text_has_a_place(url: str, bucket: str) -> None:
+    """Even what is no URL."""
+    assert place(prefix(url), bucket).key
+
+
+@pytest.mark.parametrize(
+    ("url", "auth_path", "bucket"),
+    [
+        ("https://one.minio.example/key", "/one/key", "one"),
+        ("https://minio.example/minio/key", "/minio/key", ""),
+        ("https://minio.example/", None, ""),
+        ("https://minio.example/", "/", ""),
+    ],
+)
+def test_a_bucket_is_stripped_only_from_a_host_that_names_it(url: str, auth_path: str | None, bucket: str) -> None:
+    """An endpoint called like one of its buckets keeps its name."""
+    assert virtual_bucket(url, auth_path) == bucket

@@ -1,0 +1,252 @@
+"""The seam: every signer signs as of the time it is given, exactly as botocore would have at that time."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import importlib
+import json
+import pkgutil
+import threading
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import botocore
+import botocore.auth
+import botocore.session
+import botocore.signers
+import pytest
+import time_machine
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from skewguard import events
+from skewguard.signing import seam
+
+SECOND = 1_000_000_000
+CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
+# Two seconds before midnight UTC: the scope's day must be the timestamp's.
+MOMENT = datetime.datetime(2026, 3, 1, 23, 59, 58, 999_999, tzinfo=datetime.timezone.utc)
+MOMENT_NS = int(MOMENT.timestamp()) * SECOND + 999_999_999
+
+
+class Call:
+    """A guarded call that signs as of one moment."""
+
+    def __init__(self, at: int | None) -> None:
+        self.at = at
+        self.begun = 0
+
+    def begin(self, request: Any) -> int | None:
+        """Answer it."""
+        self.begun += 1
+        return self.at
+
+
+def signers() -> list[type]:
+    """List every signer class there is, each protocol's and those of awscrt if it is installed."""
+    return sorted(seam._signers(), key=lambda cls: (cls.__module__, cls.__name__)) + [
+        botocore.auth.SigV4QueryAuth,
+        botocore.auth.S3SigV4Auth,
+        botocore.auth.S3SigV4QueryAuth,
+        botocore.auth.S3ExpressQueryAuth,
+        botocore.auth.HmacV1QueryAuth,
+    ]
+
+
+def build(cls: Any) -> Any:
+    """Make an instance, whatever it wants."""
+    if getattr(cls, "REQUIRES_IDENTITY_CACHE", None):
+        return cls(CREDENTIALS, "s3", "us-east-1", identity_cache=None)
+    return cls(CREDENTIALS, "s3", "us-east-1") if cls.REQUIRES_REGION else cls(CREDENTIALS)
+
+
+def sign(cls: Any, call: Call | None = None) -> dict[str, Any]:
+    """Sign a request and gather everything that a signature can be in."""
+    request = AWSRequest("GET", "https://s3.us-east-1.amazonaws.com/bucket/key", data={} if "V2" in cls.__name__ else b"")
+    request.context["s3-presign-post-policy"] = {"expiration": "2030-01-01T00:00:00Z", "conditions": []}
+    request.context["s3-presign-post-fields"] = {}
+    request.context["timestamp"] = ""
+    if call is not None:
+        request.context[seam.KEY] = call
+    build(cls).add_auth(request)
+    return {
+        "url": request.url,
+        "headers": sorted((name.lower(), value) for name, value in request.headers.items()),
+        "fields": request.context["s3-presign-post-fields"],
+        "params": request.params or request.data,
+    }
+
+
+def without_signature(cls: type, signed: dict[str, Any]) -> dict[str, Any]:
+    """Drop what is random: asymmetric signatures never repeat."""
+    if "Asym" not in cls.__name__:
+        return signed
+    signed["headers"] = [
+        (name, value.split("Signature=")[0] if name == "authorization" else value) for name, value in signed["headers"]
+    ]
+    signed["url"] = signed["url"].split("X-Amz-Signature")[0]
+    return signed
+
+
+@pytest.fixture
+def opened() -> Iterator[None]:
+    """Open the seam for a test."""
+    seam.open_seam()
+    yield
+    seam.close_seam()
+
+
+@pytest.mark.parametrize("cls", signers(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_signs_as_botocore_would_have_at_that_time(cls: type) -> None:
+    """Byte for byte what plain botocore signs when the whole host is set to that moment."""
+    with time_machine.travel(MOMENT, tick=False):
+        expected = without_signature(cls, sign(cls))
+    seam.open_seam()
+    call = Call(MOMENT_NS)
+    assert without_signature(cls, sign(cls, call)) == expected
+    assert call.begun >= 1
+    if cls is not botocore.auth.HmacV1PostAuth:  # it signs the policy's time, not one of its own
+        assert sign(cls) != expected
+
+
+@pytest.mark.usefixtures("opened")
+@pytest.mark.parametrize("cls", signers(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+def test_leaves_alone_what_it_was_not_asked_to_correct(cls: type) -> None:
+    """Unguarded requests, and guarded ones on a healthy clock, follow the wall clock."""
+    with time_machine.travel(MOMENT, tick=False):
+        seam.close_seam()
+        expected = without_signature(cls, sign(cls))
+        seam.open_seam()
+        assert without_signature(cls, sign(cls)) == expected
+        assert without_signature(cls, sign(cls, Call(None))) == expected
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_signing_inside_another_keeps_its_own_time() -> None:
+    """An STS call while another request is being signed has its own clock, and gives the outer one back."""
+    inner_at = MOMENT_NS + 3600 * SECOND
+    found: list[str] = []
+
+    class Nesting(Call):
+        def begin(self, request: Any) -> int | None:
+            found.append(dict(sign(botocore.auth.SigV4Auth, Call(inner_at))["headers"])["x-amz-date"])
+            found.append(dict(sign(botocore.auth.SigV4Auth)["headers"])["x-amz-date"])
+            return self.at
+
+    token = seam._as_of.set(MOMENT_NS)
+    try:
+        headers = dict(sign(botocore.auth.SigV4Auth, Nesting(MOMENT_NS))["headers"])
+    finally:
+        seam._as_of.reset(token)
+    assert headers["x-amz-date"] == "20260301T235958Z"
+    assert found[0] == "20260302T005958Z"
+    assert abs(datetime.datetime.strptime(found[1], "%Y%m%dT%H%M%SZ") - datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)) < (
+        datetime.timedelta(seconds=5)
+    )
+
+
+@pytest.mark.usefixtures("opened")
+def test_other_threads_see_the_real_clock_meanwhile() -> None:
+    """A guarded signing concerns its own context only."""
+    seen: list[datetime.datetime] = []
+    token = seam._as_of.set(MOMENT_NS)
+    try:
+        thread = threading.Thread(target=lambda: seen.append(botocore.auth.get_current_datetime()))
+        thread.start()
+        thread.join()
+        assert botocore.auth.get_current_datetime() == MOMENT.replace(tzinfo=None)
+    finally:
+        seam._as_of.reset(token)
+    assert seen[0] != MOMENT.replace(tzinfo=None)
+
+
+@pytest.mark.usefixtures("opened")
+def test_a_failure_of_ours_signs_with_the_wall_clock(caplog: pytest.LogCaptureFixture) -> None:
+    """Fail open."""
+
+    class Broken(Call):
+        def begin(self, request: Any) -> int | None:
+            raise ZeroDivisionError
+
+    assert sign(botocore.auth.SigV4Auth, Broken(None))["headers"]
+
+
+def test_a_posts_policy_expires_as_of_the_same_time() -> None:
+    """The policy is written before before-sign is heard; both of its times are corrected."""
+    client = botocore.session.get_session().create_client("s3", config=Config(signature_version="s3v4"))
+    with time_machine.travel(MOMENT, tick=False):
+        expected = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
+    seam.open_seam()
+    client.meta.events.register(seam.WHO, lambda **_: SimpleNamespace(lasting_time=lambda url: MOMENT_NS))
+    client.meta.events.register("before-sign", lambda request, **_: request.context.update({seam.KEY: Call(MOMENT_NS)}))
+    made = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
+    assert made == expected
+    policy = json.loads(base64.b64decode(made["fields"]["policy"]))
+    assert policy["expiration"] == "2026-03-02T00:09:58Z"
+    assert made["fields"]["x-amz-date"] == "20260301T235958Z"
+
+
+def test_opening_twice_and_closing_leaves_no_trace() -> None:
+    """The names are replaced once, and put back as they were."""
+    names = [(botocore.auth, "get_current_datetime"), (botocore.auth, "time"), (botocore.signers, "get_current_datetime")]
+    before = [getattr(owner, name) for owner, name in names] + [cls.__dict__.get("add_auth") for cls in signers()]
+    seam.open_seam()
+    opened = botocore.auth.get_current_datetime
+    seam.open_seam()
+    assert botocore.auth.get_current_datetime is opened is not before[0]
+    seam.close_seam()
+    after = [getattr(owner, name) for owner, name in names] + [cls.__dict__.get("add_auth") for cls in signers()]
+    assert after == before
+
+
+class TestTripwire:
+    """What the seam leans on in botocore. A failure here names the place that a new botocore has changed."""
+
+    def test_every_module_that_reads_the_clock_is_known(self) -> None:
+        """A new holder of the clock's name must be looked at: does it sign?"""
+        signing = {"botocore.auth", "botocore.signers"}
+        if botocore.compat.HAS_CRT:
+            signing.add("botocore.crt.auth")
+        others = {"botocore.compat", "botocore.endpoint", "botocore.utils"}  # define it; write a TTL; log IMDS expiry
+        holders = set()
+        for module in pkgutil.walk_packages(botocore.__path__, "botocore."):
+            if module.name.startswith(("botocore.vendored", "botocore.docs")) or (module.name.startswith("botocore.crt") and not botocore.compat.HAS_CRT):
+                continue
+            if hasattr(importlib.import_module(module.name), "get_current_datetime"):
+                holders.add(module.name)
+        assert holders == signing | others
+
+    def test_signers_read_no_other_clock(self) -> None:
+        """botocore.auth's clock names are those the seam replaces."""
+        names = set(vars(botocore.auth)) & {"datetime", "time", "formatdate", "get_current_datetime", "monotonic", "timezone"}
+        assert names == {"datetime", "time", "formatdate", "get_current_datetime"}
+
+    def test_every_signature_version_is_guarded(self) -> None:
+        """No signer of AUTH_TYPE_MAPS escapes, save the one that signs no time."""
+        seam.open_seam()
+        guarded = {cls for cls in seam._signers() if hasattr(cls.__dict__["add_auth"], "__wrapped__")}
+        for version, cls in botocore.auth.AUTH_TYPE_MAPS.items():
+            assert version == "bearer" or any(base in guarded for base in cls.__mro__), version
+
+    def test_a_response_names_its_socket(self) -> None:
+        """urllib3 still keeps http.client's response where provenance is read."""
+        import urllib3.response
+
+        assert "original_response" in urllib3.response.HTTPResponse.__init__.__code__.co_varnames
+        assert hasattr(urllib3.response.HTTPResponse(), "_original_response")
+
+
+def test_an_unknown_botocore_switches_off_one_part_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not there is told of and left alone; the rest works."""
+    told: list[events.Event] = []
+    unsubscribe = events.subscribe(told.append)
+    monkeypatch.delattr(botocore.signers, "S3PostPresigner")
+    try:
+        seam.open_seam()
+    finally:
+        unsubscribe()
+    assert [event.part for event in told if isinstance(event, events.Degraded)] == ["presigning POST forms"]
+    assert dict(sign(botocore.auth.SigV4Auth, Call(MOMENT_NS))["headers"])["x-amz-date"] == "20260301T235958Z"
