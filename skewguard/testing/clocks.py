@@ -1,0 +1,92 @@
+"""Clocks for tests: fakes that move only when told, and a server clock that no step or fake can move."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from skewguard.clocks import Reading
+
+_GLANCE_ZERO = 7_000_000_000
+"""`glance` may count from another zero than `read`; here it always does, so that nobody mixes the two."""
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1_000_000_000)
+
+
+class FakeClocks:
+    """A `skewguard.clocks.Clocks` whose hands stand still until moved. Safe to share between threads."""
+
+    def __init__(self, wall: int = 1_767_225_600_000_000_000, steady: int = 1_000_000_000_000) -> None:
+        """Set the hands.
+
+        Args:
+            wall: ns since the Unix epoch; 2026-01-01T00:00:00Z unless told.
+            steady: ns since some moment of this boot.
+        """
+        self._lock = threading.Lock()
+        self._wall = wall
+        self._steady = steady
+
+    @property
+    def wall(self) -> int:
+        """What the wall clock says, ns since the Unix epoch."""
+        return self._wall
+
+    @property
+    def steady(self) -> int:
+        """What the steady clock says, ns."""
+        return self._steady
+
+    def read(self) -> Reading:
+        """Look at both clocks."""
+        with self._lock:
+            return Reading(self._steady, self._wall)
+
+    def glance(self) -> Reading:
+        """Look at both clocks; `steady` counts from another zero than `read`'s."""
+        with self._lock:
+            return Reading(self._steady + _GLANCE_ZERO, self._wall)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: both clocks move. Negative seconds raise ValueError, for steady never goes back."""
+        if seconds < 0:
+            raise ValueError("time does not pass backwards; to move the wall clock alone, use step()")
+        with self._lock:
+            self._steady += _ns(seconds)
+            self._wall += _ns(seconds)
+
+    def step(self, seconds: float) -> None:
+        """Set the wall clock forward, or back if negative, as NTP or an operator would; steady stays."""
+        with self._lock:
+            self._wall += _ns(seconds)
+
+    def sleep(self, seconds: float) -> None:
+        """Stand in for `time.sleep`: time passes at once, nobody waits."""
+        self.advance(seconds)
+
+
+def steady_utc() -> Callable[[], int]:
+    """Take the wall clock as true now and keep the time from here by the monotonic clock.
+
+    Returns:
+        A clock, ns since the Unix epoch, for ``StrictEndpoint(clock=...)``: the server then stays right while the
+        host's wall clock is stepped, or faked by freezegun or time-machine, later on.
+    """
+    monotonic = _monotonic
+    zero = host_wall() - monotonic()
+    return lambda: zero + monotonic()
+
+
+def _clock(name: str, otherwise: Callable[[], int]) -> Callable[[], int]:
+    # clock_gettime where there is one: freezegun leaves it alone, and the server must not freeze with its client.
+    get, which = getattr(time, "clock_gettime_ns", None), getattr(time, name, None)
+    return otherwise if get is None or which is None else lambda: get(which)
+
+
+host_wall: Callable[[], int] = _clock("CLOCK_REALTIME", time.time_ns)
+"""Reads the host's wall clock, ns since the Unix epoch."""
+
+_monotonic = _clock("CLOCK_MONOTONIC", time.monotonic_ns)

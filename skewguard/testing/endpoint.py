@@ -1,0 +1,251 @@
+"""`StrictEndpoint`: a loopback server that is as strict as AWS about signatures and clocks."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from skewguard.testing import buckets, judge, services
+from skewguard.testing.clocks import host_wall
+from skewguard.testing.exchange import Exchange
+from skewguard.testing.listener import Answer, Listener
+from skewguard.testing.records import Canned, Fault, Record, Step
+from skewguard.testing.tls import AWS_SUFFIXES, Authority, redirected
+from skewguard.testing.wire import Request
+
+ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
+SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
+
+
+class StrictEndpoint:
+    """A server on 127.0.0.1 that checks SigV4 and the date of every request, and refuses as AWS does.
+
+    Use it as a context manager, or call `start` and `stop`. Every public attribute may be changed while it runs.
+    """
+
+    def __init__(
+        self,
+        *,
+        offset: float = 0.0,
+        tls: bool = False,
+        credentials: Mapping[str, str] | None = None,
+        clock: Callable[[], int] | None = None,
+        tolerance: float | None = None,
+        service: str | None = None,
+        signature_first: bool = False,
+        date_mode: str | Callable[[int], str | None] = "honest",
+        explain: bool = True,
+        delay: float = 0.0,
+        inbound_delay: float = 0.0,
+        keep: int = 10_000,
+    ) -> None:
+        """Describe the server; nothing runs yet.
+
+        Args:
+            offset: Seconds the server's clock is ahead of `clock`; negative if it is behind.
+            tls: Speak https, with a certificate of its own authority (see `ca_bundle`). Needs trustme.
+            credentials: Secrets by access key. By default one pair, AWS's documentation example.
+            clock: ns since the Unix epoch; by default the host's wall clock.
+            tolerance: Seconds by which a request's date may be off; by default what the service asked for tolerates:
+                900 for S3, STS, SQS, SNS, DynamoDB and Cognito Identity, 300 for others. Exactly as much is too much.
+            service: The one signing name accepted, and the service assumed of requests that are not signed.
+            signature_first: Check key and signature before the date, as a few servers do.
+            date_mode: The Date header: ``honest``; ``omit``; ``duplicate`` (two that differ by an hour);
+                ``cached`` (4.8 hours old, with an Age); any other text is sent as it is; a callable is given the
+                server's time in ns and returns the text, or None to omit it.
+            explain: False empties error messages and leaves out the fields that tell a time.
+            delay: Seconds to wait between judging a request and answering it.
+            inbound_delay: Seconds to wait between a request's arrival and judging it, as if it had been under way.
+            keep: How many records `requests` holds; the oldest go first.
+
+        Raises:
+            ImportError: `tls` is asked for and trustme is not installed.
+        """
+        self.offset = offset
+        self.clock = clock or host_wall
+        self.date_mode = date_mode
+        self.explain = explain
+        self.delay = delay
+        self.inbound_delay = inbound_delay
+        given = {ACCESS_KEY: SECRET_KEY} if credentials is None else credentials
+        keys = {access: judge.Key(secret) for access, secret in given.items()}
+        self._judge = judge.Judge(keys, service, tolerance, signature_first)
+        the_services = services.Services(self._judge)
+        self._exchange = Exchange(self, self._judge, the_services, buckets.Buckets(the_services.temporary))
+        self._tls = tls
+        self._listener: Listener | None = None
+        self._authority: Authority | None = None
+        self._records: deque[Record] = deque(maxlen=keep)
+        self._count = 0
+        self._lock = threading.Lock()
+        self._script: deque[Step] = deque()
+
+    def start(self) -> StrictEndpoint:
+        """Listen on a free port. Starting a running server does nothing.
+
+        Returns:
+            The server itself.
+        """
+        if self._listener is None:
+            if self._tls:
+                self._authority = Authority()
+            context = self._authority.context if self._authority is not None else None
+            self._listener = Listener(self._answer, context)
+        return self
+
+    def stop(self) -> None:
+        """Close every connection and join every thread. Records stay. Stopping a stopped server does nothing."""
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
+        authority, self._authority = self._authority, None
+        if authority is not None:
+            authority.close()
+
+    def __enter__(self) -> StrictEndpoint:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def port(self) -> int:
+        """The port listened on. RuntimeError if the server is not running."""
+        if self._listener is None:
+            raise RuntimeError("the server is not running; call start() or use it as a context manager")
+        return self._listener.port
+
+    @property
+    def url(self) -> str:
+        """What to give as ``endpoint_url``. RuntimeError if the server is not running."""
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """Path of the certificate to trust; None without TLS. RuntimeError if the server is not running."""
+        if not self._tls:
+            return None
+        if self._authority is None:
+            raise RuntimeError("the server is not running; call start() or use it as a context manager")
+        return self._authority.bundle
+
+    @property
+    def client_kwargs(self) -> dict[str, str | bool]:
+        """Arguments with which ``boto3.client(name, **kwargs)`` talks to this server: URL, keys, region, trust."""
+        access, secret = next(iter(self._judge.keys.items()))
+        kwargs: dict[str, str | bool] = {
+            "endpoint_url": self.url,
+            "aws_access_key_id": access,
+            "aws_secret_access_key": secret.secret,
+            "region_name": "us-east-1",
+        }
+        if self.ca_bundle is not None:
+            kwargs["verify"] = self.ca_bundle
+        return kwargs
+
+    def as_aws(self) -> AbstractContextManager[None]:
+        """Be AWS for this process until the block ends.
+
+        Every AWS name resolves to this server, on port 443 with TLS and on port 80 without, and every other address
+        that is not loopback is refused with OSError. With TLS ``AWS_CA_BUNDLE`` is set; proxies are switched off; both
+        are put back at the end. Blocks of several servers nest. Sockets opened by native code (awscrt's own client) are
+        not led.
+        """
+        mine, port = (443 if self._tls else 80), self.port
+        environment = {"no_proxy": "*", "NO_PROXY": "*"}
+        if self.ca_bundle is not None:
+            environment["AWS_CA_BUNDLE"] = self.ca_bundle
+
+        def route(name: str, asked: int) -> int | None:
+            return port if asked == mine and name.endswith(AWS_SUFFIXES) else None
+
+        return redirected(route, environment)
+
+    def now(self) -> int:
+        """The server's time, ns since the Unix epoch."""
+        return self.clock() + round(self.offset * 1_000_000_000)
+
+    def add_credentials(
+        self, access_key: str, secret_key: str, token: str | None = None, expires: int | None = None
+    ) -> None:
+        """Accept one more key, or change one.
+
+        Args:
+            access_key: The key's name.
+            secret_key: Its secret.
+            token: The session token that must come with it; None accepts any, or none.
+            expires: Seconds since the Unix epoch, by the server's clock, from which the key is refused as expired.
+        """
+        self._judge.keys[access_key] = judge.Key(secret_key, token, expires)
+
+    @property
+    def tolerance(self) -> float | None:
+        """Seconds by which a request's date may be off; None: what the service asked for tolerates."""
+        return self._judge.tolerance
+
+    @tolerance.setter
+    def tolerance(self, seconds: float | None) -> None:
+        self._judge.tolerance = seconds
+
+    @property
+    def requests(self) -> list[Record]:
+        """The requests answered, oldest first; a copy."""
+        with self._lock:
+            return list(self._records)
+
+    @property
+    def count(self) -> int:
+        """How many requests were answered since the start or the last `clear`."""
+        return self._count
+
+    def clear(self) -> None:
+        """Forget the records and whatever of the script is left; buckets, tables and keys stay."""
+        with self._lock:
+            self._records.clear()
+            self._script.clear()
+            self._count = 0
+
+    def script(self, *steps: Step) -> None:
+        """Say how the next requests are to be answered, one step each, after any steps still waiting.
+
+        Args:
+            *steps: A `Canned` answer, a `Fault`, `DROP` to hang up, or None to judge and serve as usual.
+        """
+        self._script.extend(steps)
+
+    def fail_next(self, code: str, message: str = "", *, status: int | None = None, times: int = 1) -> None:
+        """Answer the next request, or the next few, with an error in their own protocol; see `Fault`."""
+        self.script(*[Fault(code, message, status)] * times)
+
+    def reply_next(
+        self,
+        status: int = 200,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        times: int = 1,
+    ) -> None:
+        """Answer the next request, or the next few, with exactly this; see `Canned`."""
+        self.script(*[Canned(status, headers, body)] * times)
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the server runs."""
+        listener = self._listener
+        if seconds > 0 and listener is not None:
+            listener.stopping.wait(seconds)
+
+    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+        try:
+            step = self._script.popleft()
+        except IndexError:
+            step = None
+        answer, record = self._exchange.run(request, receive, step)
+        with self._lock:
+            self._records.append(record)
+            self._count += 1
+        return answer

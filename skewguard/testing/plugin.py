@@ -1,0 +1,20 @@
+"""What pytest loads: one fixture. Kept light, for it is loaded whether or not a test asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from skewguard.testing.endpoint import StrictEndpoint
+
+
+@pytest.fixture
+def strict_endpoint() -> Iterator[StrictEndpoint]:
+    """A started `skewguard.testing.StrictEndpoint` over plain http, its clock equal to the host's."""
+    from skewguard.testing.endpoint import StrictEndpoint
+
+    with StrictEndpoint() as endpoint:
+        yield endpoint
