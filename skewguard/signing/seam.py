@@ -24,6 +24,7 @@ from time import struct_time
 from typing import Any, Protocol
 
 import botocore.auth
+import botocore.awsrequest
 import botocore.compat
 import botocore.signers
 
@@ -215,10 +216,12 @@ def from_socket(http_response: Any) -> bool:
     """Tell whether a response was read from a network connection, rather than made up in this process.
 
     A ``before-send`` handler (moto, Stubber and the like) answers with an object of its own. One that replays
-    recordings below urllib3 leaves its own class where ``http.client``'s should be.
+    recordings below urllib3 leaves its own class where ``http.client``'s should be, or botocore's, which reads an
+    early answer to ``Expect: 100-continue``.
     """
     raw = getattr(http_response, "raw", None)
-    return type(getattr(raw, "_original_response", None)) is http.client.HTTPResponse
+    kind = type(getattr(raw, "_original_response", None))
+    return kind is http.client.HTTPResponse or kind is getattr(botocore.awsrequest, "AWSHTTPResponse", None)
 
 
 def verified(endpoint: Any) -> bool:

@@ -1,0 +1,89 @@
+"""What several tests need: clients of a strict endpoint, and the calls that users make."""
+
+from __future__ import annotations
+
+import datetime
+import importlib
+import io
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import botocore.auth
+import botocore.compat
+import botocore.signers
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from skewguard.testing import FakeClocks, StrictEndpoint
+
+Operation = Callable[[Any], Any]
+
+OPERATIONS: dict[str, tuple[str, Operation]] = {
+    "sts": ("sts", lambda c: c.get_caller_identity()),
+    "dynamodb": ("dynamodb", lambda c: c.list_tables()),
+    "sqs": ("sqs", lambda c: c.send_message(QueueUrl="https://sqs.us-east-1.amazonaws.com/1/q", MessageBody="x")),
+    "lambda": ("lambda", lambda c: c.list_functions()),
+    "ec2": ("ec2", lambda c: c.describe_regions()),
+    "s3-get": ("s3", lambda c: c.get_object(Bucket="bucket", Key="key")["Body"].read()),
+    "s3-head": ("s3", lambda c: c.head_object(Bucket="bucket", Key="key")),
+    "s3-put": ("s3", lambda c: c.put_object(Bucket="bucket", Key="new", Body=b"body")),
+    "s3-put-stream": ("s3", lambda c: c.put_object(Bucket="bucket", Key="stream", Body=io.BytesIO(b"x" * 300_000))),
+    "s3-list": ("s3", lambda c: c.list_objects_v2(Bucket="bucket")),
+}
+"""One call per protocol and shape: query, json, rest-json, ec2, rest-xml, with and without bodies."""
+
+
+def config(**options: Any) -> Config:
+    """Make a client's configuration: path-style addressing, and whatever else is said."""
+    return Config(s3={"addressing_style": "path"}, **options)
+
+
+def client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
+    """Make a client of the endpoint's own address."""
+    return (session or boto3.Session()).client(service, **endpoint.client_kwargs, config=config(**options))
+
+
+def aws_client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
+    """Make a client of AWS's names, for use within ``endpoint.as_aws()``."""
+    kwargs = endpoint.client_kwargs
+    del kwargs["endpoint_url"]
+    return (session or boto3.Session()).client(service, **kwargs, config=config(**options))
+
+
+def with_bucket(endpoint: StrictEndpoint) -> None:
+    """Put a bucket with one object on the server, at its own time, and forget the requests."""
+    offset, endpoint.offset = endpoint.offset, 0.0
+    s3 = client("s3", endpoint)
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="key", Body=b"here")
+    s3.close()
+    endpoint.offset = offset
+    endpoint.clear()
+
+
+def code_of(call: Callable[[], Any]) -> str:
+    """Make a call and name its error; empty if there is none."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response.get("Error", error.response).get("Code", "unknown"))
+    return ""
+
+
+def host_clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
+    """Give this process a wall clock that moves only when told, for botocore too; hand it to `install` as well."""
+    clocks = FakeClocks()
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+    def now(remove_tzinfo: bool = True) -> datetime.datetime:
+        moment = epoch + datetime.timedelta(microseconds=clocks.wall // 1000)
+        return moment.replace(tzinfo=None) if remove_tzinfo else moment
+
+    modules = [botocore.auth, botocore.signers]
+    if botocore.compat.HAS_CRT:
+        modules.append(importlib.import_module("botocore.crt.auth"))
+    for module in modules:
+        monkeypatch.setattr(module, "get_current_datetime", now)
+    return clocks

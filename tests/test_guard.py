@@ -1,0 +1,661 @@
+"""The product as its users meet it: real boto3 clients, real sockets, a server as strict as AWS."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import boto3
+import botocore
+import botocore.session
+import freezegun
+import moto
+import pytest
+import time_machine
+from botocore.exceptions import ClientError, UnseekableStreamError
+from botocore.stub import Stubber
+
+import skewguard
+from skewguard import events
+from skewguard.errors import ConfigError
+from skewguard.signing.hooks import _IDS
+from skewguard.testing import StrictEndpoint
+from tests.support import OPERATIONS, aws_client, client, code_of, host_clocks, with_bucket
+
+
+@pytest.fixture
+def endpoint() -> Iterator[StrictEndpoint]:
+    """A server 20 minutes ahead: this host is slow."""
+    with StrictEndpoint(offset=1200) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _tls_endpoint() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        with_bucket(running)
+        yield running
+
+
+@pytest.fixture
+def aws(_tls_endpoint: StrictEndpoint) -> Iterator[StrictEndpoint]:
+    """AWS itself, as far as this process can tell: its names, over verified TLS, 20 minutes ahead of this host."""
+    running = _tls_endpoint
+    running.offset, running.date_mode, running.explain = 1200, "honest", True
+    running.clear()
+    with running.as_aws():
+        yield running
+    running.clear()
+
+
+@pytest.fixture
+def told() -> Iterator[list[events.Event]]:
+    """Collect events."""
+    heard: list[events.Event] = []
+    unsubscribe = events.subscribe(heard.append)
+    yield heard
+    unsubscribe()
+
+
+class TestCalls:
+    """One extra request, once; never an error."""
+
+    @pytest.mark.parametrize("offset", [1200, -1200, 7200, -7200, 90_000, -90_000])
+    @pytest.mark.parametrize("name", OPERATIONS)
+    def test_succeed_on_a_wrong_clock(self, endpoint: StrictEndpoint, name: str, offset: float) -> None:
+        """Unguarded: an error in one request. Guarded: two requests the first time, one ever after."""
+        endpoint.offset = offset
+        with_bucket(endpoint)
+        service, operation = OPERATIONS[name]
+        unguarded = client(service, endpoint)
+        assert code_of(lambda: operation(unguarded))
+        assert endpoint.count == 1
+        with skewguard.install():
+            guarded = client(service, endpoint)
+            for expected in (3, 4, 5):
+                operation(guarded)
+                assert endpoint.count == expected
+
+    @pytest.mark.parametrize("name", OPERATIONS)
+    def test_on_a_healthy_clock_nothing_changes(self, strict_endpoint: StrictEndpoint, name: str) -> None:
+        """One request, the same headers as botocore's own, no more and no fewer."""
+        with_bucket(strict_endpoint)
+        service, operation = OPERATIONS[name]
+        operation(client(service, strict_endpoint))
+        with skewguard.install():
+            operation(client(service, strict_endpoint))
+        plain, guarded = strict_endpoint.requests
+        assert plain.headers.keys() == guarded.headers.keys()
+        assert plain.headers["user-agent"].split("md/")[0] == guarded.headers["user-agent"].split("md/")[0]
+
+    @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+    def test_in_every_retry_mode(self, endpoint: StrictEndpoint, mode: str) -> None:
+        """The retry is ours in all of them."""
+        with skewguard.install():
+            sts = client("sts", endpoint, retries={"mode": mode})
+            sts.get_caller_identity()
+            assert sts.get_caller_identity()["ResponseMetadata"]["RetryAttempts"] == 0
+        assert endpoint.count == 3
+
+    def test_multipart_and_presigned_work_with_what_was_learned(self, endpoint: StrictEndpoint) -> None:
+        """A presigned URL made after a call is valid, its day and all."""
+        import urllib.request
+
+        endpoint.offset = 90_000
+        with_bucket(endpoint)
+        with skewguard.install():
+            s3 = client("s3", endpoint, signature_version="s3v4")
+            s3.list_objects_v2(Bucket="bucket")
+            url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"}, ExpiresIn=60)
+        with urllib.request.urlopen(url) as answer:
+            assert answer.read() == b"here"
+
+    def test_without_a_date_the_message_is_enough(self, endpoint: StrictEndpoint) -> None:
+        """Repeated, cached, false or missing Date: the error names the clock."""
+        for mode in ("omit", "duplicate", "cached", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "?"):
+            endpoint.date_mode = mode
+            endpoint.clear()
+            with skewguard.install():
+                sts = client("sts", endpoint)
+                sts.get_caller_identity()
+                sts.get_caller_identity()
+            assert (mode, endpoint.count) == (mode, 3)
+
+    @pytest.mark.parametrize("mode", ["omit", "duplicate", "cached", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"])
+    def test_a_date_that_means_nothing_teaches_nothing(self, strict_endpoint: StrictEndpoint, mode: str) -> None:
+        """Healthy calls with a useless Date go on being signed by the wall clock."""
+        strict_endpoint.date_mode = mode
+        with skewguard.install():
+            sts = client("sts", strict_endpoint)
+            for _ in range(3):
+                sts.get_caller_identity()
+            assert skewguard.status().domains == {}
+        assert strict_endpoint.count == 3
+
+    def test_nothing_to_learn_from_is_no_retry(self, endpoint: StrictEndpoint) -> None:
+        """Neither Date nor message nor source: the caller sees the error, after one request."""
+        endpoint.date_mode, endpoint.explain = "omit", False
+        with skewguard.install():
+            assert code_of(client("sts", endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+        assert endpoint.count == 1
+
+
+class TestRefusals:
+    """What must not be retried, and what must not be retried again."""
+
+    @pytest.mark.parametrize(("service", "code"), [("dynamodb", "ValidationException"), ("sts", "AccessDenied"), ("lambda", "AccessDeniedException")])
+    def test_other_errors_cost_one_request_on_a_wrong_clock(self, endpoint: StrictEndpoint, service: str, code: str) -> None:
+        """Cold or corrected, on a host ten minutes off; the JS SDK sends three."""
+        endpoint.offset = 600
+        name = {"dynamodb": "dynamodb", "sts": "sts", "lambda": "lambda"}[service]
+        with skewguard.install():
+            guarded = client(service, endpoint)
+            for _ in range(2):
+                endpoint.clear()
+                endpoint.fail_next(code)
+                assert code_of(lambda: OPERATIONS[name][1](guarded)) == code
+                assert endpoint.count == 1
+
+    def test_a_missing_key_costs_one_request(self, endpoint: StrictEndpoint) -> None:
+        """GET and HEAD of what is not there, ten minutes off."""
+        endpoint.offset = 600
+        with_bucket(endpoint)
+        with skewguard.install():
+            s3 = client("s3", endpoint)
+            assert code_of(lambda: s3.get_object(Bucket="bucket", Key="none")) == "NoSuchKey"
+            assert code_of(lambda: s3.head_object(Bucket="bucket", Key="none")) == "404"
+        assert endpoint.count == 2
+
+    @pytest.mark.parametrize("service", ["sts", "dynamodb", "lambda", "s3-get", "s3-head", "ec2"])
+    @pytest.mark.parametrize(("signature_first", "most"), [(True, 2), (False, 2)])
+    def test_a_wrong_secret_costs_at_most_one_extra_request(
+        self, service: str, signature_first: bool, most: int
+    ) -> None:
+        """One where the server looks at the signature first and says so; the second error is what the caller sees."""
+        name, operation = OPERATIONS[service]
+        with StrictEndpoint(offset=1200, signature_first=signature_first) as server:
+            with_bucket(server)
+            kwargs = {**server.client_kwargs, "aws_secret_access_key": "wrong"}
+            with skewguard.install():
+                guarded = boto3.client(name, **kwargs)
+                assert code_of(lambda: operation(guarded))
+                first = server.count
+                assert first <= (1 if signature_first and service not in ("s3-head", "ec2") else most)
+                assert server.requests[-1].code in ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
+                code_of(lambda: operation(guarded))
+                assert server.count == first + 1  # corrected by now: its message, or the date, is believed
+
+    def test_a_second_refusal_is_what_the_caller_sees(self, endpoint: StrictEndpoint) -> None:
+        """Two requests, not three, and the second's error."""
+        endpoint.script(None)
+        endpoint.fail_next("AccessDenied", "not you")
+        with skewguard.install(), pytest.raises(ClientError, match="not you"):
+            client("sts", endpoint).get_caller_identity()
+        assert endpoint.count == 2
+
+    def test_a_server_that_always_objects_is_asked_twice(self, endpoint: StrictEndpoint) -> None:
+        """One retry per call, whatever the server says."""
+        endpoint.date_mode = lambda now: "Fri, 01 Jan 2027 00:00:00 GMT"
+        endpoint.fail_next("RequestTimeTooSkewed", times=9)
+        with skewguard.install():
+            assert code_of(client("sts", endpoint).get_caller_identity)
+        assert endpoint.count == 2
+
+    @pytest.mark.parametrize("retries", [{"total_max_attempts": 1}, {"max_attempts": 0}, {"total_max_attempts": 1, "mode": "standard"}])
+    def test_no_retry_if_the_caller_allows_one_attempt(self, endpoint: StrictEndpoint, retries: dict[str, Any]) -> None:
+        """But what the refusal says is learned."""
+        with skewguard.install():
+            sts = client("sts", endpoint, retries=retries)
+            assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"
+            assert endpoint.count == 1
+            sts.get_caller_identity()
+
+    def test_no_retry_of_a_body_that_cannot_be_sent_again(self, endpoint: StrictEndpoint) -> None:
+        """A stream that cannot seek, or was handed over past its beginning, which botocore would rewind too far."""
+
+        class Pipe(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def readinto(self, buffer: Any) -> int:
+                return 0
+
+        moved = io.BytesIO(b"0123456789")
+        moved.seek(5)
+        with_bucket(endpoint)
+        for body in (moved, Pipe()):
+            with skewguard.install():
+                s3 = client("s3", endpoint, request_checksum_calculation="when_required")
+                with contextlib.suppress(UnseekableStreamError, Exception):
+                    s3.put_object(Bucket="bucket", Key="moved", Body=body, ContentLength=5)
+            assert endpoint.count <= 1
+            endpoint.clear()
+
+    def test_the_retry_quota_stays_untouched(self, endpoint: StrictEndpoint) -> None:
+        """Standard mode's tokens are for throttling and outages."""
+        with skewguard.install():
+            sts = client("sts", endpoint, retries={"mode": "standard"})
+            quota = _quota(sts)
+            before = quota.available_capacity
+            sts.get_caller_identity()
+            assert quota.available_capacity == before
+
+
+def _quota(guarded: Any) -> Any:
+    """Dig out the retry quota of a client in standard mode."""
+    for handler in guarded.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
+        policy = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
+        if policy is not None:
+            return policy._quota
+    raise AssertionError("no standard retry handler")
+
+
+class TestConcurrency:
+    """Many callers at once."""
+
+    def test_five_hundred_first_calls_succeed(self, endpoint: StrictEndpoint) -> None:
+        """Ten minutes off, standard mode, a cold client: all succeed in at most 1,000 requests."""
+        endpoint.offset = 600
+        endpoint.tolerance = 300
+        with skewguard.install():
+            dynamodb = client("dynamodb", endpoint, retries={"mode": "standard"}, max_pool_connections=500)
+            start = threading.Barrier(500)
+
+            def call(_: int) -> str:
+                start.wait()
+                return code_of(dynamodb.list_tables)
+
+            with ThreadPoolExecutor(500) as pool:
+                outcomes = Counter(pool.map(call, range(500)))
+        assert outcomes == {"": 500}
+        assert endpoint.count <= 1000
+
+
+class TestTime:
+    """What the API says."""
+
+    def test_nothing_is_known_at_first(self) -> None:
+        """None, not a guess."""
+        assert skewguard.now() is None
+        assert skewguard.offset() is None
+        status = skewguard.status()
+        assert (status.installed, status.state, status.correcting) == (False, "unknown", False)
+
+    def test_one_service_teaches_all(self, aws: StrictEndpoint) -> None:
+        """UTC learned over verified TLS: the second service's first call takes one request."""
+        with skewguard.install():
+            aws_client("sts", aws).get_caller_identity()
+            assert aws.count == 2
+            for name in ("dynamodb", "lambda", "ec2", "s3-list"):
+                service, operation = OPERATIONS[name]
+                operation(aws_client(service, aws))
+            assert aws.count == 6
+            now, offset, status = skewguard.now(), skewguard.offset(), skewguard.status()
+        assert now is not None
+        assert now.earliest <= aws.now() <= now.latest + 10**9
+        assert now.earliest <= now.midpoint <= now.latest
+        assert offset is not None
+        assert offset.seconds == pytest.approx(1200, abs=2)
+        assert offset.error_bound < 2
+        assert offset.source == "https://sts.us-east-1.amazonaws.com" or offset.source.endswith("amazonaws.com")
+        assert (status.state, status.correcting, status.installed) == ("synchronized", True, True)
+        assert status.domains.keys() == {"utc"}
+
+    def test_a_nested_call_changes_nothing(self, aws: StrictEndpoint) -> None:
+        """An AssumeRole between hook and signing has its own attempt; the outer call is signed right."""
+        inner = boto3.Session()
+        from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
+
+        with skewguard.install():
+            session = botocore.session.get_session()
+            sts = aws_client("sts", aws, inner)
+            skewguard.attach(sts)
+            session._credentials = DeferredRefreshableCredentials(
+                create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}), "test"
+            )
+            # The role's expiry is judged by the wall clock still: an hour's life outlasts 20 minutes.
+            dynamodb = session.create_client("dynamodb", region_name="us-east-1")
+            dynamodb.list_tables()
+        assert [(record.service, record.status) for record in aws.requests] == [
+            ("sts", 403),
+            ("sts", 200),
+            ("dynamodb", 200),
+        ]
+
+
+class TestTruth:
+    """What may become truth, row by row."""
+
+    def test_aws_over_verified_tls_teaches_utc(self, aws: StrictEndpoint) -> None:
+        """The only answer that does."""
+        with skewguard.install():
+            aws_client("sts", aws).get_caller_identity()
+            assert skewguard.now() is not None
+
+    def test_a_custom_endpoint_teaches_itself(self, endpoint: StrictEndpoint) -> None:
+        """And nobody else."""
+        with skewguard.install():
+            client("sts", endpoint).get_caller_identity()
+            assert skewguard.now() is None
+            assert skewguard.status().domains.keys() == {f"http://127.0.0.1:{endpoint.port}"}
+
+    def test_aws_over_plain_http_teaches_its_own_domain(self) -> None:
+        """Anybody on the path could have written that Date."""
+        with StrictEndpoint(offset=1200) as server, server.as_aws(), skewguard.install():
+            sts = boto3.client("sts", **{**server.client_kwargs, "endpoint_url": "http://sts.us-east-1.amazonaws.com"})
+            sts.get_caller_identity()
+            sts.get_caller_identity()
+            assert server.count == 3
+            assert skewguard.now() is None
+
+    def test_unverified_tls_to_aws_teaches_nobody(self, aws: StrictEndpoint) -> None:
+        """Whoever switched verification off gets botocore's own behaviour."""
+        with skewguard.install():
+            sts = boto3.client("sts", **{**aws.client_kwargs, "endpoint_url": None, "verify": False})
+            with pytest.warns(Warning, match="Unverified HTTPS"):
+                assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"
+            assert aws.count == 1
+            assert skewguard.status().domains == {}
+
+    def test_unverified_tls_to_another_store_teaches_that_store(self, aws: StrictEndpoint) -> None:
+        """It is as good as plain http, which many private stores speak."""
+        with skewguard.install():
+            sts = boto3.client("sts", **{**aws.client_kwargs, "verify": False})
+            with pytest.warns(Warning, match="Unverified HTTPS"):
+                sts.get_caller_identity()
+            assert aws.count == 2
+            assert skewguard.now() is None
+
+    def test_moto_teaches_nobody(self) -> None:
+        """An answer that came from no socket."""
+        with skewguard.install(), moto.mock_aws():
+            boto3.client("s3").list_buckets()
+            boto3.client("sts").get_caller_identity()
+            assert skewguard.status().domains == {}
+
+    def test_a_stubber_teaches_nobody(self, aws: StrictEndpoint) -> None:
+        """Nor does a test's own answer."""
+        with skewguard.install():
+            sts = aws_client("sts", aws)
+            with Stubber(sts) as stubber:
+                stubber.add_response("get_caller_identity", {"Account": "1"})
+                stubber.add_client_error("get_caller_identity", "RequestTimeTooSkewed", http_status_code=403)
+                sts.get_caller_identity()
+                assert code_of(sts.get_caller_identity) == "RequestTimeTooSkewed"
+            assert skewguard.status().domains == {}
+        assert aws.count == 0
+
+    @pytest.mark.parametrize("freeze", [lambda: freezegun.freeze_time("2026-12-01"), lambda: time_machine.travel("2026-12-01")])
+    def test_a_faked_clock_teaches_nobody(self, aws: StrictEndpoint, freeze: Callable[[], Any]) -> None:
+        """A test's wish is no fault of the host's clock."""
+        with skewguard.install():
+            with freeze():
+                assert skewguard.status().state == "faked"
+                assert code_of(aws_client("sts", aws).get_caller_identity)
+            assert skewguard.status().domains == {}
+
+    def test_responses_can_be_left_unheard(self, endpoint: StrictEndpoint) -> None:
+        """learn_from_responses=False: judged, but not believed."""
+        with skewguard.install(learn_from_responses=False):
+            assert code_of(client("sts", endpoint).get_caller_identity)
+            assert skewguard.status().domains == {}
+        assert endpoint.count == 1
+
+    def test_a_loopback_server_on_the_same_wrong_clock_is_left_alone(
+        self, aws: StrictEndpoint, strict_endpoint: StrictEndpoint
+    ) -> None:
+        """It shares the wall clock, so UTC would be wrong for it."""
+        with skewguard.install():
+            aws_client("sts", aws).get_caller_identity()
+            client("sts", strict_endpoint).get_caller_identity()
+        assert strict_endpoint.count == 1
+
+    def test_two_endpoints_keep_their_two_clocks(self, endpoint: StrictEndpoint) -> None:
+        """What one teaches never reaches the other."""
+        with StrictEndpoint(offset=-3600) as other, skewguard.install():
+            clients = [client("sts", endpoint), client("sts", other)]
+            for _ in range(5):
+                for guarded in clients:
+                    guarded.get_caller_identity()
+            assert (endpoint.count, other.count) == (6, 6)
+
+
+class TestWaysIn:
+    """install, attach, session: before and after, here and not there."""
+
+    def guarded(self, endpoint: StrictEndpoint, sts: Any) -> bool:
+        """Tell whether a client's calls are guarded, by trying."""
+        endpoint.offset += 3600
+        return not code_of(sts.get_caller_identity)
+
+    def test_install_reaches_the_default_session_made_before(self, endpoint: StrictEndpoint) -> None:
+        """boto3.client() after install works, whoever made the default session."""
+        boto3.setup_default_session()
+        try:
+            with skewguard.install():
+                assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
+        finally:
+            boto3.DEFAULT_SESSION = None
+
+    def test_install_reaches_sessions_made_after(self, endpoint: StrictEndpoint) -> None:
+        """boto3's and botocore's."""
+        with skewguard.install():
+            assert self.guarded(endpoint, client("sts", endpoint))
+            plain = botocore.session.get_session()
+            assert self.guarded(endpoint, plain.create_client("sts", **endpoint.client_kwargs))
+
+    def test_uninstall_ends_it_and_install_begins_it_again(self, endpoint: StrictEndpoint) -> None:
+        """Clients made under the first installation live on under the second."""
+        sts_before = client("sts", endpoint)
+        with skewguard.install():
+            sts = client("sts", endpoint)
+        assert not self.guarded(endpoint, sts)
+        assert skewguard.now() is None
+        with skewguard.install():
+            assert self.guarded(endpoint, sts)
+            assert not self.guarded(endpoint, sts_before)
+
+    def test_install_twice_is_once(self, caplog: pytest.LogCaptureFixture) -> None:
+        """The same handle; other options are told of, and change nothing."""
+        first = skewguard.install(deadband=5)
+        assert skewguard.install() is first
+        assert skewguard.install(deadband=5) is first
+        assert not caplog.records
+        assert skewguard.install(deadband=6) is first
+        assert "uninstall() first" in caplog.text
+        assert "in force" in repr(first)
+        skewguard.uninstall()
+        skewguard.uninstall()
+        assert "ended" in repr(first)
+        first.uninstall()
+
+    def test_an_old_handle_ends_nothing_new(self) -> None:
+        """Only the installation in force is ended by its handle."""
+        first = skewguard.install()
+        skewguard.uninstall()
+        skewguard.install()
+        first.uninstall()
+        assert skewguard.status().installed
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            lambda s: s,
+            lambda s: s._session,
+        ],
+    )
+    def test_attach_guards_a_session_alone(self, endpoint: StrictEndpoint, target: Callable[[Any], Any]) -> None:
+        """Its later clients, and nobody else's."""
+        mine, other = boto3.Session(), boto3.Session()
+        skewguard.attach(target(mine))
+        assert self.guarded(endpoint, client("sts", endpoint, mine))
+        assert not self.guarded(endpoint, client("sts", endpoint, other))
+        skewguard.detach(target(mine))
+        assert not self.guarded(endpoint, client("sts", endpoint, mine))
+
+    def test_attach_guards_a_client(self, endpoint: StrictEndpoint) -> None:
+        """One that exists already."""
+        sts, other = client("sts", endpoint), client("sts", endpoint)
+        skewguard.attach(sts)
+        skewguard.attach(sts)
+        assert self.guarded(endpoint, sts)
+        assert not self.guarded(endpoint, other)
+        skewguard.detach(sts)
+        assert not self.guarded(endpoint, sts)
+        skewguard.detach(sts)
+
+    def test_attach_guards_a_resource(self, endpoint: StrictEndpoint) -> None:
+        """And what is made of it."""
+        with_bucket(endpoint)
+        s3 = boto3.resource("s3", **endpoint.client_kwargs)
+        skewguard.attach(s3)
+        assert [item.key for item in s3.Bucket("bucket").objects.all()] == ["key"]
+
+    def test_attach_can_exempt_from_install(self, endpoint: StrictEndpoint) -> None:
+        """enabled=False leaves one client as it was."""
+        with skewguard.install():
+            sts = client("sts", endpoint)
+            skewguard.attach(sts, enabled=False)
+            assert not self.guarded(endpoint, sts)
+
+    def test_session_is_plain_and_guarded(self, endpoint: StrictEndpoint) -> None:
+        """A boto3.Session, not a subclass."""
+        made = skewguard.session(region_name="eu-west-1")
+        assert type(made) is boto3.Session
+        assert made.region_name == "eu-west-1"
+        assert self.guarded(endpoint, client("sts", endpoint, made))
+
+    @pytest.mark.parametrize("target", [None, 5, "s3", object()])
+    def test_what_cannot_be_guarded_is_one_clear_error(self, target: object) -> None:
+        """Not an AttributeError from the depths."""
+        with pytest.raises(ConfigError, match="no boto3 or botocore session, client or resource"):
+            skewguard.attach(target)
+
+    def test_hooks_come_first_and_once(self) -> None:
+        """However often a session is reached."""
+        with skewguard.install():
+            session = botocore.session.get_session()
+            skewguard.attach(session)
+            emitter = session.get_component("event_emitter")
+            handlers = emitter._emitter._handlers.prefix_search("needs-retry.s3.GetObject")
+            ours = [handler for handler in handlers if getattr(handler, "__module__", "").startswith("skewguard")]
+            assert len(ours) == 1
+            assert handlers[0] is ours[0]
+        assert len(set(_IDS.values())) == 3
+
+
+class TestOffSwitches:
+    """AWS's own switches."""
+
+    def test_the_environment(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One request and botocore's own error."""
+        monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
+        with skewguard.install():
+            assert code_of(client("sts", endpoint).get_caller_identity)
+        assert endpoint.count == 1
+        with skewguard.install(enabled=True):
+            assert not code_of(client("sts", endpoint).get_caller_identity)
+
+    def test_the_profile(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+        """One profile switched off, another not; the session may be gone by the time of the call."""
+        path = tmp_path / "config"
+        path.write_text("[profile off]\ndisable_clock_skew_correction = true\n[profile on]\nregion = us-east-1\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+        with skewguard.install():
+            assert code_of(client("sts", endpoint, boto3.Session(profile_name="off")).get_caller_identity)
+            assert endpoint.count == 1
+            assert not code_of(client("sts", endpoint, boto3.Session(profile_name="on")).get_caller_identity)
+        monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "false")
+        with skewguard.install():
+            assert not code_of(client("sts", endpoint, boto3.Session(profile_name="off")).get_caller_identity)
+
+
+class TestFailOpen:
+    """No exception of ours reaches a caller."""
+
+    @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
+    def test_a_broken_timekeeper_is_as_if_we_were_not_there(
+        self, strict_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """Healthy calls work, skewed ones fail as botocore's do."""
+
+        def fail(*args: object, **kwargs: object) -> None:
+            raise ZeroDivisionError
+
+        with skewguard.install():
+            monkeypatch.setattr(skewguard.timekeeper.Timekeeper, name, fail)
+            for _ in range(2):
+                client("sts", strict_endpoint).get_caller_identity()
+            strict_endpoint.offset = 7200
+            assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+
+    def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
+        """Whoever listens cannot break a call."""
+
+        def fail(event: events.Event) -> None:
+            raise ZeroDivisionError
+
+        unsubscribe = events.subscribe(fail)
+        try:
+            with skewguard.install():
+                client("sts", endpoint).get_caller_identity()
+        finally:
+            unsubscribe()
+
+    def test_what_happened_is_told(self, endpoint: StrictEndpoint, told: list[events.Event]) -> None:
+        """A retry with its reason, then the correction, once."""
+        with skewguard.install():
+            sts = client("sts", endpoint)
+            for _ in range(3):
+                sts.get_caller_identity()
+        changes = [event for event in told if isinstance(event, events.CorrectionChanged)]
+        retries = [event for event in told if isinstance(event, events.Retried)]
+        assert [(event.service, event.operation, event.verdict) for event in retries] == [("sts", "GetCallerIdentity", "skew")]
+        assert len(changes) == 1
+        assert changes[0].offset == pytest.approx(1200e9, abs=2e9)
+
+
+class TestStale:
+    """Right when signed, too late when it arrived."""
+
+    def test_is_signed_again_once_and_teaches_nothing(
+        self, monkeypatch: pytest.MonkeyPatch, told: list[events.Event]
+    ) -> None:
+        """A pool that made the request wait, a slow body, a frozen process: 400 s under way."""
+        clocks = host_clocks(monkeypatch)
+        with StrictEndpoint(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
+            sts = client("sts", server)
+            waits = iter([400.0, 0.01, 0.01])
+            sts.meta.events.register("before-send", lambda **_: clocks.advance(next(waits)))
+            sts.get_caller_identity()
+            assert server.count == 2
+            (retried,) = [event for event in told if isinstance(event, events.Retried)]
+            assert retried.verdict == "stale"
+            assert retried.waited == pytest.approx(400e9, rel=0.01)
+            assert not [event for event in told if isinstance(event, events.CorrectionChanged)]
+            sts.get_caller_identity()
+            assert server.count == 3
+
+    def test_a_process_frozen_between_signing_and_sending_is_signed_again(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its steady clock stood still and its wall clock was put right on waking."""
+        clocks = host_clocks(monkeypatch)
+        truth = [clocks.wall]
+        with StrictEndpoint(clock=lambda: truth[0], tolerance=300) as server, skewguard.install(clocks=clocks):
+            sts = client("sts", server)
+
+            def freeze(**_: Any) -> None:
+                if not server.count:
+                    truth[0] += 3600 * 10**9
+                    clocks.step(3600)
+
+            sts.meta.events.register("before-send", freeze)
+            sts.get_caller_identity()
+            assert server.count == 2
+            assert skewguard.status().correcting is False
