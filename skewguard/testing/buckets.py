@@ -22,7 +22,7 @@ _PART = re.compile(r"<PartNumber>(\d{1,5})</PartNumber>", re.ASCII)
 _KEY = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
 _NAME = re.compile(r"[a-z0-9][a-z0-9.\-]{1,61}[a-z0-9]", re.ASCII)
 _XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
-_SUBRESOURCES = ("location", "uploads", "uploadId", "delete", "session")
+_MAY_BE_EMPTY = frozenset({"prefix", "delimiter", "marker", "start-after", "continuation-token"})
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,9 @@ def parse(claim: Claim) -> Call:
 def _name(method: str, bucket: str, key: str, asked: dict[str, str], claim: Claim) -> str:
     if not bucket:
         return "ListBuckets" if method == "GET" else "Unknown"
-    sub = next((name for name in _SUBRESOURCES if name in asked), "")
+    # A name without a value asks for a part of the bucket or object: ?location, ?uploads, ?tagging.
+    bare = (name for name, value in asked.items() if not value and name not in _MAY_BE_EMPTY)
+    sub = "uploadId" if "uploadId" in asked else next(bare, "")
     if claim.form is not None:
         return "PostObject"
     if not key:

@@ -70,10 +70,12 @@ def xmlns(service: str) -> str:
 
 def form(request: Request) -> dict[str, str]:
     """The parameters of a query-protocol request, from body and URL."""
-    pairs = parse_qsl(request.query, keep_blank_values=True)
-    if "x-www-form-urlencoded" in request.headers.get("content-type", ""):
-        pairs += parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
-    return dict(pairs)
+    if request.form is None:
+        pairs = parse_qsl(request.query, keep_blank_values=True)
+        if "x-www-form-urlencoded" in request.headers.get("content-type", ""):
+            pairs += parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
+        request.form = dict(pairs)
+    return request.form
 
 
 def dialect_of(service: str, request: Request) -> Dialect:

@@ -14,7 +14,7 @@ from skewguard.testing.exchange import Exchange
 from skewguard.testing.listener import Answer, Listener
 from skewguard.testing.records import Canned, Fault, Record, Step
 from skewguard.testing.tls import AWS_SUFFIXES, Authority, redirected
-from skewguard.testing.wire import Request
+from skewguard.testing.wire import Hangup, Request
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
@@ -234,10 +234,11 @@ class StrictEndpoint:
         self.script(*[Canned(status, headers, body)] * times)
 
     def pause(self, seconds: float) -> None:
-        """Wait, but not longer than the server runs."""
-        listener = self._listener
-        if seconds > 0 and listener is not None:
-            listener.stopping.wait(seconds)
+        """Wait. Hangup if the server is stopped meanwhile, for an answer sent early would be a false one."""
+        if seconds > 0:
+            listener = self._listener
+            if listener is None or listener.stopping.wait(seconds):
+                raise Hangup
 
     def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
         try:

@@ -6,7 +6,7 @@ import email.utils
 import secrets
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from skewguard.testing import buckets, dialects, judge, post, services, wire
 from skewguard.testing.dialects import Problem, Reply
@@ -52,7 +52,8 @@ class Exchange:
             step: What the script says of it.
 
         Raises:
-            wire.Malformed: From `receive`.
+            wire.Malformed: From `receive`, as OSError.
+            wire.Hangup: The server is being stopped.
         """
         endpoint = self._endpoint
         received = endpoint.now()
@@ -90,7 +91,7 @@ class Exchange:
             claim = claim or self._judge.claim_without(request)
             explain = endpoint.explain
             reply = dialects.write(claim.dialect, claim.service, problem, request_id, explain=explain)
-        except wire.Malformed:
+        except (wire.Malformed, wire.Hangup, OSError):
             raise
         except Exception as error:  # a fault of this server; an exception in its thread would help nobody
             claim = claim or self._judge.claim_without(request)
@@ -139,9 +140,10 @@ class Exchange:
 
 
 def _pairs(canned: Canned) -> tuple[tuple[str, str], ...]:
-    if isinstance(canned.headers, Mapping):
-        return tuple(canned.headers.items())
-    return tuple((name, value) for name, value in canned.headers)
+    headers = canned.headers
+    if isinstance(headers, Mapping):
+        return tuple(cast("Mapping[str, str]", headers).items())
+    return tuple(headers)
 
 
 def _record(request: wire.Request, claim: judge.Claim, name: str | None, received: int, reply: Reply) -> Record:

@@ -78,6 +78,9 @@ class Listener:
             except OSError:  # out of file descriptors, most likely; those who hold them may let go
                 self.stopping.wait(0.01)
                 continue
+            if self.stopping.is_set():
+                connection.close()
+                return
             thread = threading.Thread(target=self._serve, args=(connection,), name="StrictEndpoint", daemon=True)
             with self._lock:
                 self._open[thread] = connection

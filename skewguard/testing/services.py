@@ -17,7 +17,7 @@ from skewguard.testing.judge import Claim, Judge, Key
 ACCOUNT = "123456789012"
 
 _REST = {
-    ("lambda", "GET", "/2015-03-31/functions/"): "ListFunctions",
+    ("lambda", "GET", "/2015-03-31/functions"): "ListFunctions",
     ("sso", "GET", "/federation/credentials"): "GetRoleCredentials",
 }
 _REGIONS = ("eu-central-1", "eu-west-1", "us-east-1", "us-west-2")
@@ -32,7 +32,7 @@ def operation(claim: Claim) -> str | None:
         return dialects.form(request).get("Action")
     if claim.dialect == "cbor":
         return request.path.rpartition("/operation/")[2] or None
-    return _REST.get((claim.service, request.method, request.path))
+    return _REST.get((claim.service, request.method, request.path.rstrip("/")))
 
 
 class Services:

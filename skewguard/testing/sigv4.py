@@ -67,6 +67,7 @@ class Signed:
     """Seconds a presigned URL is good for."""
 
 
+@lru_cache(maxsize=256)
 def parse_time(text: str) -> int | None:
     """Read ``20060102T150405Z`` or an RFC 1123 date as seconds since the Unix epoch; None if it is neither."""
     try:

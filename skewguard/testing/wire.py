@@ -44,6 +44,8 @@ class Request:
     """Lower-case names; repeated ones are joined by a comma."""
     body: bytes = b""
     keep_alive: bool = True
+    form: dict[str, str] | None = None
+    """A query-protocol request's parameters, once somebody has asked `dialects.form` for them."""
 
 
 def read_head(stream: BinaryIO) -> Request:
