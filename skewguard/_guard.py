@@ -17,7 +17,7 @@ from skewguard.config import ATTACH_OPTIONS, Settings, resolve
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
 from skewguard.signing import seam
-from skewguard.signing.hooks import Hooks
+from skewguard.signing.hooks import Home, Hooks
 from skewguard.polling import Result
 from skewguard.timekeeper import SECOND, Timekeeper
 
@@ -78,13 +78,10 @@ class Status:
 class _Guard:
     """Settings, and whether they are in force."""
 
-    def __init__(self, settings: Settings, *, active: bool = True) -> None:
+    def __init__(self, home: _Process, settings: Settings, *, active: bool) -> None:
+        self.home: Home = home
         self.settings = settings
         self.active = active
-
-    @property
-    def timekeeper(self) -> Timekeeper:
-        return _process.timekeeper()
 
 
 class _Process:
@@ -92,20 +89,20 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.everywhere = _Guard(Settings(), active=False)
+        self.everywhere = _Guard(self, Settings(), active=False)
         self.installation: Installation | None = None
-        self._timekeeper: Timekeeper | None = None
+        self.keeper: Timekeeper | None = None
         self._watching = False
 
     def timekeeper(self) -> Timekeeper:
-        return self._timekeeper or self.start_timekeeper(resolve({}))
+        return self.keeper or self.start_timekeeper(resolve({}))
 
     def start_timekeeper(self, settings: Settings, clocks: Clocks | None = None) -> Timekeeper:
         """Make the timekeeper; one that has begun already keeps what it knows, unless it gets other clocks."""
         with self.lock:
-            keeper = self._timekeeper
+            keeper = self.keeper
             if keeper is None or clocks is not None:
-                keeper = self._timekeeper = Timekeeper(settings, clocks)
+                keeper = self.keeper = Timekeeper(settings, clocks)
                 self._watch_forks()
             else:
                 keeper.settings = settings
@@ -121,11 +118,11 @@ class _Process:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
-        if self._timekeeper is not None:
-            self._timekeeper.reset_after_fork()
+        if self.keeper is not None:
+            self.keeper.reset_after_fork()
 
     def forget(self) -> None:
-        self._timekeeper = None
+        self.keeper = None
 
     def initialize(self, session: Any) -> None:
         """Guard a session that botocore has just made."""
@@ -221,7 +218,7 @@ def attach(target: Any, **options: Any) -> None:
     settings = resolve(options, allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
     seam.open_seam()
-    Hooks(_Guard(settings, active=settings.enabled is not False), session).register(emitter)
+    Hooks(_Guard(_process, settings, active=settings.enabled is not False), session).register(emitter)
     if settings.sources:
         keeper = _process.timekeeper()
         keeper.add_sources(settings.sources)
@@ -273,13 +270,13 @@ def status() -> Status:
     else:
         state = "doubtful" if keeper.doubtful else "synchronized"
     found = {key: _offset_of(keeper, key) for key in keeper.keys()}
-    signing = keeper.signing_time(keeper.utc)
+    signed, wall, _ = keeper.signing_time(keeper.utc)
     return Status(
         installed=_process.installation is not None,
         state=state,
         now=time_now,
         offset=known_offset,
-        correcting=signing.signed != signing.wall,
+        correcting=signed != wall,
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
     )

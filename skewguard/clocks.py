@@ -17,8 +17,6 @@ BRACKET_NS = 100_000
 """A look that took longer than this was interrupted and is repeated."""
 
 _TRIES = 64
-_BOOTTIME: int = getattr(time, "CLOCK_BOOTTIME", 0)
-_REALTIME: int = getattr(time, "CLOCK_REALTIME", 0)
 
 
 class Reading(NamedTuple):
@@ -35,16 +33,25 @@ class Clocks(Protocol):
         """Look at both clocks with care; costs about 0.4 µs."""
         ...
 
-    def glance(self) -> tuple[int, int]:
-        """Look quickly: (quick, wall), ns, where quick may be slewed with the wall clock and count from another zero.
+    def quick_ns(self) -> int:
+        """Read a monotonic clock cheaply, ns; it may be slewed, stop in sleep, and count from another zero.
 
-        Good for telling whether anything has moved since the last careful look.
+        Against `wall_ns` it tells whether anything has moved since the last careful look.
         """
+        ...
+
+    def wall_ns(self) -> int:
+        """Read the wall clock, ns since the Unix epoch."""
         ...
 
 
 class _LinuxClocks:
     """CLOCK_MONOTONIC_RAW + (CLOCK_BOOTTIME - CLOCK_MONOTONIC), beside CLOCK_REALTIME."""
+
+    def __init__(self) -> None:
+        # Bare built-ins: they are called at every signing, and a Python frame around them would double their cost.
+        self.quick_ns = time.monotonic_ns
+        self.wall_ns = time.time_ns
 
     def read(self) -> Reading:
         get = time.clock_gettime_ns
@@ -64,16 +71,14 @@ class _LinuxClocks:
                     break
         return Reading(steady, wall)
 
-    def glance(self) -> tuple[int, int]:
-        get = time.clock_gettime_ns
-        return get(_BOOTTIME), get(_REALTIME)
-
 
 class _PlainClocks:
     """One clock that already counts sleep: macOS's MONOTONIC_RAW, Windows' performance counter."""
 
     def __init__(self, steady: Callable[[], int]) -> None:
         self._steady = steady
+        self.quick_ns = time.monotonic_ns
+        self.wall_ns = time.time_ns
 
     def read(self) -> Reading:
         narrowest = sys.maxsize
@@ -88,9 +93,6 @@ class _PlainClocks:
                 if narrowest <= BRACKET_NS:
                     break
         return best
-
-    def glance(self) -> tuple[int, int]:
-        return self._steady(), time.time_ns()
 
 
 def faked() -> str | None:

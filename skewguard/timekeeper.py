@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TypeAlias
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading
@@ -39,15 +39,16 @@ _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart b
 _STEP = SECOND // 2  # less is slewing
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _MAX_DOMAINS = 1024
-_NEVER = (-1, 0, 0, 0)
 
 
-class Signing(NamedTuple):
-    """What to sign as of: `signed` = `wall` + correction, ns since the Unix epoch, at steady instant `steady`."""
+Signing: TypeAlias = tuple[int, int, int]
+"""(signed, wall, steady), ns: what to sign as of, which is the wall clock's time plus the correction, and when that was.
 
-    signed: int
-    wall: int
-    steady: int
+A bare tuple, for it is made at every signing.
+"""
+
+NEVER: Signing = (0, 0, 0)
+_LOOK = (-1, 0, 0, 0)
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +56,7 @@ class Domain:
     """One set of servers that share a clock.
 
     Attributes:
+        keeper: Whose it is.
         key: `UTC`, or the endpoint's origin.
         seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
             clock, so for it UTC would be a guess in the wrong direction.
@@ -64,10 +66,11 @@ class Domain:
         announced: The correction last told of, ns.
     """
 
+    keeper: Timekeeper
     key: str
     seeded: bool
     estimate: Interval | None = None
-    fast: tuple[int, int, int, int] = _NEVER
+    fast: tuple[int, int, int, int] = _LOOK
     announced: int = 0
 
 
@@ -77,7 +80,8 @@ class Timekeeper:
     def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
         self.settings = settings
         self.clocks = _clocks.system() if clocks is None else clocks
-        self.utc = Domain(UTC, seeded=False)
+        self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
+        self.utc = Domain(self, UTC, seeded=False)
         self.results: tuple[Result, ...] = ()
         self.doubtful = False
         self._domains: dict[str, Domain] = {UTC: self.utc}
@@ -96,10 +100,10 @@ class Timekeeper:
             with self._learned:
                 if len(self._domains) >= _MAX_DOMAINS:
                     self._domains = {UTC: self.utc}
-                found = self._domains.setdefault(key, Domain(key, seeded))
+                found = self._domains.setdefault(key, Domain(self, key, seeded))
         return found
 
-    def signing_time(self, domain: Domain, *, lasting: bool = False) -> Signing:
+    def signing_time(self, domain: Domain, lasting: bool = False) -> Signing:
         """Say what time to sign with, in this domain, now.
 
         Args:
@@ -108,12 +112,12 @@ class Timekeeper:
                 clock is followed.
         """
         until, relation, correction, to_steady = domain.fast
-        quick, wall = self.clocks.glance()
+        quick, wall = self._quick(), self._wall()
         if quick >= until or not -_FAST_SLACK < wall - quick - relation < _FAST_SLACK:
-            return self._look(domain, lasting=lasting)
+            return self._look(domain, lasting)
         if correction and ((lasting and self.doubtful) or _clocks.faked()):
             correction = 0
-        return Signing(wall + correction, wall, quick + to_steady)
+        return wall + correction, wall, quick + to_steady
 
     def now(self) -> Interval | None:
         """Say what is known of UTC, as of now."""
@@ -128,13 +132,13 @@ class Timekeeper:
         """List the domains met so far."""
         return list(self._domains)
 
-    def _look(self, domain: Domain, *, lasting: bool) -> Signing:
+    def _look(self, domain: Domain, lasting: bool) -> Signing:
         generation = self._generation
-        quick, _ = self.clocks.glance()
+        quick = self._quick()
         reading = self.clocks.read()
         steady, wall = reading
         if _clocks.faked():
-            return Signing(wall, wall, steady)
+            return wall, wall, steady
         self._notice_step(reading)
         known = self.known(domain, steady)
         correction = self._correction(known, wall)
@@ -149,7 +153,7 @@ class Timekeeper:
             self._poller.keep_fresh(steady, self.settings.refresh_interval, self.settings.timeout)
         if lasting and self.doubtful:
             correction = 0
-        return Signing(wall + correction, wall, steady)
+        return wall + correction, wall, steady
 
     def known(self, domain: Domain, steady: int) -> Interval | None:
         """Say what is known of this domain's clock at a steady instant, if it is still young enough to use."""
@@ -219,7 +223,7 @@ class Timekeeper:
             domain.estimate = (intersect(old, said) if old is not None else None) or said
             if domain is self.utc:
                 self.doubtful = False
-            domain.fast = _NEVER
+            domain.fast = _LOOK
             self._forget_fast()
             self._learned.notify_all()
         return True
@@ -228,7 +232,7 @@ class Timekeeper:
         """Have every domain looked at afresh; call it with the lock held."""
         self._generation += 1
         for domain in list(self._domains.values()):
-            domain.fast = _NEVER
+            domain.fast = _LOOK
 
     # -- measuring ----------------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from skewguard.interval import Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Verdict, judge, read, read_date
-from skewguard.timekeeper import SECOND, UTC, Domain, Timekeeper, response_interval
+from skewguard.timekeeper import NEVER, SECOND, UTC, Domain, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
@@ -24,36 +24,40 @@ _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retr
 
 _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
 _MAX_PLACES = 1024
+_PLAIN_BODIES = (dict, bytes, str, bytearray)
 _DEFAULT_ATTEMPTS = {"legacy": 5}
 _FEWEST_ATTEMPTS = 3
 
 
-class Guard(Protocol):
-    """Who is behind a set of hooks: what was asked for, and the process's timekeeper."""
+class Home(Protocol):
+    """Where the process's timekeeper is kept; None until it is first needed."""
 
-    @property
-    def settings(self) -> Settings: ...
+    keeper: Timekeeper | None
 
-    @property
-    def active(self) -> bool:
-        """Whether it is switched on at the moment."""
+    def timekeeper(self) -> Timekeeper:
+        """Answer it, made if need be."""
         ...
 
-    @property
-    def timekeeper(self) -> Timekeeper: ...
+
+class Guard(Protocol):
+    """Who is behind a set of hooks: what was asked for, and whether it is switched on at the moment."""
+
+    home: Home
+    settings: Settings
+    active: bool
 
 
 class Call:
     """One guarded API call, kept in ``request.context`` over all its attempts."""
 
-    __slots__ = ("domain", "hooks", "retried", "rewindable", "signed", "steady", "timekeeper", "wall")
+    __slots__ = ("domain", "hooks", "retried", "rewindable", "signing")
 
     def __init__(self, hooks: Hooks, rewindable: bool) -> None:
         self.hooks = hooks
         self.rewindable = rewindable
         self.retried = False
         self.domain: Domain | None = None  # of the last attempt, once it is signed
-        self.signed = self.wall = self.steady = 0
+        self.signing = NEVER
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # contexts get copied by tracing libraries; a copy is still this call
@@ -61,11 +65,16 @@ class Call:
     def begin(self, request: Any) -> int | None:
         """Note that an attempt is being signed; answer the time to sign as of (ns), or None for the wall clock."""
         hooks = self.hooks
-        timekeeper = self.timekeeper = hooks.guard.timekeeper
-        self.domain = domain = hooks.domain(timekeeper, request.url, request.auth_path)
-        lasting = "is_presign_request" in request.context
-        self.signed, self.wall, self.steady = timekeeper.signing_time(domain, lasting=lasting)
-        return None if self.signed == self.wall else self.signed
+        url: str = request.url
+        start, domain = hooks.last
+        keeper = hooks.guard.home.keeper
+        if domain is None or domain.keeper is not keeper or not url.startswith(start):
+            domain = hooks.domain(url, request.auth_path)
+            keeper = domain.keeper
+        self.domain = domain
+        signing = self.signing = keeper.signing_time(domain, "is_presign_request" in request.context)
+        signed = signing[0]
+        return None if signed == signing[1] else signed
 
 
 class Hooks:
@@ -73,10 +82,11 @@ class Hooks:
 
     def __init__(self, guard: Guard, session: Any = None) -> None:
         self.guard = guard
-        self._session = session  # until its profile is read: a client often outlives its session
+        self.last: tuple[str, Domain | None] = ("", None)  # where the last request went, slash included
         self._places: dict[str, Domain] = {}
-        self._places_of: Timekeeper | None = None
+        self._session = session  # until its profile is read: a client often outlives its session
         self._profile_off: bool | None = None
+        self._considered: Settings | None = None  # the settings under which it was found to be on
 
     def register(self, emitter: Any) -> None:
         """Put the handlers before all others on an emitter, instead of any hooks of ours that it has."""
@@ -98,9 +108,12 @@ class Hooks:
     def before_sign(self, request: Any, **_: Any) -> None:
         """Mark the request as guarded. No clock is read yet: a refresh of credentials may come first."""
         try:
-            context = request.context
-            if seam.KEY not in context and self.enabled():
-                context[seam.KEY] = Call(self, _rewindable(request.data))
+            guard = self.guard
+            if guard.active and (guard.settings is self._considered or self.enabled()):
+                context = request.context
+                if seam.KEY not in context:
+                    body = request.data
+                    context[seam.KEY] = Call(self, type(body) in _PLAIN_BODIES or _rewindable(body))
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
 
@@ -134,30 +147,37 @@ class Hooks:
     def enabled(self) -> bool:
         """Tell whether this session is guarded: switched on, and not switched off by its profile."""
         guard = self.guard
+        settings = guard.settings
         if not guard.active:
             return False
-        if guard.settings.enabled is not None:
-            return guard.settings.enabled
-        off = self._profile_off
-        if off is None:
-            off = self._profile_off = self._read_profile()
-        return not off
+        if settings is self._considered:
+            return True
+        if settings.enabled is None:
+            if self._profile_off is None:
+                self._profile_off = self._read_profile()
+            if self._profile_off:
+                return False
+        self._considered = settings
+        return True
 
     def lasting_time(self, url: str) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
-        timekeeper = self.guard.timekeeper
-        signing = timekeeper.signing_time(self.domain(timekeeper, url, None), lasting=True)
-        return None if signing.signed == signing.wall else signing.signed
+        domain = self.domain(url, None)
+        signed, wall, _ = domain.keeper.signing_time(domain, True)
+        return None if signed == wall else signed
 
-    def domain(self, timekeeper: Timekeeper, url: str, auth_path: str | None) -> Domain:
-        """Find the time domain of a URL; remembered by scheme and host."""
-        if timekeeper is not self._places_of or len(self._places) > _MAX_PLACES:
-            self._places, self._places_of = {}, timekeeper
+    def domain(self, url: str, auth_path: str | None) -> Domain:
+        """Find the time domain of a URL, and remember it by scheme and host."""
+        keeper = self.guard.home.timekeeper()
         start = prefix(url)
         found = self._places.get(start)
-        if found is None:
+        if found is None or found.keeper is not keeper:
             where = place(start, virtual_bucket(url, auth_path))
-            found = self._places[start] = timekeeper.domain(where.key, seeded=where.seeded)
+            found = keeper.domain(where.key, seeded=where.seeded)
+            if len(self._places) >= _MAX_PLACES:
+                self._places = {}
+            self._places[start] = found
+        self.last = (f"{start}/", found)
         return found
 
     def _read_profile(self) -> bool:
@@ -181,17 +201,18 @@ class Hooks:
         context: Any,
     ) -> float | None:
         http_response, parsed = response
-        timekeeper = call.timekeeper
+        timekeeper = domain.keeper
+        signed, wall, steady = call.signing
         status = http_response.status_code
         if status < 300:
-            if timekeeper.fresh(domain, call.steady):
+            if timekeeper.fresh(domain, steady):
                 return None
             reply = Reply(status, date=read_date(http_response.headers))
         else:
             reply = read(status, http_response.headers, parsed)
         now = timekeeper.clocks.read()
-        elapsed = max(now.steady - call.steady, now.wall - call.wall, 0)
-        judgement = judge(Attempt(call.signed, elapsed), reply)
+        elapsed = max(now.steady - steady, now.wall - wall, 0)
+        judgement = judge(Attempt(signed, elapsed), reply)
         taught = self._learn(call, domain, reply, judgement, http_response, endpoint, now)
         if judgement.verdict is Verdict.NOT_TIME:
             return None
@@ -208,7 +229,7 @@ class Hooks:
                 operation.name,
                 judgement.verdict.value,
                 judgement.reason,
-                now.steady - call.steady,
+                now.steady - steady,
             )
         )
         return 0
@@ -236,25 +257,25 @@ class Hooks:
         said = response_interval(
             heard.earliest,
             heard.latest,
-            Reading(call.steady, call.wall),
+            Reading(call.signing[2], call.signing[1]),
             now,
             Trust.AUTHENTICATED if authentic else Trust.WITNESS,
             prefix(http_response.url),
         )
-        return call.timekeeper.learn(domain, said)
+        return domain.keeper.learn(domain, said)
 
 
 def _useful(timekeeper: Timekeeper, domain: Domain, call: Call, reply: Reply) -> bool:
     """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
-    again = timekeeper.signing_time(domain)
-    elapsed = again.steady - call.steady
-    if abs(again.signed - call.signed - elapsed) < _USEFUL:
+    signed, _, steady = timekeeper.signing_time(domain)
+    elapsed = steady - call.signing[2]
+    if abs(signed - call.signing[0] - elapsed) < _USEFUL:
         return False
     heard = reply.heard
     if heard is None:
         return True
     limit = reply.tolerance or TOLERANCE
-    return heard.earliest - limit < again.signed < heard.latest + elapsed + limit
+    return heard.earliest - limit < signed < heard.latest + elapsed + limit
 
 
 def _attempts_left(context: Any, attempts: int) -> bool:
@@ -273,7 +294,7 @@ def _rewindable(body: Any) -> bool:
 
     botocore rewinds to position 0, so a stream that was handed over elsewhere would be sent again as another body.
     """
-    if not body or isinstance(body, (bytes, str, bytearray, dict)):
+    if not body or isinstance(body, _PLAIN_BODIES):
         return True
     raw = getattr(body, "_raw", body)  # botocore's aws-chunked wrapper hides the stream
     try:

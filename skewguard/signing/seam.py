@@ -103,7 +103,7 @@ def _dating(original: Callable[..., str]) -> Callable[..., str]:
 
 def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
-    def add_auth(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def add_auth(self: Any, request: Any) -> Any:
         at = None
         try:
             call: Call | None = request.context.get(KEY)
@@ -112,10 +112,10 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
         if at is None and _as_of.get() is None:
-            return original(self, request, *args, **kwargs)
+            return original(self, request)
         token = _as_of.set(at)
         try:
-            return original(self, request, *args, **kwargs)
+            return original(self, request)
         finally:
             _as_of.reset(token)
 

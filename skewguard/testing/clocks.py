@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from skewguard.clocks import Reading
 
-_GLANCE_ZERO = 7_000_000_000
-"""`glance` may count from another zero than `read`; here it always does, so that nobody mixes the two."""
+_QUICK_ZERO = 7_000_000_000
+"""`quick_ns` may count from another zero than `read`; here it always does, so that nobody mixes the two."""
 
 
 def _ns(seconds: float) -> int:
@@ -45,10 +45,13 @@ class FakeClocks:
         with self._lock:
             return Reading(self._steady, self._wall)
 
-    def glance(self) -> Reading:
-        """Look at both clocks; `steady` counts from another zero than `read`'s."""
-        with self._lock:
-            return Reading(self._steady + _GLANCE_ZERO, self._wall)
+    def quick_ns(self) -> int:
+        """Read the steady clock, counted from another zero."""
+        return self._steady + _QUICK_ZERO
+
+    def wall_ns(self) -> int:
+        """Read the wall clock."""
+        return self._wall
 
     def advance(self, seconds: float) -> None:
         """Let time pass: both clocks move. Negative seconds raise ValueError, for steady never goes back."""
