@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from skewguard.testing import dialects, post, sigv4
+from skewguard.testing import dialects, post, sigv2, sigv4
 from skewguard.testing.dialects import Problem, Reply
 from skewguard.testing.judge import Claim
 
-_VIRTUAL = re.compile(r"(.+?)\.(?:s3[.-]|s3express-|localhost$)")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _PART = re.compile(r"<PartNumber>(\d{1,5})</PartNumber>", re.ASCII)
 _KEY = re.compile(r"<Key>(.*?)</Key>", re.DOTALL)
@@ -52,10 +51,9 @@ class Call:
 def parse(claim: Claim) -> Call:
     """Tell bucket, key and operation from host, path and query."""
     request = claim.request
-    host = request.headers.get("host", "").rpartition(":")
-    found = _VIRTUAL.match((host[0] or host[2]).lower())
+    virtual = sigv2.virtual_bucket(request.headers)
     path = unquote_to_bytes(request.path.encode("latin-1")).decode("utf-8", "replace")
-    bucket, _, key = path.lstrip("/").partition("/") if found is None else (found[1], "", path[1:])
+    bucket, _, key = path.lstrip("/").partition("/") if virtual is None else (virtual, "", path[1:])
     asked = dict(sigv4.split_query(request.query))
     return Call(_name(request.method, bucket, key, asked, claim), bucket, key, asked)
 

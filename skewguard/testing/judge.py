@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skewguard.testing import chunks, dialects, post, sigv4
+from skewguard.testing import chunks, dialects, post, sigv2, sigv4
 from skewguard.testing.dialects import Dialect, Problem
 from skewguard.testing.wire import Request
 
@@ -66,7 +66,7 @@ class Judge:
                 claim.form = post.read(request.body, request.headers["content-type"])
                 claim.signed = post.find(claim.form)
             else:
-                claim.signed = sigv4.find(request.query, request.headers)
+                claim.signed = sigv2.find(request.query, request.headers) or sigv4.find(request.query, request.headers)
         except sigv4.Unreadable as why:
             raise dialects.unreadable(claim.dialect, str(why)) from None
         if claim.signed is not None:
@@ -109,7 +109,12 @@ class Judge:
             Problem: The request is refused.
         """
         signed = claim.signed
-        if signed is None:
+        if signed is None or signed.form == "v2-post":
+            return
+        if signed.form == "v2-query":
+            if now >= (signed.expires or 0):
+                times = {"Expires": dialects.iso(signed.expires or 0), "ServerTime": dialects.iso(int(now))}
+                raise Problem("AccessDenied", "Request has expired", times)
             return
         if signed.signed_at is None:
             if claim.dialect == "s3":
@@ -128,7 +133,7 @@ class Judge:
                 raise dialects.skewed(claim.dialect, signed, here, past)
             if signed.signed_at - here >= tolerance:
                 raise dialects.skewed(claim.dialect, signed, here, tolerance)
-        if signed.scope.day != signed.timestamp[:8]:
+        if signed.scope.day != signed.timestamp[:8] and signed.form != "v2-header":
             raise dialects.scope_day(claim.dialect, signed)
 
     def _check_signature(self, claim: Claim, signed: sigv4.Signed, now: float) -> None:
@@ -152,6 +157,12 @@ def _check_request(claim: Claim, signed: sigv4.Signed, secret: str) -> None:
     request = claim.request
     headers = request.headers
     s3 = claim.dialect == "s3"
+    if signed.form.startswith("v2-"):
+        if not sigv4.same(sigv2.signature_of(secret, sigv2.text_to_sign(request, signed)), signed.signature):
+            raise dialects.wrong_signature("s3")
+        chunked = "aws-chunked" in headers.get("content-encoding", "")
+        _check_body(claim, signed, secret, sigv4.STREAMING_UNSIGNED_TRAILER if chunked else sigv4.UNSIGNED)
+        return
     if "host" not in signed.names or not _all_sent(signed.names, headers):
         raise dialects.wrong_signature(claim.dialect)
     payload = headers.get("x-amz-content-sha256")

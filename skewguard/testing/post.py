@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from skewguard.testing import sigv4
+from skewguard.testing import sigv2, sigv4
 from skewguard.testing.dialects import Problem, wrong_signature
 from skewguard.testing.sigv4 import Unreadable
 
@@ -84,6 +84,9 @@ def find(form: Form) -> sigv4.Signed | None:
     fields = form.fields
     if "policy" not in fields:
         return None
+    old = sigv2.find_in_form(fields)
+    if old is not None:
+        return old
     if fields.get("x-amz-algorithm") != sigv4.ALGORITHM:
         raise Unreadable("x-amz-algorithm must be AWS4-HMAC-SHA256")
     missing = {"x-amz-credential", "x-amz-date", "x-amz-signature"} - set(fields)
@@ -101,6 +104,10 @@ def check_signature(form: Form, signed: sigv4.Signed, secret: str) -> None:
     Raises:
         Problem: It is not the one `secret` makes.
     """
+    if signed.form == "v2-post":
+        if not sigv4.same(sigv2.signature_of(secret, form.fields["policy"]), signed.signature):
+            raise wrong_signature("s3")
+        return
     key = sigv4.signing_key(secret, signed.scope)
     wanted = hmac.digest(key, form.fields["policy"].encode("utf-8", "replace"), "sha256").hex()
     if not sigv4.same(wanted, signed.signature):
