@@ -1,0 +1,315 @@
+"""NTP servers as time sources: a client for hostile ground, one server per object.
+
+A reply is believed only if it repeats the 64 random bits of our request and reached the port that the request left
+from, which no one does who cannot read the traffic. (One who can may delay or forge replies; several servers on
+different paths, which must agree, are the remedy.) Round trips are measured on the steady clock, so a wall clock that
+is stepped meanwhile changes nothing. Public servers and those of the clouds may smear leap seconds: for a day around
+one they are up to half a second from UTC, which no signature notices.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import selectors
+import socket
+import threading
+from collections import deque
+from typing import NamedTuple
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from skewguard.clocks import Clocks
+from skewguard.errors import ConfigError, SourceError
+from skewguard.interval import Interval
+from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND, Reply, decode, judge, request
+
+PORT = 123
+MIN_POLL = 15 * SECOND
+"""RFC 4330, §10: never ask a server more often."""
+
+_LONGEST_BACKOFF = 2**17 * SECOND
+"""RFC 5905, MAXPOLL: 36 hours."""
+_STAGGER = 250_000_000
+"""How long one address of a name has to answer before the next is asked as well, ns (after RFC 8305)."""
+_MOST_ADDRESSES = 4
+"""A pool's name has many addresses; asking all of them at once would be its operators' bill."""
+_LONGEST_WAIT = 3600.0
+"""Seconds after which silence is final, whatever the deadline; the system's call overflows at some."""
+_LARGEST = 65_535
+"""Room for any datagram: one that did not fit would be an error of the socket's on some platforms."""
+
+_Address = tuple[
+    int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"
+]  # family, and what to connect to
+
+
+class _Asked(NamedTuple):
+    """A request under way: what it carried, and the steady instant just before it was sent."""
+
+    nonce: bytes
+    sent: int
+
+
+class NtpSource:
+    """Asks one NTP server what time it is (SNTP version 4, RFC 4330 and RFC 5905, §14).
+
+    One packet is sent for each measurement, from a new port (RFC 9109), to each of the name's addresses in turn
+    until one answers. An object asks no more often than `min_poll`: asked sooner, it repeats its last statement,
+    which stays true because its `at` says how old it is; or its last failure. It obeys servers that ask it to slow
+    down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared by threads (they
+    take turns) and used on both sides of a fork. All measurements must be made with clocks that count from one zero.
+
+    Looking up a name is the system's business and cannot be cut short, so with a dead resolver `measure` may return
+    after its deadline. With a numeric address it never does.
+    """
+
+    def __init__(
+        self,
+        host: str,
+        port: int = PORT,
+        *,
+        allow_local: bool = False,
+        max_distance: int = 1_500_000_000,
+        min_poll: int = MIN_POLL,
+    ) -> None:
+        """Prepare to ask a server; nothing is sent or looked up yet.
+
+        Args:
+            host: A name or a numeric address, IPv4 or IPv6.
+            port: Its UDP port.
+            allow_local: Whether to believe a server that serves its own clock and says that nothing corrects it
+                (reference 127.127.1.x or LOCL), as the only clock of an isolated site may.
+            max_distance: The largest root distance to accept, ns: how far by its own account the server may be from
+                true time. ntpd's limit is the default.
+            min_poll: The shortest time between two requests, ns. Lower it only for a server of your own.
+
+        Raises:
+            ConfigError: A value is unusable.
+        """
+        if not host or any(char.isspace() or not char.isprintable() or char in "/[]?#@" for char in host):
+            raise ConfigError(f"{host!r} is no host name or address of an NTP server")
+        if not 0 < port < 65536:
+            raise ConfigError(f"{port} is no port of an NTP server: 1 to 65535 are")
+        if not 0 < max_distance <= MAX_DISTANCE:
+            raise ConfigError(f"max_distance is {max_distance} ns, but must be over 0 and at most 16 s")
+        if min_poll < 0:
+            raise ConfigError(f"min_poll is {min_poll} ns, but must not be negative")
+        self._host = host
+        self._port = port
+        self._allow_local = allow_local
+        self._max_distance = max_distance
+        self._min_poll = min_poll
+        bracketed = f"[{host}]" if ":" in host else host
+        self._name = f"ntp://{bracketed}" if port == PORT else f"ntp://{bracketed}:{port}"
+
+        # One lock for each process: one that another thread held during a fork would stay locked in the child.
+        self._locks: dict[int, threading.Lock] = {}
+        self._asked: int | None = None  # steady; when a request last left
+        self._last: Interval | None = None  # what came of it
+        self._failure = ""  # or why nothing did
+        self._backoff = 0  # ns that RATE has us wait
+        self._barred: str | None = None  # the kiss code that sent us away
+
+    @classmethod
+    def from_uri(cls, uri: str) -> NtpSource:
+        """Make a source from ``ntp://host[:port][?allow_local=1]``; an IPv6 address stands in brackets.
+
+        Raises:
+            ConfigError: The URI is not of that form.
+        """
+        problem = f"{uri!r} is not of the form ntp://host[:port][?allow_local=1]"
+        if not uri.isascii() or not uri.isprintable() or " " in uri:  # urlsplit would silently drop some of these
+            raise ConfigError(f"{problem}: it has characters that no URI has")
+        try:
+            parts = urlsplit(uri)
+            host, port = parts.hostname, parts.port
+            options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+        except ValueError as error:
+            raise ConfigError(f"{problem}: {error}") from None
+        if parts.scheme != "ntp":
+            raise ConfigError(f"{problem}: it does not begin with ntp://")
+        if not host or parts.username is not None:
+            raise ConfigError(f"{problem}: {'a user has no place there' if host else 'it names no host'}")
+        if parts.path not in ("", "/") or parts.fragment:
+            raise ConfigError(f"{problem}: nothing may follow the host and port but options")
+        allow_local = False
+        for key, value in options:
+            if key != "allow_local" or value not in ("0", "1"):
+                raise ConfigError(f"{problem}: {key}={value} is not understood")
+            allow_local = value == "1"
+        return cls(unquote(host), PORT if port is None else port, allow_local=allow_local)
+
+    @property
+    def name(self) -> str:
+        """The source's URI, without options: ``"ntp://host"`` or ``"ntp://host:port"``."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<NtpSource {self._name}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal sources ask the same server and believe the same of it."""
+        return isinstance(other, NtpSource) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return (self._host.lower(), self._port, self._allow_local, self._max_distance, self._min_poll)
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        """Ask the server, unless it was asked less than `min_poll` ago.
+
+        Args:
+            clocks: The clocks to measure with.
+            deadline: The steady instant, ns, by which to answer or give up.
+
+        Returns:
+            True time at the instant of the reply's receipt; or, if asked too soon, the previous statement, as it was.
+
+        Raises:
+            SourceError: Nobody answered in time, or the answer must not be believed, or the server must not be
+                asked (yet). One sentence with the source's name.
+        """
+        began = clocks.read().steady
+        lock = self._locks.setdefault(os.getpid(), threading.Lock())
+        if not lock.acquire(timeout=min(max(deadline - began, 0) / SECOND, threading.TIMEOUT_MAX)):
+            raise SourceError(f"{self._name} is still being asked by another thread")
+        try:
+            said = self._recall(clocks.read().steady)
+            if said is None:
+                self._last, self._failure = None, ""
+                try:
+                    said = self._last = self._ask(clocks, deadline)
+                except SourceError as error:
+                    self._failure = str(error)
+                    raise
+            return said
+        finally:
+            lock.release()
+
+    def _recall(self, now: int) -> Interval | None:
+        """Answer without asking, if the server must not be asked now; None if it may."""
+        if self._barred is not None:
+            raise SourceError(self._refusal())
+        if self._asked is None:
+            return None
+        age = now - self._asked
+        if age < 0:  # the steady clock went back: restored from a snapshot, and nothing recalled is true any more
+            return None
+        if age < self._min_poll and self._last is not None:
+            return self._last
+        wait = max(self._min_poll, self._backoff) - age
+        if wait <= 0:
+            return None
+        raise SourceError(
+            f"{self._failure or self._name + ' was just asked'}; it is asked again in {wait / SECOND:.0f} s"
+        )
+
+    def _ask(self, clocks: Clocks, deadline: int) -> Interval:
+        """Ask one address after another, none of them twice, until one gives the time."""
+        began = now = clocks.read().steady
+        waiting = deque(self._addresses())
+        failures: list[SourceError] = []
+        ignored = ""
+        with contextlib.ExitStack() as closing:
+            selector = closing.enter_context(selectors.DefaultSelector())
+            due = began
+            while True:
+                now = clocks.read().steady
+                if now >= deadline:
+                    break
+                while waiting and (now >= due or not selector.get_map()):
+                    try:
+                        sock, asked = self._send(clocks, waiting.popleft(), closing)
+                    except OSError as error:
+                        failures.append(SourceError(f"{self._name} cannot be reached: {_reason(error)}"))
+                    else:
+                        selector.register(sock, selectors.EVENT_READ, asked)
+                        due = now + min(_STAGGER, (deadline - began) // 2)
+                if not selector.get_map():
+                    raise failures[-1]
+                until = min(due, deadline) if waiting else deadline
+                events = selector.select(min(max(until - now, 0) / SECOND, _LONGEST_WAIT))
+                if not events:
+                    # The wait was the operating system's: believe it even where the clocks of a test stand still.
+                    if not waiting:
+                        break
+                    due = now
+                for key, _ in events:
+                    try:
+                        reply, received = self._receive(clocks, key)
+                    except SourceError as error:
+                        ignored = str(error)  # not the server's: wait on, and for no longer than before
+                        continue
+                    except (BlockingIOError, InterruptedError):
+                        continue  # the kernel dropped what it had announced
+                    except OSError as error:
+                        failures.append(SourceError(f"{self._name} cannot be reached: {_reason(error)}"))
+                    else:
+                        try:
+                            return self._judge(reply, key.data.sent, received)
+                        except SourceError as error:
+                            if self._barred or self._backoff:
+                                raise
+                            failures.append(error)
+                    # An answer that is no good ends the exchange: its nonce is spent, and a better one is a forgery.
+                    selector.unregister(key.fileobj)
+        if failures:
+            raise failures[-1]
+        silence = f"{self._name} did not answer within {max(deadline - began, 0) / SECOND:.1f} s"
+        raise SourceError(f"{silence} (a datagram was ignored: {ignored})" if ignored else silence)
+
+    def _addresses(self) -> list[_Address]:
+        """The host's first few addresses, IPv6 and IPv4 in turn, so that a family that leads nowhere costs one step."""
+        try:
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise SourceError(f"{self._name} cannot be looked up: {_reason(error)}") from None
+        unique: list[_Address] = list(dict.fromkeys((family, address) for family, _, _, _, address in found))
+        first = unique[0][0]
+        preferred = [address for address in unique if address[0] == first]
+        others = [address for address in unique if address[0] != first]
+        for place, address in enumerate(others):
+            preferred.insert(2 * place + 1, address)
+        return preferred[:_MOST_ADDRESSES]
+
+    def _send(self, clocks: Clocks, address: _Address, closing: contextlib.ExitStack) -> tuple[socket.socket, _Asked]:
+        """Send one request from a socket of its own, which `closing` will close."""
+        family, peer = address
+        sock = closing.enter_context(socket.socket(family, socket.SOCK_DGRAM))
+        sock.setblocking(False)
+        sock.connect(peer)  # from now on the kernel drops what others send, and reports what ICMP says
+        nonce = secrets.token_bytes(8)
+        sent = clocks.read().steady
+        sock.send(request(nonce))
+        self._asked = sent
+        return sock, _Asked(nonce, sent)
+
+    def _receive(self, clocks: Clocks, key: selectors.SelectorKey) -> tuple[Reply, int]:
+        """Read one datagram; also the steady instant after."""
+        sock = key.fileobj
+        assert isinstance(sock, socket.socket)
+        datagram = sock.recv(_LARGEST)
+        received = clocks.read().steady
+        return decode(datagram, key.data.nonce), received
+
+    def _judge(self, reply: Reply, sent: int, received: int) -> Interval:
+        """Obey a kiss of death (RFC 5905, §7.4), else weigh the reply."""
+        if reply.kiss in ("DENY", "RSTR"):
+            self._barred = reply.kiss
+            raise SourceError(self._refusal())
+        if reply.kiss == "RATE":
+            self._backoff = min(max(2 * self._backoff, MIN_POLL), _LONGEST_BACKOFF)
+            raise SourceError(f"{self._name} asks us to slow down (kiss code RATE)")
+        self._backoff = 0
+        return judge(reply, sent, received, self._name, max_distance=self._max_distance, allow_local=self._allow_local)
+
+    def _refusal(self) -> str:
+        return f"{self._name} refuses to serve this host (kiss code {self._barred}) and is not asked again"
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__

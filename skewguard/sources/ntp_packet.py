@@ -1,0 +1,250 @@
+"""NTP packets: the request as bytes, a datagram judged into what it says of true time. Pure; integer nanoseconds.
+
+Everything here may have been forged by anyone, so each function returns a value or raises `SourceError`, whatever the
+bytes are. The order of the checks matters: nothing in a datagram counts before it has repeated our 64 random bits.
+ntplib decodes the header and knows the names of its codes; the timestamps, which it reads as floats without eras, are
+read here.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+import time
+from dataclasses import dataclass
+from datetime import date
+
+from skewguard.clocks import BRACKET_NS
+from skewguard.errors import SourceError
+from skewguard.interval import DRIFT_PPB, Interval, Trust
+
+SECOND = 1_000_000_000
+
+PIVOT = 1_793_491_200 * SECOND
+"""2026-11-01T00:00Z, about when this was built, ns since the Unix epoch: no true time is earlier."""
+
+LATEST = PIVOT + 40 * 31_556_952 * SECOND
+"""The end of the dates believed: what lies decades ahead is a broken server."""
+
+MAX_DISTANCE = 16 * SECOND
+"""RFC 5905, MAXDISP: whatever is further from its reference than this is not synchronized at all."""
+
+MAX_ROOT_DELAY = SECOND
+"""The way to a reference clock and back takes less, even by satellite."""
+
+MAX_DELAY = 5 * SECOND
+"""A round trip longer than this tells of a sleeping host or a replayed queue, not of the time."""
+
+HEADER = 48
+"""A packet's length without extension fields and signature."""
+
+_ERA = 2**32 * SECOND
+_EPOCH_1900 = 2_208_988_800 * SECOND
+_STAMPS = struct.Struct("!4Q")  # reference, origin, receive, transmit: RFC 5905, figure 8
+_BILLION = 1_000_000_000
+_DAY = 86_400 * SECOND
+_DAY_ZERO = date(1970, 1, 1).toordinal()
+
+GRANULARITY = BRACKET_NS // 2 + math.ceil(time.get_clock_info("monotonic").resolution * SECOND)
+"""How far one reading of the steady clock may be off, ns: half its bracket, and the tick (15.6 ms on old Windows)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A server's answer to one request, decoded and not yet believed (RFC 5905, §7.3).
+
+    Attributes:
+        leap: Leap indicator; 3 means not synchronized.
+        stratum: Steps to the reference clock; 0 is a kiss of death, 16 and above not synchronized.
+        precision: The server's clock resolution, log2 of seconds.
+        root_delay: 16.16 seconds, as sent.
+        root_dispersion: 16.16 seconds, as sent.
+        refid: Which clock the server follows; ASCII for stratum 0 and 1.
+        reference: When the server's clock was last set; 32.32 seconds of an unknown era, as are the next two.
+        receive: When the request reached the server, by its clock.
+        transmit: When the reply left, by its clock.
+    """
+
+    leap: int
+    stratum: int
+    precision: int
+    root_delay: int
+    root_dispersion: int
+    refid: bytes
+    reference: int
+    receive: int
+    transmit: int
+
+    @property
+    def kiss(self) -> str | None:
+        """The kiss code of a server that answers without time (RFC 5905, §7.4), such as ``"RATE"``.
+
+        Empty if it gives no reason, as chronyd does until it is synchronized; None if the reply is no kiss of death.
+        """
+        return None if self.stratum else printable(self.refid)
+
+    @property
+    def resolution(self) -> int:
+        """One tick of the server's clock, ns, rounded up."""
+        if self.precision >= 0:
+            return SECOND << self.precision
+        return -(-SECOND >> -self.precision)
+
+    @property
+    def distance(self) -> int:
+        """How far the server's clock may be from true time by its own account, ns, rounded up (RFC 5905, §11.2.3)."""
+        half_delay = -(-self.root_delay * SECOND >> 17)
+        return half_delay + short_to_ns(self.root_dispersion) + self.resolution
+
+
+def request(nonce: bytes) -> bytes:
+    """The client packet that asks for the time: nothing but version 4, mode 3 and 64 random bits.
+
+    Zeros everywhere else tell a listener nothing about this host, and keep the server in basic mode: an origin
+    or receive timestamp may switch it to interleaved mode, whose timestamps belong to another exchange.
+    """
+    return b"\x23" + bytes(39) + nonce
+
+
+def decode(datagram: bytes, nonce: bytes) -> Reply:
+    """Read a datagram that may be the reply to the request that carried `nonce`.
+
+    Raises:
+        SourceError: It is no reply to that request: too short, another origin (forged, replayed or none, RFC 5905,
+            §8), not from a server, or of another version. Such a datagram proves nothing about the server. The
+            message is the reason alone, without a name.
+    """
+    if len(datagram) < HEADER:
+        raise SourceError(f"it is {len(datagram)} bytes long and a reply has at least {HEADER}")
+    reference, _, receive, transmit = _STAMPS.unpack_from(datagram, 16)
+    if datagram[24:32] != nonce:
+        raise SourceError("it repeats a timestamp that we did not send")
+
+    import ntplib  # type: ignore[import-untyped,unused-ignore]  # late, because most processes never ask a server
+
+    header = ntplib.NTPPacket()
+    header.from_data(datagram[:HEADER])
+    if header.mode != 4:
+        raise SourceError(f"its mode is {header.mode} ({ntplib.mode_to_text(header.mode)}) instead of 4 (server)")
+    if header.version not in (3, 4):
+        raise SourceError(f"its version is {header.version} instead of 4")
+    return Reply(
+        header.leap,
+        header.stratum,
+        header.precision,
+        int(header.root_delay * 65536),  # exact: 32 bits divided by 2**16 fit a float
+        int(header.root_dispersion * 65536),
+        datagram[12:16],
+        reference,
+        receive,
+        transmit,
+    )
+
+
+def judge(
+    reply: Reply, sent: int, received: int, name: str, *, max_distance: int, allow_local: bool = False
+) -> Interval:
+    """Decide what a reply says of true time.
+
+    The only assumption about the network is that nothing arrives before it is sent, so true time at `received` is
+    not before the reply left the server, and not after the request arrived there plus all the time since it was
+    sent. Both ends are loosened by what the server admits (root distance) and by what our own clock adds.
+
+    Args:
+        reply: From `decode`.
+        sent: Steady clock, read before sending, ns.
+        received: Steady clock, read after receiving, ns.
+        name: The source's name, for the interval and for messages.
+        max_distance: The largest root distance accepted, ns.
+        allow_local: Whether to believe a server that serves its own, uncorrected clock.
+
+    Returns:
+        True time at the steady instant `received`.
+
+    Raises:
+        SourceError: The server is not synchronized, contradicts itself, or is absurd (RFC 4330, §5; RFC 5905, §9.2).
+            One sentence, with the name.
+    """
+    if reply.kiss:
+        raise SourceError(f"{name} gives no time (kiss code {reply.kiss})")
+    if reply.leap == 3:
+        raise SourceError(f"{name} says that it is not synchronized (leap indicator 3)")
+    if not 0 < reply.stratum < 16:
+        raise SourceError(f"{name} says that it is not synchronized (stratum {reply.stratum})")
+    if not allow_local and _is_local(reply):
+        raise SourceError(
+            f"{name} serves its own clock, which nothing corrects (reference {_reference_text(reply)});"
+            " add ?allow_local=1 to its URI to believe it all the same"
+        )
+    if not reply.transmit or not reply.receive:
+        raise SourceError(f"{name} left out the time of {'sending' if not reply.transmit else 'receipt'}")
+    receive, transmit = unix_ns(reply.receive, up=True), unix_ns(reply.transmit)
+    if transmit + 1 < receive:  # the two are rounded apart, so equal ones may cross by 1 ns
+        raise SourceError(f"{name} claims to have answered before it was asked")
+    if reply.root_delay > 0x7FFF_FFFF:  # a signed field in NTP version 3
+        raise SourceError(f"{name} claims a negative root delay")
+    if short_to_ns(reply.root_delay) > MAX_ROOT_DELAY:
+        raise SourceError(f"{name} is {_seconds(short_to_ns(reply.root_delay))} away from its reference clock")
+    margin = reply.distance
+    if margin >= max_distance:
+        raise SourceError(
+            f"{name} vouches for its time within {_seconds(margin)} only; less than {_seconds(max_distance)} is wanted"
+        )
+
+    elapsed = received - sent
+    drift = -(-max(elapsed, 0) * DRIFT_PPB // _BILLION)  # more than RFC 5905's PHI: what `Interval` grants the clock
+    delay = elapsed - (transmit - receive)
+    if delay < -(2 * (GRANULARITY + reply.resolution) + drift):
+        raise SourceError(f"{name} claims to have held the request for longer than the whole round trip took")
+    if delay > MAX_DELAY:
+        raise SourceError(f"{name} took {_seconds(delay)} to answer, too long to tell the time by")
+    if reply.reference and 0 < (reply.reference - reply.transmit) % 2**64 < 2**63:
+        raise SourceError(f"{name} claims that its clock was last set after it answered")
+    if not PIVOT <= transmit <= LATEST:
+        raise SourceError(f"{name} states an implausible date, {date.fromordinal(_DAY_ZERO + transmit // _DAY)}")
+    return Interval(
+        received,
+        transmit - margin - GRANULARITY,
+        receive + elapsed + margin + GRANULARITY + drift,
+        Trust.WITNESS,
+        name,
+    )
+
+
+def short_to_ns(value: int) -> int:
+    """A 16.16 number of seconds as ns, rounded up, because it widens a bound."""
+    return -(-value * SECOND >> 16)
+
+
+def unix_ns(stamp: int, *, up: bool = False) -> int:
+    """A 32.32 timestamp as ns since the Unix epoch, rounded down, or `up`.
+
+    The era, which the format leaves out, is the one that brings it nearest to `PIVOT`: good for 68 years either way.
+    The host's clock is not asked, since it may be the one that is wrong.
+    """
+    floor = stamp * SECOND >> 32
+    unix = floor - _EPOCH_1900
+    era = (PIVOT - unix + _ERA // 2) // _ERA
+    exact = floor << 32 == stamp * SECOND
+    return unix + era * _ERA + (up and not exact)
+
+
+def printable(text: bytes) -> str:
+    """Up to four bytes from a stranger, made fit for a log: trailing zeros cut, all else that is not text a '?'."""
+    return "".join(chr(byte) if 32 < byte < 127 else "?" for byte in text.rstrip(b"\0"))
+
+
+def _is_local(reply: Reply) -> bool:
+    # chrony and ntpd both say 127.127.1.x; ntpd's driver at stratum 1 says LOCL. Any dispersion they state is made up.
+    return reply.refid[:3] == b"\x7f\x7f\x01" or reply.refid == b"LOCL"
+
+
+def _reference_text(reply: Reply) -> str:
+    import ntplib  # type: ignore[import-untyped,unused-ignore]
+
+    code = int.from_bytes(reply.refid, "big")
+    return str(ntplib.ref_id_to_text(code, 1 if reply.refid == b"LOCL" else 2))
+
+
+def _seconds(ns: int) -> str:
+    return f"{ns / SECOND:.1f} s" if ns >= SECOND else f"{ns / SECOND:.2g} s"

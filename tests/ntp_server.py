@@ -1,0 +1,129 @@
+"""An NTP server on loopback for tests, which answers as honestly or as badly as each of them wants."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from skewguard.clocks import system
+from skewguard.sources.ntp_packet import PIVOT, SECOND
+
+MS = SECOND // 1000
+DAY = 86_400 * SECOND
+EPOCH_1900 = 2_208_988_800 * SECOND
+NONCE = bytes(range(8))
+CLOCKS = system()
+ZERO = PIVOT + 30 * DAY  # in these tests true time is this plus the steady clock, whatever the host's wall clock says
+
+
+def to_stamp(unix: int) -> int:
+    """True time as an NTP server writes it: 32.32 seconds since 1900, the era left out."""
+    return ((unix + EPOCH_1900 << 32) // SECOND) % 2**64
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply under construction; the defaults are beyond reproach."""
+
+    receive: int = to_stamp(ZERO)
+    transmit: int = to_stamp(ZERO + MS)
+    origin: bytes = NONCE
+    reference: int = to_stamp(ZERO - 60 * SECOND)
+    leap: int = 0
+    version: int = 4
+    mode: int = 4
+    stratum: int = 2
+    precision: int = -20
+    root_delay: int = 655  # 10 ms
+    root_dispersion: int = 66  # 1 ms
+    refid: bytes = bytes((192, 0, 2, 1))
+    tail: bytes = b""
+
+    def __bytes__(self) -> bytes:
+        """The datagram."""
+        first = self.leap << 6 | self.version << 3 | self.mode
+        head = struct.pack(
+            "!BBbbII4s", first, self.stratum, 6, self.precision, self.root_delay, self.root_dispersion, self.refid
+        )
+        return head + struct.pack("!Q8sQQ", self.reference, self.origin, self.receive, self.transmit) + self.tail
+
+
+Handler = Callable[["Server", bytes, tuple[str, int]], None]
+
+
+class Server:
+    """A UDP server on loopback that does to each request what the test wants; true time is `ZERO` + steady."""
+
+    def __init__(self, handler: Handler, host: str = "127.0.0.1") -> None:
+        """Serve from now on."""
+        self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.bind((host, 0))
+        self.port: int = self.sock.getsockname()[1]
+        self.requests: list[tuple[bytes, tuple[str, int]]] = []
+        self.failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
+        self.ended = threading.Event()
+        self._handler = handler
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                datagram, peer = self.sock.recvfrom(2048)
+            except ConnectionError:
+                continue  # the client had gone when an answer came
+            if self.ended.is_set():
+                return
+            self.requests.append((datagram, peer))
+            try:
+                self._handler(self, datagram, peer)
+            except Exception as error:  # noqa: BLE001 - handed to the test
+                self.failures.put(error)
+
+    def good(self, request: bytes) -> Answer:
+        """The honest answer to a request, now."""
+        now = to_stamp(truth(CLOCKS.read().steady))
+        return Answer(receive=now, transmit=now, reference=0, origin=request[40:48])
+
+    def send(self, datagram: Answer | bytes, peer: tuple[str, int]) -> None:
+        """Send from the port that was asked."""
+        self.sock.sendto(bytes(datagram), peer)
+
+    def close(self) -> None:
+        """Stop, and fail the test if the handler had failed."""
+        self.ended.set()
+        with socket.socket(self.sock.family, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"", self.sock.getsockname())
+        self._thread.join()
+        self.sock.close()
+        if not self.failures.empty():
+            raise self.failures.get()
+
+
+def truth(steady: int) -> int:
+    """True time in these tests."""
+    return ZERO + steady
+
+
+@contextlib.contextmanager
+def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
+    """Run a `Server` for as long as the block lasts."""
+    server = Server(handler, host)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+    """Answer as a good server does."""
+    server.send(server.good(request), peer)
+
+
+def silent(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+    """Answer nothing."""

@@ -1,0 +1,221 @@
+"""A real chronyd on loopback, honest or with a wrong clock of its own, that cannot touch the host's.
+
+It is always started with ``-x`` (no control of the clock) and, by root, as another user who could not set it anyway.
+A wrong clock is libfaketime's doing, in that one process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.real.need import need
+
+CHRONYD = shutil.which("chronyd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+INSTALL_CHRONYD = "apt-get install -y chrony"
+INSTALL_FAKETIME = "pip install libfaketime"
+
+_START = 20.0  # seconds within which a daemon must serve
+_TRIES = 3  # a free port may be taken by another between the look and the bind
+
+
+@dataclass(frozen=True)
+class Chronyd:
+    """A running daemon.
+
+    Attributes:
+        host: Where it listens, a numeric address.
+        port: Its NTP port (UDP).
+        cmdport: Its monitoring port (UDP), read-only.
+        socket: Its command socket; only the daemon's user and root may speak to it.
+        pid: Its process id.
+        offset_seconds: What its clock shows more than the host's.
+        directory: Its own directory, owned by its user; gone when it has ended.
+    """
+
+    host: str
+    port: int
+    cmdport: int
+    socket: Path
+    pid: int
+    offset_seconds: float
+    directory: Path
+
+
+def faketime_library() -> Path | None:
+    """The library that gives one process a clock of its own; None if it is not installed."""
+    spec = importlib.util.find_spec("libfaketime")
+    if spec is not None and spec.origin is not None:
+        for found in sorted(Path(spec.origin).parent.glob("**/libfaketime.so.1")):
+            return found
+    for found in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")):
+        return found
+    return None
+
+
+@contextlib.contextmanager
+def chronyd(
+    offset_seconds: float = 0,
+    upstream: Chronyd | None = None,
+    *,
+    host: str = "127.0.0.1",
+    stratum: int = 1,
+    synchronized: bool = True,
+    config: tuple[str, ...] = (),
+) -> Iterator[Chronyd]:
+    """Run a chronyd for as long as the block lasts; skip the test if there is none.
+
+    Args:
+        offset_seconds: How much its clock shows more than the host's; true time, as far as it knows.
+        upstream: Follow this one instead of its own clock.
+        host: The loopback address to listen on, ``"127.0.0.1"`` or ``"::1"``.
+        stratum: What it claims to be, without an upstream.
+        synchronized: Without an upstream: whether it serves its own clock as if that were right.
+        config: More lines of configuration.
+
+    Yields:
+        The daemon, once it serves (or, unsynchronized, listens).
+    """
+    need(CHRONYD is not None, "chronyd", INSTALL_CHRONYD)
+    if offset_seconds:
+        need(faketime_library() is not None, "libfaketime", INSTALL_FAKETIME)
+    with contextlib.ExitStack() as ending:
+        running = None
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(RuntimeError):
+                running = ending.enter_context(_run(offset_seconds, upstream, host, stratum, synchronized, config))
+                break
+        yield running or ending.enter_context(_run(offset_seconds, upstream, host, stratum, synchronized, config))
+
+
+@contextlib.contextmanager
+def _run(
+    offset: float, upstream: Chronyd | None, host: str, stratum: int, synchronized: bool, config: tuple[str, ...]
+) -> Iterator[Chronyd]:
+    # Short, and apart from pytest's own: a Unix socket's path has 108 bytes, and the user must be able to enter.
+    with tempfile.TemporaryDirectory(prefix="chronyd-") as made:
+        directory = Path(made)
+        user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        os.chown(directory, user.pw_uid, user.pw_gid)  # chronyd insists on its own user and group, and on the mode
+        directory.chmod(0o770)
+        port, cmdport = free_port(host), free_port(host)
+        lines = [
+            f"port {port}",
+            f"bindaddress {host}",
+            f"allow {host}",
+            f"cmdport {cmdport}",
+            f"bindcmdaddress {host}",
+            f"bindcmdaddress {directory}/s",
+            f"pidfile {directory}/pid",
+            *config,
+        ]
+        if upstream is not None:
+            lines.append(f"server {upstream.host} port {upstream.port} iburst minpoll -4 maxpoll -2")
+        elif synchronized:
+            lines.append(f"local stratum {stratum}")
+        # `-t` ends it even if this process is killed before it can.
+        command = [CHRONYD or "chronyd", "-x", "-d", "-U", "-u", user.pw_name, "-t", "600", *lines]
+        with (directory / "log").open("wb") as log:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=directory,
+                env=_environment(directory, offset),
+                user=user.pw_uid if os.geteuid() == 0 else None,
+                group=user.pw_gid if os.geteuid() == 0 else None,
+                extra_groups=[] if os.geteuid() == 0 else None,
+            )
+        daemon = Chronyd(host, port, cmdport, directory / "s", process.pid, offset, directory)
+        try:
+            truth = offset if upstream is None else upstream.offset_seconds
+            _wait_until_it_serves(process, daemon, truth, want_time=synchronized or upstream is not None)
+            yield daemon
+        finally:
+            _end(process)
+
+
+def _environment(directory: Path, offset: float) -> dict[str, str]:
+    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C"}
+    library = faketime_library()
+    if offset and library is not None:
+        # A copy, because the user may not be allowed where packages are installed: the loader would only warn.
+        copy = directory / "libfaketime.so.1"
+        shutil.copy(library, copy)
+        copy.chmod(0o755)
+        environment |= {
+            "LD_PRELOAD": str(copy),
+            "FAKETIME": f"{offset:+f}",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",  # the older spelling
+            "FAKETIME_DISABLE_SHM": "1",
+        }
+    return environment
+
+
+def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, truth: float, want_time: bool) -> None:
+    """Return when the daemon answers with the time it should; raise RuntimeError, with its log, if it does not."""
+    limit = time.monotonic() + _START
+    seen = "it did not answer"
+    while process.poll() is None and time.monotonic() < limit:
+        answer = _ask(daemon)
+        if answer is not None:
+            stratum, dispersion, served = answer
+            if not want_time:
+                return
+            off = served - time.time() - truth
+            # A daemon that has only just found its upstream doubts itself by some seconds.
+            if 0 < stratum < 16 and abs(off) < 1 and dispersion < 0.25:
+                return
+            seen = (
+                f"it answered with stratum {stratum}, {off:+.3f} s from what was wanted, give or take {dispersion:.3f}"
+            )
+        time.sleep(0.05)
+    log = (daemon.directory / "log").read_text(errors="replace")
+    raise RuntimeError(f"chronyd was not ready ({seen}; exit code {process.poll()}):\n{log}")
+
+
+def _ask(daemon: Chronyd) -> tuple[int, float, float] | None:
+    """Stratum, root dispersion and Unix time, by the shortest way and not by the code under test; None if silent."""
+    family = socket.AF_INET6 if ":" in daemon.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(0.2)
+        try:
+            sock.connect((daemon.host, daemon.port))
+            sock.send(b"\x23" + bytes(47))
+            reply = sock.recv(512)
+        except OSError:
+            return None
+    (dispersion,) = struct.unpack_from("!I", reply, 8)
+    seconds, fraction = struct.unpack_from("!II", reply, 40)
+    return reply[1], dispersion / 2**16, seconds - 2_208_988_800 + fraction / 2**32
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A UDP port that nobody had a moment ago."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        return int(sock.getsockname()[1])

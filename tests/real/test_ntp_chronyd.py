@@ -1,0 +1,106 @@
+"""The NTP client against real chronyd servers whose time is known exactly: this host's wall clock, plus a shift."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+
+from skewguard.clocks import system
+from skewguard.errors import SourceError
+from skewguard.interval import Interval, vote
+from skewguard.sources.ntp import NtpSource
+from skewguard.sources.ntp_packet import SECOND
+from tests.real.chronyd import Chronyd, chronyd, free_port
+
+CLOCKS = system()
+SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "200"))
+
+
+def ask(daemon: Chronyd, source: NtpSource | None = None) -> Interval:
+    """One measurement of a daemon that serves its own clock."""
+    source = source or NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
+    return source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
+
+
+def misses(daemon: Chronyd, shift: float) -> tuple[int, list[int]]:
+    """Measure many times: how often the known truth lay outside, and the intervals' widths, narrowest first, ns."""
+    source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
+    missed, widths = 0, []
+    for _ in range(SAMPLES):
+        said = ask(daemon, source)
+        now = CLOCKS.read()
+        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it speaks of
+        missed += not said.earliest <= truth <= said.latest
+        widths.append(said.width)
+    return missed, sorted(widths)
+
+
+@pytest.mark.parametrize("shift", [0, 1200, -180], ids=["honest", "20 min ahead", "3 min behind"])
+def test_interval_contains_the_servers_time(shift: int) -> None:
+    """Every interval holds the served time, and most are narrower than a millisecond."""
+    with chronyd(shift) as daemon:
+        missed, widths = misses(daemon, shift)
+    assert missed == 0
+    assert widths[SAMPLES // 2] < SECOND // 1000
+
+
+@pytest.mark.parametrize("shift", [0, 1200], ids=["honest", "20 min ahead"])
+def test_chain_of_two(shift: int) -> None:
+    """A server behind a server hands on its time and says how much doubt has been added; no ``allow_local`` needed."""
+    with chronyd(shift) as top, chronyd(upstream=top) as middle:
+        source = NtpSource(middle.host, middle.port, min_poll=0)
+        assert ask(middle, source).width < SECOND
+        missed, _ = misses(middle, shift)
+    assert missed == 0
+
+
+def test_ipv6() -> None:
+    """The same over IPv6."""
+    try:
+        free_port("::1")
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with chronyd(host="::1") as daemon:
+        missed, _ = misses(daemon, 0)
+    assert missed == 0
+
+
+def test_own_clock_is_refused_unless_allowed() -> None:
+    """chronyd says by its reference that it follows nobody; the URI can allow that."""
+    with chronyd() as daemon:
+        with pytest.raises(
+            SourceError, match=r"serves its own clock, which nothing corrects \(reference 127\.127\.1\.1\)"
+        ):
+            ask(daemon, NtpSource(daemon.host, daemon.port))
+        assert ask(daemon, NtpSource.from_uri(f"ntp://{daemon.host}:{daemon.port}?allow_local=1"))
+
+
+def test_unsynchronized_server_is_refused() -> None:
+    """A chronyd that has found no time yet says so."""
+    with chronyd(synchronized=False) as daemon, pytest.raises(SourceError, match="is not synchronized"):
+        ask(daemon)
+
+
+def test_server_that_ends_is_noticed_at_once() -> None:
+    """Its port answers with ICMP from then on."""
+    with chronyd() as daemon:
+        source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
+        ask(daemon, source)
+    with pytest.raises(SourceError, match="cannot be reached: Connection refused"):
+        ask(daemon, source)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(daemon.pid, 0)
+        pytest.fail("the daemon outlived its block")
+
+
+def test_truth_is_one_of_three_that_agree() -> None:
+    """Two honest servers and one that is 20 min ahead: the vote is the honest ones'."""
+    with chronyd() as one, chronyd() as two, chronyd(1200) as liar:
+        said = [ask(daemon) for daemon in (one, two, liar)]
+    now = CLOCKS.read()
+    verdict = vote(said, now.steady)
+    assert verdict.interval is not None
+    assert verdict.interval.earliest <= now.wall <= verdict.interval.latest
+    assert [interval.source for interval in verdict.falsetickers] == [said[2].source]

@@ -1,0 +1,690 @@
+"""The NTP source: its URI, its manners, and what a hostile network can and cannot do to it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skewguard.clocks import Clocks, Reading
+from skewguard.errors import ConfigError, SourceError
+from skewguard.interval import Interval
+from skewguard.sources import Source, ntp
+from skewguard.sources.ntp import MIN_POLL, NtpSource
+from skewguard.sources.ntp_packet import SECOND
+from tests.ntp_server import (
+    CLOCKS,
+    DAY,
+    NONCE,
+    ZERO,
+    Answer,
+    Handler,
+    Server,
+    honest,
+    serving,
+    silent,
+    to_stamp,
+    truth,
+)
+
+# ------------------------------------------------------------------------------------------------------------ the URI
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("ntp://time.example.com", "ntp://time.example.com"),
+        ("ntp://time.example.com:123", "ntp://time.example.com"),
+        ("NTP://Time.Example.com:1123/", "ntp://time.example.com:1123"),
+        ("ntp://10.0.0.1?allow_local=1", "ntp://10.0.0.1"),
+        ("ntp://[fd00:ec2::123]", "ntp://[fd00:ec2::123]"),
+        ("ntp://[::1]:1123", "ntp://[::1]:1123"),
+    ],
+)
+def test_uri(uri: str, name: str) -> None:
+    """A source is called by its URI, without what is the default, or an option."""
+    source = NtpSource.from_uri(uri)
+    assert isinstance(source, Source)
+    assert source.name == name
+    assert repr(source) == f"<NtpSource {name}>"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "ntp:",
+        "ntp://",
+        "ntp:time.example.com",
+        "http://time.example.com",
+        "ntp://:123",
+        "ntp://host:0",
+        "ntp://host:65536",
+        "ntp://host:-1",
+        "ntp://host:ntp",
+        "ntp://user@host",
+        "ntp://host/path",
+        "ntp://host#fragment",
+        "ntp://host?allow_local=yes",
+        "ntp://host?allow_local",
+        "ntp://host?burst=1",
+        "ntp://ho st",
+        "ntp://ho%20st",
+        "ntp://host\n",
+        "ntp://hôst",
+        "ntp://[::1",
+        "ntp://::1",
+    ],
+)
+def test_bad_uri(uri: str) -> None:
+    """Anything else is refused when it is configured, not when it is asked."""
+    with pytest.raises(ConfigError):
+        NtpSource.from_uri(uri)
+
+
+@given(st.text(max_size=40).map("ntp://".__add__) | st.text(max_size=20))
+def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
+    """No text raises anything else, and what is accepted has a name that is accepted too."""
+    with contextlib.suppress(ConfigError):
+        assert NtpSource.from_uri(NtpSource.from_uri(text).name).name
+
+
+@pytest.mark.parametrize(
+    "options", [{"host": ""}, {"port": 0}, {"max_distance": 0}, {"max_distance": 17 * SECOND}, {"min_poll": -1}]
+)
+def test_bad_option(options: dict[str, object]) -> None:
+    """Unusable values are refused by the constructor."""
+    with pytest.raises(ConfigError):
+        NtpSource(**{"host": "host", **options})  # type: ignore[arg-type]
+
+
+def test_equal_sources_are_one() -> None:
+    """The same server configured twice is asked once."""
+    assert len({NtpSource("Host"), NtpSource("host"), NtpSource.from_uri("ntp://host")}) == 1
+    assert NtpSource("host") != NtpSource("host", allow_local=True)
+    assert NtpSource("host") != "ntp://host"
+
+
+# ------------------------------------------------------------------------------------------------------- on the wire
+
+
+class Ahead:
+    """Clocks that move only as the test likes, so that a slow machine does not count as waiting."""
+
+    def __init__(self) -> None:
+        """Start where the real clocks are."""
+        self.seconds = 0.0
+        self._start = CLOCKS.read()
+
+    def read(self) -> Reading:
+        """Look, from where the test has moved to."""
+        return Reading(self._start.steady + int(self.seconds * SECOND), self._start.wall)
+
+    def quick_ns(self) -> int:
+        """Look quickly."""
+        return self.read().steady
+
+    def wall_ns(self) -> int:
+        """Look at the wall."""
+        return self.read().wall
+
+
+def ask(source: NtpSource, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> Interval:
+    """Measure under a deadline that many seconds away."""
+    return source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
+
+
+def source_of(server: Server, *, min_poll: int = 0, host: str = "127.0.0.1") -> NtpSource:
+    """The client of a server; without limit to how often it asks, unless wanted."""
+    return NtpSource(host, server.port, min_poll=min_poll)
+
+
+def check(said: Interval) -> None:
+    """Fail unless true time lay in the interval."""
+    assert said.earliest <= truth(said.at) <= said.latest
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_measures_an_honest_server(host: str) -> None:
+    """Both families; the interval holds true time and is about as narrow as the round trip."""
+    try:
+        server = Server(honest, host)
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with contextlib.closing(server):
+        source = source_of(server, host=host)
+        for _ in range(50):
+            said = ask(source)
+            check(said)
+            assert said.source == source.name
+            assert said.width < SECOND
+
+
+def test_each_request_has_a_new_nonce_and_port() -> None:
+    """Nothing in a request, or about it, tells what the next one will be."""
+    with serving(honest) as server:
+        source = source_of(server)
+        for _ in range(50):
+            ask(source)
+        nonces = {request[40:48] for request, _ in server.requests}
+        ports = {peer[1] for _, peer in server.requests}
+    assert len(nonces) == 50
+    assert len(ports) > 25  # the system draws them at random, so a few may repeat
+    assert all(request[:40] == b"\x23" + bytes(39) and len(request) == 48 for request, _ in server.requests)
+
+
+def _forged(**fields: object) -> Handler:
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        late = replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
+        server.send(replace(late, **fields), peer)  # type: ignore[arg-type]
+        honest(server, request, peer)
+
+    return handler
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        pytest.param(_forged(origin=bytes(8)), id="zero origin"),
+        pytest.param(_forged(origin=NONCE), id="forged origin"),
+        pytest.param(_forged(mode=3), id="mode 3"),
+        pytest.param(_forged(version=1), id="version 1"),
+        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"DENY"), id="forged DENY"),
+        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"RSTR"), id="forged RSTR"),
+        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"RATE"), id="forged RATE"),
+    ],
+)
+def test_forgery_is_waited_past(handler: Handler) -> None:
+    """What does not prove to be the server's reply changes nothing: the real one, later, counts."""
+    with serving(handler) as server:
+        source = source_of(server)
+        check(ask(source))
+        check(ask(source))
+
+
+def test_replay_is_waited_past() -> None:
+    """An old reply carries an old nonce."""
+    old: list[Answer] = []
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        for answer in old:
+            server.send(answer, peer)
+        fresh = server.good(request)
+        old.append(fresh)
+        server.send(fresh, peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        for _ in range(5):
+            said = ask(source)
+            check(said)
+            assert said.width < SECOND
+            time.sleep(0.02)
+
+
+def test_reply_from_another_port_or_address_is_never_seen() -> None:
+    """The socket is connected: even the right nonce does not help a sender elsewhere."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, contextlib.suppress(OSError):
+                other.bind((host, server.port if host == "127.0.0.2" else 0))
+                other.sendto(bytes(server.good(request)), peer)
+
+    with serving(handler) as server, pytest.raises(SourceError, match=r"did not answer within 0\.2 s$"):
+        ask(source_of(server), 0.2)
+
+
+@pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 512, 1500, 9000, 65_507])
+def test_junk_of_any_size_is_waited_past(size: int) -> None:
+    """Short, long and longest datagrams neither break nor end the wait."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(os.urandom(size), peer)
+        server.send(bytes(size), peer)
+        honest(server, request, peer)
+
+    with serving(handler) as server:
+        check(ask(source_of(server)))
+
+
+def test_reply_with_extensions_is_accepted() -> None:
+    """What follows the header is none of our business, however long."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), tail=bytes(65_507 - 48)), peer)
+
+    with serving(handler) as server:
+        check(ask(source_of(server)))
+
+
+def test_flood_before_the_reply() -> None:
+    """Thousands of forgeries, from elsewhere and from the right port, do not keep the real reply from being found."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for burst in range(50):
+                for _ in range(50):
+                    other.sendto(bytes(server.good(request)), peer)
+                    server.send(replace(server.good(request), origin=os.urandom(8)), peer)
+                time.sleep(0.001 * (burst % 2))
+        time.sleep(0.05)
+        honest(server, request, peer)
+
+    with serving(handler) as server:
+        check(ask(source_of(server), 10))
+
+
+def test_endless_flood_does_not_move_the_deadline() -> None:
+    """Each datagram is looked at once, and the clock after each."""
+    done = threading.Event()
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        junk = replace(server.good(request), origin=NONCE)
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                server.send(junk, peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=r"did not answer within 0\.5 s \(a datagram was ignored: it repeats"):
+            ask(source, 0.5)
+        took = time.monotonic() - began
+        done.set()
+        assert len(server.requests) == 1
+    assert 0.5 <= took < 0.7
+
+
+def test_silent_server() -> None:
+    """The deadline is kept, and the message says what was waited for."""
+    with serving(silent) as server:
+        source = source_of(server)
+        began = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            ask(source, 0.3)
+        took = time.monotonic() - began
+    assert 0.3 <= took < 0.5
+    assert str(caught.value) == f"ntp://127.0.0.1:{server.port} did not answer within 0.3 s"
+
+
+def test_deadline_already_past() -> None:
+    """Nothing is sent that nobody would wait for."""
+    with serving(honest) as server:
+        with pytest.raises(SourceError, match=r"did not answer within 0\.0 s"):
+            ask(source_of(server), -1)
+        time.sleep(0.05)
+        assert not server.requests
+
+
+def test_distant_deadline() -> None:
+    """A deadline further than the system can count is no error."""
+    with serving(honest) as server:
+        check(ask(source_of(server), 1e9))
+
+
+def test_refused_port_surfaces_at_once() -> None:
+    """Where nothing listens, ICMP says so and nobody waits."""
+    with serving(honest) as server:
+        port = server.port
+    began = time.monotonic()
+    with pytest.raises(SourceError) as caught:
+        ask(NtpSource("127.0.0.1", port), 5)
+    assert time.monotonic() - began < 1
+    assert str(caught.value) == f"ntp://127.0.0.1:{port} cannot be reached: Connection refused"
+
+
+@pytest.mark.parametrize("host", ["no-such-host.invalid", "a" * 300, "x..y"])
+def test_unknown_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that has no address, or can have none, is a source's failure like any other; it is not asked late."""
+    look_up = socket.getaddrinfo
+
+    def without_network(name: str, *args: Any, **options: Any) -> object:
+        if name.endswith(".invalid"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(name, *args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", without_network)
+    with pytest.raises(SourceError, match="cannot be looked up: "):
+        ask(NtpSource(host))
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"leap": 3}, "leap indicator 3"),
+        ({"stratum": 16}, "stratum 16"),
+        ({"stratum": 0, "refid": b"INIT"}, "kiss code INIT"),
+        ({"transmit": 0}, "left out"),
+        ({"root_delay": 0x8000_0000}, "negative root delay"),
+        ({"root_dispersion": 0x4000_0000}, "less than 1.5 s"),
+        ({"refid": b"\x7f\x7f\x01\x01"}, "allow_local"),
+    ],
+)
+def test_useless_answer_ends_the_exchange(fields: dict[str, object], reason: str) -> None:
+    """It is the server's own word: waiting for a better one would only give a forger time."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), **fields), peer)  # type: ignore[arg-type]
+        honest(server, request, peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        began = time.monotonic()
+        with pytest.raises(SourceError) as caught:
+            ask(source, 5)
+        assert time.monotonic() - began < 1
+    assert str(caught.value).startswith(source.name)
+    assert reason in str(caught.value)
+
+
+def test_wall_clock_step_during_the_exchange_changes_nothing() -> None:
+    """The round trip is measured on the steady clock alone."""
+
+    class Stepping(Ahead):
+        """The real clocks, but the wall jumps by an hour at each look."""
+
+        def read(self) -> Reading:
+            self.seconds += 3600
+            return Reading(CLOCKS.read().steady, int(self.seconds * SECOND))
+
+    with serving(honest) as server:
+        said = ask(source_of(server), clocks=Stepping())
+    check(said)
+    assert said.width < SECOND
+
+
+def test_clocks_that_stand_still_do_not_hang_it() -> None:
+    """A frozen clock in somebody's test never reaches the deadline; the system's own wait does."""
+    with serving(silent) as server:
+        began = time.monotonic()
+        with pytest.raises(SourceError, match="did not answer"):
+            ask(source_of(server), 0.2, Ahead())
+    assert time.monotonic() - began < 1
+
+
+# ------------------------------------------------------------------------------------------- manners: polling, kisses
+
+
+def test_asked_too_soon_repeats_itself() -> None:
+    """No server is asked twice within 15 s; the earlier statement stands, and says how old it is."""
+    clocks = Ahead()
+    with serving(honest) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        first = ask(source, clocks=clocks)
+        clocks.seconds = 14
+        assert ask(source, clocks=clocks) is first
+        clocks.seconds = 15.5
+        second = ask(source, clocks=clocks)
+        assert second.at > first.at
+        assert len(server.requests) == 2
+
+
+def test_asked_too_soon_after_a_failure() -> None:
+    """A server that does not answer is not pestered either; the message says why and how long."""
+    clocks = Ahead()
+    with serving(silent) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        with pytest.raises(SourceError):
+            ask(source, 0.1, clocks)
+        clocks.seconds = 5
+        with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in 10 s$"):
+            ask(source, 0.1, clocks)
+        assert len(server.requests) == 1
+
+
+def test_failed_look_up_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing was sent, nothing has to be waited for."""
+    with serving(honest) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        with monkeypatch.context() as patch:
+            patch.setattr(socket, "getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(socket.gaierror(-3, "later")))
+            with pytest.raises(SourceError, match="cannot be looked up: later"):
+                ask(source)
+        check(ask(source))
+
+
+@pytest.mark.parametrize("code", ["DENY", "RSTR"])
+def test_refusal_is_for_good(code: str) -> None:
+    """A server that wants no more of us gets no more, however long ago that was."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), stratum=0, leap=3, refid=code.encode()), peer)
+
+    clocks = Ahead()
+    with serving(handler) as server:
+        source = source_of(server)
+        for later in (0, 20, 1e6):
+            clocks.seconds = later
+            with pytest.raises(
+                SourceError, match=rf"^{source.name} refuses .*kiss code {code}\) and is not asked again$"
+            ):
+                ask(source, clocks=clocks)
+        assert len(server.requests) == 1
+
+
+def test_rate_kiss_doubles_the_wait() -> None:
+    """RATE: 15 s, 30 s, 60 s ... until the server answers with the time again."""
+    kissing = True
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        good = server.good(request)
+        server.send(replace(good, stratum=0, refid=b"RATE") if kissing else good, peer)
+
+    clocks = Ahead()
+    with serving(handler) as server:
+        source = source_of(server)
+        for asked, wait in enumerate((15, 30, 60, 120), 1):
+            with pytest.raises(SourceError, match=r"asks us to slow down \(kiss code RATE\)$"):
+                ask(source, clocks=clocks)
+            clocks.seconds += wait - 1
+            with pytest.raises(SourceError, match=r"slow down \(kiss code RATE\); it is asked again in 1 s$"):
+                ask(source, clocks=clocks)
+            clocks.seconds += 1
+            assert len(server.requests) == asked
+        kissing = False
+        ask(source, clocks=clocks)
+        kissing = True
+        with pytest.raises(SourceError):
+            ask(source, clocks=clocks)
+        clocks.seconds += 15
+        kissing = False
+        ask(source, clocks=clocks)
+
+
+def test_steady_clock_that_went_back_forgets() -> None:
+    """Restored from a snapshot: what was said before is of another time line."""
+    clocks = Ahead()
+    with serving(honest) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        clocks.seconds = 1000
+        ask(source, clocks=clocks)
+        clocks.seconds = 0
+        ask(source, clocks=clocks)
+        assert len(server.requests) == 2
+
+
+# --------------------------------------------------------------------------------------------- names, threads, forks
+
+
+def _resolving(monkeypatch: pytest.MonkeyPatch, *ports: int) -> NtpSource:
+    """A source whose name has one loopback address for each port."""
+    found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("127.0.0.1", port)) for port in ports]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    return NtpSource("pool.example", min_poll=0)
+
+
+def test_next_address_is_asked_when_one_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal moves on at once, silence after a quarter of a second, all under one deadline."""
+    with serving(honest) as dead:
+        pass
+    with serving(silent) as mute, serving(honest) as well:
+        source = _resolving(monkeypatch, dead.port, mute.port, well.port)
+        began = time.monotonic()
+        check(ask(source, 2))
+        assert 0.2 < time.monotonic() - began < 1
+        assert len(mute.requests) == len(well.requests) == 1
+
+
+def test_next_address_is_asked_when_one_is_not_synchronized(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One bad member does not spoil a pool."""
+
+    def lost(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), leap=3), peer)
+
+    with serving(lost) as bad, serving(honest) as well:
+        check(ask(_resolving(monkeypatch, bad.port, well.port)))
+
+
+def test_late_answer_of_the_first_address_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asking the next one does not mean to stop listening to the first."""
+
+    def slow(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        time.sleep(0.4)
+        honest(server, request, peer)
+
+    with serving(slow) as first, serving(silent) as second:
+        check(ask(_resolving(monkeypatch, first.port, second.port)))
+        assert len(second.requests) == 1
+
+
+def test_a_pool_is_not_asked_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four addresses are tried at most, and only as long as none has answered."""
+    with contextlib.ExitStack() as stack:
+        servers = [stack.enter_context(serving(silent)) for _ in range(6)]
+        with pytest.raises(SourceError, match=r"^ntp://pool\.example did not answer within 1\.3 s$"):
+            ask(_resolving(monkeypatch, *(server.port for server in servers)), 1.3)
+        assert [len(server.requests) for server in servers] == [1, 1, 1, 1, 0, 0]
+
+
+def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name with four IPv6 addresses, on a host whose IPv6 leads nowhere, still gets its IPv4 asked second."""
+    found = [(socket.AF_INET6, 2, 17, "", (f"2001:db8::{n}", 123, 0, 0)) for n in range(4)]
+    found += [(socket.AF_INET, 2, 17, "", ("192.0.2.1", 123))] * 2  # type: ignore[list-item]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    families = [family for family, _ in NtpSource("pool.example")._addresses()]
+    assert families == [socket.AF_INET6, socket.AF_INET, socket.AF_INET6, socket.AF_INET6]
+
+
+def test_no_address_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every address refused: the last refusal is the message."""
+    with serving(honest) as first, serving(honest) as second:
+        pass
+    with pytest.raises(SourceError, match=r"^ntp://pool\.example cannot be reached: Connection refused$"):
+        ask(_resolving(monkeypatch, first.port, second.port))
+
+
+def test_socket_error_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No route to the network is a source's failure too, and no request was sent that had to be waited for."""
+    found = [(socket.AF_INET, socket.SOCK_DGRAM, 17, "", ("255.255.255.255", 9))]  # connecting needs SO_BROADCAST
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    source = NtpSource("host")
+    for _ in range(2):
+        with pytest.raises(SourceError, match=r"^ntp://host cannot be reached: [^;]+$"):
+            ask(source)
+
+
+def test_threads_take_turns() -> None:
+    """Many threads asking at once send one request and get one answer."""
+
+    def slow(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        time.sleep(0.1)
+        honest(server, request, peer)
+
+    with serving(slow) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        answers: list[Interval] = []
+        threads = [threading.Thread(target=lambda: answers.append(ask(source, 5))) for _ in range(20)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(answers) == 20
+        assert len(set(answers)) == 1
+        assert len(server.requests) == 1
+
+
+def test_a_thread_waits_its_turn_no_longer_than_its_deadline() -> None:
+    """Another thread's longer deadline is not one's own."""
+    with serving(silent) as server:
+        source = source_of(server)
+        other = threading.Thread(target=_swallow, args=(source,))
+        other.start()
+        time.sleep(0.1)
+        began = time.monotonic()
+        with pytest.raises(SourceError, match="is still being asked by another thread"):
+            ask(source, 0.1)
+        assert time.monotonic() - began < 0.3
+        other.join()
+
+
+def _swallow(source: NtpSource) -> None:
+    with contextlib.suppress(SourceError):
+        ask(source, 0.6)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+def test_fork_during_a_measurement() -> None:
+    """A child forked while another thread was asking can ask for itself."""
+
+    def slow(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        time.sleep(0.2)
+        honest(server, request, peer)
+
+    with serving(slow) as server:
+        source = source_of(server)
+        other = threading.Thread(target=_swallow, args=(source,))
+        other.start()
+        time.sleep(0.05)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the point
+            child = os.fork()
+        if not child:
+            try:
+                ask(source, 3)
+            except BaseException:  # noqa: BLE001 - a child of pytest's must not go on as pytest
+                os._exit(1)
+            os._exit(0)
+        other.join()
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this platform does not list open files")
+def test_sockets_are_closed_whatever_happens() -> None:
+    """Success, silence, refusal and useless answers leave no file open."""
+
+    def lost(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), leap=3), peer)
+
+    with serving(honest) as dead:
+        pass
+    with serving(honest) as well, serving(silent) as mute, serving(lost) as bad:
+        before = len(os.listdir("/proc/self/fd"))
+        for port in (well.port, mute.port, bad.port, dead.port):
+            source = NtpSource("127.0.0.1", port, min_poll=0)
+            with contextlib.suppress(SourceError):
+                ask(source, 0.05)
+        assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_importing_it_is_light() -> None:
+    """ntplib is loaded when a server has answered, not before."""
+    code = "import sys, skewguard.sources.ntp; sys.exit('ntplib' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_name_of_the_default_port() -> None:
+    """The port that NTP has anyway is not part of the name."""
+    assert ntp.PORT == 123
+    assert NtpSource("host").name == "ntp://host"
