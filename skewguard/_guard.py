@@ -16,13 +16,13 @@ from skewguard.clocks import Clocks
 from skewguard.config import ATTACH_OPTIONS, Settings, resolve
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
-from skewguard.signing import seam
-from skewguard.signing.hooks import Home, Hooks
 from skewguard.polling import Result
 from skewguard.timekeeper import SECOND, Timekeeper
 
 if TYPE_CHECKING:
     import boto3
+
+    from skewguard.signing.hooks import Home
 
 
 class TrueTime(NamedTuple):
@@ -127,7 +127,7 @@ class _Process:
     def initialize(self, session: Any) -> None:
         """Guard a session that botocore has just made."""
         try:
-            Hooks(self.everywhere, session).register(session.get_component("event_emitter"))
+            _hook(self.everywhere, session.get_component("event_emitter"), session)
         except Exception:
             logger.debug("a session stays unguarded", exc_info=True)
 
@@ -181,7 +181,6 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
             _process.everywhere.settings = settings
             _process.everywhere.active = settings.enabled is not False
             keeper = _process.start_timekeeper(settings, clocks)
-            seam.open_seam()
             botocore.register_initializer(_process.initialize)
             handle = _process.installation = Installation(settings)
             _reach_default_session()
@@ -217,8 +216,7 @@ def attach(target: Any, **options: Any) -> None:
     """
     settings = resolve(options, allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
-    seam.open_seam()
-    Hooks(_Guard(_process, settings, active=settings.enabled is not False), session).register(emitter)
+    _hook(_Guard(_process, settings, active=settings.enabled is not False), emitter, session)
     if settings.sources:
         keeper = _process.timekeeper()
         keeper.add_sources(settings.sources)
@@ -231,6 +229,8 @@ def detach(target: Any) -> None:
     Raises:
         ConfigError: `target` is nothing that can be guarded.
     """
+    from skewguard.signing.hooks import Hooks
+
     Hooks.unregister(_reach(target)[0])
 
 
@@ -309,6 +309,17 @@ def _offset_of(keeper: Timekeeper, key: str) -> Offset | None:
     return Offset((known.midpoint - reading.wall) / SECOND, known.width / 2 / SECOND, known.source)
 
 
+def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
+    """Put a guard's hooks on an emitter, and open the seam they need."""
+    # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
+    # skewguard need not make an AWS call.
+    from skewguard.signing.hooks import Hooks
+    from skewguard.signing.seam import open_seam
+
+    open_seam()
+    Hooks(guard, session).register(emitter)
+
+
 def _reach(target: Any) -> tuple[Any, Any]:
     """Find the event emitter of whatever boto3 or botocore object this is, and its botocore session if it has one."""
     if hasattr(target, "get_component"):
@@ -326,5 +337,4 @@ def _reach_default_session() -> None:
     boto3 = sys.modules.get("boto3")
     made = getattr(boto3, "DEFAULT_SESSION", None)
     if made is not None:
-        emitter, inner = _reach(made)
-        Hooks(_process.everywhere, inner).register(emitter)
+        _hook(_process.everywhere, *_reach(made))
