@@ -71,7 +71,7 @@ class FakeTime:
         written.replace(self._setting)  # atomic: the child never reads half of it
 
     def env(self, **more: str) -> dict[str, str]:
-        """Make a child's environment: this process's, on the clock, with `more` on top. Fits non-Python children too."""
+        """Make a child's environment: this process's, on the clock, with `more` on top. Any child, not only Python."""
         clean = {name: value for name, value in os.environ.items() if "FAKETIME" not in name}
         return clean | {
             "LD_PRELOAD": str(self._library),

@@ -68,7 +68,7 @@ class Server:
 
         Args:
             service: As in ``boto3.client``.
-            session: The botocore (or boto3) session to make it from; else a fresh one, so that what is installed counts.
+            session: The botocore (or boto3) session to make it from; else a fresh one, so that an install is seen.
             secret_key: Another secret than the right one.
             **config: For ``botocore.config.Config``.
         """
@@ -329,8 +329,7 @@ def _free_pair(apart: int) -> int:
     for upper in (port for _ in range(100) for port in _free_ports(1)):
         if upper - apart <= 1024:
             continue
-        with socket.socket() as lower:
-            with contextlib.suppress(OSError):
-                lower.bind(("127.0.0.1", upper - apart))
-                return upper - apart
+        with socket.socket() as lower, contextlib.suppress(OSError):
+            lower.bind(("127.0.0.1", upper - apart))
+            return upper - apart
     pytest.fail("no free ports")

