@@ -15,6 +15,7 @@ from skewguard.interval import Interval, Vote, vote
 from skewguard.sources import Source
 
 _SECOND = 1_000_000_000
+_AGAIN = 16 * _SECOND  # after a poll that told nothing: RFC 4330, §10, allows no server to be asked more often than 15 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class Poller:
         self._lock = threading.Lock()
         self._under_way: threading.Event | None = None
         self._asked: int | None = None  # the steady instant at which the last poll began
+        self._agreed = False  # whether it told the time
 
     def add(self, sources: tuple[Source, ...]) -> None:
         """Have these sources asked too, and soon."""
@@ -65,9 +67,9 @@ class Poller:
         self._asked = None
 
     def keep_fresh(self, steady: int, interval: int, limit: int) -> None:
-        """Start a poll if the last began more than `interval` ns before `steady`."""
+        """Start a poll if the last began more than `interval` ns before `steady`, or failed and was a while ago."""
         asked = self._asked
-        if self._sources and (asked is None or steady - asked > interval):
+        if self._sources and (asked is None or steady - asked > (interval if self._agreed else _AGAIN)):
             self.start(limit)
 
     def start(self, limit: int) -> threading.Event | None:
@@ -125,6 +127,7 @@ class Poller:
             current = self._under_way is done  # else this process is a fork's child, or the poll's parent is gone
             if current:
                 self._under_way = None
+                self._agreed = outcome.interval is not None
         if current:
             self._take(tuple(results), outcome)
         done.set()

@@ -412,6 +412,24 @@ class TestSources:
         world.error()
         assert settled(lambda: source.asked == 2)
 
+    def test_sources_that_told_nothing_are_asked_again_sooner(self) -> None:
+        """A network that comes up a minute after boot is found."""
+        world = World(1200)
+        source = telling(world)
+        inner = source.say
+
+        def refuse(clocks: Clocks) -> Interval:
+            raise SourceError("no route")
+
+        source.say = refuse
+        world.keeper.add_sources((source,))
+        world.keeper.measure()
+        source.say = inner
+        world.clocks.advance(20)
+        world.error()
+        assert settled(lambda: world.keeper.now() is not None)
+        assert abs(world.error()) < 0.01
+
     def test_a_jump_has_the_sources_asked_again(self) -> None:
         """Somebody moved the clock: find out."""
         world = World(0)

@@ -1,0 +1,233 @@
+"""The product on clocks that are really wrong, against servers that somebody else wrote.
+
+Each test runs programs of a user in a child process whose wall clock libfaketime has moved.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.real.chronyd import chronyd
+from tests.real.faketime import FakeTime
+from tests.real.servers import BUCKET, KEY, Server
+
+SHIFTS = ["-2h", "-20m", "+20m", "+2h"]
+SERVERS = ["ministack", "ministack_tls", "seaweedfs", "seaweedfs_tls", "rclone"]
+
+OPERATIONS = """
+import io, json, os, sys
+import boto3, botocore.exceptions, skewguard
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+
+BUCKET, KEY = sys.argv[1:3]
+
+def client(service="s3", **config):
+    return boto3.Session().client(service, config=Config(s3={"addressing_style": "path"}, proxies={}, **config))
+
+def counted(made):
+    seen = []
+    made.meta.events.register("response-received", lambda response_dict=None, exception=None, **_: seen.append(
+        response_dict["status_code"] if response_dict else repr(exception)))
+    return seen
+
+OPERATIONS = {
+    "list": lambda s3: s3.list_objects_v2(Bucket=BUCKET),
+    "get": lambda s3: s3.get_object(Bucket=BUCKET, Key=KEY)["Body"].read(),
+    "head": lambda s3: s3.head_object(Bucket=BUCKET, Key=KEY),
+    "put": lambda s3: s3.put_object(Bucket=BUCKET, Key="put", Body=b"x" * 100),
+    "stream": lambda s3: s3.put_object(Bucket=BUCKET, Key="stream", Body=io.BytesIO(b"x" * 300_000)),
+    "large": lambda s3: s3.put_object(Bucket=BUCKET, Key="large", Body=b"x" * 8_000_000),
+    "multipart": lambda s3: s3.upload_fileobj(io.BytesIO(b"x" * 20_000_000), BUCKET, "multipart",
+                                              Config=TransferConfig(multipart_threshold=8_000_000)),
+    "delete": lambda s3: s3.delete_object(Bucket=BUCKET, Key="put"),
+}
+"""
+
+EACH_FIRST = (
+    OPERATIONS
+    + """
+try:
+    OPERATIONS["get"](client())
+    unguarded = "ok"
+except botocore.exceptions.ClientError as error:
+    unguarded = error.response["Error"]["Code"]
+
+seen = {}
+for name, operation in OPERATIONS.items():
+    with skewguard.install():
+        s3 = client()
+        statuses = counted(s3)
+        operation(s3)
+        seen[name] = list(statuses)
+        if name == "list":
+            del statuses[:]
+            for later in OPERATIONS.values():
+                later(s3)
+            seen["later"] = list(statuses)
+print(json.dumps([unguarded, seen]))
+"""
+)
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Server:
+    """Each real server in turn."""
+    found: Server = request.getfixturevalue(request.param)
+    return found
+
+
+def run(fake_time: FakeTime, server: Server, program: str) -> Any:
+    """Run a user's program on the moved clock, as a client of the server."""
+    done = fake_time.run(program, BUCKET, KEY, env=server.environment(), timeout=120)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+def test_every_s3_operation_costs_one_extra_request_when_first_and_none_later(
+    fake_time: FakeTime, server: Server, shift: str, request: pytest.FixtureRequest
+) -> None:
+    """List, GET, HEAD, PUT of bytes, of a stream, of 8 MB, multipart of 20 MB, delete: each first, and each later."""
+    fake_time.shift(shift)
+    unguarded, seen = run(fake_time, server, EACH_FIRST)
+    assert unguarded in ("RequestTimeTooSkewed", "AccessDenied")
+    later = seen.pop("later")
+    parts = 3  # of 8 MB or less
+    assert len(later) == len(seen) - 1 + parts + 2
+    assert all(status < 300 for status in later)
+    for name, statuses in seen.items():
+        refusals = [status for status in statuses if status >= 300]
+        extra = parts + 1 if name == "multipart" else 0
+        if name == "head" and refusals == [400]:
+            extra += 1  # botocore's redirector answers a bare 400 with a HeadBucket of its own
+        assert (name, len(refusals), len(statuses)) == (name, 1, 2 + extra)
+        assert statuses[0] in refusals
+
+
+STEPS = (
+    OPERATIONS
+    + """
+def step(amount):
+    sys.stdout.write(f"step {amount}\\n"); sys.stdout.flush(); sys.stdin.readline()
+
+skewguard.install()
+made = {service: client(service) for service in ("lambda", "s3", "sts")}
+seen = {service: counted(one) for service, one in made.items()}
+report = []
+def calls():
+    made["lambda"].list_functions()
+    made["sts"].get_caller_identity()
+    OPERATIONS["put"](made["s3"])
+    report.append({service: list(statuses) for service, statuses in seen.items()})
+    for statuses in seen.values():
+        del statuses[:]
+
+calls()                    # ten minutes slow
+step("+0"); calls()        # put right
+step("-2h"); calls()       # and wrong again
+step("+3h"); calls()
+step("+0"); calls()
+print(json.dumps(report))
+"""
+)
+
+
+def test_steps_of_the_wall_clock_fail_no_call_and_waste_none(fake_time: FakeTime, ministack: Server) -> None:
+    """Ten minutes slow, put right, two hours slow, three hours fast, right again: one extra request in all."""
+    fake_time.shift("-10m")
+    child = fake_time.popen(STEPS, BUCKET, KEY, env=ministack.environment())
+    assert child.stdout is not None
+    assert child.stdin is not None
+    line = child.stdout.readline()
+    while line.startswith("step "):
+        fake_time.shift(line.split()[1])
+        child.stdin.write("\n")
+        child.stdin.flush()
+        line = child.stdout.readline()
+    child.stdin.close()
+    assert line, child.stderr.read() if child.stderr else ""
+    first, *others = json.loads(line)
+    assert first == {"lambda": [403, 200], "sts": [200], "s3": [200]}
+    assert others == [{"lambda": [200], "sts": [200], "s3": [200]}] * 4
+
+
+WRONG_SECRET = (
+    OPERATIONS
+    + """
+os.environ["AWS_SECRET_ACCESS_KEY"] = "wrong"
+skewguard.install()
+report = []
+for service, call in (("sts", lambda c: c.get_caller_identity()), ("dynamodb", lambda c: c.list_tables()),
+                      ("s3", OPERATIONS["get"])):
+    made = client(service)
+    statuses = counted(made)
+    for _ in range(2):
+        try:
+            call(made)
+        except botocore.exceptions.ClientError as error:
+            report.append([service, error.response["Error"]["Code"], len(statuses)])
+        del statuses[:]
+print(json.dumps(report))
+"""
+)
+
+
+def test_a_wrong_secret_costs_one_extra_request_at_most(fake_time: FakeTime, ministack: Server) -> None:
+    """ministack looks at the date first: one retry tells, the second error surfaces, and nothing is retried after."""
+    fake_time.shift("-20m")
+    report = run(fake_time, ministack, WRONG_SECRET)
+    assert [code for _, code, _ in report] == [
+        "SignatureDoesNotMatch",
+        "SignatureDoesNotMatch",
+        "InvalidSignatureException",
+        "InvalidSignatureException",
+        "SignatureDoesNotMatch",
+        "SignatureDoesNotMatch",
+    ]
+    # All three services share one address, so what the first refusal taught serves the others.
+    assert [count for _, _, count in report] == [2, 1, 1, 1, 1, 1]
+
+
+FIRST_CALL = """
+import json, sys
+import boto3, skewguard
+from skewguard.testing import StrictEndpoint
+
+shift, source, wait = float(sys.argv[1]), sys.argv[2], float(sys.argv[3])
+with StrictEndpoint(tls=True, offset=-shift) as aws, StrictEndpoint() as neighbour, aws.as_aws():
+    keys = {name: aws.client_kwargs[name] for name in ("aws_access_key_id", "aws_secret_access_key", "region_name")}
+    skewguard.install(sources=[source], wait=wait)
+    counts = []
+    for service, call in (("sts", "get_caller_identity"), ("dynamodb", "list_tables"), ("lambda", "list_functions")):
+        getattr(boto3.client(service, **keys), call)()
+        counts.append(aws.count)
+    boto3.client("sts", **neighbour.client_kwargs).get_caller_identity()
+    offset = skewguard.offset()
+    print(json.dumps([counts, neighbour.count, offset.seconds, offset.error_bound, [r.status for r in aws.requests]]))
+"""
+
+
+@pytest.mark.parametrize("shift", ["-1200", "+1200", "+7200"])
+def test_with_a_time_source_the_very_first_call_takes_one_request(fake_time: FakeTime, shift: str) -> None:
+    """A chronyd that knows true time; an AWS name over verified TLS; a loopback server on the same wrong clock."""
+    with chronyd() as daemon:
+        source = f"ntp://127.0.0.1:{daemon.port}?allow_local=1"
+        fake_time.shift(shift)
+        counts, neighbour, seconds, bound, statuses = json.loads(fake_time.run(FIRST_CALL, shift, source, "10").stdout)
+    assert statuses == [200, 200, 200]
+    assert counts == [1, 2, 3]
+    assert neighbour == 1
+    assert abs(seconds + float(shift)) <= bound + 0.01
+
+
+def test_a_lying_time_source_is_put_right_by_the_first_answer(fake_time: FakeTime) -> None:
+    """A chronyd an hour off on a healthy host costs one request; a verified answer outranks it from then on."""
+    with chronyd(offset_seconds=3600) as liar:
+        source = f"ntp://127.0.0.1:{liar.port}?allow_local=1"
+        counts, _, seconds, _, statuses = json.loads(fake_time.run(FIRST_CALL, "0", source, "10").stdout)
+    assert statuses == [403, 200, 200, 200]
+    assert counts == [2, 3, 4]
+    assert abs(seconds) < 3
