@@ -29,7 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.real.faketime import end
 from tests.real.need import need
 
-BIN = Path(os.environ.get("TEST_SERVERS") or Path(__file__).parents[2] / ".venv-servers") / "bin"
+BIN = Path(os.environ.get("TEST_SERVERS") or Path(__file__).parents[2] / ".venv-servers").absolute() / "bin"
 BUCKET = "test-bucket"
 """Exists on every server; two-letter names are refused by some."""
 KEY, BODY = "ready", b"steady"
