@@ -122,7 +122,10 @@ def serve() -> None:
     """Be the server: one fixed healthy answer with a fresh Date, as cheaply as possible, in a process of its own."""
     from email.utils import formatdate
 
-    body = b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></GetCallerIdentityResponse>"
+    body = (
+        b"<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult>"
+        b"</GetCallerIdentityResponse>"
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     sys.stdout.write(f"http://127.0.0.1:{listener.getsockname()[1]}\n")
     sys.stdout.flush()

@@ -64,7 +64,9 @@ def faked_clock(shift: int) -> dict[str, str] | None:
     if spec is None or spec.origin is None:
         return None
     library = Path(spec.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
-    return {"LD_PRELOAD": str(library), "FAKETIME": f"{shift:+d}", "DONT_FAKE_MONOTONIC": "1"} if library.exists() else None
+    if not library.exists():
+        return None
+    return {"LD_PRELOAD": str(library), "FAKETIME": f"{shift:+d}", "DONT_FAKE_MONOTONIC": "1"}
 
 
 def outcomes(server: StrictEndpoint, environment: dict[str, str]) -> Iterator[tuple[str, int]]:

@@ -269,7 +269,7 @@ def status() -> Status:
         state = "unknown"
     else:
         state = "doubtful" if keeper.doubtful else "synchronized"
-    found = {key: _offset_of(keeper, key) for key in keeper.keys()}
+    found = {key: _offset_of(keeper, key) for key in keeper.domains()}
     signed, wall, _ = keeper.signing_time(keeper.utc)
     return Status(
         installed=_process.installation is not None,

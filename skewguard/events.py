@@ -76,7 +76,7 @@ class Stepped:
 
 @dataclass(frozen=True, slots=True)
 class Degraded:
-    """A part of skewguard is switched off, because botocore is not as it expects. Calls go on as botocore makes them."""
+    """A part of skewguard is switched off, as botocore is not what it expects. Calls go on as botocore makes them."""
 
     part: str
     reason: str

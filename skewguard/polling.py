@@ -15,7 +15,7 @@ from skewguard.interval import Interval, Vote, vote
 from skewguard.sources import Source
 
 _SECOND = 1_000_000_000
-_AGAIN = 16 * _SECOND  # after a poll that told nothing: RFC 4330, §10, allows no server to be asked more often than 15 s
+_AGAIN = 16 * _SECOND  # after a poll that told nothing; RFC 4330, §10: no server is asked more often than every 15 s
 
 
 @dataclass(frozen=True, slots=True)

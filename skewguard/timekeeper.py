@@ -42,7 +42,7 @@ _MAX_DOMAINS = 1024
 
 
 Signing: TypeAlias = tuple[int, int, int]
-"""(signed, wall, steady), ns: what to sign as of, which is the wall clock's time plus the correction, and when that was.
+"""(signed, wall, steady), ns: what to sign as of, which is the wall clock's time plus the correction, and when it was.
 
 A bare tuple, for it is made at every signing.
 """
@@ -128,7 +128,7 @@ class Timekeeper:
         estimate = domain.estimate
         return estimate is not None and steady - estimate.at < _LISTEN_AGAIN
 
-    def keys(self) -> list[str]:
+    def domains(self) -> list[str]:
         """List the domains met so far."""
         return list(self._domains)
 

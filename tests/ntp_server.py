@@ -82,7 +82,7 @@ class Server:
             self.requests.append((datagram, peer))
             try:
                 self._handler(self, datagram, peer)
-            except Exception as error:  # noqa: BLE001 - handed to the test
+            except Exception as error:
                 self.failures.put(error)
 
     def good(self, request: bytes) -> Answer:

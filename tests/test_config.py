@@ -91,7 +91,9 @@ def test_sources_by_uri() -> None:
     assert [source.name for source in spelled.sources] == ["ntp://192.0.2.1", "ntp://192.0.2.2"]
 
 
-@pytest.mark.parametrize(("value", "truth"), [(True, True), ("true", True), ("True ", True), ("1", False), ("", False), (None, False)])
+@pytest.mark.parametrize(
+    ("value", "truth"), [(True, True), ("true", True), ("True ", True), ("1", False), ("", False), (None, False)]
+)
 def test_a_profile_switch_reads_as_botocore_reads_it(value: object, truth: bool) -> None:
     """Only the word true is true."""
     assert as_boolean(value) is truth

@@ -36,7 +36,10 @@ def test_aws_over_tls_keeps_utc(url: str) -> None:
         ("https://amazonaws.com.evil.example/", "https://amazonaws.com.evil.example:443"),
         ("https://notamazonaws.com/", "https://notamazonaws.com:443"),
         ("https://ec2-1-2-3-4.compute-1.amazonaws.com:9000/", "https://ec2-1-2-3-4.compute-1.amazonaws.com:9000"),
-        ("https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com/", "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:443"),
+        (
+            "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com/",
+            "https://ec2-1-2-3-4.eu-west-1.compute.amazonaws.com:443",
+        ),
         ("https://lb-1.elb.us-east-1.amazonaws.com/", "https://lb-1.elb.us-east-1.amazonaws.com:443"),
         ("https://minio.example:9000/bucket/key", "https://minio.example:9000"),
         ("http://[::1]:9000/", "http://::1:9000"),
@@ -47,7 +50,9 @@ def test_anybody_else_keeps_their_own(url: str, key: str) -> None:
     assert place(url).key == key
 
 
-@pytest.mark.parametrize("url", ["http://localhost:1", "http://127.1.2.3", "https://[::1]:9", "http://s3.localhost:4566"])
+@pytest.mark.parametrize(
+    "url", ["http://localhost:1", "http://127.1.2.3", "https://[::1]:9", "http://s3.localhost:4566"]
+)
 def test_loopback_is_never_seeded_from_utc(url: str) -> None:
     """It shares this host's wall clock."""
     assert not place(url).seeded
@@ -70,7 +75,8 @@ def test_every_domain_that_botocore_knows_is_aws() -> None:
     suffixes = set()
     for partition in loader.load_data("endpoints")["partitions"]:
         suffixes.add(partition["dnsSuffix"])
-        suffixes.update(variant["dnsSuffix"] for variant in partition["defaults"].get("variants", ()) if "dnsSuffix" in variant)
+        variants = partition["defaults"].get("variants", ())
+        suffixes.update(variant["dnsSuffix"] for variant in variants if "dnsSuffix" in variant)
     for partition in loader.load_data("partitions")["partitions"]:
         suffixes.update((partition["outputs"]["dnsSuffix"], partition["outputs"]["dualStackDnsSuffix"]))
     missing = {suffix for suffix in suffixes if not is_aws(f"sts.{suffix}")}

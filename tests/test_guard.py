@@ -27,6 +27,16 @@ from skewguard.signing.hooks import _IDS
 from skewguard.testing import StrictEndpoint
 from tests.support import OPERATIONS, aws_client, client, code_of, host_clocks, with_bucket
 
+WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
+USELESS_DATES = [
+    "omit",
+    "duplicate",
+    "cached",
+    "Fri, 31 Dec 9999 23:59:59 GMT",
+    "Thu, 01 Jan 1970 00:00:00 GMT",
+    "yesterday",
+]
+
 
 @pytest.fixture
 def endpoint() -> Iterator[StrictEndpoint]:
@@ -117,7 +127,7 @@ class TestCalls:
 
     def test_without_a_date_the_message_is_enough(self, endpoint: StrictEndpoint) -> None:
         """Repeated, cached, false or missing Date: the error names the clock."""
-        for mode in ("omit", "duplicate", "cached", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT", "?"):
+        for mode in USELESS_DATES:
             endpoint.date_mode = mode
             endpoint.clear()
             with skewguard.install():
@@ -126,7 +136,7 @@ class TestCalls:
                 sts.get_caller_identity()
             assert (mode, endpoint.count) == (mode, 3)
 
-    @pytest.mark.parametrize("mode", ["omit", "duplicate", "cached", "Fri, 31 Dec 9999 23:59:59 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"])
+    @pytest.mark.parametrize("mode", USELESS_DATES)
     def test_a_date_that_means_nothing_teaches_nothing(self, strict_endpoint: StrictEndpoint, mode: str) -> None:
         """Healthy calls with a useless Date go on being signed by the wall clock."""
         strict_endpoint.date_mode = mode
@@ -148,17 +158,21 @@ class TestCalls:
 class TestRefusals:
     """What must not be retried, and what must not be retried again."""
 
-    @pytest.mark.parametrize(("service", "code"), [("dynamodb", "ValidationException"), ("sts", "AccessDenied"), ("lambda", "AccessDeniedException")])
-    def test_other_errors_cost_one_request_on_a_wrong_clock(self, endpoint: StrictEndpoint, service: str, code: str) -> None:
+    @pytest.mark.parametrize(
+        ("service", "code"),
+        [("dynamodb", "ValidationException"), ("sts", "AccessDenied"), ("lambda", "AccessDeniedException")],
+    )
+    def test_other_errors_cost_one_request_on_a_wrong_clock(
+        self, endpoint: StrictEndpoint, service: str, code: str
+    ) -> None:
         """Cold or corrected, on a host ten minutes off; the JS SDK sends three."""
         endpoint.offset = 600
-        name = {"dynamodb": "dynamodb", "sts": "sts", "lambda": "lambda"}[service]
         with skewguard.install():
             guarded = client(service, endpoint)
             for _ in range(2):
                 endpoint.clear()
                 endpoint.fail_next(code)
-                assert code_of(lambda: OPERATIONS[name][1](guarded)) == code
+                assert code_of(lambda: OPERATIONS[service][1](guarded)) == code
                 assert endpoint.count == 1
 
     def test_a_missing_key_costs_one_request(self, endpoint: StrictEndpoint) -> None:
@@ -186,7 +200,7 @@ class TestRefusals:
                 assert code_of(lambda: operation(guarded))
                 first = server.count
                 assert first <= (1 if signature_first and service not in ("s3-head", "ec2") else most)
-                assert server.requests[-1].code in ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
+                assert server.requests[-1].code in WRONG_SECRET_CODES
                 code_of(lambda: operation(guarded))
                 assert server.count == first + 1  # corrected by now: its message, or the date, is believed
 
@@ -206,7 +220,9 @@ class TestRefusals:
             assert code_of(client("sts", endpoint).get_caller_identity)
         assert endpoint.count == 2
 
-    @pytest.mark.parametrize("retries", [{"total_max_attempts": 1}, {"max_attempts": 0}, {"total_max_attempts": 1, "mode": "standard"}])
+    @pytest.mark.parametrize(
+        "retries", [{"total_max_attempts": 1}, {"max_attempts": 0}, {"total_max_attempts": 1, "mode": "standard"}]
+    )
     def test_no_retry_if_the_caller_allows_one_attempt(self, endpoint: StrictEndpoint, retries: dict[str, Any]) -> None:
         """But what the refusal says is learned."""
         with skewguard.install():
@@ -302,7 +318,8 @@ class TestTime:
         assert offset is not None
         assert offset.seconds == pytest.approx(1200, abs=2)
         assert offset.error_bound < 2
-        assert offset.source == "https://sts.us-east-1.amazonaws.com" or offset.source.endswith("amazonaws.com")
+        assert offset.source.startswith("https://")
+        assert offset.source.endswith("amazonaws.com")
         assert (status.state, status.correcting, status.installed) == ("synchronized", True, True)
         assert status.domains.keys() == {"utc"}
 
@@ -316,7 +333,8 @@ class TestTime:
             sts = aws_client("sts", aws, inner)
             skewguard.attach(sts)
             session._credentials = DeferredRefreshableCredentials(
-                create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}), "test"
+                create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}),
+                "test",
             )
             # The role's expiry is judged by the wall clock still: an hour's life outlasts 20 minutes.
             dynamodb = session.create_client("dynamodb", region_name="us-east-1")
@@ -390,7 +408,9 @@ class TestTruth:
             assert skewguard.status().domains == {}
         assert aws.count == 0
 
-    @pytest.mark.parametrize("freeze", [lambda: freezegun.freeze_time("2026-12-01"), lambda: time_machine.travel("2026-12-01")])
+    @pytest.mark.parametrize(
+        "freeze", [lambda: freezegun.freeze_time("2026-12-01"), lambda: time_machine.travel("2026-12-01")]
+    )
     def test_a_faked_clock_teaches_nobody(self, aws: StrictEndpoint, freeze: Callable[[], Any]) -> None:
         """A test's wish is no fault of the host's clock."""
         with skewguard.install():
@@ -615,7 +635,7 @@ class TestFailOpen:
                 sts.get_caller_identity()
         changes = [event for event in told if isinstance(event, events.CorrectionChanged)]
         retries = [event for event in told if isinstance(event, events.Retried)]
-        assert [(event.service, event.operation, event.verdict) for event in retries] == [("sts", "GetCallerIdentity", "skew")]
+        assert [(one.service, one.operation, one.verdict) for one in retries] == [("sts", "GetCallerIdentity", "skew")]
         assert len(changes) == 1
         assert changes[0].offset == pytest.approx(1200e9, abs=2e9)
 

@@ -104,7 +104,12 @@ def test_every_dialect_as_botocore_parses_it(protocol: str, status: int, headers
     """The bytes on the wire, through botocore's own parser of each protocol, are judged SKEW."""
     from botocore.awsrequest import HeadersDict
 
-    response: dict[str, Any] = {"status_code": status, "headers": HeadersDict(headers), "body": body.encode(), "context": {}}
+    response: dict[str, Any] = {
+        "status_code": status,
+        "headers": HeadersDict(headers),
+        "body": body.encode(),
+        "context": {},
+    }
     parsed = create_parser(protocol).parse(response, None)
     reply = read(status, response["headers"], parsed)
     assert reply.heard is not None
@@ -146,7 +151,9 @@ class TestDate:
         """Missing, malformed, repeated or cached: no witness."""
         assert read_date(headers) is None
 
-    @pytest.mark.parametrize("extra", [{"Age": "0"}, {"X-Cache": "Miss from cloudfront"}, {"X-Cache": "Error from cloudfront"}])
+    @pytest.mark.parametrize(
+        "extra", [{"Age": "0"}, {"X-Cache": "Miss from cloudfront"}, {"X-Cache": "Error from cloudfront"}]
+    )
     def test_is_heard_past_a_cache_that_did_not_answer(self, extra: dict[str, str]) -> None:
         """A cache that passed the request on did not make the date old."""
         assert read_date({"Date": self.GOOD, **extra}) is not None
@@ -192,7 +199,9 @@ class TestHeard:
 class TestThresholds:
     """How far off is too far."""
 
-    @pytest.mark.parametrize(("offset", "verdict"), [(239, Verdict.NOT_TIME), (242, Verdict.SKEW), (-243, Verdict.SKEW)])
+    @pytest.mark.parametrize(
+        ("offset", "verdict"), [(239, Verdict.NOT_TIME), (242, Verdict.SKEW), (-243, Verdict.SKEW)]
+    )
     def test_without_a_stated_tolerance_four_minutes_decide(self, offset: int, verdict: Verdict) -> None:
         """AWS's cross-SDK threshold."""
         reply = Reply(401, "AuthFailure", "AWS was not able to", date=Span(0, SECOND))
@@ -228,18 +237,25 @@ TEXTS = st.one_of(
     st.from_regex(r"(?a)Signature (expired|not yet current): \d{8}T\d{6}Z is (now earlier|still later) than \d{8}T\d{6}Z "
                   r"\(\d{8}T\d{6}Z [-+] \d{1,4} min\.\)"),
 )  # fmt: skip
-VALUES = st.one_of(st.none(), st.integers(), TEXTS, st.lists(st.integers(), max_size=2), st.dictionaries(TEXTS, TEXTS, max_size=2))
+VALUES = st.one_of(
+    st.none(), st.integers(), TEXTS, st.lists(st.integers(), max_size=2), st.dictionaries(TEXTS, TEXTS, max_size=2)
+)
 KEYS = ["Code", "Message", "message", "ServerTime", "RequestTime", "X-Amz-Date", "MaxAllowedSkewMilliseconds", "Error"]
 
 
 @given(
     st.integers(100, 599),
     st.dictionaries(st.sampled_from(["Date", "Age", "X-Cache", "Warning"]), VALUES, max_size=4),
-    st.one_of(st.none(), st.dictionaries(st.sampled_from(KEYS), st.one_of(VALUES, st.dictionaries(st.sampled_from(KEYS), VALUES)))),
+    st.one_of(
+        st.none(),
+        st.dictionaries(st.sampled_from(KEYS), st.one_of(VALUES, st.dictionaries(st.sampled_from(KEYS), VALUES))),
+    ),
     st.integers(-(10**18), 10**19),
     st.integers(0, 10**18),
 )
-def test_no_answer_raises(status: int, headers: dict[str, Any], parsed: dict[str, Any] | None, signed: int, took: int) -> None:
+def test_no_answer_raises(
+    status: int, headers: dict[str, Any], parsed: dict[str, Any] | None, signed: int, took: int
+) -> None:
     """Whatever comes back, there is a judgement, and a span that is not inverted."""
     reply = read(status, headers, parsed)
     assert reply.heard is None or reply.heard.earliest <= reply.heard.latest

@@ -60,10 +60,15 @@ VECTORS = [
         ],
     ),
     Vector("3 no budget", [Operation([Attempt(0, 2, 301, 0, 403, RTTS)], 300, RTTS)], max_attempts=1),
-    Vector("4 delayed response", [Operation([Attempt(0, 960, 600, 0)], 0), Operation([Attempt(1020, 1022, 1321, 1020)], 300)]),
+    Vector(
+        "4 delayed response",
+        [Operation([Attempt(0, 960, 600, 0)], 0), Operation([Attempt(1020, 1022, 1321, 1020)], 300)],
+    ),
     Vector("5 stale skew healed", [Operation([Attempt(0, 2, 1, 300)], 0)], initial=300),
     Vector("6 possible code below threshold", [Operation([Attempt(0, 2, 121, 0, 400, ISE)], 120, ISE)]),
-    Vector("7 possible code above threshold", [Operation([Attempt(0, 2, 301, 0, 400, ISE), Attempt(2, 4, 303, 302)], 300)]),
+    Vector(
+        "7 possible code above threshold", [Operation([Attempt(0, 2, 301, 0, 400, ISE), Attempt(2, 4, 303, 302)], 300)]
+    ),
     Vector("8 no Date header", [Operation([Attempt(0, 2, None, 0, 403, RTTS)], 0, RTTS)]),
     Vector(
         "9 Age header",

@@ -67,12 +67,10 @@ class Call:
         hooks = self.hooks
         url: str = request.url
         start, domain = hooks.last
-        keeper = hooks.guard.home.keeper
-        if domain is None or domain.keeper is not keeper or not url.startswith(start):
+        if domain is None or domain.keeper is not hooks.guard.home.keeper or not url.startswith(start):
             domain = hooks.domain(url, request.auth_path)
-            keeper = domain.keeper
         self.domain = domain
-        signing = self.signing = keeper.signing_time(domain, "is_presign_request" in request.context)
+        signing = self.signing = domain.keeper.signing_time(domain, "is_presign_request" in request.context)
         signed = signing[0]
         return None if signed == signing[1] else signed
 

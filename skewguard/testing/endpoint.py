@@ -105,7 +105,7 @@ class StrictEndpoint:
         if authority is not None:
             authority.close()
 
-    def __enter__(self) -> StrictEndpoint:  # noqa: PYI034 - Self came with Python 3.11
+    def __enter__(self) -> StrictEndpoint:
         return self.start()
 
     def __exit__(

@@ -93,7 +93,7 @@ class Exchange:
             reply = dialects.write(claim.dialect, claim.service, problem, request_id, explain=explain)
         except (wire.Malformed, wire.Hangup, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - our own fault, told to the client
+        except Exception as error:
             claim = claim or self._judge.claim_without(request)
             reply = Reply(500, (("Content-Type", "text/plain"),), repr(error).encode(), "InternalFailure")
         endpoint.pause(endpoint.delay)

@@ -203,8 +203,7 @@ def canonical_request(
         uri = quote(_normalise(path), safe="/~", encoding="latin-1")
     pairs = sorted((_encode(k), _encode(v)) for k, v in split_query(query) if k != "X-Amz-Signature")
     lines = [method, uri, "&".join(f"{k}={v}" for k, v in pairs)]
-    for name in sorted(names):
-        lines.append(f"{name}:{_SPACES.sub(' ', headers.get(name, '').strip())}")
+    lines += [f"{name}:{_SPACES.sub(' ', headers.get(name, '').strip())}" for name in sorted(names)]
     lines += ["", ";".join(names), payload]
     return "\n".join(lines).encode("latin-1", "replace")  # header bytes come back as they were on the wire
 
