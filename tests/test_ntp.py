@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,9 @@ from tests.ntp_server import (
     to_stamp,
     truth,
 )
+
+OPEN_FILES = Path("/proc/self/fd")
+
 
 # ------------------------------------------------------------------------------------------------------------ the URI
 
@@ -322,8 +326,24 @@ def test_silent_server() -> None:
 def test_deadline_already_past() -> None:
     """Nothing is sent that nobody would wait for."""
     with serving(honest) as server:
-        with pytest.raises(SourceError, match=r"did not answer within 0\.0 s"):
+        with pytest.raises(SourceError, match="was given no time to answer"):
             ask(source_of(server), -1)
+        time.sleep(0.05)
+        assert not server.requests
+
+
+def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resolver cannot be cut short, but nothing is sent for which no time is left."""
+    look_up = socket.getaddrinfo
+
+    def slow(*args: Any, **options: Any) -> Any:
+        time.sleep(0.2)
+        return look_up(*args, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    with serving(honest) as server:
+        with pytest.raises(SourceError, match="was looked up too slowly to be asked in time"):
+            ask(source_of(server), 0.1)
         time.sleep(0.05)
         assert not server.requests
 
@@ -414,6 +434,23 @@ def test_clocks_that_stand_still_do_not_hang_it() -> None:
     assert time.monotonic() - began < 1
 
 
+def test_readiness_without_a_datagram_is_waited_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel may announce a datagram and then drop it for its checksum."""
+    receive = NtpSource._receive
+    looks: list[None] = []
+
+    def dropped_at_first(self: NtpSource, *args: Any) -> Any:
+        looks.append(None)
+        if len(looks) == 1:
+            raise BlockingIOError
+        return receive(self, *args)
+
+    monkeypatch.setattr(NtpSource, "_receive", dropped_at_first)
+    with serving(honest) as server:
+        check(ask(source_of(server)))
+    assert len(looks) == 2
+
+
 # ------------------------------------------------------------------------------------------- manners: polling, kisses
 
 
@@ -442,6 +479,24 @@ def test_asked_too_soon_after_a_failure() -> None:
         with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in 10 s$"):
             ask(source, 0.1, clocks)
         assert len(server.requests) == 1
+
+
+def test_failure_is_not_covered_up_by_an_earlier_success() -> None:
+    """What was heard before the last request is no answer to it."""
+    clocks = Ahead()
+    well = True
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        if well:
+            honest(server, request, peer)
+
+    with serving(handler) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        ask(source, clocks=clocks)
+        clocks.seconds, well = 20, False
+        for _ in range(2):
+            with pytest.raises(SourceError, match="did not answer"):
+                ask(source, 0.1, clocks)
 
 
 def test_failed_look_up_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -547,6 +602,27 @@ def test_next_address_is_asked_when_one_is_not_synchronized(monkeypatch: pytest.
         check(ask(_resolving(monkeypatch, bad.port, well.port)))
 
 
+@pytest.mark.parametrize("code", [b"DENY", b"RATE"])
+def test_kiss_of_one_address_is_obeyed_for_the_name(code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever sends us away is not evaded through its next address."""
+
+    def kiss(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        server.send(replace(server.good(request), stratum=0, refid=code), peer)
+
+    with serving(kiss) as first, serving(honest) as second:
+        source = _resolving(monkeypatch, first.port, second.port)
+        for _ in range(2):
+            with pytest.raises(SourceError, match=f"kiss code {code.decode()}"):
+                ask(source)
+        assert not second.requests
+
+
+def test_clocks_that_stand_still_do_not_hang_a_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they keep the next address from being asked."""
+    with serving(silent) as first, serving(honest) as second:
+        ask(_resolving(monkeypatch, first.port, second.port), 0.4, Ahead())
+
+
 def test_late_answer_of_the_first_address_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking the next one does not mean to stop listening to the first."""
 
@@ -583,6 +659,14 @@ def test_no_address_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
     with pytest.raises(SourceError, match=r"^ntp://pool\.example cannot be reached: Connection refused$"):
         ask(_resolving(monkeypatch, first.port, second.port))
+
+
+def test_refusal_is_told_rather_than_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of several failures, the one that explains something is the message."""
+    with serving(honest) as dead:
+        pass
+    with serving(silent) as mute, pytest.raises(SourceError, match="cannot be reached: Connection refused"):
+        ask(_resolving(monkeypatch, dead.port, mute.port), 0.2)
 
 
 def test_socket_error_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -653,14 +737,14 @@ def test_fork_during_a_measurement() -> None:
         if not child:
             try:
                 ask(source, 3)
-            except BaseException:  # noqa: BLE001 - a child of pytest's must not go on as pytest
+            except BaseException:  # the child of a test run must not go on as one
                 os._exit(1)
             os._exit(0)
         other.join()
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="this platform does not list open files")
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this platform does not list open files")
 def test_sockets_are_closed_whatever_happens() -> None:
     """Success, silence, refusal and useless answers leave no file open."""
 
@@ -670,12 +754,12 @@ def test_sockets_are_closed_whatever_happens() -> None:
     with serving(honest) as dead:
         pass
     with serving(honest) as well, serving(silent) as mute, serving(lost) as bad:
-        before = len(os.listdir("/proc/self/fd"))
+        before = len(list(OPEN_FILES.iterdir()))
         for port in (well.port, mute.port, bad.port, dead.port):
             source = NtpSource("127.0.0.1", port, min_poll=0)
             with contextlib.suppress(SourceError):
                 ask(source, 0.05)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert len(list(OPEN_FILES.iterdir())) == before
 
 
 def test_importing_it_is_light() -> None:

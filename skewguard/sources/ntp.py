@@ -210,8 +210,12 @@ class NtpSource:
 
     def _ask(self, clocks: Clocks, deadline: int) -> Interval:
         """Ask one address after another, none of them twice, until one gives the time."""
-        began = now = clocks.read().steady
+        began = clocks.read().steady
+        if began >= deadline:
+            raise SourceError(f"{self._name} was given no time to answer")
         waiting = deque(self._addresses())
+        if clocks.read().steady >= deadline:
+            raise SourceError(f"{self._name} was looked up too slowly to be asked in time")
         failures: list[SourceError] = []
         ignored = ""
         with contextlib.ExitStack() as closing:
@@ -259,7 +263,7 @@ class NtpSource:
                     selector.unregister(key.fileobj)
         if failures:
             raise failures[-1]
-        silence = f"{self._name} did not answer within {max(deadline - began, 0) / SECOND:.1f} s"
+        silence = f"{self._name} did not answer within {(deadline - began) / SECOND:.1f} s"
         raise SourceError(f"{silence} (a datagram was ignored: {ignored})" if ignored else silence)
 
     def _addresses(self) -> list[_Address]:
