@@ -28,7 +28,7 @@ test: setup
 lint: $(LINT)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --strict skewguard
+	$(VENV)/bin/mypy --strict skewguard tests/typing
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 

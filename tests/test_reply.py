@@ -33,12 +33,14 @@ def test_real_answers_are_judged_right(fixture: Fixture) -> None:
     assert (fixture.verdict, fixture.name) == (judgement.verdict, fixture.name), judgement.reason
 
 
-@pytest.mark.parametrize("fixture", [row for row in FIXTURES if row.verdict is Verdict.SKEW], ids=lambda row: row.name)
+TELLING = [row for row in FIXTURES if row.verdict is Verdict.SKEW and row.name != "no-clock-heard"]
+
+
+@pytest.mark.parametrize("fixture", TELLING, ids=lambda row: row.name)
 def test_a_skewed_answer_on_a_corrected_attempt_is_not_time(fixture: Fixture) -> None:
     """It is the attempt that is judged: the same words about another timestamp are none of its business."""
     reply = read(fixture.status, fixture.headers, fixture.parsed)
-    if reply.heard is None:
-        pytest.skip("no server clock in this fixture")
+    assert reply.heard is not None
     judgement = judge(Attempt(reply.heard.earliest + SECOND, SECOND // 20), reply)
     assert judgement.verdict is Verdict.NOT_TIME
 
