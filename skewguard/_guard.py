@@ -22,8 +22,6 @@ from skewguard.timekeeper import SECOND, Timekeeper
 if TYPE_CHECKING:
     import boto3
 
-    from skewguard.signing.hooks import Home
-
 
 class TrueTime(NamedTuple):
     """True time lies in [`earliest`, `latest`], integer nanoseconds since the Unix epoch."""
@@ -76,12 +74,10 @@ class Status:
 
 
 class _Guard:
-    """Settings, and whether they are in force."""
+    """The settings in force for some set of hooks; None while it is switched off."""
 
-    def __init__(self, home: _Process, settings: Settings, *, active: bool) -> None:
-        self.home: Home = home
+    def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings
-        self.active = active
 
 
 class _Process:
@@ -89,40 +85,25 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.everywhere = _Guard(self, Settings(), active=False)
+        self.everywhere = _Guard()
         self.installation: Installation | None = None
-        self.keeper: Timekeeper | None = None
-        self._watching = False
+        self._keeper: Timekeeper | None = None
 
-    def timekeeper(self) -> Timekeeper:
-        return self.keeper or self.start_timekeeper(resolve({}))
-
-    def start_timekeeper(self, settings: Settings, clocks: Clocks | None = None) -> Timekeeper:
-        """Make the timekeeper; one that has begun already keeps what it knows, unless it gets other clocks."""
+    def keeper(self) -> Timekeeper:
+        """Answer the one timekeeper of this process; it is made when first needed, and stays."""
         with self.lock:
-            keeper = self.keeper
-            if keeper is None or clocks is not None:
-                keeper = self.keeper = Timekeeper(settings, clocks)
-                self._watch_forks()
-            else:
-                keeper.settings = settings
-                keeper.add_sources(settings.sources)
-            return keeper
-
-    def _watch_forks(self) -> None:
-        if not self._watching and hasattr(os, "register_at_fork"):
-            self._watching = True
-            os.register_at_fork(after_in_child=self._after_fork)
+            if self._keeper is None:
+                self._keeper = Timekeeper(resolve({}))
+                if hasattr(os, "register_at_fork"):
+                    os.register_at_fork(after_in_child=self._after_fork)
+            return self._keeper
 
     def _after_fork(self) -> None:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
-        if self.keeper is not None:
-            self.keeper.reset_after_fork()
-
-    def forget(self) -> None:
-        self.keeper = None
+        if self._keeper is not None:
+            self._keeper.reset_after_fork()
 
     def initialize(self, session: Any) -> None:
         """Guard a session that botocore has just made."""
@@ -178,9 +159,9 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     with _process.lock:
         handle = _process.installation
         if handle is None:
-            _process.everywhere.settings = settings
-            _process.everywhere.active = settings.enabled is not False
-            keeper = _process.start_timekeeper(settings, clocks)
+            keeper = _process.keeper()
+            keeper.configure(settings, clocks)
+            _process.everywhere.settings = _in_force(settings)
             botocore.register_initializer(_process.initialize)
             handle = _process.installation = Installation(settings)
             _reach_default_session()
@@ -198,9 +179,9 @@ def uninstall() -> None:
         if _process.installation is None:
             return
         _process.installation = None
-        _process.everywhere.active = False
+        _process.everywhere.settings = None
         botocore.unregister_initializer(_process.initialize)
-        _process.forget()
+        _process.keeper().reset(resolve({}))
 
 
 def attach(target: Any, **options: Any) -> None:
@@ -216,9 +197,9 @@ def attach(target: Any, **options: Any) -> None:
     """
     settings = resolve(options, allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
-    _hook(_Guard(_process, settings, active=settings.enabled is not False), emitter, session)
+    _hook(_Guard(_in_force(settings)), emitter, session)
     if settings.sources:
-        keeper = _process.timekeeper()
+        keeper = _process.keeper()
         keeper.add_sources(settings.sources)
         keeper.start()
 
@@ -249,18 +230,18 @@ def session(**boto3_session_kwargs: Any) -> boto3.Session:
 
 def now() -> TrueTime | None:
     """Say what is known of true time (UTC); None while nothing is known."""
-    known = _process.timekeeper().now()
+    known = _process.keeper().now()
     return None if known is None else TrueTime(known.earliest, known.latest)
 
 
 def offset() -> Offset | None:
     """Say how far the wall clock is off; None while nothing is known."""
-    return _offset_of(_process.timekeeper(), "utc")
+    return _offset_of(_process.keeper(), "utc")
 
 
 def status() -> Status:
     """Say what skewguard knows and does at the moment. Asks nobody."""
-    keeper = _process.timekeeper()
+    keeper = _process.keeper()
     time_now = now()
     known_offset = offset()
     if _clocks.faked():
@@ -288,7 +269,7 @@ def measure(timeout: float | None = None) -> Status:
     Args:
         timeout: How long to wait at the most, s; by default the ``timeout`` option.
     """
-    _process.timekeeper().measure(None if timeout is None else round(timeout * SECOND))
+    _process.keeper().measure(None if timeout is None else round(timeout * SECOND))
     return status()
 
 
@@ -298,7 +279,7 @@ def wait_until_synchronized(timeout: float, within: float = 10.0) -> bool:
     Returns:
         False if `timeout` seconds have passed without it.
     """
-    return _process.timekeeper().wait_until(round(within * SECOND), round(timeout * SECOND))
+    return _process.keeper().wait_until(round(within * SECOND), round(timeout * SECOND))
 
 
 def _offset_of(keeper: Timekeeper, key: str) -> Offset | None:
@@ -309,6 +290,10 @@ def _offset_of(keeper: Timekeeper, key: str) -> Offset | None:
     return Offset((known.midpoint - reading.wall) / SECOND, known.width / 2 / SECOND, known.source)
 
 
+def _in_force(settings: Settings) -> Settings | None:
+    return None if settings.enabled is False else settings
+
+
 def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     """Put a guard's hooks on an emitter, and open the seam they need."""
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
@@ -317,7 +302,7 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     from skewguard.signing.seam import open_seam
 
     open_seam()
-    Hooks(guard, session).register(emitter)
+    Hooks(guard, _process.keeper(), session).register(emitter)
 
 
 def _reach(target: Any) -> tuple[Any, Any]:

@@ -8,6 +8,7 @@ Reading is lock-free: what a signing needs sits in one tuple per domain, replace
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from dataclasses import dataclass
@@ -56,7 +57,6 @@ class Domain:
     """One set of servers that share a clock.
 
     Attributes:
-        keeper: Whose it is.
         key: `UTC`, or the endpoint's origin.
         seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
             clock, so for it UTC would be a guess in the wrong direction.
@@ -64,32 +64,43 @@ class Domain:
         fast: (until, relation, correction, to_steady), ns: while the quick clock is before `until` and the wall clock
             still `relation` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
+        retired: It was forgotten: whoever still holds it should ask for its successor.
     """
 
-    keeper: Timekeeper
     key: str
     seeded: bool
     estimate: Interval | None = None
     fast: tuple[int, int, int, int] = _LOOK
     announced: int = 0
+    retired: bool = False
 
 
 class Timekeeper:
     """One per process. Every time it takes or gives is in integer nanoseconds."""
 
     def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
-        self.settings = settings
-        self.clocks = _clocks.system() if clocks is None else clocks
-        self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
-        self.utc = Domain(self, UTC, seeded=False)
-        self.results: tuple[Result, ...] = ()
-        self.doubtful = False
-        self._domains: dict[str, Domain] = {UTC: self.utc}
-        self._witness: Interval | None = None
-        self._generation = 0  # counts what was learned
-        self._relation: int | None = None  # wall - steady at the last full look
+        self.utc = Domain(UTC, seeded=False)
+        self._domains: dict[str, Domain] = {}
         self._learned = threading.Condition()
-        self._poller = Poller(settings.sources, self.clocks, plausible, self._take)
+        self._generation = 0  # counts what was learned
+        self.reset(settings, clocks)
+
+    def reset(self, settings: Settings, clocks: Clocks | None = None) -> None:
+        """Forget everything and begin anew. A poll under way concerns nobody any more."""
+        with self._learned:
+            self.settings = settings
+            self.clocks = _clocks.system() if clocks is None else clocks
+            self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
+            self.results: tuple[Result, ...] = ()
+            self.doubtful = False
+            self._witness: Interval | None = None
+            self._relation: int | None = None  # wall - steady at the last full look
+            self._age = age = object()
+            take = functools.partial(self._take, age)
+            self._poller = Poller(settings.sources, self.clocks, plausible, take)
+            self._forget_domains()
+            self.utc.estimate, self.utc.announced = None, 0
+            self._forget_fast()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -99,8 +110,8 @@ class Timekeeper:
         if found is None:
             with self._learned:
                 if len(self._domains) >= _MAX_DOMAINS:
-                    self._domains = {UTC: self.utc}
-                found = self._domains.setdefault(key, Domain(self, key, seeded))
+                    self._forget_domains()
+                found = self._domains.setdefault(key, Domain(key, seeded))
         return found
 
     def signing_time(self, domain: Domain, lasting: bool = False) -> Signing:
@@ -118,6 +129,21 @@ class Timekeeper:
         if correction and ((lasting and self.doubtful) or _clocks.faked()):
             correction = 0
         return wall + correction, wall, quick + to_steady
+
+    def configure(self, settings: Settings, clocks: Clocks | None = None) -> None:
+        """Change the settings, and keep what is known; other clocks, however, begin anew."""
+        if clocks is not None:
+            self.reset(settings, clocks)
+        else:
+            self.settings = settings
+            self.add_sources(settings.sources)
+
+    def _forget_domains(self) -> None:
+        """Retire every domain but UTC; call it with the lock held."""
+        for domain in self._domains.values():
+            if domain is not self.utc:
+                domain.retired, domain.estimate, domain.fast = True, None, _LOOK
+        self._domains = {UTC: self.utc}
 
     def now(self) -> Interval | None:
         """Say what is known of UTC, as of now."""
@@ -144,7 +170,7 @@ class Timekeeper:
         correction = self._correction(known, wall)
         with self._learned:
             before = domain.announced
-            if generation == self._generation:  # else something was learned meanwhile, and this verdict is old
+            if generation == self._generation and not domain.retired:  # else this verdict is old by now
                 domain.fast = (quick + _FAST_FOR, wall - quick, correction, steady - quick)
                 domain.announced = correction
         if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
@@ -275,9 +301,11 @@ class Timekeeper:
         known = self.now()
         return known is not None and known.width <= 2 * within
 
-    def _take(self, results: tuple[Result, ...], outcome: Vote) -> None:
-        """Take what the sources said."""
+    def _take(self, age: object, results: tuple[Result, ...], outcome: Vote) -> None:
+        """Take what the sources said, unless everything was forgotten since they were asked."""
         with self._learned:
+            if age is not self._age:
+                return
             self.results = results
             if outcome.interval is not None:
                 self._witness = outcome.interval

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import skewguard
+from skewguard.config import resolve
 from skewguard.signing import seam
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
@@ -39,5 +40,5 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     yield
     skewguard.uninstall()
-    skewguard._guard._process.forget()
+    skewguard._guard._process.keeper().reset(resolve({}, {}))
     seam.close_seam()

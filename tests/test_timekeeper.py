@@ -266,6 +266,38 @@ class TestDomains:
         assert len(world.keeper.domains()) <= 1024
         assert abs(world.error()) < 2
 
+    def test_a_retired_one_knows_nothing(self) -> None:
+        """Whoever still holds it signs by the wall clock, or by UTC where that stands in, and never by old news."""
+        world = World(1200)
+        other = world.keeper.domain("https://other", seeded=False)
+        world.hear(other, error=3600)
+        assert world.error(other) == pytest.approx(3600, abs=2)
+        world.keeper.reset(world.keeper.settings, world.clocks)
+        assert other.retired
+        assert world.error(other) == -1200
+
+    def test_a_poll_from_before_a_reset_concerns_nobody(self) -> None:
+        """What uninstall has forgotten stays forgotten."""
+        world = World(1200)
+        gate, done = threading.Event(), threading.Event()
+        source = telling(world)
+        inner = source.say
+
+        def slow(clocks: Clocks) -> Interval:
+            gate.wait(10)
+            return inner(clocks)
+
+        source.say = slow
+        world.keeper.add_sources((source,))
+        unsubscribe = events.subscribe(lambda event: done.set() if isinstance(event, events.Measured) else None)
+        world.keeper.start()
+        world.keeper.reset(Settings(), world.clocks)
+        gate.set()
+        assert done.wait(10)
+        unsubscribe()
+        assert world.keeper.now() is None
+        assert world.keeper.results == ()
+
 
 class TestJumps:
     """A jump of the wall clock is a signal, not an answer."""

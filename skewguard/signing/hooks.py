@@ -24,40 +24,29 @@ _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retr
 
 _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
 _MAX_PLACES = 1024
+_NOWHERE = "\0"  # no URL begins with it
 _PLAIN_BODIES = (dict, bytes, str, bytearray)
 _DEFAULT_ATTEMPTS = {"legacy": 5}
 _FEWEST_ATTEMPTS = 3
 
 
-class Home(Protocol):
-    """Where the process's timekeeper is kept; None until it is first needed."""
-
-    keeper: Timekeeper | None
-
-    def timekeeper(self) -> Timekeeper:
-        """Answer it, made if need be."""
-        ...
-
-
 class Guard(Protocol):
-    """Who is behind a set of hooks: what was asked for, and whether it is switched on at the moment."""
+    """Who is behind a set of hooks: the settings in force, or None while it is switched off."""
 
-    home: Home
-    settings: Settings
-    active: bool
+    settings: Settings | None
 
 
 class Call:
     """One guarded API call, kept in ``request.context`` over all its attempts."""
 
-    __slots__ = ("domain", "hooks", "retried", "rewindable", "signing")
+    # Class attributes for what most calls never change: a call is made for every request.
+    retried = False
+    rewindable = True
+    domain: Domain | None = None  # of the last attempt, once it is signed
+    signing = NEVER
 
-    def __init__(self, hooks: Hooks, rewindable: bool) -> None:
+    def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks
-        self.rewindable = rewindable
-        self.retried = False
-        self.domain: Domain | None = None  # of the last attempt, once it is signed
-        self.signing = NEVER
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # contexts get copied by tracing libraries; a copy is still this call
@@ -67,10 +56,10 @@ class Call:
         hooks = self.hooks
         url: str = request.url
         start, domain = hooks.last
-        if domain is None or domain.keeper is not hooks.guard.home.keeper or not url.startswith(start):
+        if not url.startswith(start):
             domain = hooks.domain(url, request.auth_path)
         self.domain = domain
-        signing = self.signing = domain.keeper.signing_time(domain, "is_presign_request" in request.context)
+        signing = self.signing = hooks.keeper.signing_time(domain, "is_presign_request" in request.context)
         signed = signing[0]
         return None if signed == signing[1] else signed
 
@@ -78,13 +67,14 @@ class Call:
 class Hooks:
     """The handlers of one session, client or resource."""
 
-    def __init__(self, guard: Guard, session: Any = None) -> None:
+    def __init__(self, guard: Guard, keeper: Timekeeper, session: Any = None) -> None:
         self.guard = guard
-        self.last: tuple[str, Domain | None] = ("", None)  # where the last request went, slash included
+        self.keeper = keeper
+        self.last = (_NOWHERE, keeper.utc)  # where the last request went, slash included
         self._places: dict[str, Domain] = {}
         self._session = session  # until its profile is read: a client often outlives its session
         self._profile_off: bool | None = None
-        self._considered: Settings | None = None  # the settings under which it was found to be on
+        self._considered: object = self  # the settings under which it was found to be on
 
     def register(self, emitter: Any) -> None:
         """Put the handlers before all others on an emitter, instead of any hooks of ours that it has."""
@@ -106,12 +96,13 @@ class Hooks:
     def before_sign(self, request: Any, **_: Any) -> None:
         """Mark the request as guarded. No clock is read yet: a refresh of credentials may come first."""
         try:
-            guard = self.guard
-            if guard.active and (guard.settings is self._considered or self.enabled()):
+            if self.guard.settings is self._considered or self.enabled():
                 context = request.context
                 if seam.KEY not in context:
+                    call = context[seam.KEY] = Call(self)
                     body = request.data
-                    context[seam.KEY] = Call(self, type(body) in _PLAIN_BODIES or _rewindable(body))
+                    if type(body) not in _PLAIN_BODIES:
+                        call.rewindable = _rewindable(body)
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
 
@@ -144,34 +135,30 @@ class Hooks:
 
     def enabled(self) -> bool:
         """Tell whether this session is guarded: switched on, and not switched off by its profile."""
-        guard = self.guard
-        settings = guard.settings
-        if not guard.active:
+        settings = self.guard.settings
+        if settings is None:
             return False
-        if settings is self._considered:
-            return True
-        if settings.enabled is None:
-            if self._profile_off is None:
-                self._profile_off = self._read_profile()
-            if self._profile_off:
-                return False
-        self._considered = settings
+        if settings is not self._considered:
+            if settings.enabled is None:
+                if self._profile_off is None:
+                    self._profile_off = self._read_profile()
+                if self._profile_off:
+                    return False
+            self._considered = settings
         return True
 
     def lasting_time(self, url: str) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
-        domain = self.domain(url, None)
-        signed, wall, _ = domain.keeper.signing_time(domain, True)
+        signed, wall, _ = self.keeper.signing_time(self.domain(url, None), True)
         return None if signed == wall else signed
 
     def domain(self, url: str, auth_path: str | None) -> Domain:
         """Find the time domain of a URL, and remember it by scheme and host."""
-        keeper = self.guard.home.timekeeper()
         start = prefix(url)
         found = self._places.get(start)
-        if found is None or found.keeper is not keeper:
+        if found is None:
             where = place(start, virtual_bucket(url, auth_path))
-            found = keeper.domain(where.key, seeded=where.seeded)
+            found = self.keeper.domain(where.key, seeded=where.seeded)
             if len(self._places) >= _MAX_PLACES:
                 self._places = {}
             self._places[start] = found
@@ -199,16 +186,19 @@ class Hooks:
         context: Any,
     ) -> float | None:
         http_response, parsed = response
-        timekeeper = domain.keeper
+        keeper = self.keeper
+        if domain.retired:
+            self._places, self.last = {}, (_NOWHERE, keeper.utc)
+            domain = self.domain(http_response.url, None)
         signed, wall, steady = call.signing
         status = http_response.status_code
         if status < 300:
-            if timekeeper.fresh(domain, steady):
+            if keeper.fresh(domain, steady):
                 return None
             reply = Reply(status, date=read_date(http_response.headers))
         else:
             reply = read(status, http_response.headers, parsed)
-        now = timekeeper.clocks.read()
+        now = keeper.clocks.read()
         elapsed = max(now.steady - steady, now.wall - wall, 0)
         judgement = judge(Attempt(signed, elapsed), reply)
         taught = self._learn(call, domain, reply, judgement, http_response, endpoint, now)
@@ -217,8 +207,8 @@ class Hooks:
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
         if not taught and judgement.verdict is Verdict.SKEW:
-            timekeeper.measure()
-        if judgement.verdict is Verdict.SKEW and not _useful(timekeeper, domain, call, reply):
+            keeper.measure()
+        if judgement.verdict is Verdict.SKEW and not _useful(keeper, domain, call, reply):
             return None
         call.retried = True
         tell(
@@ -245,7 +235,8 @@ class Hooks:
         """Teach the timekeeper what the answer says, if it may become truth."""
         # A stated clock is believed only beside a timestamp that is this attempt's: judging has checked it.
         heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
-        if heard is None or not self.guard.settings.learn_from_responses:
+        settings = self.guard.settings
+        if heard is None or settings is None or not settings.learn_from_responses:
             return False
         if _clocks.faked() or not seam.from_socket(http_response):
             return False
@@ -260,12 +251,12 @@ class Hooks:
             Trust.AUTHENTICATED if authentic else Trust.WITNESS,
             prefix(http_response.url),
         )
-        return domain.keeper.learn(domain, said)
+        return self.keeper.learn(domain, said)
 
 
-def _useful(timekeeper: Timekeeper, domain: Domain, call: Call, reply: Reply) -> bool:
+def _useful(keeper: Timekeeper, domain: Domain, call: Call, reply: Reply) -> bool:
     """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
-    signed, _, steady = timekeeper.signing_time(domain)
+    signed, _, steady = keeper.signing_time(domain)
     elapsed = steady - call.signing[2]
     if abs(signed - call.signing[0] - elapsed) < _USEFUL:
         return False
