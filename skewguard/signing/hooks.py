@@ -15,8 +15,8 @@ from skewguard.events import Retried, logger, tell
 from skewguard.interval import Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, virtual_bucket
-from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Verdict, judge, read, read_date
-from skewguard.timekeeper import NEVER, SECOND, UTC, Domain, Timekeeper, response_interval
+from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Span, Verdict, judge, read
+from skewguard.timekeeper import NEVER, SECOND, Domain, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
@@ -42,11 +42,11 @@ class Call:
     # Class attributes for what most calls never change: a call is made for every request.
     retried = False
     rewindable = True
-    domain: Domain | None = None  # of the last attempt, once it is signed
-    signing = NEVER
+    signing = NEVER  # of the last attempt, once it is signed
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks
+        self.domain = hooks.keeper.utc
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # contexts get copied by tracing libraries; a copy is still this call
@@ -120,9 +120,10 @@ class Hooks:
             if response is None:
                 return None
             call: Call | None = request_dict["context"].get(seam.KEY)
-            if call is None or call.domain is None:
+            if call is None or call.signing is NEVER:
                 return None
-            return self._hear(call, call.domain, response, endpoint, operation, attempts, request_dict["context"])
+            http_response, parsed = response
+            return self._hear(call, http_response, parsed, endpoint, operation, attempts, request_dict["context"])
         except Exception:
             logger.debug("an answer went unheard", exc_info=True)
             return None
@@ -176,39 +177,32 @@ class Hooks:
             return False
 
     def _hear(
-        self,
-        call: Call,
-        domain: Domain,
-        response: Any,
-        endpoint: Any,
-        operation: Any,
-        attempts: int,
-        context: Any,
+        self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
     ) -> float | None:
-        http_response, parsed = response
         keeper = self.keeper
-        if domain.retired:
-            self._places, self.last = {}, (_NOWHERE, keeper.utc)
-            domain = self.domain(http_response.url, None)
         signed, wall, steady = call.signing
         status = http_response.status_code
-        if status < 300:
-            if keeper.fresh(domain, steady):
-                return None
-            reply = Reply(status, date=read_date(http_response.headers))
-        else:
-            reply = read(status, http_response.headers, parsed)
+        if status < 300 and keeper.fresh(call.domain, steady):
+            return None
+        if _clocks.faked() or not seam.from_socket(http_response):
+            return None  # a test's clock, or a test's answer: none of our business
+        if call.domain.retired:
+            self._places, self.last = {}, (_NOWHERE, keeper.utc)
+            call.domain = self.domain(http_response.url, None)
+        reply = read(status, http_response.headers, parsed)
         now = keeper.clocks.read()
         elapsed = max(now.steady - steady, now.wall - wall, 0)
         judgement = judge(Attempt(signed, elapsed), reply)
-        taught = self._learn(call, domain, reply, judgement, http_response, endpoint, now)
+        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
+        heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
+        taught = heard is not None and self._learn(call, heard, http_response, endpoint, now)
         if judgement.verdict is Verdict.NOT_TIME:
             return None
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
         if not taught and judgement.verdict is Verdict.SKEW:
             keeper.measure()
-        if judgement.verdict is Verdict.SKEW and not _useful(keeper, domain, call, reply):
+        if judgement.verdict is Verdict.SKEW and not _useful(keeper, call, reply):
             return None
         call.retried = True
         tell(
@@ -222,25 +216,12 @@ class Hooks:
         )
         return 0
 
-    def _learn(
-        self,
-        call: Call,
-        domain: Domain,
-        reply: Reply,
-        judgement: Judgement,
-        http_response: Any,
-        endpoint: Any,
-        now: Reading,
-    ) -> bool:
-        """Teach the timekeeper what the answer says, if it may become truth."""
-        # A stated clock is believed only beside a timestamp that is this attempt's: judging has checked it.
-        heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
+    def _learn(self, call: Call, heard: Span, http_response: Any, endpoint: Any, now: Reading) -> bool:
+        """Teach the timekeeper what the server's clock showed, if it may become truth."""
         settings = self.guard.settings
-        if heard is None or settings is None or not settings.learn_from_responses:
+        if settings is None or not settings.learn_from_responses:
             return False
-        if _clocks.faked() or not seam.from_socket(http_response):
-            return False
-        authentic = domain.key == UTC
+        authentic = call.domain is self.keeper.utc
         if authentic and not seam.verified(endpoint):
             return False
         said = response_interval(
@@ -251,12 +232,12 @@ class Hooks:
             Trust.AUTHENTICATED if authentic else Trust.WITNESS,
             prefix(http_response.url),
         )
-        return self.keeper.learn(domain, said)
+        return self.keeper.learn(call.domain, said)
 
 
-def _useful(keeper: Timekeeper, domain: Domain, call: Call, reply: Reply) -> bool:
+def _useful(keeper: Timekeeper, call: Call, reply: Reply) -> bool:
     """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
-    signed, _, steady = keeper.signing_time(domain)
+    signed, _, steady = keeper.signing_time(call.domain)
     elapsed = steady - call.signing[2]
     if abs(signed - call.signing[0] - elapsed) < _USEFUL:
         return False
