@@ -1,0 +1,210 @@
+"""ClockBound's shared memory, as bytes: a segment decoded, and judged into what it says of true time. Pure.
+
+The layouts and the rules of validity are those of ClockBound's published protocol and of the behaviour of its own
+reader (1.x and 2.x). All numbers are in the host's byte order, the magic too: two words of 32 bits. The bytes may be
+anyone's, so each function returns a value or raises `SourceError`, and no length in them is believed.
+"""
+
+from __future__ import annotations
+
+import enum
+import struct
+from dataclasses import dataclass
+
+from skewguard.clocks import Reading
+from skewguard.errors import SourceError
+from skewguard.interval import Interval, Trust
+
+SECOND = 1_000_000_000
+
+LARGEST = 104
+"""No known layout is longer, in bytes; nothing beyond is read."""
+
+GRACE = 5 * SECOND
+"""Older statements are free-running, whatever they say: the daemon speaks every second, so it is gone."""
+
+MAX_AGE = 1000 * SECOND
+"""The daemon's own limit (`void_after`), kept here too, so that nothing in the segment can lift it."""
+
+MAX_BOUND = 16 * SECOND
+"""A clock further from true time than this is not synchronized (RFC 5905, MAXDISP)."""
+
+LEAST_DRIFT_PPB = 50_000
+"""The daemon's default of 1 ppm is better than any crystal; 50 ppm is what its manual recommends to set."""
+
+_MAGIC = struct.pack("=II", 0x414D_5A4E, 0x4342_0200)
+_HEADER = struct.Struct("=8sIBBH")  # magic, segment size, version (two bytes, see `parse`), generation
+_BODIES = {
+    1: struct.Struct("=qqqqqIIi4x"),  # as_of, void_after, bound, max_drift_ppb, reserved, status
+    2: struct.Struct("=qqqqqQIiB7x"),  # as_of, void_after, bound, disruption marker, max_drift_ppb, status, VMClock
+}
+_GRAIN = 1000
+"""An as_of that lies ahead by less is the same instant, read from two clocks, ns."""
+
+_VMCLOCK = struct.Struct("<IIHBBI")  # magic, size, version, counter, time type, sequence; then the marker
+_VMCLOCK_MAGIC = 0x4B4C_4356  # "VCLK"
+VMCLOCK_READ = 24
+"""How much of VMClock's page tells about disruptions, bytes."""
+
+
+class Status(enum.IntEnum):
+    """What the daemon says of the wall clock."""
+
+    UNKNOWN = 0
+    SYNCHRONIZED = 1
+    FREE_RUNNING = 2
+    """Was synchronized; since then drift widens the bound."""
+    DISRUPTED = 3
+    """The machine was paused, moved or restored, and the clock has not been corrected yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A segment's content, decoded and not yet believed.
+
+    Attributes:
+        version: The layout, 1 or 2.
+        as_of: When it was true, by CLOCK_MONOTONIC_COARSE, ns.
+        void_after: When it ends to be, by the same clock, ns.
+        bound: How far the wall clock was from true time at most, at `as_of`, ns.
+        max_drift_ppb: How fast that grows, by the daemon's setting.
+        status: What the daemon says of the wall clock.
+        marker: The disruption marker of VMClock for which all this holds; None where the daemon does not use VMClock.
+    """
+
+    version: int
+    as_of: int
+    void_after: int
+    bound: int
+    max_drift_ppb: int
+    status: Status
+    marker: int | None
+
+
+def unsettled(data: bytes) -> bool:
+    """Tell whether a writer is at work, or died at it: an odd generation. False for what is no segment at all."""
+    return len(data) >= _HEADER.size and bool(data[14 if _LITTLE else 15] & 1)
+
+
+_LITTLE = struct.pack("=H", 1)[0] == 1
+
+
+def parse(data: bytes, size: int) -> Snapshot:
+    """Decode a segment.
+
+    Args:
+        data: Its first bytes; `LARGEST` of them suffice.
+        size: The file's size, bytes.
+
+    Raises:
+        SourceError: It is none, or not initialized, being written, of an unknown layout, or malformed. The message
+            is the reason alone, to stand after a name.
+    """
+    if len(data) < _HEADER.size:
+        raise SourceError(f"is {len(data)} bytes long, too short for a ClockBound segment")
+    magic, claimed, low, high, generation = _HEADER.unpack_from(data)
+    if magic != _MAGIC:
+        raise SourceError("is not a ClockBound segment (wrong magic number)")
+    # Up to 2.x the version is one number of 16 bits; 3.x says oldest and newest compatible version in a byte each.
+    # Either way, and in either byte order, the higher byte that is set names the layout.
+    version = high or low
+    if not version or not generation:
+        raise SourceError("is not initialized by the daemon yet")
+    if generation & 1:
+        raise SourceError("is being written, or was left so by a daemon that died")
+    body = _BODIES.get(version)
+    if body is None:
+        # 3.x bounds a clock that its clients compute from the CPU's counter, which is out of reach here; of the wall
+        # clock it says nothing in this layout.
+        hint = ", which is not about the wall clock" if version == 3 else ""
+        raise SourceError(f"has layout {version}{hint}; 1 and 2 are understood")
+    needed = _HEADER.size + body.size
+    if claimed < needed or size < claimed or len(data) < needed:
+        raise SourceError(
+            f"is malformed: {size} bytes, of which it claims {claimed}, and layout {version} has {needed}"
+        )
+
+    seconds, nanos, void_seconds, void_nanos, bound, *rest = body.unpack_from(data, _HEADER.size)
+    if version == 1:
+        drift, _, status = rest
+        marker = None
+    else:
+        disruptions, drift, status, supported = rest
+        if supported > 1:
+            raise SourceError(f"is malformed: {supported} is neither yes nor no to VMClock")
+        marker = disruptions if supported else None
+    if not (0 <= nanos < SECOND and 0 <= void_nanos < SECOND):
+        raise SourceError("is malformed: it has a second with more than 999999999 ns")
+    if drift >= SECOND:
+        raise SourceError(f"is malformed: its drift is {drift} ppb")
+    if not Status.UNKNOWN <= status <= Status.DISRUPTED:
+        raise SourceError(f"is malformed: {status} is no clock status")
+    as_of, void_after = seconds * SECOND + nanos, void_seconds * SECOND + void_nanos
+    return Snapshot(version, as_of, void_after, bound, drift, Status(status), marker)
+
+
+def standing(snapshot: Snapshot, monotonic: int) -> Status:
+    """Say what a snapshot's status is worth at an instant of CLOCK_MONOTONIC, ns: the daemon may be gone since."""
+    if snapshot.status in (Status.UNKNOWN, Status.DISRUPTED) or monotonic < snapshot.as_of + GRACE:
+        return snapshot.status
+    return Status.FREE_RUNNING if monotonic < snapshot.void_after else Status.UNKNOWN
+
+
+def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, name: str) -> Interval:
+    """Decide what a snapshot says of true time.
+
+    Its statement is that true time is within a bound of the wall clock, so it holds only if no one has set the wall
+    clock since `as_of`; that is the caller's to see to.
+
+    Args:
+        snapshot: From `parse`.
+        monotonic: CLOCK_MONOTONIC, not before `reading`, ns. (The coarse clock that the daemon uses is never ahead.)
+        reading: The clocks, read after the snapshot was.
+        margin: How far apart the two clocks of the reading may have been read, ns.
+        name: The source's name, for the interval.
+
+    Returns:
+        True time at the steady instant of the reading.
+
+    Raises:
+        SourceError: The clock is not synchronized, the statement is void, too old or of the future, or its bound is
+            absurd. The reason alone.
+    """
+    age = monotonic - snapshot.as_of
+    if snapshot.status not in (Status.SYNCHRONIZED, Status.FREE_RUNNING):
+        disrupted = snapshot.status is Status.DISRUPTED
+        raise SourceError(f"says that the clock is {'disrupted' if disrupted else 'not synchronized'}")
+    if age <= -_GRAIN:
+        raise SourceError("is of another boot, or another time namespace: it speaks of the future")
+    if age >= MAX_AGE or standing(snapshot, monotonic) is Status.UNKNOWN:
+        raise SourceError(f"is {age / SECOND:.0f} s old and void: its daemon has ceased to write")
+    if snapshot.bound < 0:
+        raise SourceError(f"is malformed: its bound is {snapshot.bound} ns")
+    drift = max(snapshot.max_drift_ppb, LEAST_DRIFT_PPB)
+    error = snapshot.bound + -(-max(age, 0) * drift // SECOND) + margin
+    if error >= MAX_BOUND:
+        raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
+    return Interval(reading.steady, reading.wall - error, reading.wall + error, Trust.WITNESS, name, drift)
+
+
+def parse_vmclock(data: bytes) -> int:
+    """Read the disruption marker in VMClock's page (Linux, ``uapi/linux/vmclock-abi.h``): little-endian everywhere.
+
+    Args:
+        data: The page's first bytes; `VMCLOCK_READ` of them suffice.
+
+    Raises:
+        SourceError: It is no such page, or is being written. The reason alone.
+    """
+    if len(data) < VMCLOCK_READ:
+        raise SourceError(f"is {len(data)} bytes long, too short for VMClock")
+    magic, size, version, _, _, sequence = _VMCLOCK.unpack_from(data)
+    if magic != _VMCLOCK_MAGIC:
+        raise SourceError("is not VMClock (wrong magic number)")
+    if version != 1:
+        raise SourceError(f"has version {version}; 1 is understood")
+    if size < VMCLOCK_READ:
+        raise SourceError(f"is malformed: it claims {size} bytes")
+    if sequence & 1:
+        raise SourceError("is being written")
+    return int.from_bytes(data[16:24], "little")
