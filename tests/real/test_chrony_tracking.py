@@ -1,0 +1,106 @@
+"""The chrony source against real chronyd daemons, whose idea of true time is known exactly: the wall clock, shifted."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+import pytest
+
+from skewguard.clocks import Reading, system
+from skewguard.errors import SourceError
+from skewguard.sources.chrony import ChronySource
+from skewguard.sources.ntp_packet import SECOND
+from tests.real.chronyd import Chronyd, chronyd, free_port
+
+CLOCKS = system()
+SAMPLES = int(os.environ.get("SKEWGUARD_CHRONY_SAMPLES", "1000"))
+
+
+def by_udp(daemon: Chronyd) -> ChronySource:
+    """Its client over UDP, by URI."""
+    host = f"[{daemon.host}]" if ":" in daemon.host else daemon.host
+    return ChronySource.from_uri(f"chrony://{host}:{daemon.cmdport}")
+
+
+def by_socket(daemon: Chronyd) -> ChronySource:
+    """Its client over the Unix socket, by URI."""
+    return ChronySource.from_uri(f"chrony:{daemon.socket}")
+
+
+def exact() -> Reading:
+    """Both clocks within 5 µs of each other."""
+    get = time.clock_gettime_ns
+    while True:
+        before = get(time.CLOCK_MONOTONIC)
+        raw, boot, wall = get(time.CLOCK_MONOTONIC_RAW), get(time.CLOCK_BOOTTIME), get(time.CLOCK_REALTIME)
+        after = get(time.CLOCK_MONOTONIC)
+        if after - before <= 5_000:
+            return Reading(raw + boot - (before + after) // 2, wall)
+
+
+def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:
+    """Measure many times: how often the known truth lay outside, and the intervals' widths, narrowest first, ns."""
+    missed, widths = 0, []
+    for _ in range(SAMPLES):
+        said = source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
+        now = exact()
+        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it speaks of
+        missed += not said.earliest <= truth <= said.latest
+        widths.append(said.width)
+    return missed, sorted(widths)
+
+
+@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
+@pytest.mark.parametrize("shift", [0, 1200, -180], ids=["honest", "20 min ahead", "3 min behind"])
+def test_interval_contains_the_truth(shift: int, way: Callable[[Chronyd], ChronySource]) -> None:
+    """A chronyd that may not set the clock knows by how much it is off; every interval holds what its server says."""
+    with chronyd(shift) as server, chronyd(upstream=server) as client:
+        missed, widths = misses(way(client), shift)
+        assert [found.name for found in client.directory.glob("skewguard-*")] == []
+    print(f"shift {shift} s: widths {widths[0]} {widths[SAMPLES // 2]} {widths[-1]} ns")
+    assert missed == 0
+    assert widths[SAMPLES // 2] < SECOND // 2  # it doubts itself by up to 0.25 s when it has only just begun
+
+
+def test_ipv6() -> None:
+    """The same over IPv6."""
+    try:
+        free_port("::1")
+    except OSError:
+        pytest.skip("this host has no IPv6")
+    with chronyd(host="::1") as server, chronyd(upstream=server, host="::1") as client:
+        assert by_udp(client).name.startswith("chrony://[::1]:")
+        missed, _ = misses(by_udp(client), 0)
+    assert missed == 0
+
+
+@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
+def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySource]) -> None:
+    """chronyd says by its reference that it follows nobody; the URI can allow that."""
+    with chronyd() as daemon:
+        with pytest.raises(SourceError, match=r"follows its own clock, which nothing corrects"):
+            misses(way(daemon), 0)
+        allowed = ChronySource.from_uri(f"{way(daemon).name}?allow_local=1")
+        missed, widths = misses(allowed, 0)
+    assert missed == 0
+    assert widths[SAMPLES // 2] < SECOND // 1000
+
+
+@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
+def test_unsynchronized_is_refused(way: Callable[[Chronyd], ChronySource]) -> None:
+    """A chronyd that has found no time yet says so."""
+    with chronyd(synchronized=False) as daemon, pytest.raises(SourceError, match="is not synchronized"):
+        misses(way(daemon), 0)
+
+
+@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
+def test_daemon_that_ends_is_noticed_at_once(way: Callable[[Chronyd], ChronySource]) -> None:
+    """Nobody waits for the deadline then."""
+    with chronyd() as daemon:
+        source = way(daemon)
+    began = time.monotonic()
+    with pytest.raises(SourceError, match="cannot be reached: "):
+        misses(source, 0)
+    assert time.monotonic() - began < 1

@@ -1,0 +1,322 @@
+"""chronyd's tracking report: which bytes are one, what it means, and what of it must not be believed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import struct
+import time
+from dataclasses import dataclass, replace
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from skewguard.clocks import Reading, system
+from skewguard.errors import SourceError
+from skewguard.interval import Interval, Trust
+from skewguard.sources.chrony_packet import (
+    LENGTH,
+    Look,
+    Tracking,
+    check_header,
+    decode,
+    float_ns,
+    judge,
+    look,
+    moved,
+    request,
+)
+from skewguard.sources.ntp_packet import PIVOT, SECOND
+
+CLOCKS = system()
+DAY = 86_400 * SECOND
+NOW = PIVOT + 30 * DAY
+SEQUENCE = 0x01020304
+
+
+def to_float(x: float) -> int:
+    """A number as chronyd writes it, after its own code (util.c, UTI_FloatHostToNetwork)."""
+    negative = x < 0
+    x = abs(x)
+    if not x >= 1e-100:  # so is NaN
+        return 0
+    exponent = int(math.log(x) / math.log(2) + 1)
+    coefficient = int(x * 2.0 ** (25 - exponent) + 0.5)
+    while coefficient > 2**24 - 1 + negative:
+        coefficient >>= 1
+        exponent += 1
+    if exponent > 63:
+        exponent, coefficient = 63, 2**24 - 1 + negative
+    elif exponent < -64:
+        coefficient = coefficient >> -64 - exponent if exponent + 25 >= -64 else 0
+        exponent = -64 if exponent + 25 >= -64 else 0
+    return exponent % 128 << 25 | (-coefficient if negative else coefficient) % 2**25
+
+
+@dataclass(frozen=True)
+class Report:
+    """A reply under construction; the defaults are beyond reproach. Spans in seconds."""
+
+    sequence: int = SEQUENCE
+    version: int = 6
+    kind: int = 2
+    command: int = 33
+    reply: int = 5
+    status: int = 0
+    ref_id: int = 0xC0000201
+    stratum: int = 3
+    leap: int = 0
+    ref_time: int = NOW - 60 * SECOND
+    high: int | None = None
+    nanoseconds: int | None = None
+    correction: float = 0.0
+    root_delay: float = 0.01
+    root_dispersion: float = 0.001
+    update_interval: float = 64.0
+
+    def __bytes__(self) -> bytes:
+        """The datagram."""
+        seconds, rest = divmod(self.ref_time, SECOND)
+        high = seconds >> 32 if self.high is None else self.high
+        nanoseconds = rest if self.nanoseconds is None else self.nanoseconds
+        head = struct.pack(
+            "!4B6H3I",
+            self.version,
+            self.kind,
+            0,
+            0,
+            self.command,
+            self.reply,
+            self.status,
+            0,
+            0,
+            0,
+            self.sequence,
+            0,
+            0,
+        )
+        spans = (self.correction, 0, 0, 0, 0, 0, self.root_delay, self.root_dispersion, self.update_interval)
+        times = struct.pack("!HHIII", self.stratum, self.leap, high, seconds & 0xFFFFFFFF, nanoseconds)
+        return head + struct.pack("!I20x", self.ref_id) + times + struct.pack("!9I", *map(to_float, spans))
+
+
+def judged(report: Report, *, allow_local: bool = False, max_distance: int = 1_500_000_000) -> Interval:
+    """What a report says at `NOW`, to clocks that were read without any slack."""
+    datagram = bytes(report)
+    check_header(datagram, SEQUENCE)
+    before, after = Look(SECOND, NOW, 0), Look(SECOND + 200_000, NOW + 200_000, 0)
+    return judge(decode(datagram), before, after, "chrony", max_distance=max_distance, allow_local=allow_local)
+
+
+# --------------------------------------------------------------------------------------------------------- the packet
+
+
+def test_request() -> None:
+    """104 bytes: version 6, request, command 33, the sequence number, and padding."""
+    sent = request(SEQUENCE)
+    assert len(sent) == LENGTH
+    assert sent[:12] == b"\x06\x01\0\0\0\x21\0\0\x01\x02\x03\x04"
+    assert not any(sent[12:])
+
+
+@given(st.binary(max_size=2000) | st.binary(min_size=LENGTH, max_size=LENGTH))
+def test_any_bytes_are_a_report_or_a_source_error(datagram: bytes) -> None:
+    """Whatever comes, nothing else is raised, by any of the three steps."""
+    with contextlib.suppress(SourceError):
+        check_header(datagram, SEQUENCE)
+    with contextlib.suppress(SourceError):
+        tracking = decode(datagram)
+        judge(tracking, Look(0, NOW, 9), Look(9, NOW, 9), "chrony", max_distance=SECOND, allow_local=True)
+
+
+@given(st.binary(min_size=76, max_size=76))
+@example(b"\xff" * 76)
+@example(b"\x7e\xff\xff\xff" * 19)
+def test_any_report_is_an_interval_or_a_source_error(body: bytes) -> None:
+    """The same behind a header that is in order."""
+    with contextlib.suppress(SourceError):
+        tracking = decode(bytes(Report())[:28] + body)
+        said = judge(tracking, Look(0, NOW, 9), Look(9, NOW, 9), "chrony", max_distance=SECOND, allow_local=True)
+        assert 0 <= said.width < 3 * SECOND
+
+
+@given(st.floats(-1e12, 1e12) | st.floats(-1, 1) | st.sampled_from([0.0, 1200.0, -179.99998, 1e-9, -1e-9, 0.1]))
+@example(1200.0001)
+def test_floats_round_trip(x: float) -> None:
+    """What chronyd meant is never further from what we read than we say, and that is no more than one part in 2**23."""
+    value, unit = float_ns(to_float(x))
+    meant = x * SECOND if abs(x) < 1e6 else int(x) * SECOND + (x - int(x)) * SECOND
+    assert abs(value - meant) <= unit + abs(meant) * 2.0**-52
+    assert unit <= abs(meant) * 2.0**-23 + 3
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        (0, 0),
+        (0x02800000, SECOND // 2),  # 2**23 * 2**(1 - 25)
+        (0x03800000, -SECOND // 2),
+        (0x7EFFFFFF, (2**24 - 1) * SECOND << 38),
+        (0x7F000000, -(2**24) * SECOND << 38),
+        (0xFE800000, SECOND >> 3),  # exponent -1
+        (0x80000001, 0),
+        (0x81FFFFFF, -1),  # rounded down
+    ],
+)
+def test_floats(word: int, value: int) -> None:
+    """Both halves are in two's complement."""
+    assert float_ns(word)[0] == value
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"version": 5}, "version is 5"),
+        ({"kind": 1}, "packet type is 1"),
+        ({"sequence": SEQUENCE + 1}, "did not send"),
+        ({"command": 34}, "command 34"),
+        ({"status": 2}, "not allowed"),
+        ({"status": 18}, "another version"),
+        ({"status": 99}, "status 99"),
+        ({"reply": 1}, "type 1 instead"),
+        ({"nanoseconds": SECOND}, "ns in a second"),
+        ({"leap": 3, "stratum": 0, "ref_id": 0}, "not synchronized"),
+        ({"leap": 3}, "not synchronized"),
+        ({"leap": 4}, "not synchronized"),
+        ({"stratum": 0}, "not synchronized"),
+        ({"stratum": 16}, "not synchronized"),
+        ({"ref_id": 0}, "not synchronized"),
+        ({"ref_id": 0x7F7F0101}, "allow_local"),
+        ({"root_delay": -1e-3}, "negative"),
+        ({"root_delay": -1e-8}, "negative"),
+        ({"root_dispersion": -1e-3}, "negative"),
+        ({"update_interval": -1.0}, "negative"),
+        ({"root_delay": 0.0, "root_dispersion": 0.0}, "no doubt"),
+        ({"root_delay": 1.1}, "away"),
+        ({"root_delay": 1e19}, "away"),
+        ({"root_dispersion": 1.6}, "within 1.6 s only"),
+        ({"root_dispersion": 1e99}, "less than 1.5 s"),
+        ({"correction": 1e99}, "implausible time"),
+        ({"correction": -1e99}, "implausible time"),
+        ({"correction": 41 * 365.25 * 86_400}, "implausible time, 2067"),
+        ({"correction": -86_400.0 * 30.5}, "implausible time, 2026-10-31"),
+        ({"ref_time": NOW - 1201 * SECOND}, "has not corrected its clock for 1201.0 s"),
+        ({"ref_time": NOW - 8200 * SECOND, "update_interval": 1024.0}, "has not corrected"),
+        ({"ref_time": 0}, "has not corrected"),
+        ({"high": 0xFFFFFFFF}, "in the future"),
+        ({"ref_time": NOW + 2 * SECOND}, "in the future"),
+    ],
+)
+def test_what_must_not_be_believed(fields: dict[str, int], reason: str) -> None:
+    """Each rule by itself, against a report that is otherwise in order."""
+    assert judged(Report())
+    with pytest.raises(SourceError, match=reason):
+        judged(replace(Report(), **fields))
+
+
+@pytest.mark.parametrize("size", [0, 1, 27, 28, 103, 105, 2000])
+def test_length(size: int) -> None:
+    """A reply has 104 bytes, no fewer and no more."""
+    with pytest.raises(SourceError, match=f"{size} bytes"):
+        decode(bytes(Report()).ljust(size, b"\0")[:size])
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"leap": 1},
+        {"leap": 2},
+        {"stratum": 1},
+        {"stratum": 15},
+        {"high": 0x7FFFFFFF},
+        {"update_interval": 0.0},
+        {"ref_time": NOW - 8000 * SECOND, "update_interval": 1024.0},
+        {"ref_time": NOW - 1000 * SECOND, "update_interval": 2.0},
+    ],
+)
+def test_what_is_unusual_and_in_order(fields: dict[str, int]) -> None:
+    """A leap second to come, a 32-bit daemon, the first interval after a burst: all believed."""
+    assert judged(replace(Report(), **fields)).trust is Trust.WITNESS
+
+
+def test_local_reference_is_believed_on_request() -> None:
+    """It claims no delay and no dispersion, which only then is no contradiction."""
+    report = Report(ref_id=0x7F7F0101, root_delay=0.0, root_dispersion=0.0)
+    assert judged(report, allow_local=True).width < 1000
+
+
+@given(st.floats(-20 * 86_400, 30 * 86_400), st.floats(0, 0.5), st.floats(1e-6, 0.5), st.floats(-1, 1), st.floats(0, 1))
+def test_interval_contains_the_truth(
+    offset: float, delay: float, dispersion: float, error: float, moment: float
+) -> None:
+    """Any report whose error is as large as it admits, about any moment of the exchange, while the clock is slewed."""
+    before = Look(5 * SECOND, NOW, 30_000)
+    after = Look(before.steady + 400_000, NOW + 380_000, 30_000)  # slewed by 20 µs
+    assert not moved(before, after)
+    asked = int(400_000 * moment)
+    wall = NOW + int(380_000 * moment) + 29_000  # what chronyd saw at `asked`; our pairs were off by nearly the slack
+    doubt = delay / 2 + dispersion
+    report = Report(
+        correction=offset, root_delay=delay, root_dispersion=dispersion, ref_time=NOW + int(offset * SECOND)
+    )
+    said = judge(decode(bytes(report)), before, after, "chrony", max_distance=SECOND)
+    truth = wall + int((offset + error * doubt) * SECOND) + (400_000 - asked)
+    assert said.earliest - 1 <= truth <= said.latest + 1  # the test's own floats are 1 ns coarse
+    assert said.at == after.steady
+    assert said.width <= 2 * doubt * SECOND + 100_000 + abs(offset) * SECOND * 2**-21
+
+
+# -------------------------------------------------------------------------------------------------------- the clocks
+
+
+class Busy:
+    """Real clocks, read by a thread that is put aside the first few times."""
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    def read(self) -> Reading:
+        if self.times:
+            self.times -= 1
+            time.sleep(0.002)
+        return CLOCKS.read()
+
+    def quick_ns(self) -> int:
+        return CLOCKS.quick_ns()
+
+    def wall_ns(self) -> int:
+        return CLOCKS.wall_ns()
+
+
+def test_looks_again_when_put_aside() -> None:
+    """A pair that took long is read again; if all take long, the doubt is stated."""
+    assert look(Busy(3)).slack < 300_000
+    assert look(Busy(99)).slack > 2_000_000
+
+
+def test_moved() -> None:
+    """Slewing is no step; a step is, once it is more than the reading's slack."""
+    before = Look(0, NOW, 1000)
+    assert not moved(before, Look(1_000_000, NOW + 1_090_000, 1000))
+    assert not moved(before, Look(1_000_000, NOW + 910_000, 1000))
+    assert moved(before, Look(1_000_000, NOW + 1_110_000, 1000))
+    assert moved(before, Look(1_000_000, NOW + 890_000, 1000))
+
+
+def test_tracking_is_a_value() -> None:
+    """Times are ns, and what widens a bound is rounded up."""
+    said = decode(bytes(Report(correction=-0.5, root_delay=0.25, root_dispersion=0.125)))
+    assert said == Tracking(
+        0xC0000201,
+        3,
+        0,
+        NOW - 60 * SECOND,
+        -SECOND // 2,
+        said.rounding,
+        said.root_delay,
+        said.root_dispersion,
+        64 * SECOND,
+    )
+    assert SECOND // 4 <= said.root_delay <= SECOND // 4 + 31
+    assert SECOND // 8 <= said.root_dispersion <= SECOND // 8 + 16
