@@ -1,0 +1,218 @@
+"""A PTP hardware clock as a time source: on EC2, the clock of the network card, which AWS keeps on UTC.
+
+Such a clock does not care what the host's wall clock says, so it is right when that is wrong. It was built from the
+kernel's and the ENA driver's documents and has been tried only with stand-ins for the device, never on one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import stat
+import time
+from datetime import date
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, unquote_to_bytes
+
+from skewguard.clocks import Clocks
+from skewguard.errors import ConfigError, SourceError
+from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT, SECOND
+
+DEVICE = "/dev/ptp0"
+FORM = "phc or phc:/dev/ptp0, each with or without ?utc=1"
+
+UTC_CLOCKS = ("ena-ptp-", "KVM virtual PTP", "hyperv")
+"""How the names of clocks begin that are known to show UTC: AWS's network card; KVM's and Hyper-V's host.
+
+A clock that PTP sets, on most other cards, shows TAI, which is ahead by 37 s now: nothing but its name tells them apart
+from a wall clock that is 37 s slow.
+"""
+
+_UNSTATED = 10_000_000
+"""The error bound of a clock that states none, ns: far more than any that a hypervisor or daemon keeps."""
+_MAX_BOUND = 1_500_000_000
+"""What vouches for less than NTP must is no hardware clock; the ENA driver's largest number, 4.3 s, means unknown."""
+_MAX_READ = SECOND
+"""A reading that took longer tells of a sleeping host."""
+_TRIES = 5
+_DAY = 86_400 * SECOND
+_DAY_ZERO = date(1970, 1, 1).toordinal()
+
+
+class PhcSource:
+    """Reads a PTP hardware clock between two looks at the steady clock, and states true time as it follows from that.
+
+    Each measurement opens the device, reads it a few times, keeps the reading that was taken fastest, and checks that
+    the others agree. The object keeps nothing in between: it may be shared by threads and used on both sides of a
+    fork. A reading takes microseconds on EC2, but nothing limits how long a driver may take: the deadline is looked at
+    only between readings.
+
+    Who may read the device is the system's to say; often it is root alone.
+    """
+
+    def __init__(self, path: str = DEVICE, *, utc: bool = False, sysfs: str | Path = "/sys") -> None:
+        """Prepare to read; nothing is opened yet.
+
+        Args:
+            path: The device. ``/dev/ptp_ena``, where it exists, is EC2's whatever its number is.
+            utc: Whether to believe that the clock shows UTC although its name is not among `UTC_CLOCKS`.
+            sysfs: Where the kernel tells about devices; for tests.
+
+        Raises:
+            ConfigError: The path is not absolute, or can be none.
+        """
+        if not path.startswith("/") or path.startswith("//") or "\0" in path:  # a URI with // would name a host
+            raise ConfigError(f"{path!r} is no absolute path of a device")
+        try:
+            self._name = "phc:" + quote(os.fsencode(path))
+        except UnicodeError:
+            raise ConfigError(f"{path!r} is no absolute path of a device") from None
+        self._path = path
+        self._utc = utc
+        self._sysfs = Path(sysfs)
+
+    @classmethod
+    def from_uri(cls, uri: str) -> PhcSource:
+        """Make a source from ``phc`` or ``phc:/dev/ptp0``, ``?utc=1`` or not.
+
+        Raises:
+            ConfigError: The URI is not of one of these forms.
+        """
+        problem = f"{uri!r} is not {FORM}"
+        if not uri.isascii() or not uri.isprintable() or " " in uri:
+            raise ConfigError(f"{problem}: it has characters that no URI has")
+        plain, _, query = uri.partition("?")
+        scheme, colon, path = plain.partition(":")
+        if scheme.lower() != "phc" or "#" in uri or path.startswith("//") or (colon and not path):
+            raise ConfigError(problem)
+        utc = False
+        try:
+            options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        except ValueError as error:
+            raise ConfigError(f"{problem}: {error}") from None
+        for key, value in options:
+            if key != "utc" or value not in ("0", "1"):
+                raise ConfigError(f"{problem}: {key}={value} is not understood")
+            utc = value == "1"
+        return cls(os.fsdecode(unquote_to_bytes(path)) if colon else DEVICE, utc=utc)
+
+    @property
+    def name(self) -> str:
+        """The source's URI, without options: ``"phc:/dev/ptp0"``."""
+        return self._name
+
+    def __repr__(self) -> str:
+        return f"<PhcSource {self._name}>"
+
+    def __eq__(self, other: object) -> bool:
+        """Equal sources read the same device and believe the same of it."""
+        return isinstance(other, PhcSource) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[object, ...]:
+        return (self._path, self._utc, self._sysfs)
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        """Read the clock.
+
+        Args:
+            clocks: The clocks to measure with.
+            deadline: The steady instant, ns, after which no further reading is begun.
+
+        Returns:
+            True time at the instant just after the reading.
+
+        Raises:
+            SourceError: There is no such clock, it may not or cannot be read, it may not show UTC, or it shows
+                something absurd. One sentence with the source's name.
+        """
+        if clocks.read().steady >= deadline:
+            raise SourceError(f"{self._name} was given no time to be read")
+        if not hasattr(time, "clock_gettime_ns"):
+            raise SourceError(f"{self._name} cannot be read: this platform has no such clocks")
+        try:
+            # Not to wait, should this be something else than a clock.
+            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise SourceError(f"{self._name} cannot be opened: {error.strerror}") from None
+        try:
+            info = os.fstat(descriptor)
+            if not stat.S_ISCHR(info.st_mode):
+                raise SourceError(f"{self._name} is no device")
+            # By number, because the device may be called otherwise in a container.
+            about = self._sysfs / "dev" / "char" / f"{os.major(info.st_rdev)}:{os.minor(info.st_rdev)}"
+            self._check_timescale(about)
+            readings = self._read(clocks, descriptor, deadline)
+            bound = self._error_bound(about)  # after reading: the driver keeps the bound of its last reading
+        finally:
+            os.close(descriptor)
+        readings.sort(key=lambda reading: reading[2] - reading[0])
+        best = self._judge(readings[0], bound)  # if the fastest is too slow, so are all
+        quick = [reading for reading in readings[1:] if reading[2] - reading[0] <= _MAX_READ]
+        if not all(self._judge(reading, bound).aged(best.at).meets(best) for reading in quick):
+            raise SourceError(f"{self._name} contradicts itself: it is being set, or broken")
+        return best
+
+    def _check_timescale(self, about: Path) -> None:
+        """Refuse a clock that may show TAI."""
+        try:
+            called = (about / "clock_name").read_text("ascii", "replace").strip()[:40]
+        except OSError:
+            called = ""
+        if not self._utc and not called.startswith(UTC_CLOCKS):
+            raise SourceError(
+                f"{self._name} ({called or 'without a name'}) is not known to show UTC, most PTP clocks show TAI;"
+                " add ?utc=1 to its URI if it does"
+            )
+
+    def _read(self, clocks: Clocks, descriptor: int, deadline: int) -> list[tuple[int, int, int]]:
+        """Read several times: steady before, the clock, steady after."""
+        which = ~descriptor << 3 | 3  # the kernel's FD_TO_CLOCKID
+        readings: list[tuple[int, int, int]] = []
+        failure: OSError | None = None
+        for _ in range(_TRIES):
+            before = clocks.read().steady
+            if before >= deadline:
+                break
+            try:
+                shown = time.clock_gettime_ns(which)
+            except OSError as error:  # a driver may be busy, or refuse to be asked again so soon
+                failure = error
+                continue
+            readings.append((before, shown, clocks.read().steady))
+        if not readings:
+            reason = failure.strerror if failure is not None else "there was no time left"
+            raise SourceError(f"{self._name} cannot be read: {reason}")
+        return readings
+
+    def _error_bound(self, about: Path) -> int:
+        """What the card says of its clock's error, ns (ENA, ``phc_error_bound``); a wide guess if it says nothing."""
+        try:
+            text = (about / "device" / "phc_error_bound").read_text("ascii", "replace").strip()
+        except FileNotFoundError:
+            return _UNSTATED
+        except OSError as error:
+            raise SourceError(f"{self._name} does not tell its error bound: {error.strerror}") from None
+        if not text.isdecimal() or len(text) > 20:
+            raise SourceError(f"{self._name} states the error bound {text[:20]!r}, which is no number of ns")
+        if int(text) > _MAX_BOUND:
+            raise SourceError(f"{self._name} vouches for its time within {int(text) / SECOND:.1f} s only")
+        return int(text)
+
+    def _judge(self, reading: tuple[int, int, int], bound: int) -> Interval:
+        """Decide what a reading says: the clock was read at some moment between the two steady instants."""
+        before, shown, after = reading
+        elapsed = after - before
+        if not 0 <= elapsed <= _MAX_READ:
+            raise SourceError(f"{self._name} took {elapsed / SECOND:.1f} s to be read, too long to tell the time by")
+        if not PIVOT <= shown <= LATEST:
+            day = _DAY_ZERO + shown // _DAY
+            when = str(date.fromordinal(day)) if 1 <= day <= date.max.toordinal() else f"{shown} ns"
+            raise SourceError(f"{self._name} shows an implausible date, {when}")
+        drift = math.ceil(elapsed * DRIFT_PPB / SECOND)
+        earliest = shown - bound - GRANULARITY
+        return Interval(after, earliest, shown + elapsed + bound + GRANULARITY + drift, Trust.WITNESS, self._name)
