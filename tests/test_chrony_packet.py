@@ -267,6 +267,28 @@ def test_interval_contains_the_truth(
     assert said.width <= 2 * doubt * SECOND + 100_000 + abs(offset) * SECOND * 2**-21
 
 
+@pytest.mark.parametrize("slew", [-20_000, 20_000])
+@pytest.mark.parametrize("misread", [-30_000, 30_000])
+@pytest.mark.parametrize("moment", [0, 400_000])
+@pytest.mark.parametrize("error", [-1e-6, 1e-6])
+def test_no_part_of_the_bound_is_spare(slew: int, misread: int, moment: int, error: float) -> None:
+    """All that may be wrong at once: the report, our readings, and when chronyd looked at a clock that is slewed."""
+    before, after = Look(0, NOW, 30_000), Look(400_000, NOW + 400_000 + slew, 30_000)
+    report = decode(bytes(Report(root_delay=0.0, root_dispersion=1e-6)))
+    said = judge(report, before, after, "chrony", max_distance=SECOND)
+    wall = NOW + moment + (slew if moment else 0) + misread
+    truth = wall + int(error * SECOND) + 400_000 - moment
+    assert said.earliest <= truth <= said.latest
+    assert said.width < 2 * (30_000 + 1_000) + 20_000 + 10
+
+
+def test_smallest_negative_delay() -> None:
+    """Rounding up does not hide a sign."""
+    datagram = bytearray(bytes(Report()))
+    datagram[92:96] = b"\x01\xff\xff\xff"  # root delay: coefficient -1, exponent 0
+    assert decode(bytes(datagram)).root_delay < 0
+
+
 # -------------------------------------------------------------------------------------------------------- the clocks
 
 
@@ -302,6 +324,9 @@ def test_moved() -> None:
     assert not moved(before, Look(1_000_000, NOW + 910_000, 1000))
     assert moved(before, Look(1_000_000, NOW + 1_110_000, 1000))
     assert moved(before, Look(1_000_000, NOW + 890_000, 1000))
+    for here, there in ((0, 9000), (9000, 0)):  # either look's slack counts
+        assert not moved(Look(0, NOW, here), Look(1, NOW + 9000, there))
+        assert moved(Look(0, NOW, here), Look(1, NOW + 9002, there))
 
 
 def test_tracking_is_a_value() -> None:
