@@ -13,14 +13,18 @@ import botocore
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks
-from skewguard.config import ATTACH_OPTIONS, Settings, resolve
+from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
+from skewguard.interval import SECOND
 from skewguard.polling import Result
-from skewguard.timekeeper import SECOND, Timekeeper
+from skewguard.timekeeper import Domain, Timekeeper
 
 if TYPE_CHECKING:
     import boto3
+
+
+_WITHIN = 10 * SECOND  # how well time must be known for waiting to end, unless somebody asks for better
 
 
 class TrueTime(NamedTuple):
@@ -54,14 +58,14 @@ class Status:
     """What skewguard knows and does at the moment.
 
     Attributes:
-        installed: Whether `install` is in force.
+        installed: Whether `install` is in force, be it switched off by the environment.
         state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after a jump that nobody has explained yet; or
             ``"faked"`` while a test library fakes the wall clock.
         now: True time, if known.
         offset: The wall clock's offset, if known.
         correcting: Whether requests to AWS are signed away from the wall clock.
         sources: How each source answered when last asked.
-        domains: Every time domain's own offset, by key: ``"utc"``, or an endpoint's origin.
+        domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
     """
 
     installed: bool
@@ -102,6 +106,9 @@ class _Process:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
+        seam = sys.modules.get("skewguard.signing.seam")
+        if seam is not None:
+            seam.reset_lock()
         if self._keeper is not None:
             self._keeper.reset_after_fork()
 
@@ -117,14 +124,20 @@ _process = _Process()
 
 
 class Installation:
-    """What `install` returns: a handle, and a context manager that uninstalls."""
+    """What `install` returns: a handle, and a context manager that uninstalls if it was what installed."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, began: Installation | None = None) -> None:
         self.settings = settings
+        self._began = began or self  # the one that installed; another found it installed
+
+    @property
+    def in_force(self) -> bool:
+        """Whether this installation has not been ended."""
+        return _process.installation is self._began
 
     def uninstall(self) -> None:
-        """Do what `skewguard.uninstall` does, if this installation is still the one in force."""
-        if _process.installation is self:
+        """Do what `skewguard.uninstall` does, if this installation is still in force."""
+        if self.in_force:
             uninstall()
 
     def __enter__(self) -> Installation:
@@ -133,17 +146,18 @@ class Installation:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.uninstall()
+        if self._began is self:
+            self.uninstall()
 
     def __repr__(self) -> str:
-        return f"<skewguard.Installation {'in force' if _process.installation is self else 'ended'}>"
+        return f"<skewguard.Installation {'in force' if self.in_force else 'ended'}>"
 
 
 def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
     """Guard every botocore session of this process made from now on, and boto3's default session.
 
     Sessions, clients and resources that exist already are reached by `attach`. A second call while installed changes
-    nothing and returns the same handle.
+    nothing: the handle it returns can end the installation, but does not at the end of a ``with``.
 
     Args:
         wait: Block up to this many seconds until true time is known; 0 never blocks.
@@ -156,20 +170,24 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
         ConfigError: An option is unknown or its value unusable.
     """
     settings = resolve(options)
+    limit = parse_keyword("wait", wait, nanoseconds)
     with _process.lock:
-        handle = _process.installation
-        if handle is None:
+        found = _process.installation
+        if found is None:
             keeper = _process.keeper()
             keeper.configure(settings, clocks)
             _process.everywhere.settings = _in_force(settings)
             botocore.register_initializer(_process.initialize)
             handle = _process.installation = Installation(settings)
             _reach_default_session()
-            keeper.start()
-        elif options and settings != handle.settings:
-            logger.warning("install() again with other options changes nothing; uninstall() first")
-    if wait > 0:
-        wait_until_synchronized(wait)
+            if _process.everywhere.settings is not None:
+                keeper.start()
+        else:
+            handle = Installation(found.settings, found)
+            if options and settings != found.settings:
+                logger.warning("install() again with other options changes nothing; uninstall() first")
+    if limit:
+        _process.keeper().wait_until(_WITHIN, limit)
     return handle
 
 
@@ -198,7 +216,7 @@ def attach(target: Any, **options: Any) -> None:
     settings = resolve(options, allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
     _hook(_Guard(_in_force(settings)), emitter, session)
-    if settings.sources:
+    if "sources" in options:
         keeper = _process.keeper()
         keeper.add_sources(settings.sources)
         keeper.start()
@@ -236,7 +254,8 @@ def now() -> TrueTime | None:
 
 def offset() -> Offset | None:
     """Say how far the wall clock is off; None while nothing is known."""
-    return _offset_of(_process.keeper(), "utc")
+    keeper = _process.keeper()
+    return _offset_of(keeper, keeper.utc)
 
 
 def status() -> Status:
@@ -250,14 +269,13 @@ def status() -> Status:
         state = "unknown"
     else:
         state = "doubtful" if keeper.doubtful else "synchronized"
-    found = {key: _offset_of(keeper, key) for key in keeper.domains()}
-    signed, wall, _ = keeper.signing_time(keeper.utc)
+    found = {domain.key: _offset_of(keeper, domain) for domain in keeper.heard()}
     return Status(
         installed=_process.installation is not None,
         state=state,
         now=time_now,
         offset=known_offset,
-        correcting=signed != wall,
+        correcting=keeper.correcting,
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
     )
@@ -273,7 +291,7 @@ def measure(timeout: float | None = None) -> Status:
     return status()
 
 
-def wait_until_synchronized(timeout: float, within: float = 10.0) -> bool:
+def wait_until_synchronized(timeout: float, within: float = _WITHIN / SECOND) -> bool:
     """Block until true time is known to within +/- `within` seconds.
 
     Returns:
@@ -282,9 +300,9 @@ def wait_until_synchronized(timeout: float, within: float = 10.0) -> bool:
     return _process.keeper().wait_until(round(within * SECOND), round(timeout * SECOND))
 
 
-def _offset_of(keeper: Timekeeper, key: str) -> Offset | None:
+def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     reading = keeper.clocks.read()
-    known = keeper.known(keeper.domain(key, seeded=False), reading.steady)
+    known = keeper.known(domain, reading.steady)
     if known is None:
         return None
     return Offset((known.midpoint - reading.wall) / SECOND, known.width / 2 / SECOND, known.source)
@@ -307,11 +325,11 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
 
 def _reach(target: Any) -> tuple[Any, Any]:
     """Find the event emitter of whatever boto3 or botocore object this is, and its botocore session if it has one."""
-    if hasattr(target, "get_component"):
-        return target.get_component("event_emitter"), target
-    meta = getattr(target, "meta", None)
+    meta = getattr(target, "meta", None)  # first, for some clients have an operation called get_component
     if meta is not None:
         return getattr(meta, "client", target).meta.events, None
+    if hasattr(target, "get_component"):
+        return target.get_component("event_emitter"), target
     events = getattr(target, "events", None)
     if events is not None and hasattr(events, "register_first"):
         return events, getattr(target, "_session", None)
@@ -322,4 +340,9 @@ def _reach_default_session() -> None:
     boto3 = sys.modules.get("boto3")
     made = getattr(boto3, "DEFAULT_SESSION", None)
     if made is not None:
-        _hook(_process.everywhere, *_reach(made))
+        from skewguard.signing.seam import WHO, open_seam
+
+        open_seam()
+        emitter, inner = _reach(made)
+        if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
+            _hook(_process.everywhere, emitter, inner)

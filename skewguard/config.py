@@ -13,6 +13,7 @@ from typing import Any
 
 from skewguard.errors import ConfigError
 from skewguard.events import logger
+from skewguard.interval import SECOND
 from skewguard.sources import Source, from_uri
 
 OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
@@ -20,8 +21,6 @@ OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
 
 OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
 """The same switch in a profile of the AWS config file."""
-
-_SECOND = 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,10 +43,10 @@ class Settings:
     enabled: bool | None = None
     learn_from_responses: bool = True
     sources: tuple[Source, ...] = ()
-    deadband: int = 10 * _SECOND
-    max_age: int = 86_400 * _SECOND
-    refresh_interval: int = 1_024 * _SECOND
-    timeout: int = 1 * _SECOND
+    deadband: int = 10 * SECOND
+    max_age: int = 86_400 * SECOND
+    refresh_interval: int = 1_024 * SECOND
+    timeout: int = 1 * SECOND
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
@@ -72,7 +71,7 @@ def resolve(
     chosen: dict[str, Any] = {}
     for name, parse in _PARSERS.items():
         if name in options:
-            chosen[name] = _parse_keyword(name, options[name], parse)
+            chosen[name] = parse_keyword(name, options[name], parse)
             continue
         variable = f"SKEWGUARD_{name.upper()}"
         text = environ.get(variable)
@@ -94,7 +93,8 @@ def as_boolean(value: object) -> bool:
     return value if isinstance(value, bool) else str(value).strip().lower() == "true"
 
 
-def _parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
+def parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
+    """Read one option that was given in code. ConfigError if it is unusable."""
     try:
         return parse(value)
     except ConfigError:
@@ -116,16 +116,17 @@ def _switch_or_none(value: Any) -> bool | None:
     return None if value is None else _switch(value)
 
 
-def _seconds(value: Any) -> int:
+def nanoseconds(value: Any) -> int:
+    """Read a number of seconds. ValueError unless it is one, and not negative."""
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number of seconds")
     try:
-        nanoseconds = round(float(value) * _SECOND)
+        length = round(float(value) * SECOND)
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{value!r} is not a number of seconds") from error
-    if nanoseconds < 0:
+    if length < 0:
         raise ValueError(f"{value!r} is negative")
-    return nanoseconds
+    return length
 
 
 def _sources(value: Any) -> tuple[Source, ...]:
@@ -144,9 +145,9 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "enabled": _switch_or_none,
     "learn_from_responses": _switch,
     "sources": _sources,
-    "deadband": _seconds,
-    "max_age": _seconds,
-    "refresh_interval": _seconds,
-    "timeout": _seconds,
+    "deadband": nanoseconds,
+    "max_age": nanoseconds,
+    "refresh_interval": nanoseconds,
+    "timeout": nanoseconds,
 }
 _ENVIRONMENT = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

@@ -11,10 +11,13 @@ import enum
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+SECOND = 1_000_000_000
+"""One second, ns."""
+
 DRIFT_PPB = 100_000
 """How fast a steady clock may wander, in parts per billion: 100 ppm, the widest a crystal's data sheet allows."""
 
-_BILLION = 1_000_000_000
+_BILLION = 1_000_000_000  # parts
 
 
 class Trust(enum.IntEnum):

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.events import Measured, Refused, logger, tell
-from skewguard.interval import Interval, Vote, vote
+from skewguard.interval import SECOND, Interval, Vote, vote
 from skewguard.sources import Source
 
-_SECOND = 1_000_000_000
-_AGAIN = 16 * _SECOND  # after a poll that told nothing; RFC 4330, §10: no server is asked more often than every 15 s
+_AGAIN = 16 * SECOND  # after a poll that told nothing; RFC 4330, §10: no server is asked more often than every 15 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,13 @@ class Poller:
         self._asked: int | None = None  # the steady instant at which the last poll began
         self._agreed = False  # whether it told the time
 
-    def add(self, sources: tuple[Source, ...]) -> None:
-        """Have these sources asked too, and soon."""
+    def ask(self, sources: tuple[Source, ...]) -> None:
+        """Have these sources asked from now on; if they are others than before, soon."""
+        unique: list[Source] = []
+        unique.extend(source for source in sources if source not in unique)  # they need not be hashable
         with self._lock:
-            new = tuple(source for source in sources if source not in self._sources)
-            self._sources += new
-            if new:
+            if tuple(unique) != self._sources:
+                self._sources = tuple(unique)
                 self._asked = None
 
     def expire(self) -> None:
@@ -71,6 +71,10 @@ class Poller:
         asked = self._asked
         if self._sources and (asked is None or steady - asked > (interval if self._agreed else _AGAIN)):
             self.start(limit)
+
+    def knows_since(self, steady: int) -> bool:
+        """Tell whether the sources have agreed on the time in a poll that began at or after a steady instant."""
+        return self._agreed and self._asked is not None and self._asked >= steady
 
     def start(self, limit: int) -> threading.Event | None:
         """Start a poll, or join the one under way.
@@ -101,7 +105,7 @@ class Poller:
     def _poll(self, done: threading.Event, sources: tuple[Source, ...], deadline: int, limit: int) -> None:
         answers: dict[int, Interval | str] = {}
         heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
-        end = time.monotonic() + limit / _SECOND
+        end = time.monotonic() + limit / SECOND
         try:
             for index, source in enumerate(sources):
                 _thread(_ask, index, source, self._clocks, deadline, heard)
@@ -116,7 +120,7 @@ class Poller:
     def _conclude(
         self, done: threading.Event, sources: tuple[Source, ...], answers: dict[int, Interval | str], limit: int
     ) -> None:
-        late = f"no answer within {limit / _SECOND:g} s"
+        late = f"no answer within {limit / SECOND:g} s"
         results = [self._result(source, answers.get(index, late)) for index, source in enumerate(sources)]
         for result in results:
             if result.error is not None:

@@ -11,23 +11,22 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from dataclasses import dataclass
+import weakref
 from typing import TypeAlias
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
-from skewguard.interval import Interval, Trust, Vote, intersect
+from skewguard.interval import SECOND, Interval, Trust, Vote, intersect
 from skewguard.polling import Poller, Result
 from skewguard.sources import Source
 
-SECOND = 1_000_000_000
 UTC = "utc"
 """The key of the domain of AWS and of all sources."""
 
 EARLIEST = 1_761_955_200 * SECOND
-"""2025-11-01, a year before this package was first built: whoever claims an earlier time is wrong."""
+"""2025-11-01, a year before this package was first released: whoever claims an earlier time is wrong."""
 
 LATEST = EARLIEST + 40 * 366 * 86_400 * SECOND
 """Decades ahead: whoever claims a later time is wrong too."""
@@ -37,7 +36,8 @@ OUTRANKS_FOR = 900 * SECOND
 
 _FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
 _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
-_STEP = SECOND // 2  # less is slewing
+_STEP = SECOND // 2  # less is slewing...
+_SLEW = 2000  # ... and so is one part in this many of the time between two looks (500 ppm, the kernel's limit)
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _MAX_DOMAINS = 1024
 
@@ -49,10 +49,9 @@ A bare tuple, for it is made at every signing.
 """
 
 NEVER: Signing = (0, 0, 0)
-_LOOK = (-1, 0, 0, 0)
+_LOOK: tuple[int, int, int, int] = (-1, 0, 0, 0)
 
 
-@dataclass(eq=False, slots=True)
 class Domain:
     """One set of servers that share a clock.
 
@@ -64,15 +63,18 @@ class Domain:
         fast: (until, relation, correction, to_steady), ns: while the quick clock is before `until` and the wall clock
             still `relation` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
-        retired: It was forgotten: whoever still holds it should ask for its successor.
     """
 
-    key: str
-    seeded: bool
-    estimate: Interval | None = None
-    fast: tuple[int, int, int, int] = _LOOK
-    announced: int = 0
-    retired: bool = False
+    def __init__(self, key: str, *, seeded: bool) -> None:
+        self.key = key
+        self.seeded = seeded
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.estimate: Interval | None = None
+        self.fast = _LOOK
+        self.announced = 0
 
 
 class Timekeeper:
@@ -80,39 +82,55 @@ class Timekeeper:
 
     def __init__(self, settings: Settings, clocks: Clocks | None = None) -> None:
         self.utc = Domain(UTC, seeded=False)
-        self._domains: dict[str, Domain] = {}
+        self._domains = {UTC: self.utc}
+        # Endpoints beyond the bound are remembered by the sessions that use them, and must forget like the others.
+        self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
         self._learned = threading.Condition()
         self._generation = 0  # counts what was learned
+        self._attached: tuple[Source, ...] = ()
         self.reset(settings, clocks)
 
     def reset(self, settings: Settings, clocks: Clocks | None = None) -> None:
-        """Forget everything and begin anew. A poll under way concerns nobody any more."""
+        """Forget what time it is, and begin anew. A poll under way concerns nobody any more."""
         with self._learned:
             self.settings = settings
             self.clocks = _clocks.system() if clocks is None else clocks
             self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
             self.results: tuple[Result, ...] = ()
-            self.doubtful = False
             self._witness: Interval | None = None
-            self._relation: int | None = None  # wall - steady at the last full look
+            self._last_look: Reading | None = None
+            self._jumped: int | None = None  # the last look before the wall clock's last jump forward, steady
             self._age = age = object()
-            take = functools.partial(self._take, age)
-            self._poller = Poller(settings.sources, self.clocks, plausible, take)
-            self._forget_domains()
-            self.utc.estimate, self.utc.announced = None, 0
-            self._forget_fast()
+            sources = settings.sources + self._attached
+            self._poller = Poller(sources, self.clocks, plausible, functools.partial(self._take, age))
+            for domain in list(self._all):
+                domain.forget()
+            self._generation += 1
+
+    def configure(self, settings: Settings, clocks: Clocks | None = None) -> None:
+        """Change the settings, and keep what is known; other clocks, however, begin anew."""
+        if clocks is not None:
+            self.reset(settings, clocks)
+        else:
+            self.settings = settings
+            self._poller.ask(settings.sources + self._attached)
 
     # -- reading ------------------------------------------------------------------------------------------------
 
     def domain(self, key: str, *, seeded: bool) -> Domain:
-        """Find or make a domain. Their number is bounded: past it, what other endpoints taught is forgotten."""
+        """Find or make a domain. The number of those that all sessions share is bounded."""
         found = self._domains.get(key)
         if found is None:
             with self._learned:
-                if len(self._domains) >= _MAX_DOMAINS:
-                    self._forget_domains()
-                found = self._domains.setdefault(key, Domain(key, seeded))
+                found = self._domains.get(key) or Domain(key, seeded=seeded)
+                self._all.add(found)
+                if len(self._domains) < _MAX_DOMAINS:
+                    self._domains[key] = found
         return found
+
+    def heard(self) -> list[Domain]:
+        """List the domains that have spoken for themselves."""
+        return [domain for domain in list(self._domains.values()) if domain.estimate is not None]
 
     def signing_time(self, domain: Domain, lasting: bool = False) -> Signing:
         """Say what time to sign with, in this domain, now.
@@ -126,24 +144,9 @@ class Timekeeper:
         quick, wall = self._quick(), self._wall()
         if quick >= until or not -_FAST_SLACK < wall - quick - relation < _FAST_SLACK:
             return self._look(domain, lasting)
-        if correction and ((lasting and self.doubtful) or _clocks.faked()):
-            correction = 0
+        if correction and (lasting or _clocks.faked()):
+            return self._look(domain, lasting)
         return wall + correction, wall, quick + to_steady
-
-    def configure(self, settings: Settings, clocks: Clocks | None = None) -> None:
-        """Change the settings, and keep what is known; other clocks, however, begin anew."""
-        if clocks is not None:
-            self.reset(settings, clocks)
-        else:
-            self.settings = settings
-            self.add_sources(settings.sources)
-
-    def _forget_domains(self) -> None:
-        """Retire every domain but UTC; call it with the lock held."""
-        for domain in self._domains.values():
-            if domain is not self.utc:
-                domain.retired, domain.estimate, domain.fast = True, None, _LOOK
-        self._domains = {UTC: self.utc}
 
     def now(self) -> Interval | None:
         """Say what is known of UTC, as of now."""
@@ -153,10 +156,6 @@ class Timekeeper:
         """Tell whether this domain has been heard so recently that another success has nothing to add."""
         estimate = domain.estimate
         return estimate is not None and steady - estimate.at < _LISTEN_AGAIN
-
-    def domains(self) -> list[str]:
-        """List the domains met so far."""
-        return list(self._domains)
 
     def _look(self, domain: Domain, lasting: bool) -> Signing:
         generation = self._generation
@@ -170,14 +169,14 @@ class Timekeeper:
         correction = self._correction(known, wall)
         with self._learned:
             before = domain.announced
-            if generation == self._generation and not domain.retired:  # else this verdict is old by now
+            if generation == self._generation:  # else this verdict is old by now
                 domain.fast = (quick + _FAST_FOR, wall - quick, correction, steady - quick)
                 domain.announced = correction
         if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
             self._announce(domain, correction, known)
         if domain is self.utc or domain.seeded:
             self._poller.keep_fresh(steady, self.settings.refresh_interval, self.settings.timeout)
-        if lasting and self.doubtful:
+        if lasting and self._in_doubt(domain, known, wall):
             correction = 0
         return wall + correction, wall, steady
 
@@ -189,14 +188,14 @@ class Timekeeper:
         return self._utc(steady) if own is None and domain.seeded else own
 
     def _utc(self, steady: int) -> Interval | None:
-        answer, witness = self._usable(self.utc.estimate, steady), self._usable(self._witness, steady)
-        if answer is None or witness is None:
+        estimate = self.utc.estimate
+        answer, witness = self._usable(estimate, steady), self._usable(self._witness, steady)
+        if estimate is None or answer is None or witness is None:
             return answer or witness
         joined = intersect(witness, answer)
         if joined is not None:
             return joined
-        assert self.utc.estimate is not None
-        return answer if steady - self.utc.estimate.at <= OUTRANKS_FOR else witness
+        return answer if steady - estimate.at <= OUTRANKS_FOR else witness
 
     def _usable(self, said: Interval | None, steady: int) -> Interval | None:
         if said is None or not -SECOND < steady - said.at <= self.settings.max_age:
@@ -215,20 +214,44 @@ class Timekeeper:
         else:
             tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source))
 
-    def _notice_step(self, reading: Reading) -> None:
-        relation = reading.wall - reading.steady
-        before, self._relation = self._relation, relation
-        if before is None or abs(relation - before) <= _STEP:
+    def _notice_step(self, now: Reading) -> None:
+        before, self._last_look = self._last_look, now
+        if before is None:
             return
-        tell(Stepped(relation - before))
+        elapsed = now.steady - before.steady
+        moved = (now.wall - before.wall) - elapsed
+        if abs(moved) <= _STEP + abs(elapsed) // _SLEW:
+            return
+        tell(Stepped(moved))
         self._poller.expire()  # a jump is a signal: have the sources asked again soon
-        known = self._utc(reading.steady)
-        # A frozen machine's anchor is late, never early. So a jump forward that leaves the wall clock ahead of what
-        # is known may be the machine's tools putting right a clock that stood still, and the anchor with it.
-        if relation > before and known is not None and reading.wall > known.latest + self.settings.deadband:
-            self.doubtful = True
-        elif relation < before:
-            self.doubtful = False
+        if moved > 0:
+            self._jumped = before.steady  # it came later than that, and so does whatever is said from now on
+
+    def _in_doubt(self, domain: Domain, known: Interval | None, wall: int) -> bool:
+        """Tell whether the wall clock may be right against what is known.
+
+        A frozen machine's anchor is late, never early. So where the wall clock has jumped ahead of what is known,
+        and nobody has spoken since, the machine's tools may have put right a clock that stood still, and the anchor
+        with it.
+        """
+        if known is None or self._jumped is None or wall <= known.latest + self.settings.deadband:
+            return False
+        said = [domain.estimate]
+        if domain is self.utc or (domain.seeded and domain.estimate is None):
+            said = [self.utc.estimate, self._witness]
+        return all(one is None or one.at <= self._jumped for one in said)
+
+    @property
+    def correcting(self) -> bool:
+        """Whether AWS's requests are signed away from the wall clock."""
+        steady, wall = self.clocks.read()
+        return not _clocks.faked() and self._correction(self._utc(steady), wall) != 0
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the wall clock may be right against what is known of UTC."""
+        steady, wall = self.clocks.read()
+        return self._in_doubt(self.utc, self._utc(steady), wall)
 
     # -- learning -----------------------------------------------------------------------------------------------
 
@@ -247,9 +270,6 @@ class Timekeeper:
         with self._learned:
             old = self._usable(domain.estimate, said.at)
             domain.estimate = (intersect(old, said) if old is not None else None) or said
-            if domain is self.utc:
-                self.doubtful = False
-            domain.fast = _LOOK
             self._forget_fast()
             self._learned.notify_all()
         return True
@@ -257,7 +277,7 @@ class Timekeeper:
     def _forget_fast(self) -> None:
         """Have every domain looked at afresh; call it with the lock held."""
         self._generation += 1
-        for domain in list(self._domains.values()):
+        for domain in list(self._all):
             domain.fast = _LOOK
 
     # -- measuring ----------------------------------------------------------------------------------------------
@@ -267,8 +287,14 @@ class Timekeeper:
         self._poller.start(self.settings.timeout)
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
-        """Have these sources asked too."""
-        self._poller.add(sources)
+        """Have these sources asked too, whatever is installed or uninstalled."""
+        self._attached += sources
+        self._poller.ask(self.settings.sources + self._attached)
+
+    def ask_for(self, domain: Domain, since: int) -> None:
+        """Have the sources asked, and wait, if they can help this domain and have not told since a steady instant."""
+        if (domain is self.utc or domain.seeded) and not self._poller.knows_since(since):
+            self.measure()
 
     def measure(self, timeout: int | None = None) -> None:
         """Ask every source now, in parallel, and wait for the answers, but not longer than `timeout` ns.
@@ -309,7 +335,6 @@ class Timekeeper:
             self.results = results
             if outcome.interval is not None:
                 self._witness = outcome.interval
-                self.doubtful = False
                 self._forget_fast()
             self._learned.notify_all()
 
@@ -320,7 +345,7 @@ class Timekeeper:
 
 
 def plausible(said: Interval) -> bool:
-    """Tell whether a statement lies between this package's beginnings and some decades ahead."""
+    """Tell whether a statement lies between the year before this package's first release and some decades ahead."""
     return said.earliest >= EARLIEST and said.latest <= LATEST
 
 

@@ -40,5 +40,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.delenv(name, raising=False)
     yield
     skewguard.uninstall()
-    skewguard._guard._process.keeper().reset(resolve({}, {}))
+    keeper = skewguard._guard._process.keeper()
+    keeper._attached = ()
+    keeper.reset(resolve({}, {}))
     seam.close_seam()

@@ -101,6 +101,8 @@ FIXTURES = [
             headers={"Date": "Mon, 01 Jan 2024 00:16:48 GMT"}),
     Fixture("37-ec2-sigv2", 400, "RequestExpired", "Request has expired. Timestamp date is 2011-03-26T23:22:53Z", SKEW,
             signed="20110326T232253Z", headers={"Date": "Sun, 27 Mar 2011 00:22:53 GMT"}),
+    Fixture("37-ec2-sigv2-with-a-full-stop", 400, "RequestExpired", "Request has expired. Timestamp date is 2017-09-25T11:50:39Z.",
+            NOT_TIME, signed="20170925T121000Z", headers={"Date": "Mon, 25 Sep 2017 12:20:39 GMT"}),
     Fixture("38-ec2-expired-credentials", 400, "RequestExpired", "Request has expired.", NOT_TIME, signed="20240101T000000Z",
             headers={"Date": "Mon, 01 Jan 2024 00:00:01 GMT"}),
     Fixture("40-s3-head", 403, "403", "Forbidden", SKEW, signed="20240101T000000Z",

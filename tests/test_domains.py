@@ -95,6 +95,10 @@ def test_any_text_has_a_place(url: str, bucket: str) -> None:
     [
         ("https://one.minio.example/key", "/one/key", "one"),
         ("https://minio.example/minio/key", "/minio/key", ""),
+        ("https://minio.example/base/minio/key", "/minio/key", ""),
+        ("https://data.minio.example/data-2024/x", "/data/data-2024/x", "data"),
+        ("https://data.minio.example/?list-type=2&prefix=data", "/data/", "data"),
+        ("https://minio.example/data?list-type=2", "/data", ""),
         ("https://minio.example/", None, ""),
         ("https://minio.example/", "/", ""),
     ],

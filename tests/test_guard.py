@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import email.utils
 import io
+import os
+import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,7 +27,8 @@ from botocore.stub import Stubber
 import skewguard
 from skewguard import events
 from skewguard.errors import ConfigError
-from skewguard.signing.hooks import _IDS
+from skewguard.signing import seam
+from skewguard.signing.hooks import _IDS, Call, Hooks
 from skewguard.testing import StrictEndpoint
 from tests.support import OPERATIONS, aws_client, client, code_of, host_clocks, with_bucket
 
@@ -419,6 +424,33 @@ class TestTruth:
                 assert code_of(aws_client("sts", aws).get_caller_identity)
             assert skewguard.status().domains == {}
 
+    @pytest.mark.parametrize("attempts", [1, 3])
+    def test_an_intermediarys_clock_cannot_break_calls_that_are_right(self, aws: StrictEndpoint, attempts: int) -> None:
+        """The server accepts the timestamp; a proxy's Date, two hours off, cannot be that server's."""
+        aws.offset = 0
+        aws.date_mode = lambda now: email.utils.formatdate(now / 1e9 - 7200, usegmt=True)
+        with skewguard.install():
+            sts = aws_client("sts", aws, retries={"total_max_attempts": attempts})
+            for _ in range(4):
+                sts.get_caller_identity()
+            assert skewguard.status().domains == {}
+        assert aws.count == 4
+
+    def test_a_request_sent_elsewhere_after_signing_teaches_nobody(
+        self, aws: StrictEndpoint, endpoint: StrictEndpoint
+    ) -> None:
+        """A before-send handler that changes the address does not make its clock AWS's."""
+
+        def divert(request: Any, **_: Any) -> None:
+            request.url = endpoint.url + "/"
+
+        with skewguard.install():
+            sts = aws_client("sts", aws)
+            sts.meta.events.register("before-send", divert)
+            code_of(sts.get_caller_identity)
+            assert skewguard.status().domains == {}
+        assert endpoint.count == 1
+
     def test_responses_can_be_left_unheard(self, endpoint: StrictEndpoint) -> None:
         """learn_from_responses=False: judged, but not believed."""
         with skewguard.install(learn_from_responses=False):
@@ -481,18 +513,76 @@ class TestWaysIn:
             assert not self.guarded(endpoint, sts_before)
 
     def test_install_twice_is_once(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The same handle; other options are told of, and change nothing."""
+        """Other options are told of, and change nothing; any handle can end it, once."""
         first = skewguard.install(deadband=5)
-        assert skewguard.install() is first
-        assert skewguard.install(deadband=5) is first
+        again = skewguard.install()
+        assert skewguard.install(deadband=5).settings is first.settings
         assert not caplog.records
-        assert skewguard.install(deadband=6) is first
+        assert skewguard.install(deadband=6).settings is first.settings
         assert "uninstall() first" in caplog.text
-        assert "in force" in repr(first)
+        assert first.in_force
+        assert "in force" in repr(again)
+        again.uninstall()
         skewguard.uninstall()
-        skewguard.uninstall()
+        assert not first.in_force
         assert "ended" in repr(first)
         first.uninstall()
+
+    def test_a_librarys_with_block_leaves_the_programs_installation(self, endpoint: StrictEndpoint) -> None:
+        """Only the block that installed uninstalls."""
+        skewguard.install()
+        with skewguard.install():
+            pass
+        assert skewguard.status().installed
+        assert self.guarded(endpoint, client("sts", endpoint))
+
+    def test_install_leaves_what_is_attached_to_its_own_guard(self, endpoint: StrictEndpoint) -> None:
+        """The default session, attached before: guarded before, while and after."""
+        boto3.setup_default_session()
+        try:
+            skewguard.attach(boto3.DEFAULT_SESSION)
+            with skewguard.install():
+                assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
+            assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
+        finally:
+            boto3.DEFAULT_SESSION = None
+
+    def test_sources_of_code_replace_those_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An empty list silences them; what attach adds stays through uninstall."""
+        monkeypatch.setenv("SKEWGUARD_SOURCES", "ntp://127.0.0.1:1")
+
+        def names() -> list[str]:
+            return [result.name for result in skewguard.measure(timeout=2).sources]
+
+        with skewguard.install():
+            assert names() == ["ntp://127.0.0.1:1"]
+        with skewguard.install(sources=["ntp://127.0.0.1:2"]):
+            assert names() == ["ntp://127.0.0.1:2"]
+        with skewguard.install(sources=[]):
+            assert names() == []
+            skewguard.attach(boto3.Session(), sources=["ntp://127.0.0.1:3"])
+            assert names() == ["ntp://127.0.0.1:3"]
+        assert names() == ["ntp://127.0.0.1:1", "ntp://127.0.0.1:3"]
+
+    @pytest.mark.parametrize("wait", ["soon", None, -1])
+    def test_a_wrong_wait_is_an_error_before_anything_happens(self, wait: Any) -> None:
+        """Like any other option."""
+        with pytest.raises(ConfigError, match="'wait'"):
+            skewguard.install(wait=wait)
+        assert not skewguard.status().installed
+
+    def test_switched_off_it_asks_nobody(self) -> None:
+        """No packet leaves a host that said no."""
+        with skewguard.install(enabled=False, sources=["ntp://127.0.0.1:1"]):
+            assert skewguard.status().sources == ()
+            assert skewguard._guard._process.keeper()._poller._asked is None
+
+    @pytest.mark.parametrize("service", ["imagebuilder", "greengrassv2", "amplifyuibuilder"])
+    def test_attach_knows_a_client_from_a_session(self, service: str) -> None:
+        """Some services have an operation called GetComponent, as sessions have a method."""
+        made = boto3.client(service, region_name="us-east-1")
+        skewguard.attach(made)
+        skewguard.detach(made)
 
     def test_an_old_handle_ends_nothing_new(self) -> None:
         """Only the installation in force is ended by its handle."""
@@ -581,6 +671,30 @@ class TestOffSwitches:
         with skewguard.install(enabled=True):
             assert not code_of(client("sts", endpoint).get_caller_identity)
 
+    def test_the_profile_is_heard_by_every_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """However many make their first call while it is being read."""
+        session = botocore.session.get_session()
+        entered, leave = threading.Event(), threading.Event()
+
+        def slowly() -> dict[str, str]:
+            entered.set()
+            leave.wait(10)
+            return {"disable_clock_skew_correction": "true"}
+
+        monkeypatch.setattr(session, "get_scoped_config", slowly)
+        with skewguard.install():
+            hooks = Hooks(skewguard._guard._process.everywhere, skewguard._guard._process.keeper(), session)
+            answers: list[bool] = []
+            threads = [threading.Thread(target=lambda: answers.append(hooks.enabled())) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            assert entered.wait(10)
+            leave.set()
+            for thread in threads:
+                thread.join()
+            assert answers == [False] * 3
+            assert not hooks.enabled()
+
     def test_the_profile(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         """One profile switched off, another not; the session may be gone by the time of the call."""
         path = tmp_path / "config"
@@ -613,6 +727,44 @@ class TestFailOpen:
                 client("sts", strict_endpoint).get_caller_identity()
             strict_endpoint.offset = 7200
             assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+
+    def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
+        """Tracing libraries do; a copy is the same call, a pickled one is nobody's."""
+        call = Call(Hooks(skewguard._guard._process.everywhere, skewguard._guard._process.keeper()))
+        context = {seam.KEY: call}
+        assert copy.deepcopy(context)[seam.KEY] is call
+        assert pickle.loads(pickle.dumps(context)) == {seam.KEY: None}
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_child_forked_while_locks_are_held_makes_sessions(self) -> None:
+        """gunicorn forks whenever it likes."""
+        with skewguard.install():
+            held, release = threading.Event(), threading.Event()
+
+            def hold() -> None:
+                process = skewguard._guard._process
+                with seam._lock, process.lock, events._lock, process.keeper()._learned:
+                    held.set()
+                    release.wait(20)
+
+            seam.close_seam()
+            thread = threading.Thread(target=hold)
+            thread.start()
+            assert held.wait(10)
+            child = os.fork()
+            if not child:
+                import signal
+
+                signal.alarm(10)
+                boto3.Session().client("sts", region_name="us-east-1")
+                events.subscribe(print)
+                skewguard.status()
+                skewguard.uninstall()
+                os._exit(0)
+            release.set()
+            thread.join()
+            assert os.waitpid(child, 0)[1] == 0
 
     def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
         """Whoever listens cannot break a call."""

@@ -215,6 +215,15 @@ class TestThresholds:
         reply = read(403, {}, {"Error": {"Code": "SignatureDoesNotMatch", "Message": message}})
         assert judge(Attempt(stamp("20240101T000000Z"), SECOND // 20), reply).verdict is Verdict.SKEW
 
+    def test_a_timestamp_read_later_than_noted_is_still_this_attempts(self) -> None:
+        """Signing by the wall clock, botocore reads it itself; a process put aside in between reads it late."""
+        fields = {"Code": "RequestTimeTooSkewed", "Message": CURRENT, "RequestTime": "20240101T000005Z"}
+        reply = read(403, {"Date": "Mon, 01 Jan 2024 00:20:05 GMT"}, {"Error": fields})
+        noted = stamp("20240101T000000Z")
+        assert judge(Attempt(noted, 6 * SECOND, exact=False), reply).verdict is Verdict.SKEW
+        assert judge(Attempt(noted, 6 * SECOND), reply).verdict is Verdict.NOT_TIME
+        assert judge(Attempt(noted, 3 * SECOND, exact=False), reply).verdict is Verdict.NOT_TIME
+
     def test_ten_minutes_are_fine_where_fifteen_are_allowed(self) -> None:
         """S3 says how much it allows."""
         fields = {"Code": "RequestTimeTooSkewed", "Message": CURRENT, "MaxAllowedSkewMilliseconds": "900000"}

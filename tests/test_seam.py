@@ -181,7 +181,7 @@ def test_a_posts_policy_expires_as_of_the_same_time() -> None:
     with time_machine.travel(MOMENT, tick=False):
         expected = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
     seam.open_seam()
-    client.meta.events.register(seam.WHO, lambda **_: SimpleNamespace(lasting_time=lambda url: MOMENT_NS))
+    client.meta.events.register(seam.WHO, lambda **_: SimpleNamespace(lasting_time=lambda url, auth_path: MOMENT_NS))
     client.meta.events.register("before-sign", lambda request, **_: request.context.update({seam.KEY: Call(MOMENT_NS)}))
     made = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
     assert made == expected

@@ -17,9 +17,9 @@ from skewguard import events
 from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.errors import SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing.clocks import FakeClocks
-from skewguard.timekeeper import OUTRANKS_FOR, SECOND, Domain, Timekeeper, response_interval
+from skewguard.timekeeper import OUTRANKS_FOR, Domain, Timekeeper, response_interval
 
 DAY = 86_400
 
@@ -258,23 +258,26 @@ class TestDomains:
         assert world.error(world.keeper.domain("https://b", seeded=True)) == 0
 
     def test_their_number_is_bounded(self) -> None:
-        """Endless endpoints are forgotten rather than kept, UTC is not."""
+        """Those beyond the bound are remembered by whoever uses them."""
         world = World(1200)
         world.hear()
         for index in range(3000):
-            world.keeper.domain(f"https://{index}", seeded=True)
-        assert len(world.keeper.domains()) <= 1024
+            world.hear(world.keeper.domain(f"https://{index}", seeded=True))
+        assert len(world.keeper.heard()) <= 1024
         assert abs(world.error()) < 2
 
-    def test_a_retired_one_knows_nothing(self) -> None:
-        """Whoever still holds it signs by the wall clock, or by UTC where that stands in, and never by old news."""
+    def test_a_reset_reaches_those_that_are_in_use(self) -> None:
+        """Shared or beyond the bound: whoever holds one signs by the wall clock again, and learns again."""
         world = World(1200)
-        other = world.keeper.domain("https://other", seeded=False)
-        world.hear(other, error=3600)
-        assert world.error(other) == pytest.approx(3600, abs=2)
+        domains = [world.keeper.domain(f"https://{index}", seeded=False) for index in range(1100)]
+        for domain in (domains[0], domains[-1]):
+            world.hear(domain, error=3600)
+            assert world.error(domain) == pytest.approx(3600, abs=2)
         world.keeper.reset(world.keeper.settings, world.clocks)
-        assert other.retired
-        assert world.error(other) == -1200
+        for domain in (domains[0], domains[-1]):
+            assert world.error(domain) == -1200
+            world.hear(domain)
+            assert abs(world.error(domain)) < 2
 
     def test_a_poll_from_before_a_reset_concerns_nobody(self) -> None:
         """What uninstall has forgotten stays forgotten."""
@@ -328,6 +331,36 @@ class TestJumps:
         world.hear()
         assert not world.keeper.doubtful
         assert abs(world.error(lasting=True)) < 2
+
+    def test_a_trim_backward_does_not_end_the_doubt(self) -> None:
+        """The machine's tools put the clock right, and then righter."""
+        world = World(0)
+        world.hear()
+        world.clocks.step(3600)
+        world.error()
+        world.clocks.step(-0.6)
+        assert world.error(lasting=True) == pytest.approx(3599.4)
+
+    def test_every_domain_has_its_own_doubt(self) -> None:
+        """What one endpoint says now settles it for that endpoint alone."""
+        world = World(0)
+        one, other = (world.keeper.domain(f"https://{name}", seeded=False) for name in ("one", "other"))
+        for domain in (one, other):
+            world.hear(domain)
+        world.clocks.step(3600)
+        world.error()
+        world.hear(one)
+        assert abs(world.error(one, lasting=True)) < 2
+        assert world.error(other, lasting=True) == 3600
+
+    def test_clocks_that_drift_apart_are_no_jump(self) -> None:
+        """A disciplined wall clock and a raw crystal part by 0.6 s in three hours; nobody moved anything."""
+        world = World(-1200)
+        world.hear()
+        world.error()
+        world.clocks.advance(3 * 3600)
+        world.clocks.step(0.648)
+        assert abs(world.error(lasting=True)) < 3
 
     def test_a_clock_put_right_is_no_reason_for_doubt(self) -> None:
         """A jump onto the known truth needs no explanation."""
@@ -462,6 +495,21 @@ class TestSources:
         assert settled(lambda: world.keeper.now() is not None)
         assert abs(world.error()) < 0.01
 
+    def test_they_are_not_asked_again_for_what_they_have_just_said(self) -> None:
+        """A refusal that tells no time has them asked once, and only if they can help."""
+        world = World(1200)
+        source = telling(world)
+        world.keeper.add_sources((source,))
+        began = world.clocks.steady
+        world.keeper.ask_for(world.keeper.domain("http://localhost:1", seeded=False), began)
+        assert source.asked == 0
+        world.keeper.ask_for(world.keeper.utc, began)
+        world.keeper.ask_for(world.keeper.utc, began)
+        assert source.asked == 1
+        world.clocks.advance(1)
+        world.keeper.ask_for(world.keeper.utc, world.clocks.steady)
+        assert source.asked == 2
+
     def test_a_jump_has_the_sources_asked_again(self) -> None:
         """Somebody moved the clock: find out."""
         world = World(0)
@@ -470,6 +518,7 @@ class TestSources:
         world.keeper.measure()
         world.error()
         world.clocks.step(7200)
+        world.clocks.advance(0.01)
         world.error()
         assert settled(lambda: source.asked == 2)
         assert settled(lambda: not world.keeper.doubtful)

@@ -57,8 +57,9 @@ def virtual_bucket(url: str, auth_path: str | None) -> str:
         url: The request's URL.
         auth_path: What botocore calls the path as it would be with the bucket in it.
     """
-    bucket = (auth_path or "/").split("/", 2)[1]
-    return "" if url[len(prefix(url)) :].startswith(f"/{bucket}") else bucket
+    auth_path = (auth_path or "/").rstrip("/")
+    path = url[len(prefix(url)) :].partition("?")[0]
+    return "" if auth_path in path else auth_path.split("/", 2)[1]
 
 
 def place(url: str, bucket: str = "") -> Place:

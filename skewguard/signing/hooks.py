@@ -6,17 +6,17 @@ Thin, and fail open: whatever goes wrong in here, the call goes on as botocore a
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Retried, logger, tell
-from skewguard.interval import Trust
+from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Span, Verdict, judge, read
-from skewguard.timekeeper import NEVER, SECOND, Domain, Timekeeper, response_interval
+from skewguard.timekeeper import NEVER, Domain, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
@@ -24,10 +24,13 @@ _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retr
 
 _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
 _MAX_PLACES = 1024
-_NOWHERE = "\0"  # no URL begins with it
+_ACCEPTED = 900 * SECOND  # whoever accepts a signature has a clock within this of its timestamp
 _PLAIN_BODIES = (dict, bytes, str, bytearray)
-_DEFAULT_ATTEMPTS = {"legacy": 5}
-_FEWEST_ATTEMPTS = 3
+_LASTING = ("-query", "-presign-post")  # how signature versions end whose signatures are handed out
+
+
+Place: TypeAlias = tuple[str, Domain]
+"""The beginning of a URL, slash included, and the time domain of whoever answers there."""
 
 
 class Guard(Protocol):
@@ -42,24 +45,28 @@ class Call:
     # Class attributes for what most calls never change: a call is made for every request.
     retried = False
     rewindable = True
+    lasting = False
     signing = NEVER  # of the last attempt, once it is signed
 
     def __init__(self, hooks: Hooks) -> None:
         self.hooks = hooks
-        self.domain = hooks.keeper.utc
+        self.place = hooks.last  # where the last attempt went, and the clock that is kept there
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # contexts get copied by tracing libraries; a copy is still this call
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (type(None), ())  # and some get pickled; elsewhere, nobody guards the call
 
     def begin(self, request: Any) -> int | None:
         """Note that an attempt is being signed; answer the time to sign as of (ns), or None for the wall clock."""
         hooks = self.hooks
         url: str = request.url
-        start, domain = hooks.last
-        if not url.startswith(start):
-            domain = hooks.domain(url, request.auth_path)
-        self.domain = domain
-        signing = self.signing = hooks.keeper.signing_time(domain, "is_presign_request" in request.context)
+        place = hooks.last
+        if not url.startswith(place[0]):
+            place = hooks.find(url, request.auth_path)
+        self.place = place
+        signing = self.signing = hooks.keeper.signing_time(place[1], self.lasting)
         signed = signing[0]
         return None if signed == signing[1] else signed
 
@@ -70,8 +77,8 @@ class Hooks:
     def __init__(self, guard: Guard, keeper: Timekeeper, session: Any = None) -> None:
         self.guard = guard
         self.keeper = keeper
-        self.last = (_NOWHERE, keeper.utc)  # where the last request went, slash included
-        self._places: dict[str, Domain] = {}
+        self.last: Place = ("\0", keeper.utc)  # where the last request went; no URL begins with that
+        self._places: dict[str, Place] = {}
         self._session = session  # until its profile is read: a client often outlives its session
         self._profile_off: bool | None = None
         self._considered: object = self  # the settings under which it was found to be on
@@ -93,13 +100,15 @@ class Hooks:
 
     # -- the hooks ----------------------------------------------------------------------------------------------
 
-    def before_sign(self, request: Any, **_: Any) -> None:
+    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> None:
         """Mark the request as guarded. No clock is read yet: a refresh of credentials may come first."""
         try:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
-                if seam.KEY not in context:
+                if context.get(seam.KEY) is None:
                     call = context[seam.KEY] = Call(self)
+                    if type(signature_version) is str and signature_version.endswith(_LASTING):
+                        call.lasting = True
                     body = request.data
                     if type(body) not in _PLAIN_BODIES:
                         call.rewindable = _rewindable(body)
@@ -140,41 +149,33 @@ class Hooks:
         if settings is None:
             return False
         if settings is not self._considered:
+            session = self._session
             if settings.enabled is None:
-                if self._profile_off is None:
-                    self._profile_off = self._read_profile()
+                if self._profile_off is None:  # else another thread has read it, and let the session go
+                    self._profile_off = _switched_off(session)
                 if self._profile_off:
                     return False
+                self._session = None
             self._considered = settings
         return True
 
-    def lasting_time(self, url: str) -> int | None:
+    def lasting_time(self, url: str, auth_path: str | None) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
-        signed, wall, _ = self.keeper.signing_time(self.domain(url, None), True)
+        signed, wall, _ = self.keeper.signing_time(self.find(url, auth_path)[1], True)
         return None if signed == wall else signed
 
-    def domain(self, url: str, auth_path: str | None) -> Domain:
-        """Find the time domain of a URL, and remember it by scheme and host."""
+    def find(self, url: str, auth_path: str | None) -> Place:
+        """Find where a URL leads, and remember it."""
         start = prefix(url)
         found = self._places.get(start)
         if found is None:
             where = place(start, virtual_bucket(url, auth_path))
-            found = self.keeper.domain(where.key, seeded=where.seeded)
+            found = (f"{start}/", self.keeper.domain(where.key, seeded=where.seeded))
             if len(self._places) >= _MAX_PLACES:
                 self._places = {}
             self._places[start] = found
-        self.last = (f"{start}/", found)
+        self.last = found
         return found
-
-    def _read_profile(self) -> bool:
-        session, self._session = self._session, None
-        if session is None:
-            return False
-        try:
-            return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, ""))
-        except Exception:  # no such profile: botocore will tell the caller itself
-            logger.debug("the AWS profile could not be read", exc_info=True)
-            return False
 
     def _hear(
         self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
@@ -182,26 +183,25 @@ class Hooks:
         keeper = self.keeper
         signed, wall, steady = call.signing
         status = http_response.status_code
-        if status < 300 and keeper.fresh(call.domain, steady):
+        if status < 300 and keeper.fresh(call.place[1], steady):
             return None
         if _clocks.faked() or not seam.from_socket(http_response):
             return None  # a test's clock, or a test's answer: none of our business
-        if call.domain.retired:
-            self._places, self.last = {}, (_NOWHERE, keeper.utc)
-            call.domain = self.domain(http_response.url, None)
         reply = read(status, http_response.headers, parsed)
         now = keeper.clocks.read()
         elapsed = max(now.steady - steady, now.wall - wall, 0)
-        judgement = judge(Attempt(signed, elapsed), reply)
+        judgement = judge(Attempt(signed, elapsed, exact=signed != wall), reply)
         # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
         heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
-        taught = heard is not None and self._learn(call, heard, http_response, endpoint, now)
+        taught = False
+        if heard is not None and (status >= 400 or _fits(heard, signed, elapsed)):
+            taught = self._learn(call, heard, http_response, endpoint, now)
         if judgement.verdict is Verdict.NOT_TIME:
             return None
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
         if not taught and judgement.verdict is Verdict.SKEW:
-            keeper.measure()
+            keeper.ask_for(call.place[1], steady)
         if judgement.verdict is Verdict.SKEW and not _useful(keeper, call, reply):
             return None
         call.retried = True
@@ -221,7 +221,10 @@ class Hooks:
         settings = self.guard.settings
         if settings is None or not settings.learn_from_responses:
             return False
-        authentic = call.domain is self.keeper.utc
+        start, domain = call.place
+        if not http_response.url.startswith(start):
+            return False  # somebody sent the request elsewhere after it was signed
+        authentic = domain is self.keeper.utc
         if authentic and not seam.verified(endpoint):
             return False
         said = response_interval(
@@ -230,14 +233,33 @@ class Hooks:
             Reading(call.signing[2], call.signing[1]),
             now,
             Trust.AUTHENTICATED if authentic else Trust.WITNESS,
-            prefix(http_response.url),
+            prefix(start),
         )
-        return self.keeper.learn(call.domain, said)
+        return self.keeper.learn(domain, said)
+
+
+def _switched_off(session: Any) -> bool:
+    """Tell whether a session's profile asks for no correction."""
+    if session is None:
+        return False
+    try:
+        return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, ""))
+    except Exception:  # no such profile: botocore will tell the caller itself
+        logger.debug("the AWS profile could not be read", exc_info=True)
+        return False
+
+
+def _fits(heard: Span, signed: int, elapsed: int) -> bool:
+    """Tell whether a Date can be that of the server which accepted a timestamp, rather than some intermediary's.
+
+    Else a proxy with a clock of its own would break calls that are right, and each error's own words mend them again.
+    """
+    return heard.latest >= signed - _ACCEPTED and heard.earliest <= signed + elapsed + _ACCEPTED
 
 
 def _useful(keeper: Timekeeper, call: Call, reply: Reply) -> bool:
     """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
-    signed, _, steady = keeper.signing_time(call.domain)
+    signed, _, steady = keeper.signing_time(call.place[1])
     elapsed = steady - call.signing[2]
     if abs(signed - call.signing[0] - elapsed) < _USEFUL:
         return False
@@ -251,12 +273,8 @@ def _useful(keeper: Timekeeper, call: Call, reply: Reply) -> bool:
 def _attempts_left(context: Any, attempts: int) -> bool:
     """Tell whether the caller allows one more attempt."""
     retries = getattr(context.get("client_config"), "retries", None) or {}
-    total = retries.get("total_max_attempts")
-    if total is None:
-        total = context.get("retries", {}).get("max")
-    if total is None:
-        total = _DEFAULT_ATTEMPTS.get(retries.get("mode", ""), _FEWEST_ATTEMPTS)
-    return attempts < int(total)
+    total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
+    return total is None or attempts < int(total)  # where nobody has counted yet, it is the first of several
 
 
 def _rewindable(body: Any) -> bool:
@@ -266,8 +284,8 @@ def _rewindable(body: Any) -> bool:
     """
     if not body or isinstance(body, _PLAIN_BODIES):
         return True
-    raw = getattr(body, "_raw", body)  # botocore's aws-chunked wrapper hides the stream
     try:
+        raw = seam.stream_of(body)
         seekable = getattr(raw, "seekable", None)
         if seekable is not None and not seekable():
             return False

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-SECOND = 1_000_000_000
-"""One second, ns."""
+from skewguard.interval import SECOND
 
 TOLERANCE = 240 * SECOND
 """Assumed when an error names none: 4 minutes, the threshold of AWS's cross-SDK rules (the strictest service allows 5).
@@ -44,7 +43,7 @@ _GRAMMAR = re.compile(
 )
 _SKEW_TEXT = re.compile(r"difference between the request time and the (?:current|server's|server&#39;s) time", re.I)
 _NOT_YET_TEXT = re.compile(r"^\s*request is not yet valid", re.I)
-_EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+)", re.I)
+_EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+?)\.?(?:\s|$)", re.I)
 _WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
 
 _IMF_FIXDATE = re.compile(
@@ -90,10 +89,12 @@ class Attempt(NamedTuple):
     Attributes:
         signed: The timestamp it carried, ns since the Unix epoch.
         elapsed: The time from signing until its answer was read, ns; the longer of what the clocks say.
+        exact: Whether `signed` is what it carried, rather than the wall clock just before botocore read it.
     """
 
     signed: int
     elapsed: int
+    exact: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,16 +212,20 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
     suspect = _suspicion(reply)
     if suspect:
         return Judgement(Verdict.NOT_TIME, suspect)
-    if reply.requested is not None and abs(reply.requested - attempt.signed // SECOND * SECOND) > _QUOTE_SLACK:
-        return Judgement(Verdict.NOT_TIME, "the error quotes another request's timestamp")
+    signed = attempt.signed
+    if reply.requested is not None:
+        latest = signed if attempt.exact else signed + attempt.elapsed
+        if not signed - SECOND - _QUOTE_SLACK < reply.requested <= latest + _QUOTE_SLACK:
+            return Judgement(Verdict.NOT_TIME, "the error quotes another request's timestamp")
+        signed = reply.requested
     heard = reply.heard
     if heard is None:
         if reply.time_text or reply.code in _CLOCK_CODES:
             return Judgement(Verdict.SKEW, "the error is about time, but no server clock was heard")
         return Judgement(Verdict.NOT_TIME, "no server clock was heard")
     # How far true time at signing lay after the timestamp, if the server's clock is the truth.
-    low = heard.earliest - attempt.elapsed - attempt.signed
-    high = heard.latest - attempt.signed
+    low = heard.earliest - attempt.elapsed - signed
+    high = heard.latest - signed
     limit = TOLERANCE if reply.tolerance is None else max(reply.tolerance - _SLOP, 0)
     if low > limit or high < -limit:
         behind = (low + high) // 2

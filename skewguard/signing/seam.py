@@ -52,7 +52,7 @@ class Call(Protocol):
 class Guardian(Protocol):
     """What the seam asks of whoever answers `WHO`."""
 
-    def lasting_time(self, url: str) -> int | None:
+    def lasting_time(self, url: str, auth_path: str | None) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
         ...
 
@@ -131,7 +131,7 @@ def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             for _, guardian in self._request_signer._event_emitter.emit(WHO):
                 if guardian is not None:
-                    at = guardian.lasting_time(request_dict["url"])
+                    at = guardian.lasting_time(request_dict["url"], request_dict.get("auth_path"))
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
         if at is None:
@@ -147,13 +147,15 @@ def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
 
 _lock = threading.Lock()
 _replaced: list[tuple[Any, str, Any]] = []
+_open = False
 
 
 def open_seam() -> None:
     """Replace the names, unless that is done already. What cannot be replaced is told of and left alone."""
+    global _open
+    if _open:
+        return
     with _lock:
-        if _replaced:
-            return
         _replace("signing", botocore.auth, "get_current_datetime", _reading)
         _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
         if botocore.compat.HAS_CRT:
@@ -175,14 +177,23 @@ def open_seam() -> None:
             "generate_presigned_post",
             _guarding_post,
         )
+        _open = True
 
 
 def close_seam() -> None:
     """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
+    global _open
     with _lock:
+        _open = False
         while _replaced:
             owner, name, original = _replaced.pop()
             setattr(owner, name, original)
+
+
+def reset_lock() -> None:
+    """Replace the lock in a forked child, where another thread may have held it."""
+    global _lock
+    _lock = threading.Lock()
 
 
 def _signers() -> list[type]:
@@ -199,6 +210,8 @@ def _signers() -> list[type]:
 
 
 def _replace(part: str, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+    if any(owner is done and name == its for done, its, _ in _replaced):
+        return  # a fork came between opening the seam and having opened it
     original = None if owner is None else vars(owner).get(name)
     if not callable(original):
         where = getattr(owner, "__name__", "botocore")
@@ -210,6 +223,11 @@ def _replace(part: str, owner: Any, name: str, wrap: Callable[[Any], Any]) -> No
 def _put(owner: Any, name: str, value: Any) -> None:
     _replaced.append((owner, name, vars(owner)[name]))
     setattr(owner, name, value)
+
+
+def stream_of(body: Any) -> Any:
+    """Find the caller's stream in a body that botocore may have wrapped for aws-chunked encoding."""
+    return getattr(body, "_raw", body) if type(body).__name__ == "AwsChunkedWrapper" else body
 
 
 def from_socket(http_response: Any) -> bool:
