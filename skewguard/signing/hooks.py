@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from skewguard import clocks as _clocks
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
-from skewguard.events import Retried, logger, tell
+from skewguard.events import Refused, Retried, logger, tell
 from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, virtual_bucket
@@ -194,8 +194,11 @@ class Hooks:
         # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
         heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
         taught = False
-        if heard is not None and (status >= 400 or _fits(heard, signed, elapsed)):
-            taught = self._learn(call, heard, http_response, endpoint, now)
+        if heard is not None:
+            if status >= 400 or _fits(heard, signed, elapsed):
+                taught = self._learn(call, heard, http_response, endpoint, now)
+            else:
+                tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
         if judgement.verdict is Verdict.NOT_TIME:
             return None
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
