@@ -156,6 +156,8 @@ class ClockBoundSource:
                 failures.append(f"{path} {error}")
             except OSError as error:
                 failures.append(f"{path} cannot be read ({error.strerror or error})")
+        if failures and len(self._paths) == 1:
+            raise SourceError(f"{self._name} {failures[0].removeprefix(self._paths[0] + ' ')}")
         if failures:
             raise SourceError(f"{self._name} gives no time: {', and '.join(failures)}")
         if len(self._paths) > 1 and os.path.exists(_NEW_PATH):  # noqa: PTH110  # a str it is everywhere else

@@ -58,7 +58,7 @@ def parse(datagram: bytes) -> tuple[int, int] | None:
         return None
     # An error has the body of an answer all the same, or none, depending on its cause.
     if command == 0:
-        raise SourceError("reports an error: chronyd is not to be asked, or has ceased to answer it")
+        raise SourceError("reports an error of its own, such as no answer from chronyd")
     if command != 1 or len(datagram) != _NOW.size:
         return None
     if unsynchronized:
