@@ -83,6 +83,24 @@ def test_process_options_are_not_for_attach() -> None:
         resolve({"deadband": 1}, {}, allowed=ATTACH_OPTIONS)
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "clockbound",
+        "clockbound:/run/x",
+        "clockboundd",
+        "clockboundd:/run/x",
+        "chrony",
+        "chrony:/run/x",
+        "phc:/dev/ptp0",
+    ],
+)
+def test_every_source_is_called_by_its_uri(uri: str) -> None:
+    """What one writes is what status() calls it."""
+    (source,) = resolve({"sources": [uri]}, {}).sources
+    assert source.name.startswith(uri)
+
+
 def test_sources_by_uri() -> None:
     """A list, or a comma-separated string, as in the environment."""
     listed = resolve({"sources": ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]}, {})

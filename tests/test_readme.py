@@ -14,7 +14,7 @@ import skewguard
 from skewguard.config import Settings
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/testing.md", "docs/architecture.md"]
+PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
 BLOCKS = [
     pytest.param(block, id=f"{page}-{index}")
     for page in PAGES

@@ -38,15 +38,36 @@ class Source(Protocol):
         ...
 
 
+FORMS = "clockbound[:/path], clockboundd[:/path], chrony[:/path], phc[:/dev/ptpN] and ntp://host[:port]"
+"""Every form of URI there is, for messages."""
+
+
 def from_uri(uri: str) -> Source:
-    """Make a source from its URI, such as ``ntp://time.example.com``.
+    """Make a source from its URI, such as ``clockbound`` or ``ntp://time.example.com``.
 
     Raises:
         ConfigError: No source is called that.
     """
-    scheme = uri.partition(":")[0]
-    if scheme == "ntp":
-        from skewguard.sources.ntp import NtpSource
+    # Imported one by one, because a program uses one or two of them.
+    match uri.partition("?")[0].partition(":")[0].lower():
+        case "clockbound":
+            from skewguard.sources.clockbound import ClockBoundSource
 
-        return NtpSource.from_uri(uri)
-    raise ConfigError(f"{uri!r} names no time source; known is ntp://host[:port]")
+            return ClockBoundSource.from_uri(uri)
+        case "clockboundd":
+            from skewguard.sources.clockboundd import ClockBounddSource
+
+            return ClockBounddSource.from_uri(uri)
+        case "chrony":
+            from skewguard.sources.chrony import ChronySource
+
+            return ChronySource.from_uri(uri)
+        case "phc":
+            from skewguard.sources.phc import PhcSource
+
+            return PhcSource.from_uri(uri)
+        case "ntp":
+            from skewguard.sources.ntp import NtpSource
+
+            return NtpSource.from_uri(uri)
+    raise ConfigError(f"{uri!r} names no time source; there are {FORMS}")
