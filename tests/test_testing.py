@@ -100,6 +100,8 @@ REFUSALS = {
     "cloudwatch": (5, 400, "InvalidSignatureException"),
     "s3": (15, 403, "RequestTimeTooSkewed"),
 }
+if boto3.client("cloudwatch", region_name="us-east-1").meta.service_model.protocol == "query":  # an older botocore's
+    REFUSALS["cloudwatch"] = (5, 403, "SignatureDoesNotMatch")
 
 
 def refused(call: Callable[[], Any]) -> tuple[int, str, str]:
