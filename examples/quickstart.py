@@ -66,7 +66,12 @@ def faked_clock(shift: int) -> dict[str, str] | None:
     library = Path(spec.origin).parent / "vendor" / "libfaketime" / "src" / "libfaketime.so.1"
     if not library.exists():
         return None
-    return {"LD_PRELOAD": str(library), "FAKETIME": f"{shift:+d}", "DONT_FAKE_MONOTONIC": "1"}
+    return {
+        "LD_PRELOAD": str(library),
+        "FAKETIME": f"{shift:+d}",
+        "DONT_FAKE_MONOTONIC": "1",  # else every timeout hangs
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else threads stall
+    }
 
 
 def outcomes(server: StrictEndpoint, environment: dict[str, str]) -> Iterator[tuple[str, int]]:

@@ -38,6 +38,7 @@ _FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
 _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
 _STEP = SECOND // 2  # less is slewing...
 _SLEW = 2000  # ... and so is one part in this many of the time between two looks (500 ppm, the kernel's limit)
+_BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _MAX_DOMAINS = 1024
 
@@ -198,7 +199,7 @@ class Timekeeper:
         return answer if steady - estimate.at <= OUTRANKS_FOR else witness
 
     def _usable(self, said: Interval | None, steady: int) -> Interval | None:
-        if said is None or not -SECOND < steady - said.at <= self.settings.max_age:
+        if said is None or not -_BACK < steady - said.at <= self.settings.max_age:
             return None
         return said.aged(steady)
 

@@ -130,6 +130,28 @@ class TestCalls:
         with urllib.request.urlopen(url) as answer:
             assert answer.read() == b"here"
 
+    @pytest.mark.parametrize("secure", [False, True])
+    def test_every_part_of_a_transfer_is_signed_again(self, secure: bool) -> None:
+        """The server's clock jumps while parts are under way: each is refused once at most, and none is lost."""
+        with StrictEndpoint(tls=secure) as server, skewguard.install():
+            with_bucket(server)
+            s3 = client("s3", server)
+            s3.list_objects_v2(Bucket="bucket")
+            moved = threading.Event()
+
+            def move(**_: Any) -> None:
+                if not moved.is_set():
+                    moved.set()
+                    server.offset += 3600
+
+            s3.meta.events.register("before-parameter-build.s3.UploadPart", move)
+            sent = os.urandom(6_000_000) * 4
+            s3.upload_fileobj(io.BytesIO(sent), "bucket", "large")
+            parts = Counter(record.status for record in server.requests if "partNumber=" in record.query)
+            assert parts[200] == 3
+            assert 1 <= parts[403] <= 3
+            assert s3.get_object(Bucket="bucket", Key="large")["Body"].read() == sent
+
     def test_without_a_date_the_message_is_enough(self, endpoint: StrictEndpoint) -> None:
         """Repeated, cached, false or missing Date: the error names the clock."""
         for mode in USELESS_DATES:

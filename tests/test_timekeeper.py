@@ -212,6 +212,16 @@ class TestLearning:
         assert world.keeper.now() is None
         assert told == [events.Refused("https://aws", "it states an implausible date")]
 
+    def test_a_thread_put_aside_before_the_latest_word_still_uses_it(self) -> None:
+        """It looked at the clocks, slept for five seconds, and somebody learned meanwhile."""
+        world = World(1200)
+        before = world.clocks.read().steady
+        world.clocks.advance(5)
+        world.hear()
+        known = world.keeper.known(world.keeper.utc, before)
+        assert known is not None
+        assert known.earliest <= world.truth_at_zero + before <= known.latest
+
     def test_learning_while_another_thread_looks_is_not_lost(self) -> None:
         """A verdict reached before something was learned does not outlive it."""
         world = World(1200)
