@@ -22,6 +22,7 @@ from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources.chrony_packet import check_header, decode, judge, look, moved, request
+from skewguard.sources.named import Named
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND
 
 PORT = 323
@@ -37,7 +38,7 @@ _LARGEST = 2048
 _Peer = tuple[str, int]
 
 
-class ChronySource:
+class ChronySource(Named):
     """Asks this host's chronyd for its tracking report, and states true time as it follows from that.
 
     Each measurement is one packet to and from the daemon, on a socket of its own, and takes about a third of a
@@ -114,21 +115,6 @@ class ChronySource:
         if not rest.startswith("/"):
             raise ConfigError(problem)
         return cls(os.fsdecode(unquote_to_bytes(rest)), allow_local=allow_local)
-
-    @property
-    def name(self) -> str:
-        """The source's URI, without options."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<ChronySource {self._name}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal sources ask the same daemon and believe the same of it."""
-        return isinstance(other, ChronySource) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:

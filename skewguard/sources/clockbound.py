@@ -30,6 +30,7 @@ from skewguard.sources.clockbound_segment import (
     parse_vmclock,
     unsettled,
 )
+from skewguard.sources.named import Named
 
 PATHS = ("/var/run/clockbound/shm0", "/var/run/clockbound/shm")
 """Where the daemon writes: 2.x (and 3.x, for older readers), then 1.x."""
@@ -67,7 +68,7 @@ def _monotonic() -> int:
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)  # by its number: time.monotonic_ns is what tests fake
 
 
-class ClockBoundSource:
+class ClockBoundSource(Named):
     """Reads the segment of ClockBound 1.x and 2.x, and of 3.x what that writes for older readers.
 
     The newest layout, 3.x's own, bounds a clock that is computed from the CPU's time stamp counter and not the wall
@@ -111,21 +112,6 @@ class ClockBoundSource:
         if scheme.lower() != "clockbound" or (colon and not _usable(path)):
             raise ConfigError(f"{uri!r} is not of the form clockbound, or clockbound:/path")
         return cls(path or None)
-
-    @property
-    def name(self) -> str:
-        """The source's URI: ``"clockbound"`` or ``"clockbound:/path"``."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<ClockBoundSource {self._name}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal sources read the same files."""
-        return isinstance(other, ClockBoundSource) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -18,6 +18,7 @@ import tempfile
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.sources.named import Named
 
 SECOND = 1_000_000_000
 
@@ -73,7 +74,7 @@ def parse(datagram: bytes) -> tuple[int, int] | None:
     return earliest, latest
 
 
-class ClockBounddSource:
+class ClockBounddSource(Named):
     """Asks a daemon of ClockBound 0.1.x, which bounds how far the wall clock is from true time.
 
     The reply's address is a name that is no file where the system has such (Linux), and a file in a temporary
@@ -109,19 +110,8 @@ class ClockBounddSource:
         return cls(path or None)
 
     @property
-    def name(self) -> str:
-        """The source's URI: ``"clockboundd"`` or ``"clockboundd:/path"``."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<ClockBounddSource {self._name}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal sources ask the same daemon."""
-        return isinstance(other, ClockBounddSource) and self._path == other._path
-
-    def __hash__(self) -> int:
-        return hash(self._path)
+    def _key(self) -> tuple[object, ...]:
+        return (self._path,)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
         """Ask the daemon.

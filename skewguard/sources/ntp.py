@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
+from skewguard.sources.named import Named
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND, Reply, decode, judge, request
 
 PORT = 123
@@ -51,7 +52,7 @@ class _Asked(NamedTuple):
     sent: int
 
 
-class NtpSource:
+class NtpSource(Named):
     """Asks one NTP server what time it is (SNTP version 4, RFC 4330 and RFC 5905, §14).
 
     One packet is sent for each measurement, from a new port (RFC 9109), to each of the name's addresses in turn
@@ -139,21 +140,6 @@ class NtpSource:
                 raise ConfigError(f"{problem}: {key}={value} is not understood")
             allow_local = value == "1"
         return cls(unquote(host), PORT if port is None else port, allow_local=allow_local)
-
-    @property
-    def name(self) -> str:
-        """The source's URI, without options: ``"ntp://host"`` or ``"ntp://host:port"``."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<NtpSource {self._name}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal sources ask the same server and believe the same of it."""
-        return isinstance(other, NtpSource) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote_to_bytes
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.sources.named import Named
 from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT, SECOND
 
 DEVICE = "/dev/ptp0"
@@ -40,7 +41,7 @@ _DAY = 86_400 * SECOND
 _DAY_ZERO = date(1970, 1, 1).toordinal()
 
 
-class PhcSource:
+class PhcSource(Named):
     """Reads a PTP hardware clock between two looks at the steady clock, and states true time as it follows from that.
 
     Each measurement opens the device, reads it a few times, keeps the reading that was taken fastest, and checks that
@@ -96,21 +97,6 @@ class PhcSource:
                 raise ConfigError(f"{problem}: {key}={value} is not understood")
             utc = value == "1"
         return cls(os.fsdecode(unquote_to_bytes(path)) if colon else DEVICE, utc=utc)
-
-    @property
-    def name(self) -> str:
-        """The source's URI, without options: ``"phc:/dev/ptp0"``."""
-        return self._name
-
-    def __repr__(self) -> str:
-        return f"<PhcSource {self._name}>"
-
-    def __eq__(self, other: object) -> bool:
-        """Equal sources read the same device and believe the same of it."""
-        return isinstance(other, PhcSource) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
 
     @property
     def _key(self) -> tuple[object, ...]:
