@@ -186,7 +186,7 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
             handle = Installation(found.settings, found)
             if options and settings != found.settings:
                 logger.warning("install() again with other options changes nothing; uninstall() first")
-    if limit:
+    if limit and _in_force(handle.settings):
         _process.keeper().wait_until(_WITHIN, limit)
     return handle
 

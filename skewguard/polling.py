@@ -100,7 +100,8 @@ class Poller:
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, the lock and the poll that only the parent's threads will finish."""
         self._lock = threading.Lock()
-        self._under_way = None
+        if self._under_way is not None:
+            self._under_way = self._asked = None
 
     def _poll(self, done: threading.Event, sources: tuple[Source, ...], deadline: int, limit: int) -> None:
         answers: dict[int, Interval | str] = {}

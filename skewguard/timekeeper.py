@@ -12,6 +12,7 @@ import functools
 import threading
 import time
 import weakref
+from collections import deque
 from typing import TypeAlias
 
 from skewguard import clocks as _clocks
@@ -50,6 +51,10 @@ A bare tuple, for it is made at every signing.
 """
 
 NEVER: Signing = (0, 0, 0)
+
+Lesson: TypeAlias = tuple[Interval | None, Interval]
+"""What was known of a domain before something was learned, and after."""
+
 _LOOK: tuple[int, int, int, int] = (-1, 0, 0, 0)
 
 
@@ -61,6 +66,7 @@ class Domain:
         seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
             clock, so for it UTC would be a guess in the wrong direction.
         estimate: What its answers taught.
+        unproved: What a refusal taught that did not say it was about time, until a call has succeeded with it.
         fast: (until, relation, correction, to_steady), ns: while the quick clock is before `until` and the wall clock
             still `relation` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
@@ -74,6 +80,7 @@ class Domain:
     def forget(self) -> None:
         """Begin anew."""
         self.estimate: Interval | None = None
+        self.unproved: Lesson | None = None
         self.fast = _LOOK
         self.announced = 0
 
@@ -99,8 +106,9 @@ class Timekeeper:
             self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
             self.results: tuple[Result, ...] = ()
             self._witness: Interval | None = None
-            self._last_look: Reading | None = None
-            self._jumped: int | None = None  # the last look before the wall clock's last jump forward, steady
+            self._last_look = self.clocks.read()
+            # How far the wall clock jumped forward, ns, and the steady instant of the last look before that.
+            self._jumps: deque[tuple[int, int]] = deque(maxlen=32)
             self._age = age = object()
             sources = settings.sources + self._attached
             self._poller = Poller(sources, self.clocks, plausible, functools.partial(self._take, age))
@@ -113,7 +121,9 @@ class Timekeeper:
         if clocks is not None:
             self.reset(settings, clocks)
         else:
-            self.settings = settings
+            with self._learned:
+                self.settings = settings
+                self._forget_fast()
             self._poller.ask(settings.sources + self._attached)
 
     # -- reading ------------------------------------------------------------------------------------------------
@@ -216,9 +226,10 @@ class Timekeeper:
             tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source))
 
     def _notice_step(self, now: Reading) -> None:
-        before, self._last_look = self._last_look, now
-        if before is None:
-            return
+        before = self._last_look
+        if now.steady < before.steady:
+            return  # another thread has looked since
+        self._last_look = now
         elapsed = now.steady - before.steady
         moved = (now.wall - before.wall) - elapsed
         if abs(moved) <= _STEP + abs(elapsed) // _SLEW:
@@ -226,21 +237,23 @@ class Timekeeper:
         tell(Stepped(moved))
         self._poller.expire()  # a jump is a signal: have the sources asked again soon
         if moved > 0:
-            self._jumped = before.steady  # it came later than that, and so does whatever is said from now on
+            self._jumps.append((before.steady, moved))
 
     def _in_doubt(self, domain: Domain, known: Interval | None, wall: int) -> bool:
         """Tell whether the wall clock may be right against what is known.
 
-        A frozen machine's anchor is late, never early. So where the wall clock has jumped ahead of what is known,
-        and nobody has spoken since, the machine's tools may have put right a clock that stood still, and the anchor
-        with it.
+        A frozen machine's anchor is late, never early. So where the wall clock is ahead of what is known, but would
+        not be without the jumps it made since anybody has spoken, the machine's tools may have put right a clock that
+        stood still, and the anchor with it.
         """
-        if known is None or self._jumped is None or wall <= known.latest + self.settings.deadband:
+        if known is None or not self._jumps or wall <= known.latest + self.settings.deadband:
             return False
         said = [domain.estimate]
-        if domain is self.utc or (domain.seeded and domain.estimate is None):
+        if domain is self.utc or (domain.seeded and self._usable(domain.estimate, known.at) is None):
             said = [self.utc.estimate, self._witness]
-        return all(one is None or one.at <= self._jumped for one in said)
+        spoken = max((one.at for one in said if one is not None), default=0)
+        jumped = sum(by for at, by in list(self._jumps) if at >= spoken)
+        return wall - jumped <= known.latest + self.settings.deadband
 
     @property
     def correcting(self) -> bool:
@@ -256,24 +269,33 @@ class Timekeeper:
 
     # -- learning -----------------------------------------------------------------------------------------------
 
-    def learn(self, domain: Domain, said: Interval) -> bool:
+    def learn(self, domain: Domain, said: Interval) -> Lesson | None:
         """Take a server's word for its own domain's clock.
 
         The newest direct word wins: it narrows what was known where the two agree, and replaces it where they do not.
 
         Returns:
-            Whether it was believed.
+            What `unlearn` needs to take it back; None if it was not believed.
         """
         if not plausible(said):
             tell(Refused(said.source, "it states an implausible date"))
-            return False
+            return None
         self._notice_step(self.clocks.read())
         with self._learned:
-            old = self._usable(domain.estimate, said.at)
-            domain.estimate = (intersect(old, said) if old is not None else None) or said
+            before = domain.estimate
+            old = self._usable(before, said.at)
+            after = domain.estimate = (intersect(old, said) if old is not None else None) or said
             self._forget_fast()
             self._learned.notify_all()
-        return True
+        return before, after
+
+    def unlearn(self, domain: Domain, lesson: Lesson) -> None:
+        """Take back what was learned, unless something else has been learned since."""
+        before, after = lesson
+        with self._learned:
+            if domain.estimate is after:
+                domain.estimate = before
+                self._forget_fast()
 
     def _forget_fast(self) -> None:
         """Have every domain looked at afresh; call it with the lock held."""
@@ -330,6 +352,7 @@ class Timekeeper:
 
     def _take(self, age: object, results: tuple[Result, ...], outcome: Vote) -> None:
         """Take what the sources said, unless everything was forgotten since they were asked."""
+        self._notice_step(self.clocks.read())
         with self._learned:
             if age is not self._age:
                 return

@@ -84,6 +84,12 @@ def test_every_domain_that_botocore_knows_is_aws() -> None:
     assert AWS_SUFFIXES == tuple(dict.fromkeys(AWS_SUFFIXES))
 
 
+@pytest.mark.parametrize("rest", ["", "/", "/a/b?c=/d", "?x=1", "#f", "?x=http://other/"])
+def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
+    """With or without a path."""
+    assert prefix(f"https://host:9000{rest}") == "https://host:9000"
+
+
 @given(st.text(max_size=60), st.text(max_size=10))
 def test_any_text_has_a_place(url: str, bucket: str) -> None:
     """Even what is no URL."""

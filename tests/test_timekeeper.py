@@ -46,7 +46,7 @@ class World:
         said = response_interval(
             date - SECOND // 2, date + 2 * SECOND, sent, self.clocks.read(), Trust.AUTHENTICATED, "https://aws"
         )
-        return self.keeper.learn(domain or self.keeper.utc, said)
+        return self.keeper.learn(domain or self.keeper.utc, said) is not None
 
     def error(self, domain: Domain | None = None, *, lasting: bool = False) -> float:
         """Sign, and say how many seconds the timestamp is after true time."""
@@ -144,6 +144,28 @@ class TestSigning:
         assert abs(world.error()) < 2
         world.clocks.step(3600 + 1200)
         assert world.error() == pytest.approx(0, abs=1e-9)
+
+    def test_other_settings_are_heeded_at_once(self) -> None:
+        """An installation after an attachment changes what counts as healthy."""
+        world = World(1200)
+        world.hear()
+        assert abs(world.error()) < 2
+        world.keeper.configure(Settings(deadband=3600 * SECOND))
+        assert world.error() == -1200
+
+    def test_what_was_learned_can_be_taken_back_while_it_is_the_last(self) -> None:
+        """But nothing that came later."""
+        world = World(1200)
+        said = Interval(world.clocks.steady, world.truth, world.truth + SECOND, Trust.WITNESS, "s")
+        lesson = world.keeper.learn(world.keeper.utc, said)
+        assert lesson is not None
+        world.keeper.unlearn(world.keeper.utc, lesson)
+        assert world.keeper.now() is None
+        lesson = world.keeper.learn(world.keeper.utc, said)
+        assert lesson is not None
+        world.hear()
+        world.keeper.unlearn(world.keeper.utc, lesson)
+        assert abs(world.error()) < 2
 
     def test_too_old_is_unknown(self) -> None:
         """Past its maximum age an estimate is not used."""
@@ -362,6 +384,27 @@ class TestJumps:
         world.hear(one)
         assert abs(world.error(one, lasting=True)) < 2
         assert world.error(other, lasting=True) == 3600
+
+    def test_a_small_jump_explains_no_large_lead(self) -> None:
+        """A host known to be 20 minutes fast is not right because it jumped by a second."""
+        world = World(-1200)
+        world.hear()
+        world.error()
+        world.clocks.advance(5)
+        world.clocks.step(1)
+        assert abs(world.error(lasting=True)) < 2
+
+    def test_what_a_source_said_before_a_jump_is_doubted_too(self) -> None:
+        """However long after the last look it spoke."""
+        world = World(0)
+        world.keeper.add_sources((telling(world),))
+        world.error()
+        world.clocks.advance(1)
+        world.keeper.measure()
+        world.keeper._poller.ask(())
+        world.clocks.advance(20)
+        world.clocks.step(3600)
+        assert world.error(lasting=True) == 3600
 
     def test_clocks_that_drift_apart_are_no_jump(self) -> None:
         """A disciplined wall clock and a raw crystal part by 0.6 s in three hours; nobody moved anything."""

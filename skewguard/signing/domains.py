@@ -45,9 +45,11 @@ class Place(NamedTuple):
 
 
 def prefix(url: str) -> str:
-    """Cut a URL down to scheme, host and port, quickly."""
-    end = url.find("/", 8)
-    return url if end < 0 else url[:end]
+    """Cut a URL down to scheme, host and port."""
+    for index in range(url.find("://") + 3, len(url)):
+        if url[index] in "/?#":
+            return url[:index]
+    return url
 
 
 def virtual_bucket(url: str, auth_path: str | None) -> str:

@@ -16,7 +16,7 @@ from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Span, Verdict, judge, read
-from skewguard.timekeeper import NEVER, Domain, Timekeeper, response_interval
+from skewguard.timekeeper import NEVER, Domain, Lesson, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
@@ -182,29 +182,37 @@ class Hooks:
     ) -> float | None:
         keeper = self.keeper
         signed, wall, steady = call.signing
+        domain = call.place[1]
         status = http_response.status_code
-        if status < 300 and keeper.fresh(call.place[1], steady):
-            return None
+        if status < 300:
+            if call.retried:
+                domain.unproved = None
+            if keeper.fresh(domain, steady):
+                return None
         if _clocks.faked() or not seam.from_socket(http_response):
             return None  # a test's clock, or a test's answer: none of our business
         reply = read(status, http_response.headers, parsed)
         now = keeper.clocks.read()
         elapsed = max(now.steady - steady, now.wall - wall, 0)
         judgement = judge(Attempt(signed, elapsed, exact=signed != wall), reply)
-        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
-        heard = reply.date if judgement.verdict is Verdict.NOT_TIME else reply.heard
-        taught = False
-        if heard is not None:
-            if status >= 400 or _fits(heard, signed, elapsed):
-                taught = self._learn(call, heard, http_response, endpoint, now)
-            else:
-                tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
+        lesson = None
+        if judgement.verdict is not Verdict.NOT_TIME:
+            # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
+            lesson = self._learn(call, reply.heard, http_response, endpoint, now)
+        elif reply.unexplained and domain.unproved is not None:
+            keeper.unlearn(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
+        elif 300 <= status < 400 or _fits(reply.date, signed, elapsed):
+            self._learn(call, reply.date, http_response, endpoint, now)
+        else:
+            tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
         if judgement.verdict is Verdict.NOT_TIME:
             return None
+        if reply.unexplained:
+            domain.unproved = lesson
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
-        if not taught and judgement.verdict is Verdict.SKEW:
-            keeper.ask_for(call.place[1], steady)
+        if lesson is None and judgement.verdict is Verdict.SKEW:
+            keeper.ask_for(domain, steady)
         if judgement.verdict is Verdict.SKEW and not _useful(keeper, call, reply):
             return None
         call.retried = True
@@ -219,26 +227,25 @@ class Hooks:
         )
         return 0
 
-    def _learn(self, call: Call, heard: Span, http_response: Any, endpoint: Any, now: Reading) -> bool:
+    def _learn(self, call: Call, heard: Span | None, http_response: Any, endpoint: Any, now: Reading) -> Lesson | None:
         """Teach the timekeeper what the server's clock showed, if it may become truth."""
         settings = self.guard.settings
-        if settings is None or not settings.learn_from_responses:
-            return False
+        if heard is None or settings is None or not settings.learn_from_responses:
+            return None
         start, domain = call.place
-        if not http_response.url.startswith(start):
-            return False  # somebody sent the request elsewhere after it was signed
+        source = prefix(http_response.url)
+        if f"{source}/" != start:
+            return None  # somebody sent the request elsewhere after it was signed
         authentic = domain is self.keeper.utc
         if authentic and not seam.verified(endpoint):
-            return False
-        said = response_interval(
-            heard.earliest,
-            heard.latest,
-            Reading(call.signing[2], call.signing[1]),
-            now,
-            Trust.AUTHENTICATED if authentic else Trust.WITNESS,
-            prefix(start),
-        )
-        return self.keeper.learn(domain, said)
+            return None
+        _, wall, steady = call.signing
+        trust = Trust.AUTHENTICATED if authentic else Trust.WITNESS
+        said = response_interval(heard.earliest, heard.latest, Reading(steady, wall), now, trust, source)
+        lesson = self.keeper.learn(domain, said)
+        if lesson is not None and self.guard.settings is not settings:
+            self.keeper.unlearn(domain, lesson)  # it was switched off meanwhile
+        return lesson
 
 
 def _switched_off(session: Any) -> bool:
@@ -252,11 +259,13 @@ def _switched_off(session: Any) -> bool:
         return False
 
 
-def _fits(heard: Span, signed: int, elapsed: int) -> bool:
+def _fits(heard: Span | None, signed: int, elapsed: int) -> bool:
     """Tell whether a Date can be that of the server which accepted a timestamp, rather than some intermediary's.
 
-    Else a proxy with a clock of its own would break calls that are right, and each error's own words mend them again.
+    Else a proxy with a clock of its own would break calls that are right.
     """
+    if heard is None:
+        return True
     return heard.latest >= signed - _ACCEPTED and heard.earliest <= signed + elapsed + _ACCEPTED
 
 

@@ -122,6 +122,11 @@ class Reply:
     time_text: bool = False
 
     @property
+    def unexplained(self) -> bool:
+        """Whether this refusal may be about time but does not say so: of HEAD and EC2, and of some with no message."""
+        return not self.time_text and self.code not in _CLOCK_CODES and _suspicion(self) is None
+
+    @property
     def heard(self) -> Span | None:
         """The server's clock: as stated, narrowed by `date` where the two agree; or `date` alone."""
         if self.stated is None or self.date is None:
