@@ -40,10 +40,10 @@ def _signing_round() -> Callable[[], float]:
     def run() -> float:
         sign = client._request_signer.sign
         requests = [fresh() for _ in range(SIGNINGS_A_ROUND)]
-        start = time.perf_counter()
+        start = time.thread_time()  # signing waits for nothing: its own time on the processor is its time
         for request in requests:
             sign("GetCallerIdentity", request)
-        return (time.perf_counter() - start) / SIGNINGS_A_ROUND
+        return (time.thread_time() - start) / SIGNINGS_A_ROUND
 
     return run
 

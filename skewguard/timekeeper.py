@@ -55,7 +55,7 @@ NEVER: Signing = (0, 0, 0)
 Lesson: TypeAlias = tuple[Interval | None, Interval]
 """What was known of a domain before something was learned, and after."""
 
-_LOOK: tuple[int, int, int, int] = (-1, 0, 0, 0)
+_LOOK: tuple[int, int, int, int, int] = (-1, 0, 0, 0, 0)
 
 
 class Domain:
@@ -67,8 +67,8 @@ class Domain:
             clock, so for it UTC would be a guess in the wrong direction.
         estimate: What its answers taught.
         unproved: What a refusal taught that did not say it was about time, until a call has succeeded with it.
-        fast: (until, relation, correction, to_steady), ns: while the quick clock is before `until` and the wall clock
-            still `relation` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
+        fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
+            clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
     """
 
@@ -151,13 +151,14 @@ class Timekeeper:
             lasting: The signature will be handed out (a presigned URL), so no retry can mend it: in doubt the wall
                 clock is followed.
         """
-        until, relation, correction, to_steady = domain.fast
+        until, low, high, correction, to_steady = domain.fast
         quick, wall = self._quick(), self._wall()
-        if quick >= until or not -_FAST_SLACK < wall - quick - relation < _FAST_SLACK:
-            return self._look(domain, lasting)
-        if correction and (lasting or _clocks.faked()):
-            return self._look(domain, lasting)
-        return wall + correction, wall, quick + to_steady
+        if quick < until and low < wall - quick < high:
+            if not correction:
+                return wall, wall, quick + to_steady
+            if not lasting and not _clocks.faked():
+                return wall + correction, wall, quick + to_steady
+        return self._look(domain, lasting)
 
     def now(self) -> Interval | None:
         """Say what is known of UTC, as of now."""
@@ -181,7 +182,8 @@ class Timekeeper:
         with self._learned:
             before = domain.announced
             if generation == self._generation:  # else this verdict is old by now
-                domain.fast = (quick + _FAST_FOR, wall - quick, correction, steady - quick)
+                low, high = wall - quick - _FAST_SLACK, wall - quick + _FAST_SLACK
+                domain.fast = (quick + _FAST_FOR, low, high, correction, steady - quick)
                 domain.announced = correction
         if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
             self._announce(domain, correction, known)

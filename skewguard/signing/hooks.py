@@ -26,7 +26,6 @@ _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one wou
 _MAX_PLACES = 1024
 _ACCEPTED = 900 * SECOND  # whoever accepts a signature has a clock within this of its timestamp
 _PLAIN_BODIES = (dict, bytes, str, bytearray)
-_LASTING = ("-query", "-presign-post")  # how signature versions end whose signatures are handed out
 
 
 Place: TypeAlias = tuple[str, Domain]
@@ -107,7 +106,7 @@ class Hooks:
                 context = request.context
                 if context.get(seam.KEY) is None:
                     call = context[seam.KEY] = Call(self)
-                    if type(signature_version) is str and signature_version.endswith(_LASTING):
+                    if signature_version in seam.LASTING:
                         call.lasting = True
                     body = request.data
                     if type(body) not in _PLAIN_BODIES:

@@ -36,6 +36,11 @@ KEY = "skewguard"
 WHO = "skewguard-who"
 """An event of our own: the handlers of an emitter that guard it answer with themselves."""
 
+LASTING = frozenset(
+    version for version in botocore.auth.AUTH_TYPE_MAPS if version.endswith(("-query", "-presign-post"))
+)
+"""The signature versions whose signatures are handed out: in URLs and forms."""
+
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 _as_of: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
