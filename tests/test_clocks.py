@@ -61,7 +61,7 @@ def test_a_platform_with_one_plain_clock_is_read_in_a_bracket(monkeypatch: pytes
     monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
     monkeypatch.delattr(time, "CLOCK_MONOTONIC_RAW", raising=False)
     ticks = iter([0, 10_000_000, 20_000_000, 20_000_100])
-    monkeypatch.setattr(time, "monotonic_ns", lambda: next(ticks))
+    monkeypatch.setattr(time, "monotonic_ns", lambda: next(ticks, 30_000_000))
     assert clocks.system().read().steady == 20_000_050
 
 

@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from skewguard.clocks import Reading, system
+from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND
 from tests.real.chronyd import Chronyd, chronyd, free_port
+from tests.real.exact import exact
 
 CLOCKS = system()
 SAMPLES = int(os.environ.get("SKEWGUARD_CHRONY_SAMPLES", "1000"))
@@ -27,17 +28,6 @@ def by_udp(daemon: Chronyd) -> ChronySource:
 def by_socket(daemon: Chronyd) -> ChronySource:
     """Its client over the Unix socket."""
     return ChronySource(str(daemon.socket), max_distance=MAX_DISTANCE)
-
-
-def exact() -> Reading:
-    """Both clocks within 5 µs of each other."""
-    get = time.clock_gettime_ns
-    while True:
-        before = get(time.CLOCK_MONOTONIC)
-        raw, boot, wall = get(time.CLOCK_MONOTONIC_RAW), get(time.CLOCK_BOOTTIME), get(time.CLOCK_REALTIME)
-        after = get(time.CLOCK_MONOTONIC)
-        if after - before <= 5_000:
-            return Reading(raw + boot - (before + after) // 2, wall)
 
 
 def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:

@@ -23,6 +23,7 @@ from skewguard.sources import Source
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockboundd import ClockBounddSource
 from tests.real.chronyd import INSTALL_CHRONYD, Chronyd, chronyd
+from tests.real.exact import exact
 from tests.real.need import need
 
 SECOND = 1_000_000_000
@@ -73,7 +74,7 @@ def refusal(source: Source) -> str:
 
 def holds_true_time(said: Interval) -> bool:
     """Tell whether the interval holds the host's wall clock, which is right here."""
-    now = CLOCKS.read()
+    now = exact()
     later = said.aged(now.steady)
     return later.earliest <= now.wall <= later.latest
 

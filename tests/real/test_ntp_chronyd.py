@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 
 import pytest
 
-from skewguard.clocks import Reading, system
+from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.interval import Interval, vote
 from skewguard.sources.ntp import NtpSource
 from skewguard.sources.ntp_packet import SECOND
 from tests.real.chronyd import Chronyd, chronyd, free_port
+from tests.real.exact import exact
 
 CLOCKS = system()
 SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "200"))
@@ -23,20 +23,6 @@ def ask(daemon: Chronyd, source: NtpSource | None = None) -> Interval:
     """One measurement of a daemon that serves its own clock."""
     source = source or NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     return source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
-
-
-def exact() -> Reading:
-    """Both clocks within 5 µs of each other.
-
-    `Clocks.read` pairs them within 150 µs at worst, which is more than a measurement here is wide on one side.
-    """
-    get = time.clock_gettime_ns
-    while True:
-        before = get(time.CLOCK_MONOTONIC)
-        raw, boot, wall = get(time.CLOCK_MONOTONIC_RAW), get(time.CLOCK_BOOTTIME), get(time.CLOCK_REALTIME)
-        after = get(time.CLOCK_MONOTONIC)
-        if after - before <= 5_000:
-            return Reading(raw + boot - (before + after) // 2, wall)
 
 
 def misses(daemon: Chronyd, shift: float) -> tuple[int, list[int]]:
