@@ -30,7 +30,7 @@ from skewguard.sources.clockbound_segment import (
     parse_vmclock,
     unsettled,
 )
-from skewguard.sources.named import Named
+from skewguard.sources.named import Named, usable_path
 
 PATHS = ("/var/run/clockbound/shm0", "/var/run/clockbound/shm")
 """Where the daemon writes: 2.x (and 3.x, for older readers), then 1.x."""
@@ -91,7 +91,7 @@ class ClockBoundSource(Named):
             ConfigError: A path is unusable.
         """
         for given in (path, vmclock):
-            if given is not None and not _usable(given):
+            if given is not None and not usable_path(given):
                 raise ConfigError(f"{given!r} is no absolute path of a file")
         self._paths = PATHS if path is None else (path,)
         self._vmclock = vmclock
@@ -109,7 +109,7 @@ class ClockBoundSource(Named):
             ConfigError: The URI is not of that form.
         """
         scheme, colon, path = uri.partition(":")
-        if scheme.lower() != "clockbound" or (colon and not _usable(path)):
+        if scheme.lower() != "clockbound" or (colon and not usable_path(path)):
             raise ConfigError(f"{uri!r} is not of the form clockbound, or clockbound:/path")
         return cls(path or None)
 
@@ -219,16 +219,6 @@ class ClockBoundSource(Named):
             raise SourceError(f"depends on VMClock, but {self._vmclock}: {error.strerror or error}") from None
         if now != marker:
             raise SourceError("is from before the machine was paused, moved or restored (VMClock's disruption marker)")
-
-
-def _usable(path: str) -> bool:
-    # Two slashes would begin a host's name in a URI.
-    if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")) or path.endswith("/"):
-        return False
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeError:
-        return False
 
 
 def _read_segment(path: str) -> Snapshot:

@@ -18,7 +18,7 @@ import tempfile
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.sources.named import Named
+from skewguard.sources.named import Named, usable_path
 
 SECOND = 1_000_000_000
 
@@ -91,7 +91,7 @@ class ClockBounddSource(Named):
         Raises:
             ConfigError: The path is unusable.
         """
-        if path is not None and not _usable(path):
+        if path is not None and not usable_path(path):
             raise ConfigError(f"{path!r} is no absolute path of a socket")
         self._path = path or PATH
         self._name = "clockboundd" if path is None else f"clockboundd:{path}"
@@ -105,7 +105,7 @@ class ClockBounddSource(Named):
             ConfigError: The URI is not of that form.
         """
         scheme, colon, path = uri.partition(":")
-        if scheme.lower() != "clockboundd" or (colon and not _usable(path)):
+        if scheme.lower() != "clockboundd" or (colon and not usable_path(path)):
             raise ConfigError(f"{uri!r} is not of the form clockboundd, or clockboundd:/path")
         return cls(path or None)
 
@@ -213,13 +213,3 @@ class ClockBounddSource(Named):
         grain = BRACKET_NS // 2
         drift = -(-elapsed * DRIFT_PPB // SECOND)
         return Interval(received, answer[0] - grain, answer[1] + elapsed + grain + drift, Trust.WITNESS, self._name)
-
-
-def _usable(path: str) -> bool:
-    # Two slashes would begin a host's name in a URI.
-    if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")) or path.endswith("/"):
-        return False
-    try:
-        return b"\0" not in os.fsencode(path)
-    except UnicodeError:
-        return False

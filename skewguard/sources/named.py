@@ -1,6 +1,8 @@
-"""What all sources of ours have in common: a name, which is their URI, and equality."""
+"""What sources of ours have in common: a name, which is their URI, equality, and what a path must look like."""
 
 from __future__ import annotations
+
+import os
 
 
 class Named:
@@ -29,3 +31,14 @@ class Named:
 
     def __hash__(self) -> int:
         return hash(self._key)
+
+
+def usable_path(path: str) -> bool:
+    """Tell whether a text can be the absolute path of a file or socket."""
+    # Two slashes would begin a host's name in a URI.
+    if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")) or path.endswith("/"):
+        return False
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeError:
+        return False
