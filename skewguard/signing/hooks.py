@@ -41,15 +41,15 @@ class Guard(Protocol):
 class Call:
     """One guarded API call, kept in ``request.context`` over all its attempts."""
 
-    # Class attributes for what most calls never change: a call is made for every request.
-    retried = False
-    rewindable = True
-    lasting = False
-    signing = NEVER  # of the last attempt, once it is signed
+    __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing")
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Hooks, *, lasting: bool, rewindable: bool) -> None:
         self.hooks = hooks
+        self.lasting = lasting
+        self.rewindable = rewindable
+        self.retried = False
         self.place = hooks.last  # where the last attempt went, and the clock that is kept there
+        self.signing = NEVER  # of the last attempt, once it is signed
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # contexts get copied by tracing libraries; a copy is still this call
@@ -105,12 +105,9 @@ class Hooks:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
                 if context.get(seam.KEY) is None:
-                    call = context[seam.KEY] = Call(self)
-                    if signature_version in seam.LASTING:
-                        call.lasting = True
                     body = request.data
-                    if type(body) not in _PLAIN_BODIES:
-                        call.rewindable = _rewindable(body)
+                    rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
+                    context[seam.KEY] = Call(self, lasting=signature_version in seam.LASTING, rewindable=rewindable)
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
 
