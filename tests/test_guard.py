@@ -782,7 +782,7 @@ class TestFailOpen:
     def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
         """Tracing libraries do; a copy is the same call, a pickled one is nobody's."""
         process = skewguard._guard._process
-        call = Call(Hooks(process.everywhere, process.keeper()), lasting=False, rewindable=True)
+        call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
         context = {seam.KEY: call}
         assert copy.deepcopy(context)[seam.KEY] is call
         assert pickle.loads(pickle.dumps(context)) == {seam.KEY: None}

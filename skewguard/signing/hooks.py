@@ -43,10 +43,10 @@ class Call:
 
     __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing")
 
-    def __init__(self, hooks: Hooks, *, lasting: bool, rewindable: bool) -> None:
+    def __init__(self, hooks: Hooks, signature_version: Any, body: Any) -> None:
         self.hooks = hooks
-        self.lasting = lasting
-        self.rewindable = rewindable
+        self.lasting = signature_version in seam.LASTING
+        self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
         self.retried = False
         self.place = hooks.last  # where the last attempt went, and the clock that is kept there
         self.signing = NEVER  # of the last attempt, once it is signed
@@ -105,9 +105,7 @@ class Hooks:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
                 if context.get(seam.KEY) is None:
-                    body = request.data
-                    rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
-                    context[seam.KEY] = Call(self, lasting=signature_version in seam.LASTING, rewindable=rewindable)
+                    context[seam.KEY] = Call(self, signature_version, request.data)
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
 
