@@ -1,11 +1,12 @@
 """What guarding costs: signing, and a whole call, against processes in which skewguard was never installed.
 
-Two child processes live side by side, one guarded, one not, and are measured in turn, in short rounds, so that a
-machine whose speed drifts drifts for both. Where a process's memory happens to lie makes a percent or two, so this is
-done with several pairs of processes. Printed are the median of the pairs' median ratios, their range, and the
-difference in microseconds; absolute times mean little on a shared machine.
+Three child processes live side by side on one processor, one guarded and two not, and are measured in turn, in rounds
+of a few milliseconds, so that a machine whose speed drifts drifts for all. The second plain one is the control: its
+ratio to the first says how far any of the ratios can be trusted. Where a process's memory happens to lie makes a
+percent or two, so all this is done with several sets of processes. Printed are the median of the sets' ratios, their
+range, and the difference in microseconds; absolute times mean little on a shared machine.
 
-    python benchmarks/signing.py [--pairs 8] [--rounds 80]
+    python benchmarks/signing.py [--sets 9] [--rounds 240]
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-SIGNINGS_A_ROUND = 100
-CALLS_A_ROUND = 15
+SIGNINGS_A_ROUND = 40
+CALLS_A_ROUND = 6
 FIGURES = (("sign", "RequestSigner.sign", 1.06), ("call", "a whole loopback call", 1.02))
 
 
@@ -93,6 +94,7 @@ class Child:
     def __init__(self, mode: str, url: str) -> None:
         environment = {
             **os.environ,
+            "PYTHONHASHSEED": "0",  # the same dictionaries in every process
             "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
             "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "AWS_EC2_METADATA_DISABLED": "true",
@@ -104,6 +106,7 @@ class Child:
             text=True,
             env=environment,
         )
+        pin(self.process.pid, 0)
 
     def measure(self, what: str) -> float:
         """Have one round run."""
@@ -156,46 +159,66 @@ def serve() -> None:
         threading.Thread(target=answer, args=(listener.accept()[0],), daemon=True).start()
 
 
-Sample = tuple[float, float]  # guarded, plain; seconds
+def pin(pid: int, which: int) -> None:
+    """Keep a process on one of this one's processors, where the platform can."""
+    if hasattr(os, "sched_setaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(pid, {processors[which % len(processors)]})
 
 
-def compare(url: str, rounds: int) -> dict[str, list[Sample]]:
-    """Measure one pair of processes, in turn; the order within a round alternates."""
-    guarded, plain = Child("guarded", url), Child("plain", url)
-    samples: dict[str, list[Sample]] = {what: [] for what, _, _ in FIGURES}
+MODES = ("plain", "guarded", "control")
+Times = dict[str, list[float]]  # of each mode, by round; seconds
+
+
+def compare(url: str, rounds: int) -> dict[str, Times]:
+    """Measure one set of processes, in turn; who begins a round alternates."""
+    children = {mode: Child(mode, url) for mode in MODES}
+    times: dict[str, Times] = {what: {mode: [] for mode in MODES} for what, _, _ in FIGURES}
     try:
-        for what, found in samples.items():
+        for what, found in times.items():
             for index in range(rounds):
-                order = (guarded, plain) if index % 2 else (plain, guarded)
-                taken = {one: one.measure(what) for one in order}
-                found.append((taken[guarded], taken[plain]))
+                start = index % len(MODES)
+                for mode in MODES[start:] + MODES[:start]:
+                    found[mode].append(children[mode].measure(what))
     finally:
-        guarded.end()
-        plain.end()
-    return samples
+        for child_process in children.values():
+            child_process.end()
+    return times
+
+
+def ratio(times: Times, mode: str) -> float:
+    """Answer the median, over the rounds, of a mode's time over that of the plain process beside it."""
+    return statistics.median(one / plain for one, plain in zip(times[mode], times["plain"], strict=True))
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--pairs", type=int, default=8, help="pairs of processes, each laid out in memory anew")
-    parser.add_argument("--rounds", type=int, default=80, help="rounds for each pair")
+    parser.add_argument("--sets", type=int, default=9, help="sets of processes, each laid out in memory anew")
+    parser.add_argument("--rounds", type=int, default=240, help="rounds for each set")
     options = parser.parse_args()
     server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    pin(server.pid, 1)
     assert server.stdout is not None
     url = server.stdout.readline().strip()
     try:
-        pairs = [compare(url, options.rounds) for _ in range(options.pairs)]
+        sets = [compare(url, options.rounds) for _ in range(options.sets)]
     finally:
         server.kill()
         server.wait()
         server.stdout.close()
-    print(f"{'':24}{'ratio':>8}{'pairs, low to high':>22}{'added':>12}{'aim':>8}")
+    print(f"{'':34}{'ratio':>8}{'low to high':>18}{'added':>12}{'aim':>8}")
     for what, title, aim in FIGURES:
-        ratios = sorted(statistics.median(guarded / plain for guarded, plain in pair[what]) for pair in pairs)
-        added = statistics.median(guarded - plain for pair in pairs for guarded, plain in pair[what])
-        spread = f"{ratios[0]:.3f} .. {ratios[-1]:.3f}"
-        print(f"{title:24}{statistics.median(ratios):8.3f}{spread:>22}{added * 1e6:9.2f} us{aim:8.2f}")
+        for mode in MODES[1:]:
+            ratios = sorted(ratio(times[what], mode) for times in sets)
+            added = statistics.median(
+                one - plain
+                for times in sets
+                for one, plain in zip(times[what][mode], times[what]["plain"], strict=True)
+            )
+            spread = f"{ratios[0]:.3f} .. {ratios[-1]:.3f}"
+            goal = f"{aim:8.2f}" if mode == "guarded" else ""
+            print(f"{title + ', ' + mode:34}{statistics.median(ratios):8.3f}{spread:>18}{added * 1e6:9.2f} us{goal}")
 
 
 if __name__ == "__main__":
