@@ -163,8 +163,9 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
         wait: Block up to this many seconds until true time is known; 0 never blocks.
         clocks: Other clocks than the system's, for tests.
         **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
-            sources, ``learn_from_responses=False`` stops answers from teaching the time, ``enabled=True`` overrides
-            AWS's off switches.
+            sources in place of those that the host has, ``sources=["response"]`` has nobody asked,
+            ``learn_from_responses=False`` stops answers from teaching the time, ``enabled=True`` overrides AWS's off
+            switches.
 
     Raises:
         ConfigError: An option is unknown or its value unusable.
@@ -218,7 +219,7 @@ def attach(target: Any, **options: Any) -> None:
     _hook(_Guard(_in_force(settings)), emitter, session)
     if "sources" in options:
         keeper = _process.keeper()
-        keeper.add_sources(settings.sources)
+        keeper.add_sources(settings.sources or ())
         keeper.start()
 
 

@@ -23,6 +23,13 @@ OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
 """The same switch in a profile of the AWS config file."""
 
 
+AUTO = "auto"
+"""The one word that stands for all sources: those that this host has."""
+
+RESPONSE = "response"
+"""A source that is always there, AWS's answers. To name it alone is to have nobody asked."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What `install` was asked for. Options are given in seconds and kept in nanoseconds.
@@ -31,22 +38,30 @@ class Settings:
         enabled: True or False decide; None leaves it to the AWS profile's off switch, and if that is not set, means
             True. The environment's off switch has been heard by then.
         learn_from_responses: Whether answers may teach the time. A refusal is judged either way.
-        sources: Time sources, asked in parallel; they belong to the process.
+        sources: Time sources; they belong to the process. None, spelled ``"auto"``, has those asked that this host has,
+            cheapest first, until one tells.
         deadband: While the wall clock is no further than this outside the interval known to hold true time, ns,
             requests are signed by the wall clock, byte for byte as without skewguard.
         max_age: What was learned longer ago than this, ns, is not used. A day's drift stays below the deadband.
         refresh_interval: A signing that finds the sources' statement older than this, ns, has them asked again, in
             the background.
         timeout: How long the sources may take to answer, ns, when nobody said otherwise.
+        min_sources: How many sources must agree before they are believed.
+        max_offset: A correction larger than this, ns, is not made, whoever asks for it; None sets no limit.
+        require_authenticated: Whether to believe no source but those that authenticate what they say, which NTP does
+            not. AWS's answers over verified TLS are authenticated.
     """
 
     enabled: bool | None = None
     learn_from_responses: bool = True
-    sources: tuple[Source, ...] = ()
+    sources: tuple[Source, ...] | None = None
     deadband: int = 10 * SECOND
     max_age: int = 86_400 * SECOND
     refresh_interval: int = 1_024 * SECOND
     timeout: int = 1 * SECOND
+    min_sources: int = 1
+    max_offset: int | None = None
+    require_authenticated: bool = False
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
@@ -129,11 +144,28 @@ def nanoseconds(value: Any) -> int:
     return length
 
 
-def _sources(value: Any) -> tuple[Source, ...]:
+def _nanoseconds_or_none(value: Any) -> int | None:
+    return None if value is None or value == "none" else nanoseconds(value)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, (int, str)) and not isinstance(value, bool) and int(value) >= 1:
+        return int(value)
+    raise ValueError(f"{value!r} is not a number of sources")
+
+
+def _sources(value: Any) -> tuple[Source, ...] | None:
     if isinstance(value, str):
         value = [part.strip() for part in value.split(",") if part.strip()]
+    value = list(value)
+    if value == [AUTO]:
+        return None
     found: list[Source] = []
     for item in value:
+        if item == AUTO:
+            raise ValueError(f"{AUTO!r} stands alone: it finds sources itself")
+        if item == RESPONSE:
+            continue
         source = from_uri(item) if isinstance(item, str) else item
         if not isinstance(source, Source):
             raise ValueError(f"{item!r} is no time source: it lacks a name or measure()")
@@ -149,5 +181,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "max_age": nanoseconds,
     "refresh_interval": nanoseconds,
     "timeout": nanoseconds,
+    "min_sources": _count,
+    "max_offset": _nanoseconds_or_none,
+    "require_authenticated": _switch,
 }
 _ENVIRONMENT = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

@@ -1,12 +1,16 @@
-"""Asking the sources: all in parallel, under one deadline, one poll at a time, in threads that end with it."""
+"""Asking the sources: at once those that answer at once, the others in the background; one poll at a time.
+
+A poll goes through *tiers*. All sources of a tier are asked, and vote together with those of the tiers before; the next
+tier is asked only where that vote has settled nothing. Sources that somebody named are one tier.
+"""
 
 from __future__ import annotations
 
 import queue
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
@@ -14,16 +18,28 @@ from skewguard.events import Measured, Refused, logger, tell
 from skewguard.interval import SECOND, Interval, Vote, vote
 from skewguard.sources import Source
 
-_AGAIN = 16 * SECOND  # after a poll that told nothing; RFC 4330, §10: no server is asked more often than every 15 s
+Tier = tuple[Source, ...]
+
+_AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
+_IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How one source answered when last asked: `interval`, or why there is none."""
+    """How one source answered when last asked.
+
+    Attributes:
+        name: The source's name.
+        interval: What it said; None if nothing that could count.
+        error: Why there is no interval.
+        off_by: How far the interval lies from what most sources agree on, ns: 0 for a truechimer, more for a
+            falseticker; None if there is no interval or no majority.
+    """
 
     name: str
     interval: Interval | None
     error: str | None = None
+    off_by: int | None = None
 
 
 class Poller:
@@ -31,53 +47,60 @@ class Poller:
 
     def __init__(
         self,
-        sources: tuple[Source, ...],
         clocks: Clocks,
-        believable: Callable[[Interval], bool],
+        objection: Callable[[Interval], str | None],
         take: Callable[[tuple[Result, ...], Vote], None],
     ) -> None:
-        """Prepare.
+        """Prepare; there is nobody to ask yet.
 
         Args:
-            sources: Who is asked.
-            clocks: The clocks they measure with.
-            believable: Tells whether a statement may count at all.
-            take: Given every result and the vote once a poll is over, in its thread.
+            clocks: The clocks to measure with.
+            objection: Says why a statement may not count; None if it may.
+            take: Given every result and the vote once a poll is over, in the thread that ended it.
         """
-        self._sources = sources
         self._clocks = clocks
-        self._believable = believable
+        self._objection = objection
         self._take = take
+        self._tiers: Callable[[], Iterable[Tier]] = tuple
+        self._quorum = 1
         self._lock = threading.Lock()
-        self._under_way: threading.Event | None = None
+        self._under_way: _Poll | None = None
         self._asked: int | None = None  # the steady instant at which the last poll began
-        self._agreed = False  # whether it told the time
+        self._failures = 0  # how many polls in a row have told nothing
+        self._agreed = False  # whether the last one told the time
 
-    def ask(self, sources: tuple[Source, ...]) -> None:
-        """Have these sources asked from now on; if they are others than before, soon."""
-        unique: list[Source] = []
-        unique.extend(source for source in sources if source not in unique)  # they need not be hashable
+    def ask(self, tiers: Callable[[], Iterable[Tier]], quorum: int) -> None:
+        """Have other sources asked from now on, and soon.
+
+        Args:
+            tiers: Lists them, anew for each poll.
+            quorum: How many must agree.
+        """
         with self._lock:
-            if tuple(unique) != self._sources:
-                self._sources = tuple(unique)
-                self._asked = None
+            self._tiers, self._quorum = tiers, quorum
+            self._asked = None
+            self._failures = 0
 
     def expire(self) -> None:
         """Have the sources asked again at the next occasion."""
         self._asked = None
 
-    def keep_fresh(self, steady: int, interval: int, limit: int) -> None:
-        """Start a poll if the last began more than `interval` ns before `steady`, or failed and was a while ago."""
+    def due(self, steady: int, interval: int) -> bool:
+        """Tell whether the last poll began more than `interval` ns before `steady`, or failed and was a while ago.
+
+        Failure upon failure doubles the while, up to `interval`: a network that drops every packet costs little.
+        """
         asked = self._asked
-        if self._sources and (asked is None or steady - asked > (interval if self._agreed else _AGAIN)):
-            self.start(limit)
+        if asked is None or self._agreed:
+            return asked is None or steady - asked > interval
+        return steady - asked > min(_AGAIN << self._failures, max(interval, _AGAIN))
 
     def knows_since(self, steady: int) -> bool:
         """Tell whether the sources have agreed on the time in a poll that began at or after a steady instant."""
         return self._agreed and self._asked is not None and self._asked >= steady
 
     def start(self, limit: int) -> threading.Event | None:
-        """Start a poll, or join the one under way.
+        """Start a poll, or join the one under way. Sources that answer at once have been asked upon return.
 
         Args:
             limit: How long the sources may take, ns.
@@ -86,16 +109,24 @@ class Poller:
             What will be set when it is over; None if there is nobody to ask.
         """
         with self._lock:
-            if self._under_way is not None or not self._sources:
-                return self._under_way
-            done = self._under_way = threading.Event()
-            sources = self._sources
+            if self._under_way is not None:
+                return self._under_way.done
+            tiers = list(self._tiers())
             self._asked = start = self._clocks.read().steady
+            if not any(tiers):
+                return None
+            poll = self._under_way = _Poll(tiers, self._clocks, self._objection, self._quorum, limit)
+        handed_over = False
         try:
-            _thread(self._poll, done, sources, start + limit, limit)
-        except RuntimeError as error:  # no more threads, or the interpreter is going down
-            self._conclude(done, sources, dict.fromkeys(range(len(sources)), str(error)), limit)
-        return done
+            if not poll.ask_at_once(start + min(_IN_LINE, limit)):
+                _thread(self._finish, poll)
+                handed_over = True
+        except RuntimeError:
+            logger.debug("no more threads, or the interpreter is going down", exc_info=True)
+        finally:
+            if not handed_over:
+                self._conclude(poll)
+        return poll.done
 
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, the lock and the poll that only the parent's threads will finish."""
@@ -103,60 +134,158 @@ class Poller:
         if self._under_way is not None:
             self._under_way = self._asked = None
 
-    def _poll(self, done: threading.Event, sources: tuple[Source, ...], deadline: int, limit: int) -> None:
-        answers: dict[int, Interval | str] = {}
-        heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
-        end = time.monotonic() + limit / SECOND
+    def _finish(self, poll: _Poll) -> None:
         try:
-            for index, source in enumerate(sources):
-                _thread(_ask, index, source, self._clocks, deadline, heard)
-            while len(answers) < len(sources):
-                index, answer = heard.get(timeout=max(0.0, end - time.monotonic()))
-                answers[index] = answer
-        except (queue.Empty, RuntimeError):
-            pass  # who has not answered by now has not answered
+            poll.ask_in_parallel()
+        except RuntimeError:
+            logger.debug("a poll ended early", exc_info=True)
         finally:
-            self._conclude(done, sources, answers, limit)
+            self._conclude(poll)
 
-    def _conclude(
-        self, done: threading.Event, sources: tuple[Source, ...], answers: dict[int, Interval | str], limit: int
-    ) -> None:
-        late = f"no answer within {limit / SECOND:g} s"
-        results = [self._result(source, answers.get(index, late)) for index, source in enumerate(sources)]
-        for result in results:
-            if result.error is not None:
-                tell(Refused(result.name, result.error))
-        spoken = [result.interval for result in results if result.interval is not None]
-        outcome = vote(spoken, self._clocks.read().steady)
+    def _conclude(self, poll: _Poll) -> None:
+        outcome = poll.outcome()
         with self._lock:
-            current = self._under_way is done  # else this process is a fork's child, or the poll's parent is gone
+            current = self._under_way is poll  # else this process is a fork's child, or the poll's parent is gone
             if current:
                 self._under_way = None
                 self._agreed = outcome.interval is not None
+                self._failures = 0 if self._agreed else min(self._failures + 1, 16)
+        results = poll.results(outcome)
         if current:
-            self._take(tuple(results), outcome)
-        done.set()
+            self._take(results, outcome)
+        poll.done.set()
+        for result in results:
+            if result.error is not None:
+                tell(Refused(result.name, result.error))
+        if outcome.interval is None and (short := poll.shortage):
+            tell(Refused(", ".join(_names(outcome.falsetickers)), short))
         tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
 
+
+class _Poll:
+    """One poll: who is asked, and who has answered what."""
+
+    def __init__(
+        self,
+        tiers: list[Tier],
+        clocks: Clocks,
+        objection: Callable[[Interval], str | None],
+        quorum: int,
+        limit: int,
+    ) -> None:
+        self.done = threading.Event()
+        self.shortage = ""  # why a majority was not enough
+        self._tiers = tiers
+        self._clocks = clocks
+        self._objection = objection
+        self._quorum = quorum
+        self._end = time.monotonic() + limit / SECOND
+        self._deadline = clocks.read().steady + limit
+        self._asked: list[Source] = []  # those of the tiers gone through, the present one included
+        self._answers: dict[int, Interval | str] = {}  # of those, by their place
+
+    def ask_at_once(self, deadline: int) -> bool:
+        """Ask, in this thread, the sources that answer at once, as long as nobody else is needed to settle it.
+
+        Returns:
+            Whether it is over.
+        """
+        while True:
+            for index in self._waiting():
+                source = self._asked[index]
+                if getattr(source, "instant", False):
+                    self._answers[index] = _answer(source, self._clocks, deadline)
+            if self._settled():
+                return True
+            if self._waiting():
+                return False
+            if not self._tiers:
+                return True
+            self._next_tier()
+
+    def ask_in_parallel(self) -> None:
+        """Ask all others, each in a thread of its own; end when it is settled, or all are late."""
+        heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
+        while True:
+            now = time.monotonic()
+            share = (self._end - now) / (len(self._tiers) + 1)
+            deadline = min(self._deadline, self._clocks.read().steady + round(share * SECOND))
+            for index in self._waiting():
+                _thread(_ask, index, self._asked[index], self._clocks, deadline, heard)
+            while self._waiting():
+                try:
+                    index, answer = heard.get(timeout=max(0.0, now + share - time.monotonic()))
+                except queue.Empty:
+                    break  # who has not answered by now has not answered
+                self._answers[index] = answer
+            self._answers.update(dict.fromkeys(self._waiting(), "no answer in time"))
+            if self._settled() or not self._tiers:
+                return
+            self._next_tier()
+
+    def outcome(self) -> Vote:
+        """Hold the vote."""
+        outcome = vote(self._spoken(), self._clocks.read().steady)
+        if outcome.interval is None or len(outcome.truechimers) >= self._quorum:
+            return outcome
+        self.shortage = f"{len(outcome.truechimers)} of the {self._quorum} sources agree that must"
+        return Vote(None, (), outcome.truechimers + outcome.falsetickers)
+
+    def results(self, outcome: Vote) -> tuple[Result, ...]:
+        """List what came of each source that was asked."""
+        found = []
+        for index, source in enumerate(self._asked):
+            answer = self._answers.get(index, "it was not asked: the process has no thread to spare")
+            result = self._result(source, answer)
+            agreed = outcome.interval
+            if agreed is not None and result.interval is not None:
+                said = result.interval.aged(agreed.at)
+                apart = max(said.earliest - agreed.latest, agreed.earliest - said.latest, 0)
+                result = replace(result, off_by=apart)
+            found.append(result)
+        return tuple(found)
+
+    def _next_tier(self) -> None:
+        for source in self._tiers.pop(0):
+            if source not in self._asked:  # they need not be hashable
+                self._asked.append(source)
+
+    def _waiting(self) -> list[int]:
+        return [index for index in range(len(self._asked)) if index not in self._answers]
+
+    def _spoken(self) -> list[Interval]:
+        results = [self._result(self._asked[index], answer) for index, answer in self._answers.items()]
+        return [result.interval for result in results if result.interval is not None]
+
+    def _settled(self) -> bool:
+        """Tell whether enough agree, whatever those may say who have not answered yet."""
+        spoken = self._spoken()
+        agreeing = len(vote(spoken, self._clocks.read().steady).truechimers) if spoken else 0
+        return agreeing >= self._quorum and 2 * agreeing > len(spoken) + len(self._waiting())
+
     def _result(self, source: Source, answer: Interval | str) -> Result:
-        if isinstance(answer, Interval):
-            if self._believable(answer):
-                return Result(source.name, answer)
-            answer = "it states an implausible date"
-        return Result(source.name, None, answer)
+        if isinstance(answer, str):
+            return Result(source.name, None, answer)
+        objection = self._objection(answer)
+        return Result(source.name, None if objection else answer, objection)
+
+
+def _answer(source: Source, clocks: Clocks, deadline: int) -> Interval | str:
+    """Ask one source; answer what it says, or why it says nothing."""
+    try:
+        answer = source.measure(clocks, deadline)
+    except SourceError as error:
+        return str(error)
+    except Exception as error:
+        logger.debug("source %s failed", source, exc_info=True)
+        return f"{type(error).__name__}: {error}"
+    return answer if isinstance(answer, Interval) else "it returned no interval"
 
 
 def _ask(
     index: int, source: Source, clocks: Clocks, deadline: int, heard: queue.SimpleQueue[tuple[int, Interval | str]]
 ) -> None:
-    try:
-        answer = source.measure(clocks, deadline)
-        heard.put((index, answer if isinstance(answer, Interval) else "it returned no interval"))
-    except SourceError as error:
-        heard.put((index, str(error)))
-    except Exception as error:
-        logger.debug("source %s failed", source, exc_info=True)
-        heard.put((index, f"{type(error).__name__}: {error}"))
+    heard.put((index, _answer(source, clocks, deadline)))
 
 
 def _thread(target: Callable[..., None], *args: object) -> None:

@@ -22,6 +22,7 @@ from skewguard.events import CorrectionChanged, Refused, Stepped, tell
 from skewguard.interval import SECOND, Interval, Trust, Vote, intersect
 from skewguard.polling import Poller, Result
 from skewguard.sources import Source
+from skewguard.sources.host import HostSources
 
 UTC = "utc"
 """The key of the domain of AWS and of all sources."""
@@ -70,6 +71,7 @@ class Domain:
         fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
             clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
+        refused: Whether the last look found a correction that `max_offset` forbids.
     """
 
     def __init__(self, key: str, *, seeded: bool) -> None:
@@ -83,6 +85,7 @@ class Domain:
         self.unproved: Lesson | None = None
         self.fast = _LOOK
         self.announced = 0
+        self.refused = False
 
 
 class Timekeeper:
@@ -95,6 +98,7 @@ class Timekeeper:
         self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
         self._learned = threading.Condition()
         self._generation = 0  # counts what was learned
+        self._host = HostSources()
         self._attached: tuple[Source, ...] = ()
         self.reset(settings, clocks)
 
@@ -110,8 +114,8 @@ class Timekeeper:
             # How far the wall clock jumped forward, ns, and the steady instant of the last look before that.
             self._jumps: deque[tuple[int, int]] = deque(maxlen=32)
             self._age = age = object()
-            sources = settings.sources + self._attached
-            self._poller = Poller(sources, self.clocks, plausible, functools.partial(self._take, age))
+            self._poller = Poller(self.clocks, self._objection, functools.partial(self._take, age))
+            self._have_asked()
             for domain in list(self._all):
                 domain.forget()
             self._generation += 1
@@ -124,7 +128,8 @@ class Timekeeper:
             with self._learned:
                 self.settings = settings
                 self._forget_fast()
-            self._poller.ask(settings.sources + self._attached)
+                if self._askable != (settings.sources, self._attached, settings.min_sources):
+                    self._have_asked()
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -170,28 +175,37 @@ class Timekeeper:
         return estimate is not None and steady - estimate.at < _LISTEN_AGAIN
 
     def _look(self, domain: Domain, lasting: bool) -> Signing:
+        if _clocks.faked():
+            steady, wall = self.clocks.read()
+            return wall, wall, steady
+        self._keep_fresh(domain)
         generation = self._generation
         quick = self._quick()
-        reading = self.clocks.read()
-        steady, wall = reading
-        if _clocks.faked():
-            return wall, wall, steady
-        self._notice_step(reading)
+        steady, wall = self.clocks.read()
         known = self.known(domain, steady)
-        correction = self._correction(known, wall)
+        wanted = self._wanted(known, wall)
+        correction = wanted if self._permitted(wanted) else 0
         with self._learned:
-            before = domain.announced
+            before, refused_before = domain.announced, domain.refused
+            domain.refused = correction != wanted
             if generation == self._generation:  # else this verdict is old by now
                 low, high = wall - quick - _FAST_SLACK, wall - quick + _FAST_SLACK
                 domain.fast = (quick + _FAST_FOR, low, high, correction, steady - quick)
                 domain.announced = correction
         if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
             self._announce(domain, correction, known)
-        if domain is self.utc or domain.seeded:
-            self._poller.keep_fresh(steady, self.settings.refresh_interval, self.settings.timeout)
+        if known is not None and correction != wanted and not refused_before:
+            tell(Refused(known.source, f"a correction of {wanted / SECOND:.1f} s is more than max_offset allows"))
         if lasting and self._in_doubt(domain, known, wall):
             correction = 0
         return wall + correction, wall, steady
+
+    def _keep_fresh(self, domain: Domain) -> None:
+        """Notice what has moved, and have the sources asked if it is time: those that answer at once, at once."""
+        reading = self.clocks.read()
+        self._notice_step(reading)
+        if (domain is self.utc or domain.seeded) and self._poller.due(reading.steady, self.settings.refresh_interval):
+            self._poller.start(self.settings.timeout)
 
     def known(self, domain: Domain, steady: int) -> Interval | None:
         """Say what is known of this domain's clock at a steady instant, if it is still young enough to use."""
@@ -215,11 +229,16 @@ class Timekeeper:
             return None
         return said.aged(steady)
 
-    def _correction(self, known: Interval | None, wall: int) -> int:
+    def _wanted(self, known: Interval | None, wall: int) -> int:
+        """Say by how much to correct the wall clock, ns; 0 if it may be right."""
         deadband = self.settings.deadband
         if known is None or known.earliest - deadband <= wall <= known.latest + deadband:
             return 0
         return known.midpoint - wall
+
+    def _permitted(self, correction: int) -> bool:
+        limit = self.settings.max_offset
+        return limit is None or abs(correction) <= limit
 
     def _announce(self, domain: Domain, correction: int, known: Interval | None) -> None:
         if known is None:
@@ -261,7 +280,8 @@ class Timekeeper:
     def correcting(self) -> bool:
         """Whether AWS's requests are signed away from the wall clock."""
         steady, wall = self.clocks.read()
-        return not _clocks.faked() and self._correction(self._utc(steady), wall) != 0
+        wanted = self._wanted(self._utc(steady), wall)
+        return wanted != 0 and self._permitted(wanted) and not _clocks.faked()
 
     @property
     def doubtful(self) -> bool:
@@ -313,8 +333,25 @@ class Timekeeper:
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
         """Have these sources asked too, whatever is installed or uninstalled."""
-        self._attached += sources
-        self._poller.ask(self.settings.sources + self._attached)
+        with self._learned:
+            new = tuple(source for source in sources if source not in self._attached)
+            self._attached += new
+            if new:
+                self._have_asked()
+
+    def _have_asked(self) -> None:
+        """Tell the poller whom to ask; call it with the lock held."""
+        named, attached, quorum = self._askable = (self.settings.sources, self._attached, self.settings.min_sources)
+        chosen = (named or ()) + attached
+        self._poller.ask(self._host.tiers if named is None and not attached else lambda: [chosen], quorum)
+
+    def _objection(self, said: Interval) -> str | None:
+        """Say why a source's statement may not count; None if it may."""
+        if not plausible(said):
+            return "it states an implausible date"
+        if self.settings.require_authenticated and said.trust < Trust.AUTHENTICATED:
+            return "nothing authenticates it, and require_authenticated is set"
+        return None
 
     def ask_for(self, domain: Domain, since: int) -> None:
         """Have the sources asked, and wait, if they can help this domain and have not told since a steady instant."""

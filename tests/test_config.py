@@ -45,6 +45,10 @@ def test_code_beats_the_off_switch() -> None:
         ("SKEWGUARD_TIMEOUT", "inf"),
         ("SKEWGUARD_LEARN_FROM_RESPONSES", "2"),
         ("SKEWGUARD_SOURCES", "sundial:/garden"),
+        ("SKEWGUARD_SOURCES", "auto,chrony"),
+        ("SKEWGUARD_MIN_SOURCES", "0"),
+        ("SKEWGUARD_MAX_OFFSET", "much"),
+        ("SKEWGUARD_REQUIRE_AUTHENTICATED", "yes"),
     ],
 )
 def test_a_wrong_variable_is_a_warning_and_the_default(
@@ -69,6 +73,10 @@ def test_a_wrong_variable_is_a_warning_and_the_default(
         ({"sources": ["sundial:/garden"]}, "names no time source"),
         ({"sources": [42]}, "no time source"),
         ({"sources": 42}, "not iterable"),
+        ({"sources": ["auto", "chrony"]}, "stands alone"),
+        ({"min_sources": 1.5}, "not a number of sources"),
+        ({"min_sources": True}, "not a number of sources"),
+        ({"min_sources": 0}, "not a number of sources"),
     ],
 )
 def test_a_wrong_keyword_is_one_clear_error(options: dict[str, object], message: str) -> None:
@@ -97,16 +105,43 @@ def test_process_options_are_not_for_attach() -> None:
 )
 def test_every_source_is_called_by_its_uri(uri: str) -> None:
     """What one writes is what status() calls it."""
-    (source,) = resolve({"sources": [uri]}, {}).sources
+    (source,) = resolve({"sources": [uri]}, {}).sources or ()
     assert source.name.startswith(uri)
 
 
 def test_sources_by_uri() -> None:
     """A list, or a comma-separated string, as in the environment."""
     listed = resolve({"sources": ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]}, {})
-    assert [source.name for source in listed.sources] == ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]
+    assert [source.name for source in listed.sources or ()] == ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]
     spelled = resolve({}, {"SKEWGUARD_SOURCES": "ntp://192.0.2.1, ntp://192.0.2.2,"})
-    assert [source.name for source in spelled.sources] == ["ntp://192.0.2.1", "ntp://192.0.2.2"]
+    assert [source.name for source in spelled.sources or ()] == ["ntp://192.0.2.1", "ntp://192.0.2.2"]
+
+
+@pytest.mark.parametrize("value", ["auto", ["auto"], " auto ", "auto,"])
+def test_what_the_host_has(value: object) -> None:
+    """The default can be named."""
+    assert resolve({"sources": value}, {"SKEWGUARD_SOURCES": "ntp://192.0.2.1"}).sources is None
+
+
+@pytest.mark.parametrize("value", ["response", ["response"], "", []])
+def test_nobody_is_asked(value: object) -> None:
+    """Answers are heard without being asked for."""
+    assert resolve({"sources": value}, {}).sources == ()
+
+
+def test_answers_stand_beside_other_sources() -> None:
+    """To name them changes nothing."""
+    (source,) = resolve({}, {"SKEWGUARD_SOURCES": "response, ntp://192.0.2.1"}).sources or ()
+    assert source.name == "ntp://192.0.2.1"
+
+
+def test_limits_of_trust() -> None:
+    """From code and from the environment."""
+    said = {"min_sources": 2, "max_offset": 3600, "require_authenticated": True}
+    expected = Settings(min_sources=2, max_offset=3600 * SECOND, require_authenticated=True)
+    assert resolve(said, {}) == expected
+    assert resolve({}, {f"SKEWGUARD_{name.upper()}": str(value).lower() for name, value in said.items()}) == expected
+    assert resolve({"max_offset": None}, {"SKEWGUARD_MAX_OFFSET": "3"}).max_offset is None
 
 
 @pytest.mark.parametrize(

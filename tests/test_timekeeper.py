@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import freezegun
@@ -31,7 +32,7 @@ class World:
         """Set the host's wall clock `offset` seconds behind true time."""
         self.clocks = FakeClocks()
         self.truth_at_zero = self.clocks.wall + round(offset * SECOND) - self.clocks.steady
-        self.keeper = Timekeeper(Settings(**settings), self.clocks)
+        self.keeper = Timekeeper(Settings(**{"sources": ()} | settings), self.clocks)
 
     @property
     def truth(self) -> int:
@@ -61,6 +62,7 @@ class Saying:
     def __init__(self, name: str, say: Callable[[Clocks], Interval]) -> None:
         self.name = name
         self.say = say
+        self.instant = False
         self.asked = 0
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
@@ -150,7 +152,7 @@ class TestSigning:
         world = World(1200)
         world.hear()
         assert abs(world.error()) < 2
-        world.keeper.configure(Settings(deadband=3600 * SECOND))
+        world.keeper.configure(Settings(sources=(), deadband=3600 * SECOND))
         assert world.error() == -1200
 
     def test_what_was_learned_can_be_taken_back_while_it_is_the_last(self) -> None:
@@ -326,12 +328,42 @@ class TestDomains:
         world.keeper.add_sources((source,))
         unsubscribe = events.subscribe(lambda event: done.set() if isinstance(event, events.Measured) else None)
         world.keeper.start()
-        world.keeper.reset(Settings(), world.clocks)
+        world.keeper.reset(Settings(sources=()), world.clocks)
         gate.set()
         assert done.wait(10)
         unsubscribe()
         assert world.keeper.now() is None
         assert world.keeper.results == ()
+
+
+class TestMaxOffset:
+    """The largest correction that somebody allows."""
+
+    def test_a_larger_one_is_not_made(self) -> None:
+        """The wall clock is signed with, once is said why, and what is known is still told."""
+        world = World(1200, max_offset=600 * SECOND)
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        world.hear()
+        assert world.error() == world.error() == -1200
+        world.clocks.advance(31)
+        assert world.error() == -1200
+        unsubscribe()
+        assert not world.keeper.correcting
+        assert abs(world.keeper.now().midpoint - world.truth) < 2 * SECOND  # type: ignore[union-attr]
+        (refused,) = [event for event in told if isinstance(event, events.Refused)]
+        assert refused.source == "https://aws"
+        assert refused.reason.endswith("s is more than max_offset allows")
+
+    def test_a_smaller_one_is(self) -> None:
+        """The limit is on the correction, not on the clock."""
+        world = World(500, max_offset=600 * SECOND)
+        world.hear()
+        assert abs(world.error()) < 2
+        world.clocks.step(-200)
+        assert world.error() == -700
+        world.clocks.step(200)
+        assert abs(world.error()) < 2
 
 
 class TestJumps:
@@ -401,7 +433,7 @@ class TestJumps:
         world.error()
         world.clocks.advance(1)
         world.keeper.measure()
-        world.keeper._poller.ask(())
+        world.keeper._poller.ask(list, 1)
         world.clocks.advance(20)
         world.clocks.step(3600)
         assert world.error(lasting=True) == 3600
@@ -459,6 +491,61 @@ class TestSources:
         (measured,) = [event for event in told if isinstance(event, events.Measured)]
         assert measured.falsetickers == ("liar",)
 
+    def test_a_source_that_answers_at_once_is_asked_by_the_first_signing(self) -> None:
+        """So no request of the process is signed wrong."""
+        world = World(1200)
+        source = telling(world)
+        source.instant = True
+        world.keeper.add_sources((source,))
+        assert abs(world.error()) < 0.01
+        assert abs(world.error()) < 0.01
+        assert source.asked == 1
+
+    def test_it_is_asked_again_as_soon_as_the_clock_has_jumped(self) -> None:
+        """A frozen machine's anchor is late; the daemon beside us knows better."""
+        world = World(0)
+        source = telling(world)
+        source.instant = True
+        world.keeper.add_sources((source,))
+        world.error()
+        world.truth_at_zero += 7200 * SECOND  # while the machine stood still...
+        world.clocks.step(7200)  # ... and its tools put the wall clock right
+        assert abs(world.error()) < 0.01
+        assert abs(world.error(lasting=True)) < 0.01
+        assert source.asked == 2
+
+    def test_an_endpoint_with_a_clock_of_its_own_has_nobody_asked(self) -> None:
+        """What sources say would not help it."""
+        world = World(1200)
+        source = telling(world)
+        source.instant = True
+        world.keeper.add_sources((source,))
+        world.error(world.keeper.domain("http://localhost:9000", seeded=False))
+        assert source.asked == 0
+
+    def test_too_few_that_agree_teach_nothing(self) -> None:
+        """Where two must agree, one is nobody."""
+        world = World(1200, min_sources=2)
+        world.keeper.add_sources((telling(world),))
+        world.keeper.measure()
+        assert world.keeper.now() is None
+        world.keeper.add_sources((telling(world, "another"),))
+        world.keeper.measure()
+        assert abs(world.error()) < 0.01
+
+    def test_a_source_without_authentication_can_be_refused(self) -> None:
+        """Where that is asked for, only authenticated words count, a source's own included."""
+        world = World(1200, require_authenticated=True)
+        source = telling(world)
+        world.keeper.add_sources((source,))
+        world.keeper.measure()
+        assert world.error() == -1200
+        assert "nothing authenticates it" in str(world.keeper.results[0].error)
+        inner = source.say
+        source.say = lambda clocks: replace(inner(clocks), trust=Trust.AUTHENTICATED)
+        world.keeper.measure()
+        assert abs(world.error()) < 0.01
+
     def test_every_failure_is_a_result(self) -> None:
         """Unreachable, raising, silent and nonsensical sources are named with their reason."""
         world = World(0, timeout=SECOND // 5)
@@ -487,7 +574,7 @@ class TestSources:
         assert errors == {
             "refuse": "closed",
             "crash": "ZeroDivisionError: ",
-            "hang": "no answer within 0.2 s",
+            "hang": "no answer in time",
             "ancient": "it states an implausible date",
             "nothing": "it returned no interval",
         }

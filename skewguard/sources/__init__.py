@@ -13,7 +13,9 @@ from skewguard.interval import Interval
 class Source(Protocol):
     """Anything that can say what time it truly is.
 
-    A source of your own is any object with these two members; hand it to ``install(sources=[...])``.
+    A source of your own is any object with these two members; hand it to ``install(sources=[...])``. One that answers
+    within a millisecond, and never blocks for longer than its deadline, may say so by an attribute ``instant = True``:
+    it is then asked in the thread of whoever signs, before the first request.
     """
 
     @property

@@ -49,6 +49,8 @@ class ChronySource(Named):
     daemon's own (or, if that is not writable, where temporary files go) and removed after each measurement.
     """
 
+    instant = True
+
     def __init__(
         self, address: str | None = None, *, allow_local: bool = False, max_distance: int = 1_500_000_000
     ) -> None:

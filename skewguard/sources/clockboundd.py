@@ -82,6 +82,8 @@ class ClockBounddSource(Named):
     lock or open socket; it may be shared by threads and used on both sides of a fork.
     """
 
+    instant = True
+
     def __init__(self, path: str | None = None) -> None:
         """Prepare to ask; nothing is opened yet.
 

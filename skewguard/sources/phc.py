@@ -52,6 +52,8 @@ class PhcSource(Named):
     Who may read the device is the system's to say; often it is root alone.
     """
 
+    instant = True
+
     def __init__(self, path: str = DEVICE, *, utc: bool = False, sysfs: str | Path = "/sys") -> None:
         """Prepare to read; nothing is opened yet.
 

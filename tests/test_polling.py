@@ -1,0 +1,308 @@
+"""Who is asked, in which thread, and whose word is enough."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from skewguard import events
+from skewguard.clocks import Clocks
+from skewguard.errors import SourceError
+from skewguard.interval import SECOND, Interval, Trust, Vote
+from skewguard.polling import Poller, Result
+from skewguard.testing.clocks import FakeClocks
+
+LIMIT = 10 * SECOND
+
+
+class Teller:
+    """A source that knows true time but for `error` seconds, notes who asks, and may wait at a gate."""
+
+    def __init__(self, name: str, error: float | None = 0.0, *, instant: bool = False) -> None:
+        self.name = name
+        self.error = error
+        self.instant = instant
+        self.gate: threading.Event | None = None
+        self.deadlines: list[int] = []
+        self.threads: list[threading.Thread] = []
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        """Tell it, or fail if the error is None."""
+        self.threads.append(threading.current_thread())
+        self.deadlines.append(deadline)
+        if self.gate is not None:
+            self.gate.wait(20)
+        if self.error is None:
+            raise SourceError(f"{self.name} is closed")
+        steady, wall = clocks.read()
+        true = wall + round(self.error * SECOND)
+        return Interval(steady, true - 1_000_000, true + 1_000_000, Trust.WITNESS, self.name)
+
+    @property
+    def asked(self) -> int:
+        """How often it was asked."""
+        return len(self.threads)
+
+
+class Desk:
+    """A poller and what came of its polls."""
+
+    def __init__(self, *tiers: tuple[Teller, ...], quorum: int = 1) -> None:
+        self.clocks = FakeClocks()
+        self.told: list[tuple[tuple[Result, ...], Vote]] = []
+        self.poller = Poller(self.clocks, lambda _said: None, lambda *said: self.told.append(said))
+        self.poller.ask(lambda: list(tiers), quorum)
+
+    def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
+        """Poll to the end."""
+        done = self.poller.start(limit)
+        assert done is not None
+        assert done.wait(20)
+        return self.told[-1]
+
+
+@pytest.fixture
+def told() -> Iterator[list[events.Event]]:
+    """All events of the test."""
+    heard: list[events.Event] = []
+    unsubscribe = events.subscribe(heard.append)
+    yield heard
+    unsubscribe()
+
+
+def names(said: tuple[Interval, ...]) -> set[str]:
+    """Who said it."""
+    return {interval.source for interval in said}
+
+
+class TestInLine:
+    """Sources that answer at once are asked in the thread that needs them."""
+
+    def test_one_that_answers_at_once_has_answered_upon_return(self) -> None:
+        """So the first request of a process is signed right."""
+        quick = Teller("quick", instant=True)
+        desk = Desk((quick,))
+        done = desk.poller.start(LIMIT)
+        assert done is not None
+        assert done.is_set()
+        assert quick.threads == [threading.current_thread()]
+        assert desk.told[0][1].interval is not None
+
+    def test_it_gets_a_deadline_that_a_signing_can_spare(self) -> None:
+        """And never more than the poll itself has."""
+        quick = Teller("quick", instant=True)
+        desk = Desk((quick,))
+        began = desk.clocks.steady
+        desk.poll()
+        assert quick.deadlines == [began + SECOND // 50]
+        desk.poll(SECOND // 100)
+        assert quick.deadlines[1] == began + SECOND // 100
+
+    def test_others_are_asked_elsewhere(self) -> None:
+        """Nobody waits for a network."""
+        slow = Teller("slow")
+        slow.gate = threading.Event()
+        done = Desk((slow,)).poller.start(LIMIT)
+        assert done is not None
+        assert not done.is_set()
+        slow.gate.set()
+        assert done.wait(20)
+        assert slow.threads != [threading.current_thread()]
+
+    def test_one_among_several_that_were_named_does_not_decide_alone(self) -> None:
+        """Its word counts at once only if nobody who has not answered yet could overturn it."""
+        quick, slow, other = Teller("quick", 3600, instant=True), Teller("slow"), Teller("other")
+        slow.gate = threading.Event()
+        desk = Desk((slow, quick, other))
+        done = desk.poller.start(LIMIT)
+        assert done is not None
+        assert desk.told == []
+        slow.gate.set()
+        assert done.wait(20)
+        _, outcome = desk.told[0]
+        assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"slow", "other"}, {"quick"})
+        assert quick.asked == 1
+
+    def test_a_majority_of_them_decides(self) -> None:
+        """Then the others need not be asked at all."""
+        slow = Teller("slow")
+        desk = Desk((Teller("a", instant=True), slow, Teller("b", instant=True)))
+        done = desk.poller.start(LIMIT)
+        assert done is not None
+        assert done.is_set()
+        assert slow.asked == 0
+
+    def test_an_interruption_ends_the_poll(self) -> None:
+        """A program that is interrupted while it asks can ask again."""
+        quick = Teller("quick", instant=True)
+        desk = Desk((quick,))
+        measure = quick.measure
+
+        def interrupted(_clocks: Clocks, _deadline: int) -> Interval:
+            raise KeyboardInterrupt
+
+        quick.measure = interrupted  # type: ignore[method-assign]
+        with pytest.raises(KeyboardInterrupt):
+            desk.poller.start(LIMIT)
+        assert desk.told[0][1].interval is None
+        quick.measure = measure  # type: ignore[method-assign]
+        assert desk.poll()[1].interval is not None
+
+    def test_without_a_thread_to_spare_it_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Nobody waits for a poll that cannot take place."""
+
+        def fail(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", fail)
+        results, outcome = Desk((Teller("slow"),)).poll()
+        assert outcome.interval is None
+        assert results[0].error == "it was not asked: the process has no thread to spare"
+
+
+class TestTiers:
+    """One after the other, only as far as needed."""
+
+    def test_the_first_that_tells_is_enough(self) -> None:
+        """No network is asked where a daemon answers."""
+        first, second = Teller("first", instant=True), Teller("second")
+        results, outcome = Desk((first,), (second,)).poll()
+        assert [result.name for result in results] == ["first"]
+        assert names(outcome.truechimers) == {"first"}
+        assert second.asked == 0
+
+    @pytest.mark.parametrize("instant", [True, False])
+    def test_a_silent_one_is_passed_over(self, instant: bool) -> None:
+        """And named with its reason."""
+        results, outcome = Desk((Teller("closed", None, instant=instant),), (Teller("open", instant=instant),)).poll()
+        assert [(result.name, result.error) for result in results] == [("closed", "closed is closed"), ("open", None)]
+        assert names(outcome.truechimers) == {"open"}
+
+    def test_all_may_be_silent(self) -> None:
+        """Then nothing is known, and everyone has been asked."""
+        results, outcome = Desk((Teller("a", None, instant=True),), (Teller("b", None),)).poll()
+        assert [result.error for result in results] == ["a is closed", "b is closed"]
+        assert outcome.interval is None
+
+    def test_one_that_hangs_leaves_time_for_the_next(self) -> None:
+        """Each has its share of the time there is."""
+        hanging, open_ = Teller("hanging"), Teller("open")
+        hanging.gate = threading.Event()
+        results, outcome = Desk((hanging,), (open_,)).poll(SECOND // 2)
+        hanging.gate.set()
+        assert results[0].error == "no answer in time"
+        assert names(outcome.truechimers) == {"open"}
+
+    def test_who_is_listed_twice_is_asked_once(self) -> None:
+        """A vote counts heads."""
+        one = Teller("one")
+        Desk((one, one), (one,)).poll()
+        assert one.asked == 1
+
+    def test_nobody_is_nobody(self) -> None:
+        """Neither a poll nor a thread."""
+        assert Desk(()).poller.start(LIMIT) is None
+        assert Desk().poller.start(LIMIT) is None
+
+
+class TestAgreement:
+    """How many must agree, and what becomes known of those who do not."""
+
+    def test_too_few_are_not_believed(self, told: list[events.Event]) -> None:
+        """And the event says so."""
+        desk = Desk((Teller("a"), Teller("b", None)), quorum=2)
+        results, outcome = desk.poll()
+        assert outcome.interval is None
+        assert [result.off_by for result in results] == [None, None]
+        refused = [(event.source, event.reason) for event in told if isinstance(event, events.Refused)]
+        assert refused == [("b", "b is closed"), ("a", "1 of the 2 sources agree that must")]
+
+    def test_further_tiers_are_asked_until_enough_agree(self) -> None:
+        """The cheapest alone is not enough here."""
+        a, b, c = Teller("a", instant=True), Teller("b"), Teller("c")
+        _, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
+        assert names(outcome.truechimers) == {"a", "b"}
+        assert c.asked == 0
+
+    def test_a_tier_that_contradicts_is_followed_by_the_next(self) -> None:
+        """Two that disagree settle nothing; a third may."""
+        a, b, c = Teller("a", instant=True), Teller("b", 3600), Teller("c")
+        results, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
+        assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"a", "c"}, {"b"})
+        assert [result.off_by for result in results] == [0, 3600 * SECOND - 2_000_000, 0]
+
+    def test_events_name_both(self, told: list[events.Event]) -> None:
+        """Who agrees, and who lies."""
+        Desk((Teller("a"), Teller("liar", -60), Teller("b"))).poll()
+        (measured,) = [event for event in told if isinstance(event, events.Measured)]
+        assert (measured.truechimers, measured.falsetickers) == (("a", "b"), ("liar",))
+
+
+class TestAgain:
+    """When a poll is due."""
+
+    @pytest.fixture
+    def desk(self) -> Desk:
+        return Desk((Teller("source", instant=True),))
+
+    def due_after(self, desk: Desk, interval: int) -> int:
+        """Count the seconds until the next poll is due."""
+        waited = 0
+        while not desk.poller.due(desk.clocks.steady, interval):
+            desk.clocks.advance(1)
+            waited += 1
+        return waited
+
+    def test_the_first_at_once(self, desk: Desk) -> None:
+        """Nobody has been asked yet."""
+        assert self.due_after(desk, 60 * SECOND) == 0
+
+    def test_then_when_its_news_is_old(self, desk: Desk) -> None:
+        """Once an interval."""
+        desk.poll()
+        assert self.due_after(desk, 60 * SECOND) == 61
+
+    def test_failures_double_the_while(self) -> None:
+        """What is blocked is remembered, though not for ever: networks come back."""
+        teller = Teller("blocked", None, instant=True)
+        desk = Desk((teller,))
+        waits = []
+        for _ in range(9):
+            desk.poll()
+            waits.append(self.due_after(desk, 1024 * SECOND))
+        assert waits == [17, 33, 65, 129, 257, 513, 1025, 1025, 1025]
+        teller.error = 0.0
+        desk.poll()
+        teller.error = None
+        desk.poll()
+        assert self.due_after(desk, 1024 * SECOND) == 17
+
+    @pytest.mark.parametrize(
+        "change", [lambda poller: poller.expire(), lambda poller: poller.ask(lambda: [(Teller("new"),)], 1)]
+    )
+    def test_at_once_after_a_jump_or_for_others(self, desk: Desk, change: Callable[[Poller], None]) -> None:
+        """What was learned from them may be wrong now."""
+        desk.poll()
+        change(desk.poller)
+        assert self.due_after(desk, 60 * SECOND) == 0
+
+
+def test_eight_dead_servers_hold_up_nobody() -> None:
+    """However long they hang, who starts the poll goes on, and who waits waits for one deadline."""
+    dead = tuple(Teller(f"dead{index}") for index in range(8))
+    gate = threading.Event()
+    for one in dead:
+        one.gate = gate
+    desk = Desk(dead)
+    done = desk.poller.start(SECOND // 4)
+    assert done is not None
+    assert not done.is_set()
+    began = time.monotonic()
+    assert done.wait(20)
+    took = time.monotonic() - began
+    gate.set()
+    assert took < 5
+    assert [result.error for result in desk.told[0][0]] == ["no answer in time"] * 8
