@@ -223,6 +223,17 @@ def test_with_a_time_source_the_very_first_call_takes_one_request(fake_time: Fak
     assert abs(seconds + float(shift)) <= bound + 0.01
 
 
+def test_a_daemon_of_this_host_needs_no_waiting_for(fake_time: FakeTime) -> None:
+    """The clock is 20 minutes slow, chronyd knows it and may not set it: the first signing asks, and is right."""
+    with chronyd(offset_seconds=1200) as upstream, chronyd(upstream=upstream) as daemon:
+        source = f"chrony://127.0.0.1:{daemon.cmdport}?allow_local=1"
+        counts, neighbour, seconds, bound, statuses = json.loads(fake_time.run(FIRST_CALL, "-1200", source, "0").stdout)
+    assert statuses == [200, 200, 200]
+    assert counts == [1, 2, 3]
+    assert neighbour == 1
+    assert abs(seconds - 1200) <= bound + 0.01
+
+
 def test_a_lying_time_source_is_put_right_by_the_first_answer(fake_time: FakeTime) -> None:
     """A chronyd an hour off on a healthy host costs one request; a verified answer outranks it from then on."""
     with chronyd(offset_seconds=3600) as liar:
