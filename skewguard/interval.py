@@ -8,7 +8,7 @@ statement shows as a disagreement instead of hiding in an average.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 SECOND = 1_000_000_000
@@ -95,6 +95,26 @@ def intersect(older: Interval, newer: Interval) -> Interval | None:
         newer.source,
         max(moved.drift_ppb, newer.drift_ppb),
     )
+
+
+def narrowed(samples: Sequence[Interval]) -> tuple[Interval, Sequence[Interval]]:
+    """Join one speaker's statements: the newest, narrowed by those before it, back to the first that contradicts it.
+
+    Ageing loosens a statement by more than a sound clock wanders, so the truth is in the result if it was in each.
+
+    Args:
+        samples: At least one, oldest first.
+
+    Returns:
+        What they say together, as of the newest's instant; and those it rests on, oldest first.
+    """
+    joined = newest = samples[-1]
+    for place in range(len(samples) - 2, -1, -1):
+        tighter = intersect(samples[place], joined) if samples[place].at <= newest.at else None
+        if tighter is None:
+            return joined, samples[place + 1 :]
+        joined = tighter
+    return joined, samples
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.interval import Interval, Trust, intersect, vote
+from skewguard.interval import Interval, Trust, intersect, narrowed, vote
 
 NOW = 1_795_000_000 * 10**9
 STEADY = st.integers(0, 10**18)
@@ -49,6 +49,37 @@ def test_ageing_there_and_back_never_narrows(interval: Interval, steady: int) ->
     back = interval.aged(steady).aged(interval.at)
     assert back.earliest <= interval.earliest
     assert interval.latest <= back.latest
+
+
+@given(st.lists(honest(), min_size=1, max_size=8))
+def test_honest_samples_narrow_each_other_around_the_truth(samples: list[Interval]) -> None:
+    """None is lost, the result speaks of the newest's instant, and is no wider than that."""
+    samples.sort(key=lambda sample: sample.at)
+    joined, agreeing = narrowed(samples)
+    assert list(agreeing) == samples
+    assert joined.at == samples[-1].at
+    assert joined.earliest <= NOW + joined.at <= joined.latest
+    assert joined.width <= samples[-1].width
+
+
+@given(st.lists(honest(), min_size=1, max_size=7), honest(), st.integers(0, 6))
+def test_what_contradicts_the_newest_is_forgotten_with_all_before_it(
+    samples: list[Interval], lie: Interval, place: int
+) -> None:
+    """The server was set meanwhile, or had lied."""
+    samples.sort(key=lambda sample: sample.at)
+    place = min(place, len(samples) - 1)
+    at = samples[place].at
+    hour = 3600 * 10**9 + 2 * 10**15  # more than any width and ageing here
+    liar = Interval(at, lie.earliest - lie.at + at - hour, lie.latest - lie.at + at - hour, Trust.WITNESS, "liar")
+    joined, agreeing = narrowed([*samples[:place], liar, *samples[place:]])
+    assert (joined, list(agreeing)) == (narrowed(samples[place:])[0], samples[place:])
+
+
+def test_samples_from_after_the_newest_are_of_another_life() -> None:
+    """A steady clock that went back was restored from a snapshot."""
+    samples = [said(0, 10, at=100), said(-500, 500, at=50)]
+    assert narrowed(samples) == (samples[1], samples[1:])
 
 
 @given(honest(), honest())

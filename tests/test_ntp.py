@@ -468,6 +468,48 @@ def test_asked_too_soon_repeats_itself() -> None:
         assert len(server.requests) == 2
 
 
+def test_a_short_way_narrows_what_comes_after() -> None:
+    """The clock filter: an answer that was long under way says less than the one before it, and rests on it."""
+    clocks = Ahead()
+    slow = False
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        answer = server.good(request)
+        if slow:
+            clocks.seconds += 1  # on its way back
+        server.send(answer, peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        first = ask(source, clocks=clocks)
+        slow = True
+        second = ask(source, clocks=clocks)
+    assert second.at >= first.at + SECOND
+    aged = first.aged(second.at)
+    assert aged.earliest <= second.earliest <= second.latest <= aged.latest
+    assert second.width < SECOND // 2
+
+
+def test_eight_answers_are_kept() -> None:
+    """And the newest decides which of them count."""
+    clocks = Ahead()
+    shift = 0
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        stamp = to_stamp(truth(clocks.read().steady) + shift)
+        server.send(replace(server.good(request), receive=stamp, transmit=stamp), peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        for _ in range(20):
+            ask(source, clocks=clocks)
+        assert len(source._samples) == 8
+        shift = 3600 * SECOND
+        said = ask(source, clocks=clocks)
+        assert len(source._samples) == 1
+    assert abs(said.midpoint - truth(said.at) - shift) < SECOND
+
+
 def test_asked_too_soon_after_a_failure() -> None:
     """A server that does not answer is not pestered either; the message says why and how long."""
     clocks = Ahead()

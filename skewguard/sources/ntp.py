@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval
+from skewguard.interval import Interval, narrowed
 from skewguard.sources.named import Named
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND, Reply, decode, judge, request
 
@@ -37,6 +37,8 @@ _MOST_ADDRESSES = 4
 """A pool's name has many addresses; asking all of them at once would be its operators' bill."""
 _LONGEST_WAIT = 3600.0
 """Seconds after which silence is final, whatever the deadline; the system's call overflows at some."""
+_SAMPLES = 8
+"""How many measurements are kept: the clock filter's NSTAGE (RFC 5905, §10)."""
 _LARGEST = 65_535
 """Room for any datagram: one that did not fit would be an error of the socket's on some platforms."""
 
@@ -56,10 +58,13 @@ class NtpSource(Named):
     """Asks one NTP server what time it is (SNTP version 4, RFC 4330 and RFC 5905, §14).
 
     One packet is sent for each measurement, from a new port (RFC 9109), to each of the name's addresses in turn
-    until one answers. An object asks no more often than `min_poll`: asked sooner, it repeats its last statement,
-    which stays true because its `at` says how old it is; or its last failure. It obeys servers that ask it to slow
-    down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared by threads (they
-    take turns) and used on both sides of a fork. All measurements must be made with clocks that count from one zero.
+    until one answers. The last eight answers are kept: one that had a short way narrows those after it, and what
+    contradicts the newest is forgotten.
+
+    An object asks no more often than `min_poll`: asked sooner, it repeats its last statement, which stays true because
+    its `at` says how old it is; or its last failure. It obeys servers that ask it to slow down (RATE) or to go away
+    (DENY, RSTR), the latter for good. It has no thread and may be shared by threads (they take turns) and used on both
+    sides of a fork. All measurements must be made with clocks that count from one zero.
 
     Looking up a name is the system's business and cannot be cut short, so with a dead resolver `measure` may return
     after its deadline. With a numeric address it never does.
@@ -108,6 +113,7 @@ class NtpSource(Named):
         self._locks: dict[int, threading.Lock] = {}
         self._asked: int | None = None  # steady; when a request last left
         self._last: Interval | None = None  # what came of it
+        self._samples: deque[Interval] = deque(maxlen=_SAMPLES)  # what each answer said by itself, oldest first
         self._failure = ""  # or why nothing did
         self._backoff = 0  # ns that RATE has us wait
         self._barred: str | None = None  # the kiss code that sent us away
@@ -168,13 +174,19 @@ class NtpSource(Named):
             if said is None:
                 self._last, self._failure = None, ""
                 try:
-                    said = self._last = self._ask(clocks, deadline)
+                    said = self._last = self._filtered(self._ask(clocks, deadline))
                 except SourceError as error:
                     self._failure = str(error)
                     raise
             return said
         finally:
             lock.release()
+
+    def _filtered(self, newest: Interval) -> Interval:
+        """Narrow a measurement by those before it, and keep it with those of them that it agrees with."""
+        joined, agreeing = narrowed([*self._samples, newest])
+        self._samples = deque(agreeing, maxlen=_SAMPLES)
+        return joined
 
     def _recall(self, now: int) -> Interval | None:
         """Answer without asking, if the server must not be asked now; None if it may."""
