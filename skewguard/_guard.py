@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore
 
+from skewguard import aws_profile
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks
 from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
@@ -97,7 +98,7 @@ class _Process:
         """Answer the one timekeeper of this process; it is made when first needed, and stays."""
         with self.lock:
             if self._keeper is None:
-                self._keeper = Timekeeper(resolve({}))
+                self._keeper = Timekeeper(resolve({}, profile=aws_profile.options()))
                 if hasattr(os, "register_at_fork"):
                     os.register_at_fork(after_in_child=self._after_fork)
             return self._keeper
@@ -170,7 +171,7 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     Raises:
         ConfigError: An option is unknown or its value unusable.
     """
-    settings = resolve(options)
+    settings = resolve(options, profile=aws_profile.options())
     limit = parse_keyword("wait", wait, nanoseconds)
     with _process.lock:
         found = _process.installation
@@ -200,7 +201,7 @@ def uninstall() -> None:
         _process.installation = None
         _process.everywhere.settings = None
         botocore.unregister_initializer(_process.initialize)
-        _process.keeper().reset(resolve({}))
+        _process.keeper().reset(resolve({}, profile=aws_profile.options()))
 
 
 def attach(target: Any, **options: Any) -> None:

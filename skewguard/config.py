@@ -1,7 +1,7 @@
 """Settings: keyword, else environment, else AWS profile, else default; one frozen object.
 
-A wrong keyword is a `ConfigError`, because somebody is there to read it. A wrong environment variable is a warning and
-the default, because an AWS call must not fail for it.
+A wrong keyword is a `ConfigError`, because somebody is there to read it. What is wrong in the environment or the
+profile is a warning and the default, because an AWS call must not fail for it.
 """
 
 from __future__ import annotations
@@ -69,9 +69,18 @@ ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
 
 
 def resolve(
-    options: Mapping[str, Any], environ: Mapping[str, str] | None = None, allowed: Iterable[str] | None = None
+    options: Mapping[str, Any],
+    environ: Mapping[str, str] | None = None,
+    profile: Mapping[str, Any] | None = None,
+    allowed: Iterable[str] | None = None,
 ) -> Settings:
     """Settle every option.
+
+    Args:
+        options: What code asks for.
+        environ: The environment; by default this process's.
+        profile: The options in the AWS profile, unparsed.
+        allowed: The names that code may use here; by default all.
 
     Raises:
         ConfigError: An option is unknown, not `allowed` here, or its value unusable.
@@ -83,24 +92,32 @@ def resolve(
         if name not in permitted:
             hint = "an option of install() only" if name in names else f"unknown; there are {', '.join(permitted)}"
             raise ConfigError(f"option {name!r} is {hint}")
-    chosen: dict[str, Any] = {}
-    for name, parse in _PARSERS.items():
-        if name in options:
-            chosen[name] = parse_keyword(name, options[name], parse)
-            continue
-        variable = f"SKEWGUARD_{name.upper()}"
-        text = environ.get(variable)
-        if name in _ENVIRONMENT and text is not None:
-            try:
-                chosen[name] = parse(text)
-            except ValueError as error:
-                logger.warning("%s is ignored: %s", variable, error)
+    written = {name: (f"{name!r} in the AWS profile", text) for name, text in (profile or {}).items()}
+    chosen = {name: value for name, value in _read(written).items() if name not in options}
+    variables = {name: f"SKEWGUARD_{name.upper()}" for name in _ELSEWHERE if name not in options}
+    chosen |= _read({name: (where, environ[where]) for name, where in variables.items() if where in environ})
+    chosen |= {name: parse_keyword(name, value, _PARSERS[name]) for name, value in options.items()}
     if chosen.get("enabled") is None and OFF_SWITCH in environ:
         try:
             chosen["enabled"] = not _switch(environ[OFF_SWITCH])
         except ValueError as error:
             logger.warning("%s is ignored: %s", OFF_SWITCH, error)
     return Settings(**chosen)
+
+
+def _read(written: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
+    """Read options that stand elsewhere than in code, each given with its place; leave out what is wrong."""
+    found = {}
+    for name, (place, text) in written.items():
+        try:
+            found[name] = (_PARSERS[name] if name in _ELSEWHERE else _unknown)(text)
+        except (ValueError, TypeError) as error:
+            logger.warning("%s is ignored: %s", place, error)
+    return found
+
+
+def _unknown(_value: Any) -> None:
+    raise ValueError(f"it is no option; there are {', '.join(sorted(_ELSEWHERE))}")
 
 
 def as_boolean(value: object) -> bool:
@@ -185,4 +202,4 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "max_offset": _nanoseconds_or_none,
     "require_authenticated": _switch,
 }
-_ENVIRONMENT = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there
+_ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

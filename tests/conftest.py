@@ -37,7 +37,13 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "SKEWGUARD_SOURCES": "response",  # else a test would ask whoever this host has, and time.aws.com
     }.items():
         monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_DISABLE_CLOCK_SKEW_CORRECTION", "AWS_ENDPOINT_URL"):
+    for name in (
+        "AWS_PROFILE",
+        "AWS_DEFAULT_PROFILE",
+        "AWS_SESSION_TOKEN",
+        "AWS_DISABLE_CLOCK_SKEW_CORRECTION",
+        "AWS_ENDPOINT_URL",
+    ):
         monkeypatch.delenv(name, raising=False)
     yield
     skewguard.uninstall()

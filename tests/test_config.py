@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 import pytest
 
+from skewguard import aws_profile
 from skewguard.config import ATTACH_OPTIONS, Settings, as_boolean, resolve
 from skewguard.errors import ConfigError
 
@@ -58,6 +60,71 @@ def test_a_wrong_variable_is_a_warning_and_the_default(
     with caplog.at_level(logging.WARNING, "skewguard"):
         assert resolve({}, {variable: value}) == Settings()
     assert variable in caplog.text
+
+
+def test_the_environment_beats_the_profile() -> None:
+    """And code beats both, each option by itself."""
+    profile = {"deadband": "20", "timeout": "3", "max_age": "60", "sources": "ntp://192.0.2.1, response"}
+    settings = resolve({"deadband": 30}, {"SKEWGUARD_TIMEOUT": "4"}, profile)
+    assert (settings.deadband, settings.timeout, settings.max_age) == (30 * SECOND, 4 * SECOND, 60 * SECOND)
+    assert [source.name for source in settings.sources or ()] == ["ntp://192.0.2.1"]
+
+
+@pytest.mark.parametrize("profile", [{"deadband": "soon"}, {"colour": "red"}, {"enabled": "true"}, {"timeout": {}}])
+def test_a_wrong_profile_is_a_warning_and_the_default(
+    profile: dict[str, object], caplog: pytest.LogCaptureFixture
+) -> None:
+    """As for the environment."""
+    with caplog.at_level(logging.WARNING, "skewguard"):
+        assert resolve({}, {}, profile) == Settings()
+    assert f"{next(iter(profile))!r} in the AWS profile is ignored" in caplog.text
+
+
+def test_what_code_decides_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody looks there."""
+    with caplog.at_level(logging.WARNING, "skewguard"):
+        resolve({"deadband": 1}, {"SKEWGUARD_DEADBAND": "soon"})
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "found"),
+    [
+        (
+            "[default]\nskewguard =\n  sources = chrony\n  max_offset = 60\n",
+            None,
+            {"sources": "chrony", "max_offset": "60"},
+        ),
+        ("[profile dev]\nskewguard =\n  timeout = 2\n", "dev", {"timeout": "2"}),
+        ("[profile dev]\nskewguard =\n  timeout = 2\n", None, {}),
+        ("[default]\nskewguard =\n", None, {}),
+        ("[default]\nregion = skewguard\n", None, {}),
+        ("[default\nskewguard =\n  timeout = 2\n", None, {}),
+    ],
+)
+def test_the_block_of_the_aws_profile(
+    text: str, name: str | None, found: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the profile that the environment names."""
+    path = tmp_path / "config"
+    path.write_text(text)
+    environ = {"AWS_CONFIG_FILE": str(path)} | ({"AWS_PROFILE": name} if name else {})
+    assert aws_profile.options(environ) == found
+
+
+def test_a_block_without_options_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Somebody meant something by it."""
+    path = tmp_path / "config"
+    path.write_text("[default]\nskewguard = on\n")
+    with caplog.at_level(logging.WARNING, "skewguard"):
+        assert aws_profile.options({"AWS_CONFIG_FILE": str(path)}) == {}
+    assert "must hold indented options" in caplog.text
+
+
+def test_no_file_no_options(tmp_path: Path) -> None:
+    """Most hosts have none."""
+    assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path / "none")}) == {}
+    assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path)}) == {}
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -26,9 +27,11 @@ from botocore.stub import Stubber
 
 import skewguard
 from skewguard import events
+from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
 from skewguard.signing import seam
 from skewguard.signing.hooks import _IDS, Call, Hooks
+from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
 from tests.support import OPERATIONS, aws_client, client, code_of, host_clocks, with_bucket
 
@@ -551,6 +554,41 @@ class TestWaysIn:
             assert self.guarded(endpoint, client("sts", endpoint))
             plain = botocore.session.get_session()
             assert self.guarded(endpoint, plain.create_client("sts", **endpoint.client_kwargs))
+
+    @pytest.mark.parametrize("way", ["code", "environment", "profile", "the host"])
+    def test_sources_are_chosen(self, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same names everywhere; where nobody names any, those that the host has."""
+        uri = "ntp://127.0.0.1:9"
+        monkeypatch.delenv("SKEWGUARD_SOURCES")
+        monkeypatch.setattr(HostSources, "uris", lambda _self: iter([uri if way == "the host" else "chrony:/none"]))
+        if way == "environment":
+            monkeypatch.setenv("SKEWGUARD_SOURCES", uri)
+        if way == "profile":
+            config = tmp_path / "config"
+            config.write_text(f"[profile dev]\nskewguard =\n  sources = {uri}\n")
+            monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+            monkeypatch.setenv("AWS_PROFILE", "dev")
+        with skewguard.install(**({"sources": [uri]} if way == "code" else {})):
+            (result,) = skewguard.measure(timeout=0.2).sources
+        assert result.name == uri
+        assert result.error
+
+    def test_a_chosen_source_is_asked_before_the_first_request(self, aws: StrictEndpoint) -> None:
+        """If it answers at once, nothing is signed wrong, and nobody has waited."""
+
+        class Radio:
+            name = "radio"
+            instant = True
+
+            def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+                steady, wall = clocks.read()
+                now = wall + 1200 * 10**9
+                return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
+
+        aws.offset = 1200
+        with skewguard.install(sources=[Radio()]):
+            aws_client("sts", aws).get_caller_identity()
+        assert aws.count == 1
 
     def test_uninstall_ends_it_and_install_begins_it_again(self, endpoint: StrictEndpoint) -> None:
         """Clients made under the first installation live on under the second."""

@@ -1,0 +1,40 @@
+"""The ``skewguard`` block of the AWS profile that this process uses.
+
+    [default]
+    skewguard =
+      sources = clockbound, ntp://time.example.com
+      max_offset = 3600
+
+It is read as botocore reads its own file, but without a session: of that there may be none yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skewguard.events import logger
+
+BLOCK = "skewguard"
+
+
+def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read the block's options, unparsed; there are none where there is no such file, profile or block."""
+    environ = os.environ if environ is None else environ
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    try:
+        if BLOCK.encode() not in Path(os.path.expandvars(path)).expanduser().read_bytes():
+            return {}  # most have none: then botocore's parser need not be loaded
+        from botocore.configloader import load_config
+
+        block = load_config(path)["profiles"].get(name, {}).get(BLOCK, {})
+    except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
+        logger.debug("the AWS profile could not be read", exc_info=True)
+        return {}
+    if isinstance(block, dict) or not block:
+        return block or {}
+    logger.warning("the AWS profile's %s block is ignored: it must hold indented options, not %r", BLOCK, block)
+    return {}
