@@ -91,6 +91,7 @@ class _Process:
     def __init__(self) -> None:
         self.lock = threading.RLock()
         self.everywhere = _Guard()
+        self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self.installation: Installation | None = None
         self._keeper: Timekeeper | None = None
 
@@ -107,9 +108,9 @@ class _Process:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
-        seam = sys.modules.get("skewguard.signing.seam")
-        if seam is not None:
-            seam.reset_lock()
+        for name in ("skewguard.signing.seam", "skewguard.signing.expiry"):
+            if name in sys.modules:
+                sys.modules[name].reset_lock()
         if self._keeper is not None:
             self._keeper.reset_after_fork()
 
@@ -217,7 +218,9 @@ def attach(target: Any, **options: Any) -> None:
     """
     settings = resolve(options, allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
-    _hook(_Guard(_in_force(settings)), emitter, session)
+    in_force = _in_force(settings)
+    _process.attached = in_force or _process.attached
+    _hook(_Guard(in_force), emitter, session)
     if "sources" in options:
         keeper = _process.keeper()
         keeper.add_sources(settings.sources or ())
@@ -318,10 +321,12 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     """Put a guard's hooks on an emitter, and open the seam they need."""
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
     # skewguard need not make an AWS call.
+    from skewguard.signing.expiry import Judge, open_expiry
     from skewguard.signing.hooks import Hooks
     from skewguard.signing.seam import open_seam
 
     open_seam()
+    open_expiry(Judge(_process.keeper(), lambda: _process.everywhere.settings or _process.attached))
     Hooks(guard, _process.keeper(), session).register(emitter)
 
 

@@ -110,6 +110,7 @@ class Timekeeper:
             self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
             self.results: tuple[Result, ...] = ()
             self._witness: Interval | None = None
+            self._overheard: Interval | None = None
             self._last_look = self.clocks.read()
             # How far the wall clock jumped forward, ns, and the steady instant of the last look before that.
             self._jumps: deque[tuple[int, int]] = deque(maxlen=32)
@@ -218,7 +219,7 @@ class Timekeeper:
         estimate = self.utc.estimate
         answer, witness = self._usable(estimate, steady), self._usable(self._witness, steady)
         if estimate is None or answer is None or witness is None:
-            return answer or witness
+            return answer or witness or self._usable(self._overheard, steady)
         joined = intersect(witness, answer)
         if joined is not None:
             return joined
@@ -271,7 +272,7 @@ class Timekeeper:
             return False
         said = [domain.estimate]
         if domain is self.utc or (domain.seeded and self._usable(domain.estimate, known.at) is None):
-            said = [self.utc.estimate, self._witness]
+            said = [self.utc.estimate, self._witness, self._overheard]
         spoken = max((one.at for one in said if one is not None), default=0)
         jumped = sum(by for at, by in list(self._jumps) if at >= spoken)
         return wall - jumped <= known.latest + self.settings.deadband
@@ -310,6 +311,17 @@ class Timekeeper:
             self._forget_fast()
             self._learned.notify_all()
         return before, after
+
+    def overhear(self, said: Interval) -> None:
+        """Take note of the clock of somebody who is neither source nor endpoint; it counts until one speaks.
+
+        So the service that hands an instance its credentials tells a fresh host the time.
+        """
+        if self._objection(said) is None:
+            with self._learned:
+                self._overheard = said
+                if self.utc.estimate is None and self._witness is None:
+                    self._forget_fast()
 
     def unlearn(self, domain: Domain, lesson: Lesson) -> None:
         """Take back what was learned, unless something else has been learned since."""

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import skewguard
 from skewguard.config import resolve
-from skewguard.signing import seam
+from skewguard.signing import expiry, seam
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -48,6 +48,8 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     skewguard.uninstall()
     keeper = skewguard._guard._process.keeper()
+    skewguard._guard._process.attached = None
     keeper._attached = ()
     keeper.reset(resolve({"sources": ["response"]}, {}))
     seam.close_seam()
+    expiry.close_expiry()

@@ -41,11 +41,12 @@ class Guard(Protocol):
 class Call:
     """One guarded API call, kept in ``request.context`` over all its attempts."""
 
-    __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing")
+    __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing", "timeless")
 
     def __init__(self, hooks: Hooks, signature_version: Any, body: Any) -> None:
         self.hooks = hooks
         self.lasting = signature_version in seam.LASTING
+        self.timeless = signature_version in seam.TIMELESS  # there is nothing in it that could be wrong
         self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
         self.retried = False
         self.place = hooks.last  # where the last attempt went, and the clock that is kept there
@@ -105,7 +106,9 @@ class Hooks:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
                 if context.get(seam.KEY) is None:
-                    context[seam.KEY] = Call(self, signature_version, request.data)
+                    call = context[seam.KEY] = Call(self, signature_version, request.data)
+                    if call.timeless:
+                        call.begin(request)  # no signer will; but the answer is to be heard
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
 
@@ -195,11 +198,11 @@ class Hooks:
             lesson = self._learn(call, reply.heard, http_response, endpoint, now)
         elif reply.unexplained and domain.unproved is not None:
             keeper.unlearn(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
-        elif 300 <= status < 400 or _fits(reply.date, signed, elapsed):
+        elif call.timeless or 300 <= status < 400 or _fits(reply.date, signed, elapsed):
             self._learn(call, reply.date, http_response, endpoint, now)
         else:
             tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
-        if judgement.verdict is Verdict.NOT_TIME:
+        if judgement.verdict is Verdict.NOT_TIME or call.timeless:
             return None
         if reply.unexplained:
             domain.unproved = lesson

@@ -1,4 +1,4 @@
-"""The one module that touches botocore's private names.
+"""Where botocore's private names are touched, for signing (and `expiry` does, for judging credentials).
 
 botocore's signers read the clock by names in their own modules: ``get_current_datetime`` (`botocore.auth`,
 `botocore.crt.auth`, `botocore.signers`), ``formatdate`` and ``time`` (`botocore.auth`, the older signatures). The
@@ -23,6 +23,7 @@ from email.utils import formatdate
 from time import struct_time
 from typing import Any, Protocol
 
+import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.compat
@@ -40,6 +41,9 @@ LASTING = frozenset(
     version for version in botocore.auth.AUTH_TYPE_MAPS if version.endswith(("-query", "-presign-post"))
 )
 """The signature versions whose signatures are handed out: in URLs and forms."""
+
+TIMELESS = frozenset({botocore.UNSIGNED, "bearer"})
+"""The signature versions without a timestamp."""
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 

@@ -1,0 +1,215 @@
+"""The seam's other half: the names by which botocore judges whether credentials and tokens are still good.
+
+On a wall clock that is wrong, fresh credentials look dead and dead ones alive. botocore reads that clock by
+``_local_now`` (`botocore.credentials`) and ``_utc_now`` (`botocore.tokens`), which are bound as default arguments,
+kept by living objects and copied by aiobotocore, so that replacing the names would reach none of them. Their code is
+replaced instead, inside the functions that everybody holds. ``get_current_datetime`` (`botocore.utils`, where IMDS'
+credentials are stretched) and ``time`` (`botocore.credentials`, where a DPoP proof is dated) are looked up at each use,
+and replaced as the seam's names are.
+
+The instance's and the container's metadata services hand out credentials without any event. They are listened to
+here: on a fresh host they are the first to say what time it is.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import threading
+import time
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore
+import botocore.credentials
+import botocore.tokens
+import botocore.utils
+
+from skewguard import clocks as _clocks
+from skewguard.config import Settings
+from skewguard.events import Degraded, logger, tell
+from skewguard.interval import Trust
+from skewguard.signing.domains import is_loopback, prefix
+from skewguard.signing.reply import read_date
+from skewguard.signing.seam import from_socket
+from skewguard.timekeeper import Timekeeper, response_interval
+
+_PART = "judging credentials' expiry"
+
+
+class Judge:
+    """Says how far the wall clock is behind true time, and hears what the metadata services say of it."""
+
+    def __init__(self, keeper: Timekeeper, settings: Callable[[], Settings | None]) -> None:
+        """Prepare.
+
+        Args:
+            keeper: The process's.
+            settings: Answers the settings in force; None while nothing is guarded.
+        """
+        self.keeper = keeper
+        self._settings = settings
+
+    def behind(self) -> int:
+        """Answer true time minus wall clock, ns; 0 where the wall clock is right, or nobody knows better."""
+        if self._settings() is None:
+            return 0
+        # A wrong verdict cannot be retried, so in doubt the wall clock is followed, as for presigned URLs.
+        signed, wall, _ = self.keeper.signing_time(self.keeper.utc, True)
+        return signed - wall
+
+    def hear(self, http_response: Any, sent: _clocks.Reading) -> None:
+        """Take note of a metadata service's clock, if nobody else has spoken yet."""
+        settings = self._settings()
+        if settings is None or not settings.learn_from_responses or _clocks.faked() or not from_socket(http_response):
+            return
+        source = prefix(http_response.url)
+        date = read_date(http_response.headers)
+        if date is None or is_loopback(urlsplit(source).hostname or ""):  # there, this host's own clock was read
+            return
+        now = self.keeper.clocks.read()
+        self.keeper.overhear(response_interval(date.earliest, date.latest, sent, now, Trust.WITNESS, source))
+
+
+_judge: Judge | None = None
+_undo: list[Callable[[], None]] = []
+_lock = threading.Lock()
+
+
+def open_expiry(judge: Judge) -> None:
+    """Have expiry judged on true time from now on. What cannot be replaced is told of and left alone."""
+    global _judge
+    _judge = judge
+    if _undo:
+        return
+    with _lock:
+        _undo.append(_forget)
+        _recode(botocore.credentials, "_local_now")
+        _recode(botocore.tokens, "_utc_now")
+        _replace(botocore.utils, "get_current_datetime", callable, _shifting)
+        _replace(botocore.credentials, "time", lambda found: found is time, lambda _: _Clock())
+        for owner, name in (
+            ("IMDSFetcher", "_fetch_metadata_token"),
+            ("IMDSFetcher", "_get_request"),
+            ("ContainerMetadataFetcher", "_get_response"),
+        ):
+            _replace(getattr(botocore.utils, owner, None), name, callable, _listening)
+
+
+def close_expiry() -> None:
+    """Put everything back. For tests: in a program, a closed guard already leaves it inert."""
+    while _undo:
+        _undo.pop()()
+
+
+def reset_lock() -> None:
+    """Replace the lock in a forked child, where another thread may have held it."""
+    global _lock
+    _lock = threading.Lock()
+
+
+def _forget() -> None:
+    global _judge
+    _judge = None
+
+
+def _behind() -> int:
+    judge = _judge
+    try:
+        return 0 if judge is None else judge.behind()
+    except Exception:
+        logger.debug("expiry is judged by the wall clock", exc_info=True)
+        return 0
+
+
+def _shifting(original: Callable[..., datetime.datetime]) -> Callable[..., datetime.datetime]:
+    """Make a function that answers true time where `original` answers the wall clock's, in the same form."""
+
+    @functools.wraps(original)
+    def now(*args: Any, **kwargs: Any) -> datetime.datetime:
+        wall = original(*args, **kwargs)
+        behind = _behind()
+        if not behind:
+            return wall
+        shift = datetime.timedelta(microseconds=behind // 1000)
+        if wall.tzinfo is None:
+            return wall + shift
+        # By way of UTC, for in a zone of its own an hour more may be two, or none.
+        return (wall.astimezone(datetime.timezone.utc) + shift).astimezone(wall.tzinfo)
+
+    return now
+
+
+class _Clock:
+    """Stands in for the ``time`` module in `botocore.credentials`."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def time(self) -> float:
+        return time.time() + _behind() / 1e9
+
+
+class _Listening:
+    """A metadata fetcher's HTTP session, with somebody listening."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def send(self, request: Any) -> Any:
+        judge = _judge
+        if judge is None:
+            return self._session.send(request)
+        sent = judge.keeper.clocks.read()
+        response = self._session.send(request)
+        try:
+            judge.hear(response, sent)
+        except Exception:
+            logger.debug("a metadata service went unheard", exc_info=True)
+        return response
+
+
+def _listening(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
+        session = getattr(self, "_session", None)
+        if _judge is not None and hasattr(session, "send") and type(session) is not _Listening:
+            self._session = _Listening(session)
+        return original(self, *args, **kwargs)
+
+    return fetch
+
+
+def _recode(module: Any, name: str) -> None:
+    """Replace the code of a function without arguments, wherever it is held."""
+    found = vars(module).get(name)
+    if not isinstance(found, FunctionType) or found.__code__.co_argcount or found.__code__.co_freevars:
+        tell(Degraded(_PART, f"this botocore ({botocore.__version__}) has no {module.__name__}.{name}()"))
+        return
+    code, defaults = found.__code__, found.__defaults__
+
+    def ask(now: Callable[[], datetime.datetime]) -> datetime.datetime:
+        return now()
+
+    def undo() -> None:
+        found.__code__, found.__defaults__ = code, defaults
+
+    _undo.append(undo)
+    # The default first: a call between the two finds either the old code, which has no use for it, or both.
+    found.__defaults__ = (_shifting(FunctionType(code, found.__globals__, name)),)
+    found.__code__ = ask.__code__
+
+
+def _replace(owner: Any, name: str, known: Callable[[Any], bool], replacement: Callable[[Any], Any]) -> None:
+    """Replace a name, if it stands for what it should."""
+    found = None if owner is None else vars(owner).get(name)
+    if found is None or not known(found):
+        tell(Degraded(_PART, f"this botocore ({botocore.__version__}) has no {name} where it was"))
+        return
+    _undo.append(functools.partial(setattr, owner, name, found))
+    setattr(owner, name, replacement(found))

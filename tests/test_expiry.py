@@ -1,0 +1,465 @@
+"""Credentials are judged by true time: not dead while they live, nor alive once they are dead."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import http.server
+import inspect
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from email.utils import formatdate
+from pathlib import Path
+from types import FunctionType
+from typing import Any
+
+import botocore.credentials
+import botocore.session
+import botocore.tokens
+import botocore.utils
+import freezegun
+import pytest
+from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials  # noqa: F401 - by eval
+from botocore.exceptions import BotoCoreError, ClientError
+from dateutil.tz import gettz
+
+import skewguard
+from skewguard import events
+from skewguard.clocks import Clocks
+from skewguard.signing import expiry
+from skewguard.testing import StrictEndpoint
+from skewguard.testing.tls import redirected
+
+HOUR = 3600
+ROLE = "arn:aws:iam::123456789012:role/r"
+METADATA = ("169.254.169.254", "169.254.170.2")
+
+
+class Radio:
+    """A source that knows this host to be `behind` seconds slow, and answers at once."""
+
+    name = "radio"
+    instant = True
+
+    def __init__(self, behind: float) -> None:
+        self.behind = behind
+
+    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+        steady, wall = clocks.read()
+        now = wall + round(self.behind * 1e9)
+        return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, self.name)
+
+
+def known(behind: float) -> skewguard.Installation:
+    """Install, with a source that knows."""
+    installation = skewguard.install(sources=[Radio(behind)])
+    botocore.session.get_session()  # guards it, and opens the seam
+    return installation
+
+
+def seconds_ahead(now: datetime.datetime) -> float:
+    """How far a time is ahead of the wall clock's."""
+    wall = datetime.datetime.now(datetime.timezone.utc)
+    return (now.replace(tzinfo=now.tzinfo or datetime.timezone.utc) - wall).total_seconds()
+
+
+class TestNames:
+    """Every name by which botocore reads the clock for this."""
+
+    READERS = (
+        "botocore.credentials._local_now()",
+        "botocore.tokens._utc_now()",
+        "inspect.signature(RefreshableCredentials.__init__).parameters['time_fetcher'].default()",
+        "inspect.signature(DeferredRefreshableCredentials.__init__).parameters['time_fetcher'].default()",
+        "botocore.utils.get_current_datetime()",
+        "datetime.datetime.fromtimestamp(botocore.credentials.time.time(), datetime.timezone.utc)",
+    )
+
+    @pytest.mark.parametrize("read", READERS)
+    def test_all_tell_true_time(self, read: str) -> None:
+        """Those bound as default arguments too; and the wall clock's again at the end."""
+        before = eval(read)
+        with known(2 * HOUR):
+            now = eval(read)
+            assert seconds_ahead(now) == pytest.approx(2 * HOUR, abs=5)
+            assert str(now.tzinfo) == str(before.tzinfo)
+        assert seconds_ahead(eval(read)) == pytest.approx(0, abs=5)
+
+    @pytest.mark.parametrize("read", READERS)
+    def test_a_right_clock_is_left_alone(self, read: str) -> None:
+        """Within the deadband, botocore's own reading is what it was."""
+        with known(5):
+            assert seconds_ahead(eval(read)) == pytest.approx(0, abs=2)
+
+    def test_living_objects_are_reached(self) -> None:
+        """They hold the function, not its name."""
+        expires = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)
+        made_before = RefreshableCredentials("a", "s", "t", expires, dict, "test")
+        with known(2 * HOUR):
+            assert made_before.refresh_needed(0)
+        assert not made_before.refresh_needed(0)
+
+    def test_all_is_put_back(self) -> None:
+        """Nothing of ours stays behind."""
+        holders = (botocore.credentials._local_now, botocore.tokens._utc_now)
+        before = [(one.__code__, one.__defaults__) for one in holders]
+        names = (botocore.utils.get_current_datetime, botocore.credentials.time)
+        with known(HOUR):
+            assert [one.__code__ for one in holders] != [code for code, _ in before]
+        expiry.close_expiry()
+        assert [(one.__code__, one.__defaults__) for one in holders] == before
+        assert (botocore.utils.get_current_datetime, botocore.credentials.time) == names
+
+    def test_an_hour_is_an_hour_when_summer_begins(self) -> None:
+        """A zone's own arithmetic would count the hour that the clocks skip."""
+        zone = gettz("Europe/Berlin")
+        night = datetime.datetime(2027, 3, 28, 1, 30, tzinfo=zone)
+        with known(2 * HOUR):
+            shifted = expiry._shifting(lambda: night)()
+        elapsed = shifted.astimezone(datetime.timezone.utc) - night.astimezone(datetime.timezone.utc)
+        assert elapsed.total_seconds() == pytest.approx(2 * HOUR, abs=1)
+        assert shifted.tzinfo is zone
+
+    def test_frozen_time_is_a_test_s_wish(self) -> None:
+        """It is not corrected."""
+        with known(2 * HOUR), freezegun.freeze_time("2026-03-01T12:00:00Z"):
+            assert botocore.credentials._local_now().timestamp() == 1_772_366_400
+
+    def test_a_failure_of_ours_is_the_wall_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Never an exception."""
+
+        def fail(*_: object) -> int:
+            raise ZeroDivisionError
+
+        with known(2 * HOUR):
+            monkeypatch.setattr(expiry.Judge, "behind", fail)
+            assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
+
+    def test_an_unknown_botocore_is_told_of_and_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One warning, and botocore's own behaviour."""
+        expiry.close_expiry()
+        monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
+        monkeypatch.delattr(botocore.utils, "IMDSFetcher")
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        with known(2 * HOUR):
+            assert seconds_ahead(botocore.tokens._utc_now()) == pytest.approx(2 * HOUR, abs=2)
+        unsubscribe()
+        expiry.close_expiry()
+        assert len([event for event in told if isinstance(event, events.Degraded)]) == 3
+
+    def test_who_reads_the_clock_is_known(self) -> None:
+        """The tripwire: every function of these modules that reads a clock is one that is covered."""
+        readers = set()
+        for module in (botocore.credentials, botocore.tokens, botocore.utils):
+            for name, code in codes(module):
+                if {"now", "utcnow", "get_current_datetime", "time"} & set(code.co_names):
+                    readers.add(f"{module.__name__}.{name}")
+        assert readers == {
+            "botocore.credentials._local_now",
+            "botocore.credentials.BaseAssumeRoleCredentialFetcher._generate_assume_role_name",
+            "botocore.credentials._build_dpop_header",
+            "botocore.tokens._utc_now",
+            "botocore.utils.InstanceMetadataFetcher._evaluate_expiration",
+        }
+
+
+def codes(module: Any) -> Iterator[tuple[str, Any]]:
+    """Every function that a module defines, with its qualified name and code."""
+    for owner in (module, *(found for found in vars(module).values() if inspect.isclass(found))):
+        if owner is not module and owner.__module__ != module.__name__:
+            continue
+        for found in vars(owner).values():
+            function = getattr(found, "__func__", found)
+            if isinstance(function, FunctionType) and function.__module__ == module.__name__:
+                yield function.__qualname__, function.__code__
+
+
+class Metadata:
+    """The instance's and the container's metadata services, with a clock and credentials of the endpoint's."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        outer = self
+        self.paths: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_PUT(self) -> None:
+                self.answer("token")
+
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                if self.path.endswith("/security-credentials/"):
+                    return self.answer("role")
+                now = endpoint.now() // 10**9
+                endpoint.add_credentials("ASIAMETADATA", "secret", "token", now + HOUR)
+                expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
+                return self.answer(
+                    json.dumps(
+                        {
+                            "Code": "Success",
+                            "AccessKeyId": "ASIAMETADATA",
+                            "SecretAccessKey": "secret",
+                            "Token": "token",
+                            "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                        }
+                    )
+                )
+
+            def answer(self, text: str) -> None:
+                self.send_response_only(200)
+                self.send_header("Date", formatdate(endpoint.now() / 1e9, usegmt=True))
+                self.send_header("Content-Length", str(len(text)))
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        """End it."""
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def _endpoint() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def aws(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
+    """AWS, with its metadata services, for a program that has no keys of its own."""
+    metadata = Metadata(_endpoint)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _endpoint.offset = 0
+    _endpoint.clear()
+
+    def route(name: str, port: int) -> int | None:
+        return metadata.server.server_port if name in METADATA and port == 80 else None
+
+    with ExitStack() as ending:
+        ending.callback(metadata.close)
+        ending.enter_context(redirected(route, {}))
+        ending.enter_context(_endpoint.as_aws())
+        yield _endpoint
+    _endpoint.clear()
+
+
+def assume_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """A role that keys in the config file may assume."""
+    keys = endpoint.client_kwargs
+    text = f"[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n"
+    text += "".join(f"{name} = {keys[name]}\n" for name in ("aws_access_key_id", "aws_secret_access_key"))
+    (home / "config").write_text(text)
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+
+
+def web_identity(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """A pod's token, changed for a role's credentials by a call that nobody signs."""
+    (home / "jwt").write_text("token")
+    patch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "jwt"))
+    patch.setenv("AWS_ROLE_ARN", ROLE)
+
+
+def instance(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """An instance's role."""
+
+
+def container(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """A task's role."""
+    patch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds")
+
+
+def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """A command of the user's, which asks somebody who knows the time."""
+    now = endpoint.now() // 10**9
+    endpoint.add_credentials("ASIAPROCESS", "secret", "token", now + HOUR)
+    expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
+    said = {"Version": 1, "AccessKeyId": "ASIAPROCESS", "SecretAccessKey": "secret", "SessionToken": "token"}
+    (home / "said").write_text(json.dumps({**said, "Expiration": expires.isoformat()}))
+    (home / "config").write_text(f"[default]\ncredential_process = cat {home}/said\n")
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+
+
+def single_sign_on(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
+    """A human's role, by a bearer token that lies in a cache."""
+    start = "https://example.awsapps.com/start"
+    cache = home / "cache"
+    cache.mkdir()
+    patch.setattr(botocore.credentials.SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
+    expires = datetime.datetime.fromtimestamp(endpoint.now() / 1e9 + HOUR, datetime.timezone.utc)
+    token = {"accessToken": "t", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ"), "startUrl": start}
+    (cache / f"{hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()}.json").write_text(json.dumps(token))
+    (home / "config").write_text(
+        f"[default]\nsso_start_url = {start}\nsso_region = us-east-1\n"
+        "sso_account_id = 123456789012\nsso_role_name = r\n"
+    )
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+
+
+PROVIDERS = [assume_role, web_identity, instance, container, process, single_sign_on]
+
+
+def call() -> None:
+    """Make one call with whatever credentials this program has."""
+    botocore.session.get_session().create_client("dynamodb", region_name="us-east-1").list_tables()
+
+
+@pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
+@pytest.mark.parametrize("provide", PROVIDERS)
+class TestProviders:
+    """Role credentials on a wrong clock, whoever hands them out."""
+
+    @pytest.fixture(autouse=True)
+    def _host(
+        self, provide: Any, offset: int, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aws.offset = offset
+        provide(tmp_path, monkeypatch, aws)
+
+    def test_unguarded_they_fail(self, provide: Any, offset: int, aws: StrictEndpoint) -> None:
+        """On a fast host they look dead; on a slow one their signature is."""
+        with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
+            call()
+
+    def test_where_a_source_knows_everything_is_right_at_once(
+        self, provide: Any, offset: int, aws: StrictEndpoint
+    ) -> None:
+        """No request is wasted."""
+        with skewguard.install(sources=[Radio(offset)]):
+            call()
+        assert {record.status for record in aws.requests} == {200}
+
+    def test_where_nobody_knows_the_first_to_speak_is_heard(
+        self, provide: Any, offset: int, aws: StrictEndpoint
+    ) -> None:
+        """The metadata service's clock, or an answer to a call that nobody signs; else one request is refused."""
+        with skewguard.install():
+            if provide in (process, single_sign_on) and offset < 0:
+                with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
+                    call()  # judged by what lies in a file, before anybody has spoken: as without skewguard
+                return
+            call()
+        refused = provide in (assume_role, process)
+        accepted = [record.status == 200 for record in aws.requests]
+        assert accepted == [False] * refused + [True] * (len(accepted) - refused)
+
+
+class TestDeadByTrueTime:
+    """Credentials that the wall clock of a slow host takes for alive."""
+
+    def session(self, aws: StrictEndpoint, left: float) -> Any:
+        """Make a session whose role credentials live `left` seconds more by true time; they can be refreshed."""
+        true = aws.now() / 1e9
+        aws.add_credentials("ASIAOLD", "secret", "token", int(true + left))
+
+        def refresh() -> dict[str, str]:
+            now = aws.now() // 10**9
+            aws.add_credentials("ASIANEW", "secret", "token", now + HOUR)
+            expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc).isoformat()
+            return {"access_key": "ASIANEW", "secret_key": "secret", "token": "token", "expiry_time": expires}
+
+        session = botocore.session.get_session()
+        expires = datetime.datetime.fromtimestamp(true + left, datetime.timezone.utc)
+        session._credentials = RefreshableCredentials("ASIAOLD", "secret", "token", expires, refresh, "test")
+        return session
+
+    def key_used(self, aws: StrictEndpoint, session: Any) -> str:
+        """Make a call, and say with which key."""
+        client = session.create_client("dynamodb", region_name="us-east-1")
+        client.list_tables()
+        return str(aws.requests[-1].access_key)
+
+    @pytest.mark.parametrize(
+        ("left", "key"), [(-60, "ASIANEW"), (300, "ASIANEW"), (3000, "ASIAOLD")], ids=["dead", "dying", "alive"]
+    )
+    def test_they_are_refreshed_when_true_time_says_so(self, aws: StrictEndpoint, left: float, key: str) -> None:
+        """Not two hours later; and those that live are left alone, though the clock was wrong."""
+        aws.offset = 2 * HOUR
+        with skewguard.install(sources=[Radio(2 * HOUR)]):
+            assert self.key_used(aws, self.session(aws, left)) == key
+        assert {record.status for record in aws.requests} == {200}
+
+    def test_a_refused_signature_has_them_looked_at_again(self, aws: StrictEndpoint) -> None:
+        """Nobody knew the time: the retry is signed with credentials that live."""
+        aws.offset = 2 * HOUR
+        with skewguard.install():
+            assert self.key_used(aws, self.session(aws, -60)) == "ASIANEW"
+        assert [record.status for record in aws.requests] == [400, 200]
+
+    def just_slow(self, aws: StrictEndpoint) -> Any:
+        """A host just slow enough for its signatures still to be accepted, which refreshes at the last moment."""
+        aws.offset = 200
+        session = self.session(aws, -60)
+        session._credentials._mandatory_refresh_timeout = session._credentials._advisory_refresh_timeout = 0
+        return session
+
+    def test_unguarded_they_are_used(self, aws: StrictEndpoint) -> None:
+        """And refused."""
+        with pytest.raises(ClientError, match=r"[Ee]xpired"):
+            self.key_used(aws, self.just_slow(aws))
+
+    def test_guarded_they_are_not(self, aws: StrictEndpoint) -> None:
+        """The same, where a source knows."""
+        with skewguard.install(sources=[Radio(200)]):
+            assert self.key_used(aws, self.just_slow(aws)) == "ASIANEW"
+
+
+class TestMetadata:
+    """What the metadata services let slip."""
+
+    def test_it_counts_until_somebody_else_has_spoken(self, aws: StrictEndpoint) -> None:
+        """Any source or answer outranks it."""
+        aws.offset = 2 * HOUR
+        with skewguard.install():
+            session = botocore.session.get_session()
+            session.get_credentials()
+            said = skewguard.offset()
+            assert said is not None
+            assert (said.source, said.seconds) == ("http://169.254.169.254", pytest.approx(2 * HOUR, abs=3))
+            aws.offset = HOUR
+            session.create_client("dynamodb", region_name="us-east-1").list_tables()
+            said = skewguard.offset()
+            assert said is not None
+            assert said.seconds == pytest.approx(HOUR, abs=3)
+
+    @pytest.mark.parametrize("options", [{"learn_from_responses": False}, {"require_authenticated": True}])
+    def test_it_can_be_left_unheard(self, options: dict[str, bool], aws: StrictEndpoint) -> None:
+        """Nothing authenticates it."""
+        with skewguard.install(**options):
+            botocore.session.get_session().get_credentials()
+            assert skewguard.now() is None
+
+    def test_loopback_shares_this_host_s_clock(self, aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An agent on this host that hands out credentials knows no better than the host."""
+        metadata = Metadata(aws)
+        url = f"http://127.0.0.1:{metadata.server.server_port}/creds"
+        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
+        with skewguard.install():
+            assert botocore.session.get_session().get_credentials().access_key == "ASIAMETADATA"
+            assert skewguard.now() is None
+        metadata.close()
+
+    def test_after_uninstall_nobody_listens(self, aws: StrictEndpoint) -> None:
+        """A fetcher may live on."""
+        with skewguard.install():
+            session = botocore.session.get_session()
+        session.get_credentials()
+        assert skewguard.now() is None
+
+
+def test_answers_to_calls_that_nobody_signs_are_heard(aws: StrictEndpoint) -> None:
+    """And the calls are never repeated: nothing in them can be wrong for its time."""
+    aws.offset = 2 * HOUR
+    with skewguard.install():
+        sts = botocore.session.get_session().create_client("sts", region_name="us-east-1")
+        sts.assume_role_with_web_identity(RoleArn=ROLE, RoleSessionName="session", WebIdentityToken="token")
+        said = skewguard.offset()
+    assert said is not None
+    assert said.seconds == pytest.approx(2 * HOUR, abs=3)
+    assert len(aws.requests) == 1
