@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore
 
-from skewguard import aws_profile
+from skewguard import aws_profile, health
 from skewguard import clocks as _clocks
-from skewguard import health
 from skewguard.clocks import Clocks
 from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
 from skewguard.errors import ConfigError
