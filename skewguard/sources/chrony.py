@@ -41,12 +41,13 @@ _Peer = tuple[str, int]
 class ChronySource(Named):
     """Asks this host's chronyd for its tracking report, and states true time as it follows from that.
 
-    Each measurement is one packet to and from the daemon, on a socket of its own, and takes about a third of a
+    Each measurement is one packet to and from the daemon, on a socket of its own, and takes some tenths of a
     millisecond. The object keeps nothing between two of them: it may be shared by threads and used on both sides of a
     fork. A reply is believed if it repeats the 32 random bits of our request and comes from where that went.
 
     Over a Unix socket chronyd answers only to a path. A socket is therefore put into a fresh directory beside the
-    daemon's own (or, if that is not writable, where temporary files go) and removed after each measurement.
+    daemon's own (or, if that is not writable, where temporary files go) and removed after each measurement. That costs
+    some milliseconds where the directory is on a disk; ``/run`` is in memory almost everywhere.
     """
 
     instant = True
