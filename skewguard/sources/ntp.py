@@ -137,7 +137,7 @@ class NtpSource(Named):
             raise ConfigError(f"{problem}: {error}") from None
         if not host or server.username is not None:
             raise ConfigError(f"{problem}: {'a user has no place there' if host else 'it names no host'}")
-        return cls(unquote(host), PORT if port is None else port, allow_local=parts.switches["allow_local"])
+        return cls(unquote(host).lower(), PORT if port is None else port, allow_local=parts.switches["allow_local"])
 
     @property
     def _key(self) -> tuple[object, ...]:
