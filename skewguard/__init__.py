@@ -20,10 +20,12 @@ from skewguard._guard import (
     wait_until_synchronized,
 )
 from skewguard.errors import ConfigError, SkewguardError, SourceError
+from skewguard.health import HostClock
 from skewguard.interval import Interval, Trust
 
 __all__ = [
     "ConfigError",
+    "HostClock",
     "Installation",
     "Interval",
     "Offset",

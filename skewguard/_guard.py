@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import botocore
 
-from skewguard import aws_profile
+from skewguard import aws_profile, health
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks
 from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
+from skewguard.health import HostClock
 from skewguard.interval import SECOND
 from skewguard.polling import Result
 from skewguard.timekeeper import Domain, Timekeeper
@@ -67,6 +68,7 @@ class Status:
         correcting: Whether requests to AWS are signed away from the wall clock.
         sources: How each source answered when last asked.
         domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
+        host: What the host says of its own clock: a hint for people, which corrects nothing.
     """
 
     installed: bool
@@ -76,6 +78,7 @@ class Status:
     correcting: bool
     sources: tuple[Result, ...]
     domains: dict[str, Offset]
+    host: HostClock
 
 
 class _Guard:
@@ -283,6 +286,7 @@ def status() -> Status:
         correcting=keeper.correcting,
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
+        host=health.look(),
     )
 
 

@@ -126,10 +126,10 @@ def host(tmp_path: Path) -> Host:
 
 def test_uri() -> None:
     """A source is called by its URI, and two that read the same file are one."""
-    plain, given_path = ClockBoundSource.from_uri("ClockBound"), ClockBoundSource.from_uri("clockbound:/run/x y%20")
+    plain, given_path = ClockBoundSource.from_uri("ClockBound"), ClockBoundSource.from_uri("clockbound:/run/x%20y%2520")
     assert isinstance(plain, Source)
-    assert (plain.name, given_path.name) == ("clockbound", "clockbound:/run/x y%20")
-    assert repr(given_path) == "<ClockBoundSource clockbound:/run/x y%20>"
+    assert (plain.name, given_path.name) == ("clockbound", "clockbound:/run/x%20y%2520")
+    assert repr(given_path) == "<ClockBoundSource clockbound:/run/x%20y%2520>"
     assert {plain, given_path} == {ClockBoundSource(), ClockBoundSource("/run/x y%20")}
     assert plain != "clockbound"
 

@@ -16,13 +16,13 @@ import secrets
 import socket
 import tempfile
 from collections.abc import Callable
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
+from urllib.parse import urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources.chrony_packet import check_header, decode, judge, look, moved, request
-from skewguard.sources.named import Named
+from skewguard.sources.named import Named, path_uri, split_uri
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND
 
 PORT = 323
@@ -41,12 +41,13 @@ _Peer = tuple[str, int]
 class ChronySource(Named):
     """Asks this host's chronyd for its tracking report, and states true time as it follows from that.
 
-    Each measurement is one packet to and from the daemon, on a socket of its own, and takes about a third of a
+    Each measurement is one packet to and from the daemon, on a socket of its own, and takes some tenths of a
     millisecond. The object keeps nothing between two of them: it may be shared by threads and used on both sides of a
     fork. A reply is believed if it repeats the 32 random bits of our request and comes from where that went.
 
     Over a Unix socket chronyd answers only to a path. A socket is therefore put into a fresh directory beside the
-    daemon's own (or, if that is not writable, where temporary files go) and removed after each measurement.
+    daemon's own (or, if that is not writable, where temporary files go) and removed after each measurement. That costs
+    some milliseconds where the directory is on a disk; ``/run`` is in memory almost everywhere.
     """
 
     instant = True
@@ -76,8 +77,8 @@ class ChronySource(Named):
             self._name = "chrony"
             self._peers = (("127.0.0.1", PORT), ("::1", PORT))
         elif address.startswith("/"):
-            self._path = _checked_path(address)
-            self._name = "chrony:" + quote(os.fsencode(address))
+            self._path = address
+            self._name = path_uri("chrony", address, "socket")
         else:
             host, port = _loopback(address)
             self._peers = ((host, port),)
@@ -91,32 +92,8 @@ class ChronySource(Named):
         Raises:
             ConfigError: The URI is not of one of these forms.
         """
-        problem = f"{uri!r} is not {FORMS}"
-        if not uri.isascii() or not uri.isprintable() or " " in uri:  # urlsplit would silently drop some of these
-            raise ConfigError(f"{problem}: it has characters that no URI has")
-        plain, _, query = uri.partition("?")
-        scheme, colon, rest = plain.partition(":")
-        if scheme.lower() != "chrony" or "#" in uri:
-            raise ConfigError(problem)
-        allow_local = False
-        try:
-            options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        except ValueError as error:
-            raise ConfigError(f"{problem}: {error}") from None
-        for key, value in options:
-            if key != "allow_local" or value not in ("0", "1"):
-                raise ConfigError(f"{problem}: {key}={value} is not understood")
-            allow_local = value == "1"
-        if not colon:
-            return cls(allow_local=allow_local)
-        if rest.startswith("//"):
-            address = rest.removeprefix("//").removesuffix("/")
-            if address.startswith("/"):
-                raise ConfigError(f"{problem}: it names no address")
-            return cls(address, allow_local=allow_local)
-        if not rest.startswith("/"):
-            raise ConfigError(problem)
-        return cls(os.fsdecode(unquote_to_bytes(rest)), allow_local=allow_local)
+        parts = split_uri(uri, "chrony", FORMS, host=True, switches=("allow_local",))
+        return cls(parts.authority or parts.path, allow_local=parts.switches["allow_local"])
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -245,16 +222,6 @@ def _bound(sock: socket.socket, parent: str | None) -> contextlib.ExitStack:
 def _quietly(remove: Callable[..., object], *args: object, **options: object) -> None:
     with contextlib.suppress(OSError):
         remove(*args, **options)
-
-
-def _checked_path(path: str) -> str:
-    try:
-        usable = b"\0" not in os.fsencode(path) and not path.startswith("//")  # as a URI, that would name a host
-    except UnicodeError:
-        usable = False
-    if not usable:
-        raise ConfigError(f"{path!r} is no path of a socket")
-    return path
 
 
 def _loopback(address: str) -> _Peer:

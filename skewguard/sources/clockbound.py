@@ -30,8 +30,9 @@ from skewguard.sources.clockbound_segment import (
     parse_vmclock,
     unsettled,
 )
-from skewguard.sources.named import Named, usable_path
+from skewguard.sources.named import Named, path_uri, split_uri, usable_path
 
+FORM = "clockbound or clockbound:/path/of/the/segment"
 PATHS = ("/var/run/clockbound/shm0", "/var/run/clockbound/shm")
 """Where the daemon writes: 2.x (and 3.x, for older readers), then 1.x."""
 
@@ -92,28 +93,24 @@ class ClockBoundSource(Named):
         Raises:
             ConfigError: A path is unusable.
         """
-        for given in (path, vmclock):
-            if given is not None and not usable_path(given):
-                raise ConfigError(f"{given!r} is no absolute path of a file")
+        if not usable_path(vmclock):
+            raise ConfigError(f"{vmclock!r} is no absolute path of a file")
+        self._name = "clockbound" if path is None else path_uri("clockbound", path, "file")
         self._paths = PATHS if path is None else (path,)
         self._vmclock = vmclock
         self._monotonic = monotonic
-        self._name = "clockbound" if path is None else f"clockbound:{path}"
         # One tuple, replaced whole. A thread that overwrites another's makes it older, never inconsistent: a step
         # that is so forgotten is noticed again, since what was remembered was from before it.
         self._look: _Look | None = None
 
     @classmethod
     def from_uri(cls, uri: str) -> ClockBoundSource:
-        """Make a source from ``clockbound``, or ``clockbound:/path/of/segment`` (as it is, nothing is decoded).
+        """Make a source from ``clockbound``, or ``clockbound:/path/of/segment``.
 
         Raises:
             ConfigError: The URI is not of that form.
         """
-        scheme, colon, path = uri.partition(":")
-        if scheme.lower() != "clockbound" or (colon and not usable_path(path)):
-            raise ConfigError(f"{uri!r} is not of the form clockbound, or clockbound:/path")
-        return cls(path or None)
+        return cls(split_uri(uri, "clockbound", FORM).path)
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -16,12 +16,13 @@ import struct
 import tempfile
 
 from skewguard.clocks import BRACKET_NS, Clocks
-from skewguard.errors import ConfigError, SourceError
+from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.sources.named import Named, usable_path
+from skewguard.sources.named import Named, path_uri, split_uri
 
 SECOND = 1_000_000_000
 
+FORM = "clockboundd or clockboundd:/path/of/the/socket"
 PATH = "/run/clockboundd/clockboundd.sock"
 """Where the daemon listens."""
 
@@ -93,23 +94,18 @@ class ClockBounddSource(Named):
         Raises:
             ConfigError: The path is unusable.
         """
-        if path is not None and not usable_path(path):
-            raise ConfigError(f"{path!r} is no absolute path of a socket")
         self._path = path or PATH
-        self._name = "clockboundd" if path is None else f"clockboundd:{path}"
+        self._name = "clockboundd" if path is None else path_uri("clockboundd", path, "socket")
         self._file_first = False  # this daemon has been found to answer files alone
 
     @classmethod
     def from_uri(cls, uri: str) -> ClockBounddSource:
-        """Make a source from ``clockboundd``, or ``clockboundd:/path/of/socket`` (as it is, nothing is decoded).
+        """Make a source from ``clockboundd``, or ``clockboundd:/path/of/socket``.
 
         Raises:
             ConfigError: The URI is not of that form.
         """
-        scheme, colon, path = uri.partition(":")
-        if scheme.lower() != "clockboundd" or (colon and not usable_path(path)):
-            raise ConfigError(f"{uri!r} is not of the form clockboundd, or clockboundd:/path")
-        return cls(path or None)
+        return cls(split_uri(uri, "clockboundd", FORM).path)
 
     @property
     def _key(self) -> tuple[object, ...]:

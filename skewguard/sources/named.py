@@ -1,8 +1,19 @@
-"""What sources of ours have in common: a name, which is their URI, equality, and what a path must look like."""
+"""What sources of ours have in common: a name, which is their URI, how that is read, and equality.
+
+One rule for all: a URI is ASCII, its path is absolute and percent-encoded, and its options are switches, ``?name=0`` or
+``?name=1``. Encoded, so that a path may hold what a list of sources in the environment parts at: commas and spaces.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from skewguard.errors import ConfigError
+
+_LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Named:
@@ -33,10 +44,89 @@ class Named:
         return hash(self._key)
 
 
+class Uri(NamedTuple):
+    """A source's URI, taken apart.
+
+    Attributes:
+        authority: What stands after ``//``, as it is written: a host, or an address with or without a port. None if
+            there is no ``//``; never empty.
+        path: The path, decoded; None if there is none, or an authority.
+        switches: All the switches there are, by name; those that the URI leaves out are off.
+    """
+
+    authority: str | None
+    path: str | None
+    switches: dict[str, bool]
+
+
+def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches: tuple[str, ...] = ()) -> Uri:
+    """Take a URI apart.
+
+    Args:
+        uri: Anything that somebody wrote.
+        scheme: What it must begin with, in whatever case.
+        forms: What it could have been, for messages.
+        host: Whether it may name a host or address.
+        switches: The names of its options.
+
+    Raises:
+        ConfigError: It is none of `forms`. One sentence with the URI and the reason.
+    """
+    problem = f"{uri!r} is not {forms}"
+    if not uri.isascii() or not uri.isprintable() or " " in uri:
+        raise ConfigError(f"{problem}: it has characters that no URI has")
+    if "#" in uri:
+        raise ConfigError(f"{problem}: it has a fragment; # in a path is written %23")
+    plain, _, query = uri.partition("?")
+    found, colon, rest = plain.partition(":")
+    if found.lower() != scheme:
+        raise ConfigError(f"{problem}: it does not begin with {scheme}")
+    chosen = dict.fromkeys(switches, False)
+    for option in query.split("&") if query else ():
+        name, _, value = option.partition("=")
+        if name not in chosen or value not in ("0", "1"):
+            raise ConfigError(f"{problem}: {option} is not understood")
+        chosen[name] = value == "1"
+    if not colon:
+        return Uri(None, None, chosen)
+    if not rest.startswith("//"):
+        return Uri(None, _decoded(rest, problem), chosen)
+    authority, _, path = rest.removeprefix("//").partition("/")
+    if not host:
+        raise ConfigError(f"{problem}: one slash begins a path, two would begin a host's name")
+    if not authority:
+        raise ConfigError(f"{problem}: it names no host or address")
+    if path:
+        raise ConfigError(f"{problem}: nothing may follow the host and port but options")
+    return Uri(authority, None, chosen)
+
+
+def _decoded(path: str, problem: str) -> str:
+    if _LONE_PERCENT.search(path):
+        raise ConfigError(f"{problem}: % in a path is written %25")
+    try:
+        decoded = os.fsdecode(unquote_to_bytes(path))
+    except UnicodeError:  # on Windows, where names are UTF-8 and not any bytes
+        decoded = ""
+    if not usable_path(decoded):
+        raise ConfigError(f"{problem}: {path!r} is no absolute path of a file")
+    return decoded
+
+
+def path_uri(scheme: str, path: str, what: str) -> str:
+    """Write the URI of a source that is known by a path: the inverse of `split_uri`.
+
+    Raises:
+        ConfigError: The path is not absolute, or can be none. `what` it would be the path of is in the message.
+    """
+    if not usable_path(path):
+        raise ConfigError(f"{path!r} is no absolute path of a {what}")
+    return f"{scheme}:{quote(os.fsencode(path))}"
+
+
 def usable_path(path: str) -> bool:
-    """Tell whether a text can be the absolute path of a file or socket."""
-    # Two slashes would begin a host's name in a URI.
-    if not path.startswith("/") or (path.startswith("//") and not path.startswith("///")) or path.endswith("/"):
+    """Tell whether a text can be the absolute path of a file, device or socket."""
+    if not path.startswith("/") or path.startswith("//") or path.endswith("/"):  # // begins a host's name in a URI
         return False
     try:
         return b"\0" not in os.fsencode(path)

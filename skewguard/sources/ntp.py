@@ -17,15 +17,16 @@ import socket
 import threading
 from collections import deque
 from typing import NamedTuple
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval, narrowed
-from skewguard.sources.named import Named
+from skewguard.sources.named import Named, split_uri
 from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND, Reply, decode, judge, request
 
 PORT = 123
+FORM = "ntp://host[:port], with or without ?allow_local=1"
 MIN_POLL = 15 * SECOND
 """RFC 4330, §10: never ask a server more often."""
 
@@ -125,27 +126,18 @@ class NtpSource(Named):
         Raises:
             ConfigError: The URI is not of that form.
         """
-        problem = f"{uri!r} is not of the form ntp://host[:port][?allow_local=1]"
-        if not uri.isascii() or not uri.isprintable() or " " in uri:  # urlsplit would silently drop some of these
-            raise ConfigError(f"{problem}: it has characters that no URI has")
+        parts = split_uri(uri, "ntp", FORM, host=True, switches=("allow_local",))
+        problem = f"{uri!r} is not {FORM}"
+        if parts.authority is None:
+            raise ConfigError(f"{problem}: it does not begin with ntp://")
         try:
-            parts = urlsplit(uri)
-            host, port = parts.hostname, parts.port
-            options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+            server = urlsplit(f"//{parts.authority}")
+            host, port = server.hostname, server.port
         except ValueError as error:
             raise ConfigError(f"{problem}: {error}") from None
-        if parts.scheme != "ntp":
-            raise ConfigError(f"{problem}: it does not begin with ntp://")
-        if not host or parts.username is not None:
+        if not host or server.username is not None:
             raise ConfigError(f"{problem}: {'a user has no place there' if host else 'it names no host'}")
-        if parts.path not in ("", "/") or parts.fragment:
-            raise ConfigError(f"{problem}: nothing may follow the host and port but options")
-        allow_local = False
-        for key, value in options:
-            if key != "allow_local" or value not in ("0", "1"):
-                raise ConfigError(f"{problem}: {key}={value} is not understood")
-            allow_local = value == "1"
-        return cls(unquote(host), PORT if port is None else port, allow_local=allow_local)
+        return cls(unquote(host).lower(), PORT if port is None else port, allow_local=parts.switches["allow_local"])
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -12,12 +12,11 @@ import stat
 import time
 from datetime import date
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, unquote_to_bytes
 
 from skewguard.clocks import Clocks
-from skewguard.errors import ConfigError, SourceError
+from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.sources.named import Named
+from skewguard.sources.named import Named, path_uri, split_uri
 from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT, SECOND
 
 DEVICE = "/dev/ptp0"
@@ -65,12 +64,7 @@ class PhcSource(Named):
         Raises:
             ConfigError: The path is not absolute, or can be none.
         """
-        if not path.startswith("/") or path.startswith("//") or "\0" in path:  # a URI with // would name a host
-            raise ConfigError(f"{path!r} is no absolute path of a device")
-        try:
-            self._name = "phc:" + quote(os.fsencode(path))
-        except UnicodeError:
-            raise ConfigError(f"{path!r} is no absolute path of a device") from None
+        self._name = path_uri("phc", path, "device")
         self._path = path
         self._utc = utc
         self._sysfs = Path(sysfs)
@@ -82,23 +76,8 @@ class PhcSource(Named):
         Raises:
             ConfigError: The URI is not of one of these forms.
         """
-        problem = f"{uri!r} is not {FORM}"
-        if not uri.isascii() or not uri.isprintable() or " " in uri:
-            raise ConfigError(f"{problem}: it has characters that no URI has")
-        plain, _, query = uri.partition("?")
-        scheme, colon, path = plain.partition(":")
-        if scheme.lower() != "phc" or "#" in uri or path.startswith("//") or (colon and not path):
-            raise ConfigError(problem)
-        utc = False
-        try:
-            options = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
-        except ValueError as error:
-            raise ConfigError(f"{problem}: {error}") from None
-        for key, value in options:
-            if key != "utc" or value not in ("0", "1"):
-                raise ConfigError(f"{problem}: {key}={value} is not understood")
-            utc = value == "1"
-        return cls(os.fsdecode(unquote_to_bytes(path)) if colon else DEVICE, utc=utc)
+        parts = split_uri(uri, "phc", FORM, switches=("utc",))
+        return cls(parts.path or DEVICE, utc=parts.switches["utc"])
 
     @property
     def _key(self) -> tuple[object, ...]:

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+import skewguard
 from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.interval import Interval, vote
@@ -16,7 +17,7 @@ from tests.real.chronyd import Chronyd, chronyd, free_port
 from tests.real.exact import exact
 
 CLOCKS = system()
-SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "200"))
+SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "1000"))
 
 
 def ask(daemon: Chronyd, source: NtpSource | None = None) -> Interval:
@@ -55,6 +56,41 @@ def test_chain_of_two(shift: int) -> None:
         assert ask(middle, source).width < SECOND
         missed, _ = misses(middle, shift)
     assert missed == 0
+
+
+def offsets(daemon: Chronyd) -> list[skewguard.Offset]:
+    """Have the product measure many times, as its users do: how far off it says that the wall clock is."""
+    source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
+    found = []
+    with skewguard.install(sources=[source], learn_from_responses=False):
+        for _ in range(SAMPLES):
+            status = skewguard.measure(timeout=5)
+            assert [result.error for result in status.sources] == [None]
+            assert status.offset is not None
+            found.append(status.offset)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("shift", "chain"),
+    [(0, False), (1200, False), (-180, False), (0, True), (1200, True)],
+    ids=["honest", "20 min ahead", "3 min behind", "chain of two", "chain of two, 20 min ahead"],
+)
+def test_offset_is_within_its_bound(shift: int, chain: bool) -> None:
+    """What `skewguard.measure` says of the wall clock is true within the bound it states, every time."""
+    with contextlib.ExitStack() as ending:
+        daemon = ending.enter_context(chronyd(shift))
+        if chain:
+            daemon = ending.enter_context(chronyd(upstream=daemon))
+        found = offsets(daemon)
+    errors = sorted(abs(offset.seconds - shift) for offset in found)
+    bounds = sorted(offset.error_bound for offset in found)
+    middle = SAMPLES // 2
+    print(
+        f"error {errors[middle] * 1e6:.0f} µs, at the most {errors[-1] * 1e6:.0f}; bound {bounds[middle] * 1e6:.0f} µs"
+    )
+    assert [offset for offset in found if abs(offset.seconds - shift) > offset.error_bound] == []
+    assert bounds[middle] < (0.1 if chain else 0.001)
 
 
 def test_ipv6() -> None:

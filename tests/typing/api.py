@@ -40,6 +40,8 @@ def use() -> None:
         print(seconds, offset.source)
     status: skewguard.Status = skewguard.measure(timeout=1.0)
     print(status == skewguard.status(), status.state, status.sources, status.domains)
+    host: skewguard.HostClock = status.host
+    print(host.synchronized, host.max_error, host.daemons)
     reached: bool = skewguard.wait_until_synchronized(timeout=1.0, within=0.5)
     print(reached, skewguard.SkewguardError, skewguard.ConfigError)
     with StrictEndpoint(offset=1200) as endpoint:

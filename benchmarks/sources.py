@@ -1,0 +1,277 @@
+"""What one reading of each time source costs, how tight a bound it gives, and what it can notice.
+
+Each source is read on this machine against the real daemon, as the real-parts tests start it; the PTP hardware clock,
+which few machines have, against the tests' stand-in. Given are medians. `time.time()` is timed in the same breath, so
+that the multiples mean something on any machine.
+
+    python benchmarks/sources.py [--readings 2000] [--settle 10] [--write docs/sources.md]
+
+``--write`` replaces the table between the two marker comments of that file; the texts beside the figures are kept here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import timeit
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where the tests are a package
+
+if TYPE_CHECKING:
+    from skewguard.clocks import Clocks
+    from skewguard.sources import Source
+
+BEGIN = "<!-- costs: written by benchmarks/sources.py -->"
+END = "<!-- costs: end -->"
+HEADER = ("source", "tried with", "one reading", "times `time.time()`", "error bound", "can tell", "cannot tell")
+
+SECOND = 1_000_000_000
+LONGEST = 5.0  # seconds for the readings of one source
+PATIENCE = 30.0  # seconds until a daemon just started must have told the time
+
+Opened = AbstractContextManager[tuple["Source", "Clocks"]]
+
+
+class Row(NamedTuple):
+    """One source of the table.
+
+    Attributes:
+        name: What it is called there.
+        against: What it is tried with.
+        tells: What it can notice.
+        misses: What it cannot.
+        start: Starts what it needs, and ends it; gives the source and the clocks to measure with.
+    """
+
+    name: str
+    against: str
+    tells: str
+    misses: str
+    start: Callable[[], Opened]
+
+
+class Figures(NamedTuple):
+    """What was measured: one reading, one `time.time()`, half an interval's width; all in ns, medians."""
+
+    reading: float
+    clock: float
+    bound: float
+
+
+@contextlib.contextmanager
+def _clockbound() -> Iterator[tuple[Source, Clocks]]:
+    from skewguard.clocks import system
+    from skewguard.sources.clockbound import ClockBoundSource
+    from tests.real.chronyd import chronyd
+    from tests.real.test_clockbound import clockbound
+
+    with chronyd() as server, clockbound(server) as run:
+        yield ClockBoundSource(str(run / "clockbound/shm0")), system()
+
+
+@contextlib.contextmanager
+def _clockboundd() -> Iterator[tuple[Source, Clocks]]:
+    from skewguard.clocks import system
+    from skewguard.sources.clockboundd import ClockBounddSource
+    from tests.real.chronyd import chronyd
+    from tests.real.test_clockbound import clockbound
+
+    with chronyd() as server, clockbound(server) as run:
+        yield ClockBounddSource(str(run / "clockboundd/clockboundd.sock")), system()
+
+
+@contextlib.contextmanager
+def _chrony(way: str) -> Iterator[tuple[Source, Clocks]]:
+    from skewguard.clocks import system
+    from tests.real import test_chrony_tracking as ways
+    from tests.real.chronyd import chronyd
+
+    # Where chronyd has its socket, /run, is in memory almost everywhere; on a disk, a reading takes milliseconds.
+    memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
+    with (
+        mock.patch.object(tempfile, "tempdir", memory),
+        chronyd() as server,
+        chronyd(upstream=server) as client,
+    ):
+        yield getattr(ways, way)(client), system()
+
+
+@contextlib.contextmanager
+def _ntp() -> Iterator[tuple[Source, Clocks]]:
+    from skewguard.clocks import system
+    from skewguard.sources.ntp import NtpSource
+    from tests.real.chronyd import chronyd
+
+    with chronyd() as server:
+        yield NtpSource(server.host, server.port, allow_local=True, min_poll=0), system()
+
+
+@contextlib.contextmanager
+def _phc() -> Iterator[tuple[Source, Clocks]]:
+    from tests.test_phc import Device
+
+    with tempfile.TemporaryDirectory() as directory:
+        device = Device(Path(directory))
+        with mock.patch.object(time, "clock_gettime_ns", device.gettime):
+            yield device.source(), device.clocks
+
+
+ROWS = (
+    Row(
+        "ClockBound 2.x",
+        "its daemon, 2.0.3",
+        "that the wall clock is right; that the daemon or its reference is gone; that the machine was paused (VMClock)",
+        "by how much a wrong clock is off; a step by others that no earlier reading noticed, until the daemon looks",
+        _clockbound,
+    ),
+    Row(
+        "ClockBoundD 0.1.x",
+        "its daemon, 0.1.4",
+        "that the wall clock is right; that the daemon is gone, or chronyd not synchronized",
+        "by how much a wrong clock is off; a step by others, until chronyd hears from its server; a pause",
+        _clockboundd,
+    ),
+    Row(
+        "PTP hardware clock",
+        "a stand-in, so the bound is made up",
+        "by how much the wall clock is off, whoever set it",
+        "that the card's clock itself is wrong; TAI under the name of a clock that shows UTC",
+        _phc,
+    ),
+    Row(
+        "chrony, over UDP",
+        "chronyd, on loopback",
+        "by how much the wall clock is off, while chronyd slews it or may not set it; that chronyd follows nobody",
+        "a step of less than 10 s by others, until chronyd hears from its server; a server that lies to chronyd",
+        lambda: _chrony("by_udp"),
+    ),
+    Row(
+        "chrony, over its socket",
+        "chronyd, by its own user or root",
+        "as over UDP",
+        "as over UDP",
+        lambda: _chrony("by_socket"),
+    ),
+    Row(
+        "NTP",
+        "chronyd, on loopback; a network adds half its round trip to the bound",
+        "by how much the wall clock is off; that the server is not synchronized, or contradicts itself; replies forged"
+        " by those who cannot read the request",
+        "forgery or delay by those who can; a server that lies (others outvote it); a smeared leap second",
+        _ntp,
+    ),
+)
+
+
+def clock_cost() -> float:
+    """Time `time.time()`, ns a call."""
+    number = 20_000
+    return min(timeit.repeat(time.time, number=number, repeat=5)) / number * SECOND
+
+
+def measure(row: Row, readings: int, settle: float) -> Figures:
+    """Read a source many times, once it has told the time for `settle` seconds."""
+    from skewguard.errors import SourceError
+
+    with row.start() as (source, clocks):
+
+        def read() -> int | None:
+            try:
+                return source.measure(clocks, clocks.read().steady + SECOND).width
+            except SourceError:
+                return None
+
+        limit = time.monotonic() + PATIENCE
+        while read() is None:
+            if time.monotonic() > limit:
+                source.measure(clocks, clocks.read().steady + SECOND)  # says why
+            time.sleep(0.1)
+        time.sleep(settle)
+        clock = clock_cost()
+        took: list[int] = []
+        widths: list[int] = []
+        limit = time.monotonic() + LONGEST
+        while len(took) < readings and time.monotonic() < limit:
+            began = time.perf_counter_ns()
+            width = read()
+            ended = time.perf_counter_ns()
+            if width is not None:
+                took.append(ended - began)
+                widths.append(width)
+        clock = min(clock, clock_cost())
+    return Figures(statistics.median(took), clock, statistics.median(widths) / 2)
+
+
+def render(rows: tuple[Row, ...], measured: list[Figures | None]) -> str:
+    """Make the table, in Markdown; a source that was not measured has no figures."""
+    lines = [HEADER, tuple("---" for _ in HEADER)]
+    for row, figures in zip(rows, measured, strict=True):
+        if figures is None:
+            told = ("", "", "")
+        else:
+            times = f"{figures.reading / figures.clock:,.0f}"
+            told = (f"{figures.reading / 1000:,.0f} µs", times, f"±{figures.bound / 1000:,.0f} µs")
+        lines.append((row.name, row.against, *told, row.tells, row.misses))
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def footnote(measured: list[Figures | None]) -> str:
+    """Say in one line where the figures are from."""
+    clocks = [figures.clock for figures in measured if figures is not None]
+    clock = f"; `time.time()` took {statistics.median(clocks):.0f} ns" if clocks else ""
+    return f"Medians on {platform.machine()}, Python {platform.python_version()}{clock}.\n"
+
+
+def insert(page: str, table: str) -> str:
+    """Put the table between the markers of a page. ValueError if they are not both there, once."""
+    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
+        raise ValueError(f"the page does not have {BEGIN} and {END}, once and in this order")
+    before, _, rest = page.partition(BEGIN)
+    after = rest.partition(END)[2]
+    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
+
+
+def attempt(row: Row, readings: int, settle: float) -> Figures | None:
+    """Measure a source; None, and a word on standard error, if what it needs is not on this machine."""
+    import pytest
+
+    absent: tuple[Any, ...] = (pytest.skip.Exception, pytest.fail.Exception)
+    try:
+        return measure(row, readings, settle)
+    except absent as missing:
+        print(f"{row.name}: {missing}", file=sys.stderr)
+        return None
+
+
+def main() -> int:
+    """Measure, print, and write if told to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--readings", type=int, default=2000, help="how many, of each source")
+    parser.add_argument("--settle", type=float, default=10.0, help="seconds for a daemon just started to become sure")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this file")
+    options = parser.parse_args()
+    measured = [attempt(row, options.readings, options.settle) for row in ROWS]
+    table = f"{render(ROWS, measured)}\n{footnote(measured)}"
+    print(table, end="")
+    if options.write is None:
+        return 0
+    if None in measured:
+        print("not written: some sources could not be measured", file=sys.stderr)
+        return 1
+    options.write.write_text(insert(options.write.read_text("utf-8"), table), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,112 @@
+"""The cost table: the page has the rows that the script makes, and the script writes what the page has."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from skewguard.clocks import Clocks
+from skewguard.errors import SourceError
+from skewguard.interval import Interval, Trust
+from skewguard.sources import Source
+from skewguard.testing.clocks import FakeClocks
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs/sources.md"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    """The script as a module; nothing is measured."""
+    spec = importlib.util.spec_from_file_location("benchmarks_sources", ROOT / "benchmarks/sources.py")
+    assert spec is not None
+    assert spec.loader is not None
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(ROOT))
+        made = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(made)
+    return made
+
+
+def cells(table: str) -> list[list[str]]:
+    """Take a Markdown table apart; what is no row of it is left out."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_page_has_the_scripts_rows(script: ModuleType) -> None:
+    """Names and texts, word for word; where figures belong, there are figures."""
+    table = PAGE.read_text("utf-8").partition(script.BEGIN)[2].partition(script.END)[0]
+    header, _, *rows = cells(table)
+    assert header == list(script.HEADER)
+    assert [row[:2] + row[5:] for row in rows] == [
+        [row.name, row.against, row.tells, row.misses] for row in script.ROWS
+    ]
+    for row in rows:
+        assert re.fullmatch(r"[\d,]+ µs", row[2])
+        assert re.fullmatch(r"[\d,]+", row[3])
+        assert re.fullmatch(r"±[\d,]+ µs", row[4])
+    assert "`time.time()` took" in table
+
+
+class Sundial:
+    """Tells the time at the third question, and then now and then not; each reading takes 1 ms."""
+
+    name = "sundial"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        self.asked += 1
+        if self.asked < 3 or not self.asked % 5:
+            raise SourceError("clouds")
+        now = clocks.read()
+        assert now.steady < deadline
+        return Interval(now.steady, now.wall - 7_000, now.wall + 7_000, Trust.WITNESS, self.name)
+
+
+def test_measuring(script: ModuleType) -> None:
+    """Failures count neither for the cost nor for the bound, and what was started is ended."""
+    ended = []
+
+    @contextlib.contextmanager
+    def start() -> Iterator[tuple[Source, Clocks]]:
+        yield Sundial(), FakeClocks()
+        ended.append(True)
+
+    figures = script.measure(script.Row("Sundial", "", "", "", start), readings=20, settle=0)
+    assert figures.bound == 7_000
+    assert 0 < figures.clock < 100_000
+    assert 0 < figures.reading < 1e9
+    assert ended == [True]
+
+
+def test_missing_part(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    """A source whose daemon is not installed has no figures, and one is told why."""
+
+    def start() -> None:
+        pytest.skip("no sun here")
+
+    assert script.attempt(script.Row("Sundial", "", "", "", start), 1, 0) is None
+    assert "Sundial: no sun here" in capsys.readouterr().err
+
+
+def test_writing(script: ModuleType) -> None:
+    """What stood between the markers is replaced, what is around them stays, and writing again changes nothing."""
+    row = script.Row("Sundial", "the sun", "day", "night", None)
+    table = script.render((row,), [script.Figures(1_234_567, 50, 7_400)])
+    assert cells(table)[2] == ["Sundial", "the sun", "1,235 µs", "24,691", "±7 µs", "day", "night"]
+    page = f"above\n{script.BEGIN}\nold\n{script.END}\nbelow\n"
+    written = script.insert(page, table)
+    assert written == f"above\n{script.BEGIN}\n\n{table}\n{script.END}\nbelow\n"
+    assert script.insert(written, table) == written
+    for bad in ("", script.BEGIN, script.END + script.BEGIN, page + page):
+        with pytest.raises(ValueError, match="once and in this order"):
+            script.insert(bad, table)

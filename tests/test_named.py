@@ -1,0 +1,134 @@
+"""What the sources of ours have in common: one way to read a URI, and one way to write it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import string
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from skewguard.errors import ConfigError
+from skewguard.sources import from_uri
+from skewguard.sources.named import Uri, path_uri, split_uri, usable_path
+
+SCHEMES = ("clockbound", "clockboundd", "chrony", "phc", "ntp")
+BY_PATH = SCHEMES[:-1]
+SWITCHES = {"chrony": ("allow_local",), "phc": ("utc",), "ntp": ("allow_local",)}
+
+
+def read(uri: str) -> Uri:
+    """Read a URI with all that one may have."""
+    return split_uri(uri, "radio", "radio", host=True, switches=("fast", "far"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("radio", Uri(None, None, {"fast": False, "far": False})),
+        ("RADIO?", Uri(None, None, {"fast": False, "far": False})),
+        ("radio?fast=1", Uri(None, None, {"fast": True, "far": False})),
+        ("radio?far=1&fast=1&far=0", Uri(None, None, {"fast": True, "far": False})),
+        ("radio:/a/b?far=1", Uri(None, "/a/b", {"fast": False, "far": True})),
+        ("radio:/a%20b%2C%25%23%3f", Uri(None, "/a b,%#?", {"fast": False, "far": False})),
+        ("radio:/a+b:c", Uri(None, "/a+b:c", {"fast": False, "far": False})),
+        ("radio://host", Uri("host", None, {"fast": False, "far": False})),
+        ("radio://u@Host%20:0/?fast=0", Uri("u@Host%20:0", None, {"fast": False, "far": False})),
+    ],
+)
+def test_what_a_uri_says(uri: str, parts: Uri) -> None:
+    """Paths are decoded, hosts are not; switches are off unless they are on, and the last one counts."""
+    assert read(uri) == parts
+
+
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        ("", "does not begin with radio"),
+        ("radios", "does not begin with radio"),
+        ("/radio", "does not begin with radio"),
+        ("radio:", "'' is no absolute path"),
+        ("radio:a", "'a' is no absolute path"),
+        ("radio:/", "'/' is no absolute path"),
+        ("radio:/a/", "'/a/' is no absolute path"),
+        ("radio:/%00", "'/%00' is no absolute path"),
+        ("radio:%2F%2Fa", "'%2F%2Fa' is no absolute path"),
+        ("radio:/100%", "% in a path is written %25"),
+        ("radio:/%0x", "% in a path is written %25"),
+        ("radio:/a b", "characters that no URI has"),
+        ("radio:/ö", "characters that no URI has"),
+        ("radio\n", "characters that no URI has"),
+        ("radio:/a#b", "# in a path is written %23"),
+        ("radio://", "names no host"),
+        ("radio:///a", "names no host"),
+        ("radio://host/a", "nothing may follow"),
+        ("radio?fast", "fast is not understood"),
+        ("radio?fast=", "fast= is not understood"),
+        ("radio?fast=yes", "fast=yes is not understood"),
+        ("radio?slow=1", "slow=1 is not understood"),
+        ("radio?fast=1&", " is not understood"),
+        ("radio?fast=1?far=1", "fast=1.far=1 is not understood"),
+    ],
+)
+def test_what_is_no_uri(uri: str, reason: str) -> None:
+    """One error, in one sentence that says why."""
+    with pytest.raises(ConfigError, match=reason) as caught:
+        read(uri)
+    assert str(caught.value).startswith(f"{uri!r} is not radio: ")
+
+
+@pytest.mark.parametrize("scheme", BY_PATH)
+def test_every_source_decodes_its_path(scheme: str) -> None:
+    """And encodes it in its name, so that a name is a URI, even in a list."""
+    assert from_uri(f"{scheme}:/run/a%20b%2C%25c").name == f"{scheme}:/run/a%20b%2C%25c"
+    assert from_uri(f"{scheme}:/run/%61").name == f"{scheme}:/run/a"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("bad", [":", ":a", ":/a/", ":/a b", ":/%", ":/%00", ":///a", "://host/a", ":/a#b", "?a=1"])
+def test_every_source_refuses_the_same(scheme: str, bad: str) -> None:
+    """What is wrong for one is wrong for all."""
+    with pytest.raises(ConfigError, match=f"is not {scheme}"):
+        from_uri(scheme + bad)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_every_switch(scheme: str, value: str) -> None:
+    """Each source has its own, and knows no other's."""
+    base = "ntp://host" if scheme == "ntp" else scheme
+    for switch in ("allow_local", "utc"):
+        uri = f"{base}?{switch}={value}"
+        if switch in SWITCHES.get(scheme, ()):
+            assert (from_uri(uri) == from_uri(base)) is (value == "0")
+        else:
+            with pytest.raises(ConfigError, match=f"{switch}={value} is not understood"):
+                from_uri(uri)
+
+
+@given(st.text(max_size=30) | st.text(string.printable, max_size=20).map("/".__add__))
+@example("/run/\udcff")
+@example("/\ud800")
+@example("//a")
+def test_any_path_and_back(path: str) -> None:
+    """Whatever can be a path survives being written as a URI and read again, and only that can be written."""
+    if not usable_path(path):
+        with pytest.raises(ConfigError, match="is no absolute path of a thing"):
+            path_uri("radio", path, "thing")
+        return
+    uri = path_uri("radio", path, "thing")
+    assert not set(uri) & set(", \t\n#?")
+    assert read(uri).path == path
+    assert os.fsencode(path).startswith(b"/")
+
+
+@given(st.text(max_size=30).map("radio:".__add__) | st.text(string.printable, max_size=30).map("radio".__add__))
+def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
+    """No text raises anything else; what has a path has no authority."""
+    with contextlib.suppress(ConfigError):
+        parts = read(text)
+        assert parts.path is None or parts.authority is None
+        assert parts.authority != ""
+        assert parts.path is None or usable_path(parts.path)
