@@ -1,0 +1,49 @@
+"""The test suite on every supported Python, with the oldest and the newest botocore, with and without awscrt.
+
+    pipx run nox            all of it, on the Pythons that are installed
+    pipx run nox -s newest  what the scheduled CI job runs: botocore's newest release
+
+Real servers and daemons are `make test`'s business; here the library's own environment is what varies.
+"""
+
+import nox
+
+nox.options.default_venv_backend = "venv"
+nox.options.error_on_missing_interpreters = False
+
+OLDEST = "1.40.2"  # the first with get_current_datetime
+
+
+def prepare(session: nox.Session, *versions: str) -> None:
+    """Install skewguard, what its tests need, and what is named."""
+    session.install("pip>=25.1")  # the first with --group
+    session.install("--group", "tests", "--editable", ".", *versions)
+
+
+def run(session: nox.Session) -> None:
+    """Run the tests."""
+    session.run("python", "-m", "pytest", "--ignore=tests/real", *session.posargs)
+
+
+@nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"])
+@nox.parametrize("botocore", ["oldest", "newest"])
+def tests(session: nox.Session, botocore: str) -> None:
+    """Run them all."""
+    prepare(session, *([f"botocore=={OLDEST}", f"boto3=={OLDEST}"] if botocore == "oldest" else []))
+    run(session)
+
+
+@nox.session(python=["3.10", "3.13"])
+def without_crt(session: nox.Session) -> None:
+    """Run them where awscrt is not installed."""
+    prepare(session)
+    session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "awscrt")
+    run(session)
+
+
+@nox.session
+def newest(session: nox.Session) -> None:
+    """Run them with botocore as it was released last, whatever its dependants pin."""
+    prepare(session)
+    session.install("--upgrade", "--pre", "botocore", "boto3")
+    run(session)
