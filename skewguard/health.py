@@ -17,7 +17,6 @@ import struct
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from skewguard.events import logger
@@ -51,8 +50,7 @@ _STALE = 60_000_000_000
 """How long the list of daemons is good for, ns: it costs a look at every process."""
 
 
-@dataclass(frozen=True, slots=True)
-class HostClock:
+class HostClock(NamedTuple):
     """What the host says of its own clock; each None where it does not say, as on all systems but Linux.
 
     A hint, which may be out of date or somebody's invention.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 SECOND = 1_000_000_000
 """One second, ns."""
@@ -117,8 +118,7 @@ def narrowed(samples: Sequence[Interval]) -> tuple[Interval, Sequence[Interval]]
     return joined, samples
 
 
-@dataclass(frozen=True, slots=True)
-class Vote:
+class Vote(NamedTuple):
     """The outcome of `vote`.
 
     Attributes:

@@ -10,7 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
@@ -24,8 +24,7 @@ _AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
 _IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """How one source answered when last asked.
 
     Attributes:
@@ -241,7 +240,7 @@ class _Poll:
             if agreed is not None and result.interval is not None:
                 said = result.interval.aged(agreed.at)
                 apart = max(said.earliest - agreed.latest, agreed.earliest - said.latest, 0)
-                result = replace(result, off_by=apart)
+                result = result._replace(off_by=apart)
             found.append(result)
         return tuple(found)
 
