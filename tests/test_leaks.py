@@ -1,0 +1,59 @@
+"""A process that signs for ever grows by nothing: neither memory, nor threads, nor descriptors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SIGNINGS = int(os.environ.get("SKEWGUARD_LEAK_SIGNINGS", "30000"))
+
+PROGRAM = """
+import gc, json, os, sys, threading
+import botocore.session
+from botocore.awsrequest import AWSRequest
+import skewguard
+
+class Radio:
+    name, instant = "radio", True
+    def measure(self, clocks, deadline):
+        steady, wall = clocks.read()
+        now = wall + 1200 * 10**9
+        return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
+
+skewguard.install(sources=[Radio()], refresh_interval=0)
+client = botocore.session.get_session().create_client("s3", region_name="us-east-1")
+
+def sign(count):
+    for index in range(count):
+        # Hosts without end, as a program that presigns for its customers' stores would have.
+        request = AWSRequest("GET", f"https://store-{index % 5000}.example/key")
+        request.context = {"client_config": client.meta.config}
+        client._request_signer.sign("GetObject", request)
+
+def state():
+    gc.collect()
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE"), threading.active_count(), len(os.listdir("/proc/self/fd"))
+
+sign(15_000)
+before = state()
+sign(int(sys.argv[1]))
+print(json.dumps([before, state()]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform does not tell a process's memory so")
+def test_signing_leaks_nothing() -> None:
+    """A corrected host, thousands of endpoints, the sources asked ever anew."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(SIGNINGS)], capture_output=True, text=True, timeout=1200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    (memory, *counts), (memory_after, *counts_after) = json.loads(done.stdout)
+    assert counts_after == counts
+    assert memory_after - memory < 1_000_000, f"{memory_after - memory} bytes more after {SIGNINGS} signings"
