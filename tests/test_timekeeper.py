@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import freezegun
@@ -542,7 +541,7 @@ class TestSources:
         assert world.error() == -1200
         assert "nothing authenticates it" in str(world.keeper.results[0].error)
         inner = source.say
-        source.say = lambda clocks: replace(inner(clocks), trust=Trust.AUTHENTICATED)
+        source.say = lambda clocks: inner(clocks)._replace(trust=Trust.AUTHENTICATED)
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
