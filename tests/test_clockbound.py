@@ -56,6 +56,7 @@ class Segment:
     magic: tuple[int, int] = (0x414D5A4E, 0x43420200)
     size: int | None = None
     version: int = 2
+    oldest: int = 0
     generation: int = 2
     as_of: tuple[int, int] = (500, 0)
     void_after: tuple[int, int] = (1500, 0)
@@ -72,12 +73,12 @@ class Segment:
             body = struct.pack("=qqqqqIIi4x", *times, self.bound, self.drift, 0, self.status)
         elif self.version == 3:
             rest = (self.bound, self.marker, self.drift, self.status, self.vmclock)
-            body = struct.pack("=QqqqqddqQIiB7x", 1, *times, 1e-9, 1e-15, *rest)
+            body = struct.pack("=QqqqqQQqQIiBBB5x", 2**64 - 1, *times, 2**64 - 1, 2**64 - 1, *rest, 31, 10)
         else:
             body = struct.pack("=qqqqqQIiB7x", *times, self.bound, self.marker, self.drift, self.status, self.vmclock)
         size = 16 + len(body) if self.size is None else self.size
-        word = struct.pack("=H", self.version) if self.version != 3 else bytes([2, 3])
-        return struct.pack("=III", *self.magic, size) + word + struct.pack("=H", self.generation) + body
+        word = (self.oldest or (self.version == 3) * 3) << 8 | self.version
+        return struct.pack("=IIIHH", *self.magic, size, word, self.generation) + body
 
 
 def read(segment: Segment | bytes) -> Snapshot:
@@ -170,7 +171,7 @@ def test_magic_is_two_native_words() -> None:
 
 
 def test_layouts() -> None:
-    """Both layouts are decoded field by field; the first knows nothing of VMClock."""
+    """Each layout is decoded field by field; the first knows nothing of VMClock."""
     values: dict[str, Any] = {
         "as_of": (7, 8),
         "void_after": (1007, 9),
@@ -180,12 +181,14 @@ def test_layouts() -> None:
         "marker": 2**64 - 1,
         "vmclock": 1,
     }
-    one, two = Segment(version=1, **values), Segment(version=2, **values)
-    assert (len(bytes(one)), len(bytes(two)), len(bytes(Segment(version=3)))) == (72, 80, LARGEST)
+    one, two, three = (Segment(version=version, **values) for version in (1, 2, 3))
+    assert (len(bytes(one)), len(bytes(two)), len(bytes(three))) == (72, 80, LARGEST)
     rest = (7 * SECOND + 8, 1007 * SECOND + 9, 11, 12, Status.FREE_RUNNING)
     assert read(one) == Snapshot(1, *rest, None)
     assert read(two) == Snapshot(2, *rest, 2**64 - 1)
     assert read(replace(two, vmclock=0)) == Snapshot(2, *rest, None)
+    assert read(three) == Snapshot(3, *rest, 2**64 - 1)
+    assert read(replace(three, vmclock=0)) == Snapshot(3, *rest, None)
 
 
 def test_longer_segment_and_longer_file() -> None:
@@ -211,9 +214,16 @@ def test_longer_segment_and_longer_file() -> None:
         (Segment(generation=0), "not initialized"),
         (Segment(generation=3), "being written"),
         (Segment(generation=65535), "being written"),
-        (Segment(version=3), "layout 3, which is not about the wall clock"),
         (Segment(version=4), "layout 4"),
-        (Segment(version=0x6300), "layout 99"),
+        (Segment(version=4, oldest=3), "layout 4, compatible with 3"),
+        (Segment(version=3, oldest=2), "layout 3, compatible with 2"),
+        (Segment(version=2, oldest=2), "layout 2, compatible with 2"),
+        (Segment(version=99, oldest=99), "layout 99"),
+        (Segment(version=0, oldest=2), "layout 0"),
+        (Segment(version=3, size=103), "claims 103"),
+        (Segment(version=3, status=4), "no clock status"),
+        (Segment(version=3, vmclock=2), "neither yes nor no"),
+        (bytes(Segment(version=3))[:103], "malformed: 103 bytes"),
         (Segment(drift=1_000_000_000), "drift"),
         (Segment(drift=2**32 - 1), "drift"),
         (Segment(status=4), "no clock status"),
@@ -244,7 +254,7 @@ _i64, _u64 = st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1)
 @given(
     st.builds(
         Segment,
-        version=st.sampled_from([1, 2]),
+        version=st.sampled_from([1, 2, 3]),
         generation=st.integers(0, 2**16 - 1),
         as_of=st.tuples(_i64, st.integers(0, SECOND - 1) | _i64),
         void_after=st.tuples(_i64, st.integers(0, SECOND - 1) | _i64),
@@ -330,6 +340,9 @@ def test_status_ages(status: int, elapsed: int, expected: int) -> None:
         (Segment(), -1000, "future"),
         (Segment(as_of=(2**63 - 1, 0)), 0, "future"),
         (Segment(as_of=(-(2**63), 0)), 0, "void"),
+        (Segment(version=3), 0, "vouches, within 1.000 ms, for a clock that is made from the CPU's counter"),
+        (Segment(version=3, status=0), 0, "not synchronized"),
+        (Segment(version=3, status=3), 0, "disrupted"),
         (Segment(bound=-1), 0, "bound is -1"),
         (Segment(bound=-(2**63)), 0, "bound"),
         (Segment(bound=MAX_BOUND), 0, "within 16.0 s only"),
@@ -373,14 +386,13 @@ def test_no_time(host: Host) -> None:
 
 def test_default_paths(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """2.x is preferred to 1.x, what is no good there does not hide what is good here, and 3.x alone is explained."""
-    paths = tmp_path / "2", tmp_path / "1"
+    paths = tmp_path / "2", tmp_path / "1", tmp_path / "3"
     monkeypatch.setattr(clockbound, "PATHS", tuple(map(str, paths)))
-    monkeypatch.setattr(clockbound, "_NEW_PATH", str(tmp_path / "3"))
     source = ClockBoundSource(monotonic=host.monotonic)
-    with pytest.raises(SourceError, match=r"^clockbound gives no time: there is no .*/2 and no .*/1$"):
+    with pytest.raises(SourceError, match=r"^clockbound gives no time: there is no .*/2 and no .*/1 and no .*/3$"):
         source.measure(host.clocks, FOREVER)
-    (tmp_path / "3").write_bytes(bytes(Segment(version=3)))
-    with pytest.raises(SourceError, match=r"only .*/3 is there"):
+    paths[2].write_bytes(bytes(Segment(version=3)))
+    with pytest.raises(SourceError, match=r"^clockbound gives no time: .*/3 vouches, within 1\.000 ms, for a clock"):
         source.measure(host.clocks, FOREVER)
     paths[1].write_bytes(bytes(Segment(version=1, bound=5)))
     assert source.measure(host.clocks, FOREVER).width == 10
@@ -389,7 +401,23 @@ def test_default_paths(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     paths[0].write_bytes(bytes(Segment(status=0)))
     assert source.measure(host.clocks, FOREVER).width == 10
     paths[1].write_bytes(b"")
-    with pytest.raises(SourceError, match=r"/2 says that .*, and .*/1 is 0 bytes long"):
+    with pytest.raises(SourceError, match=r"/2 says that .*, and .*/1 is 0 bytes long.*, and .*/3 vouches"):
+        source.measure(host.clocks, FOREVER)
+
+
+def test_newest_path_means_its_neighbour(host: Host) -> None:
+    """Who names 3.x's own segment is told what 3.x says of the wall clock, in the file beside it."""
+    own = host.path.with_name("shm1")
+    own.write_bytes(bytes(Segment(version=3, bound=5)))
+    source = ClockBoundSource.from_uri(f"clockbound:{own}")
+    source._monotonic = host.monotonic
+    said = source.measure(host.clocks, FOREVER)
+    assert (said.source, said.width) == (f"clockbound:{own}", 2 * MS)
+    host.path.unlink()
+    with pytest.raises(SourceError, match=r"^clockbound:.*/shm1 gives no time: .*/shm1 vouches, within 0\.000 ms"):
+        source.measure(host.clocks, FOREVER)
+    own.unlink()
+    with pytest.raises(SourceError, match=r"there is no .*/shm0 and no .*/shm1$"):
         source.measure(host.clocks, FOREVER)
 
 
@@ -415,6 +443,91 @@ def test_file_replaced(host: Host) -> None:
     host.path.unlink()
     with pytest.raises(SourceError, match="there is no"):
         host.measure()
+
+
+def test_file_stays_open(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing about the file changes it is neither opened nor parsed again, and what it says still ages."""
+    first = host.measure()
+    monkeypatch.setattr(clockbound, "_open_segment", None)
+    host.clocks.advance(1)
+    assert host.measure().width == first.width + 2 * 50_000
+
+
+@pytest.mark.parametrize("how", ["replaced", "moved", "removed", "overwritten", "another link", "another owner's mode"])
+def test_file_touched(host: Host, how: str) -> None:
+    """Whatever happens to the file, the bytes being the same, it is opened anew."""
+    host.measure()
+    kept, aside = host.source._kept, host.path.with_name("aside")
+    data = host.path.read_bytes()
+    if how == "replaced":
+        aside.write_bytes(data)
+        aside.replace(host.path)
+    elif how == "moved":
+        host.path.rename(aside)
+        host.path.write_bytes(data)
+    elif how == "removed":
+        host.path.unlink()
+        host.path.write_bytes(data)
+    elif how == "overwritten":
+        host.path.write_bytes(data)
+    elif how == "another link":
+        aside.hardlink_to(host.path)
+    else:
+        host.path.chmod(0o640)
+    host.measure()
+    assert host.source._kept is not kept
+
+
+def test_folder_moved(host: Host, tmp_path: Path) -> None:
+    """Where another folder has taken the place of the file's, that shows as soon as the daemon has been silent."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    path = folder / "shm0"
+    path.write_bytes(host.path.read_bytes())
+    source = ClockBoundSource(str(path), monotonic=host.monotonic)
+    source.measure(host.clocks, FOREVER)
+    folder.rename(tmp_path / "old")
+    host.clocks.advance(GRACE // SECOND)
+    source.measure(host.clocks, FOREVER)
+    with pytest.raises(SourceError, match="there is no"):
+        source.measure(host.clocks, FOREVER)
+
+
+@needs_native
+def test_file_closed_by_somebody_else(host: Host, tmp_path: Path) -> None:
+    """A program that closes what it has not opened is measured on; what it opens in that place is left alone."""
+    host.measure()
+    kept = host.source._kept
+    assert kept is not None
+    number = kept.fd
+    del kept
+    os.close(number)
+    assert host.measure().width == 2 * MS
+    assert host.measure().width == 2 * MS
+    kept = host.source._kept
+    assert kept is not None
+    number = kept.fd
+    del kept
+    other = os.open(tmp_path / "other", os.O_CREAT | os.O_RDWR)
+    os.write(other, host.path.read_bytes())
+    os.dup2(other, number)
+    host.write(bound=5)
+    assert host.measure().width == 10
+    assert os.path.samestat(os.fstat(number), os.fstat(other))
+    os.close(number)
+    os.close(other)
+
+
+@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files by Linux's list")
+def test_nothing_stays_open(host: Host) -> None:
+    """One file is kept open per source at most, and none after it."""
+    before = len(list(OPEN_FILES.iterdir()))
+    for bound in range(9):
+        host.write(bound=bound)
+        host.measure()
+    assert len(list(OPEN_FILES.iterdir())) == before + 1
+    host.source = ClockBoundSource("/nowhere/shm0")
+    assert len(list(OPEN_FILES.iterdir())) == before
 
 
 def test_file_truncated(host: Host) -> None:
@@ -675,6 +788,7 @@ def test_torn_reads(tmp_path: Path) -> None:
     seconds = float(os.environ.get("SKEWGUARD_TORN_SECONDS", "5"))
     path = tmp_path / "shm0"
     path.write_bytes(bytes(Segment()))
+    source = ClockBoundSource(str(path))
     taken = refused = torn = 0
     seen = set()
     with writer(path, seconds) as process:
@@ -685,7 +799,7 @@ def test_torn_reads(tmp_path: Path) -> None:
                 fields = struct.unpack("=qqqqqQI", raw[16:68])
                 torn += len({fields[0], fields[1], fields[2] - 1000, *fields[3:]}) > 1
                 try:
-                    snapshot = clockbound._read_segment(str(path))
+                    snapshot = source._read_segment(str(path))
                 except SourceError:
                     refused += 1
                     continue

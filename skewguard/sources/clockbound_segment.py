@@ -62,6 +62,9 @@ class Status(enum.IntEnum):
     """The machine was paused, moved or restored, and the clock has not been corrected yet."""
 
 
+_BELIEVED = (Status.SYNCHRONIZED, Status.FREE_RUNNING)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A segment's content, decoded and not yet believed.
@@ -171,7 +174,7 @@ def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, nam
             absurd. The reason alone.
     """
     age = monotonic - snapshot.as_of
-    if snapshot.status not in (Status.SYNCHRONIZED, Status.FREE_RUNNING):
+    if snapshot.status not in _BELIEVED:
         disrupted = snapshot.status is Status.DISRUPTED
         raise SourceError(f"says that the clock is {'disrupted' if disrupted else 'not synchronized'}")
     if snapshot.version == 3:
@@ -182,12 +185,16 @@ def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, nam
         )
     if age <= -_GRAIN:
         raise SourceError("is of another boot, or another time namespace: it speaks of the future")
-    if age >= MAX_AGE or standing(snapshot, monotonic) is Status.UNKNOWN:
+    if age >= GRACE and (age >= MAX_AGE or standing(snapshot, monotonic) is Status.UNKNOWN):
         raise SourceError(f"is {age / SECOND:.0f} s old and void: its daemon has ceased to write")
     if snapshot.bound < 0:
         raise SourceError(f"is malformed: its bound is {snapshot.bound} ns")
-    drift = max(snapshot.max_drift_ppb, LEAST_DRIFT_PPB)
-    error = snapshot.bound + -(-max(age, 0) * drift // SECOND) + margin
+    drift = snapshot.max_drift_ppb
+    if drift < LEAST_DRIFT_PPB:
+        drift = LEAST_DRIFT_PPB
+    error = snapshot.bound + margin
+    if age > 0:
+        error -= -age * drift // SECOND  # rounded up
     if error >= MAX_BOUND:
         raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
     return Interval(reading.steady, reading.wall - error, reading.wall + error, Trust.WITNESS, name, drift)
