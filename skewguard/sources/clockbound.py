@@ -16,7 +16,8 @@ import os
 import stat
 import time
 from collections.abc import Callable
-from skewguard.clocks import BRACKET_NS, Clocks, Reading
+
+from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources.clockbound_segment import (
@@ -45,13 +46,18 @@ VMCLOCK = "/dev/vmclock0"
 _TRIES = 100
 """Reads before giving up on a segment in flux: the daemon writes for some ns, ten times a second at most."""
 
-_Look = tuple[int, int, int | None, int, Interval | None]
+_LOOK_NS = 10_000_000
+"""A file is looked for at its path no more often, ns. What its daemon said so short a time ago still holds."""
+
+_Four = tuple[int, int, int, int]
+"""A look at the clocks, ns: CLOCK_MONOTONIC, steady, wall, and CLOCK_MONOTONIC again."""
+
+_Seen = tuple[int, int, int | None, int, Interval | None]
 """What is remembered of the last measurement.
 
 The least and the most that the wall clock can have been ahead of CLOCK_MONOTONIC, ns: only a step (or sleep, which sets
 the clock as well) changes that, for slewing moves the two together. When a step was last noticed, by CLOCK_MONOTONIC,
-ns, or None if never, and the same by the steady clock. The last interval given. A plain tuple, because it is made anew
-twice in each measurement.
+ns, or None if never, and the same by the steady clock. The last interval given.
 """
 
 
@@ -59,20 +65,39 @@ class _Kept:
     """A segment's file that stays open, with what was read from it, at rest, when it was opened.
 
     The threads that read it hold it; it is closed when the last lets go.
+
+    Attributes:
+        path: Where it was found.
+        fd: The open file.
+        data: The segment's bytes.
+        snapshot: The same, decoded.
+        looked: When it was last seen to be the file at `path`, by CLOCK_MONOTONIC, ns.
     """
 
-    __slots__ = ("_close", "_fstat", "data", "fd", "path", "snapshot", "stat", "touched")
+    __slots__ = ("_close", "_fstat", "_status", "data", "fd", "looked", "path", "snapshot")
 
-    def __init__(self, path: str, fd: int, data: bytes, stat: os.stat_result, snapshot: Snapshot) -> None:
+    def __init__(self, path: str, fd: int, status: os.stat_result, data: bytes, snapshot: Snapshot) -> None:
         self._close, self._fstat = os.close, os.fstat  # the module may be gone when the interpreter ends
-        self.path, self.fd, self.data, self.stat, self.snapshot = path, fd, data, stat, snapshot
-        self.touched = stat.st_ctime_ns
+        self.path, self.fd, self._status, self.data, self.snapshot = path, fd, status, data, snapshot
+        self.looked = 0
+
+    def untouched(self) -> bool:
+        """Tell whether nothing has been done to the file.
+
+        To be removed, replaced or renamed changes the number of its links, or the time of its last change. A folder
+        that was put in another's place does not show.
+        """
+        try:
+            now = self._fstat(self.fd)
+        except OSError:
+            return False
+        return now == self._status and now.st_ctime_ns == self._status.st_ctime_ns
 
     def __del__(self) -> None:
         # A program that turns itself into a daemon closes every file, and the number is somebody else's since.
-        try:  # noqa: SIM105  # contextlib may be gone as well
+        try:
             now = self._fstat(self.fd)
-            if (now.st_dev, now.st_ino) == (self.stat.st_dev, self.stat.st_ino):
+            if (now.st_dev, now.st_ino) == (self._status.st_dev, self._status.st_ino):
                 self._close(self.fd)
         except OSError:
             pass
@@ -122,8 +147,9 @@ class ClockBoundSource(Named):
         self._monotonic = monotonic
         # Each replaced whole. A thread that overwrites another's makes it older, never inconsistent: a step that is so
         # forgotten is noticed again, since what was remembered was from before it.
-        self._look: _Look | None = None
+        self._seen: _Seen | None = None
         self._kept: _Kept | None = None
+        self._way: tuple[Clocks, Callable[[], _Four]] | None = None  # a quicker way to look at these clocks
 
     @classmethod
     def from_uri(cls, uri: str) -> ClockBoundSource:
@@ -168,81 +194,72 @@ class ClockBoundSource(Named):
         raise SourceError(f"{self._name} gives no time: there is no {' and no '.join(self._paths)}")
 
     def _measure(self, clocks: Clocks, deadline: int, path: str) -> Interval:
-        snapshot = self._read_segment(path)
+        kept = self._kept
+        try:
+            # Equal bytes are that snapshot, whoever is writing now.
+            same = kept is not None and kept.path == path and os.pread(kept.fd, LARGEST, 0) == kept.data
+        except OSError:  # closed by somebody else
+            same = False
+        if kept is None or not same:
+            same = False
+            self._kept = kept = None  # it goes before its successor comes, who may get the same number
+            self._kept = kept = _open_segment(path)
+            kept.looked = self._monotonic()
+        snapshot = kept.snapshot
         # In this order: whatever happens in between makes the statement older, never younger than it is.
-        before, reading, after = self._monotonic(), clocks.read(), self._monotonic()
+        way = self._way
+        before, steady, wall, after = way[1]() if way is not None and way[0] is clocks else self._look_with(clocks)
         if after - before > BRACKET_NS:
-            before, reading, after = self._read_again(clocks, (before, reading, after))
-        steady, wall = reading
+            before, steady, wall, after = self._look_again(clocks, (before, steady, wall, after))
+        if same and after - kept.looked >= _LOOK_NS and not self._still_there(kept, after):
+            return self._measure(clocks, deadline, path)
         if steady >= deadline:
             raise SourceError("was given no time to answer")
         low, high = wall - after, wall - before
-        stepped: int | None = None
-        stepped_at, earlier = 0, None
-        if self._look is not None:
-            last_low, last_high, stepped, stepped_at, earlier = self._look
-            if low > last_high or high < last_low:  # somebody has set the wall clock
-                stepped, stepped_at = after, steady
-        self._look = (low, high, stepped, stepped_at, earlier)
-        if after - snapshot.as_of >= GRACE:
-            self._kept = None
+        seen = self._seen
+        if seen is None:
+            self._seen = seen = (low, high, None, 0, None)
+        last_low, last_high, stepped, stepped_at, earlier = seen
+        if low > last_high or high < last_low:  # somebody has set the wall clock
+            stepped, stepped_at = after, steady
+            self._seen = (low, high, stepped, stepped_at, earlier)
         if snapshot.marker is not None:
             self._check_disruption(snapshot.marker)
-        said = judge(snapshot, after, reading, after - before, self._name)
+        said = judge(snapshot, after, (steady, wall), after - before, self._name)
         if stepped is not None:
-            self._check_step(snapshot, stepped, stepped_at, earlier, said)
-        self._look = (low, high, stepped, stepped_at, said)
+            _check_step(snapshot, stepped, stepped_at, earlier, said)
+        self._seen = (low, high, stepped, stepped_at, said)
         return said
 
-    def _read_segment(self, path: str) -> Snapshot:
-        """Take a snapshot; the last one if nothing has changed since.
+    def _still_there(self, kept: _Kept, now: int) -> bool:
+        """Tell whether a file is still the one at its path; it is let go otherwise.
 
-        Copied bytes that equal a snapshot are that snapshot, whoever is writing meanwhile. And a file whose status is
-        the same has neither been removed nor renamed: that changes the number of its links, or the time of its change.
-        A directory that was put in another's place does not show so: when the daemon has been silent for `GRACE`, the
-        file is opened anew each time.
+        Where the daemon has been silent for long, another folder may have taken the place of the file's.
         """
-        kept = self._kept
-        if kept is not None and kept.path == path:
-            try:  # noqa: SIM105  # suppress() takes a quarter of the time of all this
-                if os.pread(kept.fd, LARGEST, 0) == kept.data:
-                    now = os.fstat(kept.fd)
-                    if now == kept.stat and now.st_ctime_ns == kept.touched:
-                        return kept.snapshot
-            except OSError:
-                pass  # closed by somebody else
-            self._kept = kept = None  # it goes before its successor comes, who may get the same number
-        self._kept = kept = _open_segment(path)
-        return kept.snapshot
+        if now - kept.snapshot.as_of < GRACE and kept.untouched():
+            kept.looked = now
+            return True
+        self._kept = None
+        return False
 
-    def _read_again(self, clocks: Clocks, best: tuple[int, Reading, int]) -> tuple[int, Reading, int]:
+    def _look_with(self, clocks: Clocks) -> _Four:
+        """Look at clocks that have not been looked at before, and remember if there is a quicker way."""
+        glance: Callable[[], _Four] | None = getattr(clocks, "glance", None)
+        if glance is not None and self._monotonic is _monotonic:
+            self._way = (clocks, glance)
+            return glance()
+        before, reading, after = self._monotonic(), clocks.read(), self._monotonic()
+        return before, reading.steady, reading.wall, after
+
+    def _look_again(self, clocks: Clocks, best: _Four) -> _Four:
         """Look at all three clocks, undisturbed if possible: what disturbs is in the margin, after - before."""
         for _ in range(_TRIES):
-            again = self._monotonic(), clocks.read(), self._monotonic()
-            if again[2] - again[0] < best[2] - best[0]:
+            again = self._look_with(clocks)
+            if again[3] - again[0] < best[3] - best[0]:
                 best = again
-                if again[2] - again[0] <= BRACKET_NS:
+                if again[3] - again[0] <= BRACKET_NS:
                     break
         return best
-
-    @staticmethod
-    def _check_step(
-        snapshot: Snapshot, stepped: int, stepped_at: int, earlier: Interval | None, said: Interval
-    ) -> None:
-        """Refuse what was said before the wall clock was stepped, or by a daemon that has not noticed.
-
-        One that steps the clock itself knows, and so what it says afterwards agrees with what it said before. One
-        whose clock was set by somebody else may not learn of it before it next hears from its servers.
-        """
-        if snapshot.as_of <= stepped:
-            raise SourceError("is from before the wall clock was set")
-        if (
-            earlier is not None
-            and earlier.at <= stepped_at
-            and 0 <= said.at - earlier.at < MAX_AGE
-            and not earlier.aged(said.at).meets(said)
-        ):
-            raise SourceError("does not know yet that the wall clock was set")
 
     def _check_disruption(self, marker: int) -> None:
         """Refuse a statement from before the machine was paused, moved or restored."""
@@ -256,6 +273,23 @@ class ClockBoundSource(Named):
             raise SourceError("is from before the machine was paused, moved or restored (VMClock's disruption marker)")
 
 
+def _check_step(snapshot: Snapshot, stepped: int, stepped_at: int, earlier: Interval | None, said: Interval) -> None:
+    """Refuse what was said before the wall clock was stepped, or by a daemon that has not noticed.
+
+    One that steps the clock itself knows, and so what it says afterwards agrees with what it said before. One
+    whose clock was set by somebody else may not learn of it before it next hears from its servers.
+    """
+    if snapshot.as_of <= stepped:
+        raise SourceError("is from before the wall clock was set")
+    if (
+        earlier is not None
+        and earlier.at <= stepped_at
+        and 0 <= said.at - earlier.at < MAX_AGE
+        and not earlier.aged(said.at).meets(said)
+    ):
+        raise SourceError("does not know yet that the wall clock was set")
+
+
 def _open_segment(path: str) -> _Kept:
     """Open a segment and take a snapshot that no writer has touched meanwhile.
 
@@ -264,14 +298,19 @@ def _open_segment(path: str) -> _Kept:
     """
     fd, status = _open(path)
     try:
-        for _ in range(_TRIES):
-            data = os.pread(fd, LARGEST, 0)
-            if not unsettled(data) and data == os.pread(fd, LARGEST, 0):
-                return _Kept(path, fd, data, status, parse(data, os.fstat(fd).st_size))
-        raise SourceError("is being written, or was left so by a daemon that died")
+        data = _at_rest(fd)
+        return _Kept(path, fd, status, data, parse(data, os.fstat(fd).st_size))
     except BaseException:
         os.close(fd)
         raise
+
+
+def _at_rest(fd: int) -> bytes:
+    for _ in range(_TRIES):
+        data = os.pread(fd, LARGEST, 0)
+        if not unsettled(data) and data == os.pread(fd, LARGEST, 0):
+            return data
+    raise SourceError("is being written, or was left so by a daemon that died")
 
 
 def _read_vmclock(path: str) -> int:

@@ -1,4 +1,4 @@
-"""ClockBound 3.x, the real daemon: it may not set the clock, and what it writes for its own readers and for older ones."""
+"""The real ClockBound 3.x, which may not set the clock: what it writes for its own readers and for older ones."""
 
 from __future__ import annotations
 
