@@ -7,6 +7,9 @@ import struct
 import time
 from pathlib import Path
 
+import pytest
+
+from skewguard.sources import clockbound as source_module
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockbound_segment import MAX_AGE, Snapshot, Status, parse
 from tests.real.clockbound import (
@@ -31,10 +34,13 @@ def at_rest(path: Path) -> tuple[bytes, Snapshot]:
             return data, parse(data, len(data))
 
 
-def test_right_clock(tmp_path: Path) -> None:
-    """On a host that has nothing but 3.x, the clock is vouched for, and every interval holds the time."""
+def test_right_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host that has nothing but 3.x, whoever names no path is told that the clock is right, and how right."""
     with clockbound3(tmp_path) as run:
-        vouched_for(ClockBoundSource(str(run / "clockbound/shm0")))
+        monkeypatch.setattr(
+            source_module, "PATHS", tuple(str(run / "clockbound" / Path(path).name) for path in source_module.PATHS)
+        )
+        vouched_for(ClockBoundSource.from_uri("clockbound"))
 
 
 def test_may_not_set_the_clock(tmp_path: Path) -> None:
