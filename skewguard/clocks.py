@@ -11,12 +11,16 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 BRACKET_NS = 100_000
 """A look that took longer than this was interrupted and is repeated."""
 
 _TRIES = 64
+_get: Any = getattr(time, "clock_gettime_ns", None)
+_MONOTONIC, _RAW, _BOOTTIME, _REALTIME = (
+    getattr(time, f"CLOCK_{name}", None) for name in ("MONOTONIC", "MONOTONIC_RAW", "BOOTTIME", "REALTIME")
+)
 
 
 class Reading(NamedTuple):
@@ -70,6 +74,18 @@ class _LinuxClocks:
                 if took <= BRACKET_NS:
                     break
         return Reading(steady, wall)
+
+    @staticmethod
+    def glance() -> tuple[int, int, int, int]:
+        """Look once, without care: CLOCK_MONOTONIC, steady, wall, and CLOCK_MONOTONIC again, ns.
+
+        Steady and wall are no further apart than the first from the last; the caller sees to that being little.
+        """
+        before = _get(_MONOTONIC)
+        raw = _get(_RAW)
+        boot = _get(_BOOTTIME)
+        wall = _get(_REALTIME)
+        return before, raw + boot - before, wall, _get(_MONOTONIC)
 
 
 class _PlainClocks:

@@ -1,17 +1,17 @@
 """ClockBound's shared memory, as bytes: a segment decoded, and judged into what it says of true time. Pure.
 
 The layouts and the rules of validity are those of ClockBound's published protocol and of the behaviour of its own
-reader (1.x and 2.x). All numbers are in the host's byte order, the magic too: two words of 32 bits. The bytes may be
-anyone's, so each function returns a value or raises `SourceError`, and no length in them is believed.
+readers, from 1.x to 3.0.0-rc.0. All numbers are in the host's byte order, the magic too: two words of 32 bits. The
+bytes may be anyone's, so each function returns a value or raises `SourceError`, and no length in them is believed.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
-from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import Interval, Trust
 
@@ -21,7 +21,8 @@ LARGEST = 104
 """No known layout is longer, in bytes; nothing beyond is read."""
 
 GRACE = 5 * SECOND
-"""Older statements are free-running, whatever they say: the daemon speaks every second, so it is gone."""
+"""Older statements are free-running, whatever they say. 2.x speaks ten times a second, so it is gone; 3.x speaks when
+it knows better, and waits a minute. Either kind is believed."""
 
 MAX_AGE = 1000 * SECOND
 """The daemon's own limit (`void_after`), kept here too, so that nothing in the segment can lift it."""
@@ -33,10 +34,13 @@ LEAST_DRIFT_PPB = 50_000
 """The daemon's default of 1 ppm is better than any crystal; 50 ppm is what its manual recommends to set."""
 
 _MAGIC = struct.pack("=II", 0x414D_5A4E, 0x4342_0200)
-_HEADER = struct.Struct("=8sIBBH")  # magic, segment size, version (two bytes, see `parse`), generation
+_HEADER = struct.Struct("=8sIHH")  # magic, segment size, version (see `parse`), generation
 _BODIES = {
     1: struct.Struct("=qqqqqIIi4x"),  # as_of, void_after, bound, max_drift_ppb, reserved, status
     2: struct.Struct("=qqqqqQIiB7x"),  # as_of, void_after, bound, disruption marker, max_drift_ppb, status, VMClock
+    # The same as in 2, but after the CPU's counter, and with the counter's period and its error before the bound; how
+    # far these two are shifted stands at the end.
+    3: struct.Struct("=8xqqqq16xqQIiB7x"),
 }
 _GRAIN = 1000
 """An as_of that lies ahead by less is the same instant, read from two clocks, ns."""
@@ -58,18 +62,24 @@ class Status(enum.IntEnum):
     """The machine was paused, moved or restored, and the clock has not been corrected yet."""
 
 
+_WITNESS = Trust.WITNESS
+_BELIEVED = (Status.SYNCHRONIZED, Status.FREE_RUNNING)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """A segment's content, decoded and not yet believed.
 
     Attributes:
-        version: The layout, 1 or 2.
-        as_of: When it was true, by CLOCK_MONOTONIC_COARSE, ns.
+        version: The layout, 1 to 3.
+        as_of: When it was true, by CLOCK_MONOTONIC_COARSE, ns. In layout 3, by the daemon's own clock, which is UTC.
         void_after: When it ends to be, by the same clock, ns.
-        bound: How far the wall clock was from true time at most, at `as_of`, ns.
+        bound: How far the wall clock was from true time at most, at `as_of`, ns. In layout 3, the daemon's own clock.
         max_drift_ppb: How fast that grows, by the daemon's setting.
-        status: What the daemon says of the wall clock.
+        status: What the daemon says of that clock.
         marker: The disruption marker of VMClock for which all this holds; None where the daemon does not use VMClock.
+        drift: How fast the bound grows at least, whatever the setting, ppb.
+        sound: Whether there is nothing against it but its age.
     """
 
     version: int
@@ -79,6 +89,12 @@ class Snapshot:
     max_drift_ppb: int
     status: Status
     marker: int | None
+    drift: int = field(init=False, compare=False)
+    sound: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "drift", max(self.max_drift_ppb, LEAST_DRIFT_PPB))
+        object.__setattr__(self, "sound", self.version < 3 and self.status in _BELIEVED and self.bound >= 0)
 
 
 def unsettled(data: bytes) -> bool:
@@ -102,22 +118,18 @@ def parse(data: bytes, size: int) -> Snapshot:
     """
     if len(data) < _HEADER.size:
         raise SourceError(f"is {len(data)} bytes long, too short for a ClockBound segment")
-    magic, claimed, low, high, generation = _HEADER.unpack_from(data)
+    magic, claimed, word, generation = _HEADER.unpack_from(data)
     if magic != _MAGIC:
         raise SourceError("is not a ClockBound segment (wrong magic number)")
-    # Up to 2.x the version is one number of 16 bits; 3.x says oldest and newest compatible version in a byte each.
-    # Either way, and in either byte order, the higher byte that is set names the layout.
-    version = high or low
-    if not version or not generation:
+    if not word or not generation:
         raise SourceError("is not initialized by the daemon yet")
     if generation & 1:
         raise SourceError("is being written, or was left so by a daemon that died")
+    # The layout in the lower byte; since 3 the oldest one that it is compatible with in the higher.
+    oldest, version = divmod(word, 256)
     body = _BODIES.get(version)
-    if body is None:
-        # 3.x bounds a clock that its clients compute from the CPU's counter, which is out of reach here; of the wall
-        # clock it says nothing in this layout.
-        hint = ", which is not about the wall clock" if version == 3 else ""
-        raise SourceError(f"has layout {version}{hint}; 1 and 2 are understood")
+    if body is None or oldest != (3 if version == 3 else 0):
+        raise SourceError(f"has layout {version}, compatible with {oldest}; 1, 2 and 3 are understood")
     needed = _HEADER.size + body.size
     if claimed < needed or size < claimed or len(data) < needed:
         raise SourceError(
@@ -150,7 +162,13 @@ def standing(snapshot: Snapshot, monotonic: int) -> Status:
     return Status.FREE_RUNNING if monotonic < snapshot.void_after else Status.UNKNOWN
 
 
-def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, name: str) -> Interval:
+class _Draft:
+    """An interval that may still be written to, before it becomes one: its own constructor takes four times as long."""
+
+    __slots__ = Interval.__slots__
+
+
+def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: int, name: str) -> Interval:
     """Decide what a snapshot says of true time.
 
     Its statement is that true time is within a bound of the wall clock, so it holds only if no one has set the wall
@@ -159,7 +177,7 @@ def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, nam
     Args:
         snapshot: From `parse`.
         monotonic: CLOCK_MONOTONIC, not before `reading`, ns. (The coarse clock that the daemon uses is never ahead.)
-        reading: The clocks, read after the snapshot was.
+        reading: The steady and the wall clock, ns, read after the snapshot was.
         margin: How far apart the two clocks of the reading may have been read, ns.
         name: The source's name, for the interval.
 
@@ -171,20 +189,44 @@ def judge(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, nam
             absurd. The reason alone.
     """
     age = monotonic - snapshot.as_of
-    if snapshot.status not in (Status.SYNCHRONIZED, Status.FREE_RUNNING):
+    if not (snapshot.sound and 0 <= age < GRACE):
+        _check(snapshot, monotonic)
+        age = max(age, 0)
+    drift = snapshot.drift
+    error = snapshot.bound + margin - -age * drift // SECOND  # rounded up
+    if error >= MAX_BOUND:
+        raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
+    steady, wall = reading
+    said: Any = _Draft()
+    said.at = steady
+    said.earliest = wall - error
+    said.latest = wall + error
+    said.trust = _WITNESS
+    said.source = name
+    said.drift_ppb = drift
+    said.__class__ = Interval
+    interval: Interval = said
+    return interval
+
+
+def _check(snapshot: Snapshot, monotonic: int) -> None:
+    """Refuse what may not be believed at an instant of CLOCK_MONOTONIC, ns."""
+    if snapshot.status not in _BELIEVED:
         disrupted = snapshot.status is Status.DISRUPTED
         raise SourceError(f"says that the clock is {'disrupted' if disrupted else 'not synchronized'}")
+    if snapshot.version == 3:
+        # Not even its age can be told: its instants are of that clock, and against the wall clock nothing is proved.
+        raise SourceError(
+            f"vouches, within {snapshot.bound / 1_000_000:.3f} ms, for a clock that is made from the CPU's counter, "
+            "which is out of reach here, and not for the wall clock"
+        )
+    age = monotonic - snapshot.as_of
     if age <= -_GRAIN:
         raise SourceError("is of another boot, or another time namespace: it speaks of the future")
     if age >= MAX_AGE or standing(snapshot, monotonic) is Status.UNKNOWN:
         raise SourceError(f"is {age / SECOND:.0f} s old and void: its daemon has ceased to write")
     if snapshot.bound < 0:
         raise SourceError(f"is malformed: its bound is {snapshot.bound} ns")
-    drift = max(snapshot.max_drift_ppb, LEAST_DRIFT_PPB)
-    error = snapshot.bound + -(-max(age, 0) * drift // SECOND) + margin
-    if error >= MAX_BOUND:
-        raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
-    return Interval(reading.steady, reading.wall - error, reading.wall + error, Trust.WITNESS, name, drift)
 
 
 def parse_vmclock(data: bytes) -> int:

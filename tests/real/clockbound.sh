@@ -1,26 +1,50 @@
 #!/bin/sh
-# The real ClockBound daemons, for tests/real/test_clockbound.py.
+# The real ClockBound daemons and their own clients, for tests/real/test_clockbound*.py.
 #
-#   clockbound.sh build DIRECTORY        build 2.x and 0.1.x into it, by cargo, from crates.io (some minutes)
-#   clockbound.sh run DIRECTORY PORT     run both, beside a chronyd that follows the NTP server at 127.0.0.1:PORT
+#   clockbound.sh build DIRECTORY              build all of them into it, by cargo, from crates.io (some minutes)
+#   clockbound.sh run DIRECTORY PORT           run 2.x and 0.1.x, beside a chronyd that follows the NTP server at
+#                                              127.0.0.1:PORT
+#   clockbound.sh run3 DIRECTORY [NAME=VALUE]  run 3.x, which follows a chronyd that is run with these variables
 #
 # `run` mounts a /run of its own, since the daemons' paths are fixed; so it must be started by
 #   unshare --mount [--map-root-user] --pid --fork --kill-child
-# and whoever wants to see that /run looks at /proc/PID/root/run. It ends when it is killed, with all that it started.
+# and `run3` with --net as well: it takes addresses and ports that the host may need, and 3.x asks the internet for
+# more servers, whatever its configuration says. Whoever wants to see that /run looks at /proc/PID/root/run. Either
+# ends when it is killed, with all that it started.
 # 0.1.x asks chronyd at 127.0.0.1:323, which only root can bind; without, it does not start.
-# chronyd has -x: nothing here can set the machine's clock.
+# chronyd has -x, and 3.x neither the right nor, built so, the will: nothing here can set the machine's clock.
 set -eu
 
 what=$1
 directory=$(mkdir -p "$2" && cd "$2" && pwd)
+three=3.0.0-rc.0
+clients=$(dirname "$0")/clockbound_clients
 
 case $what in
 build)
+	export CARGO_TARGET_DIR="$directory/target"
 	for version in 2.0.3 0.1.4; do
 		test -x "$directory/$version/ready" && continue
 		cargo install clock-bound-d --version "=$version" --root "$directory/$version"
 		ln -s "bin/$(ls "$directory/$version/bin")" "$directory/$version/ready"
 	done
+	# As its authors build it to run beside another: it disciplines no clock. How fast it is matters to nobody here.
+	if ! test -x "$directory/$three/ready"; then
+		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
+			cargo install clock-bound --version "=$three" --locked --root "$directory/$three" \
+			--features daemon,test-side-by-side --bin clockbound
+		ln -s bin/clockbound "$directory/$three/ready"
+	fi
+	for version in 2.0.3 $three; do
+		test -e "$directory/$version/libclockbound.so" && continue
+		cargo build --manifest-path "$clients/Cargo.toml" --release --locked --package "clock-bound-ffi@$version"
+		cp "$CARGO_TARGET_DIR/release/libclockbound.so" "$directory/$version/"
+	done
+	if ! test -x "$directory/0.1.4/client"; then
+		cargo build --manifest-path "$clients/Cargo.toml" --release --locked --package clockbound-clients
+		cp "$CARGO_TARGET_DIR/release/clockbound-clients" "$directory/0.1.4/client"
+	fi
+	rm -rf "$CARGO_TARGET_DIR"
 	;;
 run)
 	port=$3
@@ -37,6 +61,32 @@ while True: s.recv(65536)' &
 	"$directory/2.0.3/ready" --disable-clock-disruption-support --max-drift-rate 50 &
 	cd /run/clockboundd # where it is started, it puts its socket
 	"$directory/0.1.4/ready" --max_clock_error 50 &
+	wait
+	;;
+run3)
+	shift 2
+	mount -t tmpfs none /run
+	# To 3.x this is an EC2 instance without VMClock. Elsewhere it asks every 16 s at most, in a packet that chronyd
+	# 4.3 does not answer: its extension field is shorter than the last one may be (RFC 7822).
+	mount -t tmpfs none /sys
+	mkdir -p /sys/devices/virtual/dmi/id
+	echo 'Amazon EC2' >/sys/devices/virtual/dmi/id/sys_vendor
+	echo m7i.metal-24xl >/sys/devices/virtual/dmi/id/product_name
+	ip link set lo up
+	ip address add 169.254.169.123/32 dev lo # Amazon Time Sync, here
+	env "$@" chronyd -x -d -u root 'local stratum 1' allow 'bindaddress 169.254.169.123' 'cmdport 0' \
+		'bindcmdaddress /' 'pidfile /run/chronyd.pid' &
+	until test -e /run/chronyd.pid; do sleep 0.1; done
+	harmless='setpriv --bounding-set=-sys_time --inh-caps=-sys_time'
+	# Whether it could set the clock, asked by writing back what was read.
+	$harmless python3 -c 'import ctypes, errno
+libc = ctypes.CDLL(None, use_errno=True)
+timex = ctypes.create_string_buffer(208)
+assert libc.adjtimex(timex) >= 0
+timex[0] = 4  # ADJ_MAXERROR
+assert libc.adjtimex(timex) == -1 and ctypes.get_errno() == errno.EPERM, "the clock could be set"'
+	$harmless grep Cap /proc/self/status >/run/capabilities
+	$harmless "$directory/$three/ready" >/run/clockbound.log 2>&1 &
 	wait
 	;;
 esac

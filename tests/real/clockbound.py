@@ -1,0 +1,134 @@
+"""The real ClockBound daemons, each in a world of its own, beside a chronyd; what their sources say, against the truth.
+
+The chronyd that the daemons ask does not touch the host's clock. Where its server serves the host's own time, the
+host's wall clock is right, and the daemons must say so; where it serves another, they must not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skewguard.clocks import system
+from skewguard.errors import SourceError
+from skewguard.interval import Interval
+from skewguard.sources import Source
+from tests.real.chronyd import INSTALL_CHRONYD, Chronyd, _environment, faketime_library
+from tests.real.exact import exact
+from tests.real.need import need
+
+SECOND = 1_000_000_000
+CLOCKS = system()
+THREE = "3.0.0-rc.0"
+PATIENCE = 30.0
+
+_SCRIPT = Path(__file__).with_name("clockbound.sh")
+_DAEMONS = Path(os.environ.get("CLOCKBOUND_DAEMONS", "~/.cache/skewguard-clockbound")).expanduser()
+
+
+def built(what: str) -> Path:
+    """Find what the script built; skip the test if it has not."""
+    path = _DAEMONS / what
+    need(path.exists(), f"ClockBound's {what}", f"{_SCRIPT} build {_DAEMONS}")
+    return path
+
+
+@contextlib.contextmanager
+def clockbound(server: Chronyd) -> Iterator[Path]:
+    """Run 2.x and 0.1.x beside a chronyd that follows `server`; yields the /run that they have to themselves."""
+    built("2.0.3/ready")
+    built("0.1.4/ready")
+    with _run([], ["run", str(_DAEMONS), str(server.port)]) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def clockbound3(directory: Path, offset_seconds: float = 0) -> Iterator[Path]:
+    """Run 3.x beside a chronyd whose clock shows so much more than the host's; yields their /run.
+
+    Args:
+        directory: Where to put the library that moves chronyd's clock.
+        offset_seconds: By how much.
+    """
+    built(f"{THREE}/ready")
+    need(shutil.which("ip") is not None, "ip", "apt-get install -y iproute2")
+    need(shutil.which("setpriv") is not None, "setpriv", "apt-get install -y util-linux")
+    if offset_seconds:
+        need(faketime_library() is not None, "libfaketime", "pip install libfaketime")
+    variables = [f"{name}={value}" for name, value in _environment(directory, offset_seconds).items()]
+    with _run(["--net"], ["run3", str(_DAEMONS), *variables]) as run:
+        yield run
+
+
+@contextlib.contextmanager
+def _run(more: list[str], arguments: list[str]) -> Iterator[Path]:
+    need(shutil.which("unshare") is not None, "unshare", "apt-get install -y util-linux")
+    need(shutil.which("chronyd") is not None, "chronyd in the path", INSTALL_CHRONYD)
+    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *more]
+    if os.geteuid():
+        apart.append("--map-root-user")
+    command = [*apart, str(_SCRIPT), *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    ) as process:
+        try:
+            yield Path(f"/proc/{process.pid}/root/run")
+        finally:
+            process.kill()
+
+
+def eventually(source: Source) -> Interval:
+    """Measure, again and again until there is an answer."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
+        except SourceError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+def refusal(source: Source) -> str:
+    """Measure, and say why there is no answer."""
+    with pytest.raises(SourceError) as caught:
+        source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
+    return str(caught.value)
+
+
+def holds_true_time(said: Interval) -> bool:
+    """Tell whether the interval holds the host's wall clock, which is right here."""
+    now = exact()
+    later = said.aged(now.steady)
+    return later.earliest <= now.wall <= later.latest
+
+
+def vouched_for(source: Source) -> None:
+    """Measure many times; every interval must hold the time."""
+    eventually(source)
+    widths = []
+    for _ in range(100):
+        said = eventually(source)
+        assert holds_true_time(said)
+        widths.append(said.width)
+        time.sleep(0.02)
+    print(f"{source.name}: width {min(widths) / 1e3:.0f} to {max(widths) / 1e3:.0f} µs")
+    assert min(widths) < SECOND // 10
+
+
+def not_vouched_for(source: Source) -> set[str]:
+    """See that the source refuses to speak, for longer than a right clock needs to be vouched for; say why."""
+    reasons = set()
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        reasons.add(refusal(source))
+        time.sleep(0.1)
+    print(*sorted(reasons), sep="\n")
+    return reasons

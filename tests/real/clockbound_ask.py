@@ -1,0 +1,90 @@
+"""ClockBound's own clients, as Python sees them: the C library of 2.x and 3.x, and a program around that of 0.1.x."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.real.clockbound import SECOND, built
+
+
+class Said(NamedTuple):
+    """True time now, as a client bounds it, ns since the Unix epoch; and its status, 1 and 2 to be trusted."""
+
+    earliest: int
+    latest: int
+    status: int
+
+
+Ask = Callable[[], Said]
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("sec", ctypes.c_long), ("nsec", ctypes.c_long))
+
+
+class _Now(ctypes.Structure):
+    _fields_ = (("earliest", _Timespec), ("latest", _Timespec), ("status", ctypes.c_int))
+
+
+class _Error(ctypes.Structure):
+    """Of 3.x; that of 2.x has a pointer for its third field."""
+
+    _fields_ = (("kind", ctypes.c_int), ("errno", ctypes.c_int), ("detail", ctypes.c_char * 128))
+
+
+def library(version: str, segment: Path) -> Ask:
+    """Open a segment with the C library of a version; it stays open until the process ends."""
+    c = ctypes.CDLL(str(built(f"{version}/libclockbound.so")))
+    three = version.startswith("3")
+    error, now = _Error(), _Now()
+    # VMClock is looked at only where the daemon says so.
+    if three:
+        c.clockbound_open_with.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+        c.clockbound_open_with.restype = ctypes.c_void_p
+        context = c.clockbound_open_with(os.fsencode(segment), b"/dev/vmclock0", ctypes.addressof(error))
+        c.clockbound_now.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Now), ctypes.c_void_p)
+    else:
+        c.clockbound_open.argtypes = (ctypes.c_char_p, ctypes.c_void_p)
+        c.clockbound_open.restype = ctypes.c_void_p
+        context = c.clockbound_open(os.fsencode(segment), ctypes.addressof(error))
+        c.clockbound_now.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Now))
+    c.clockbound_now.restype = ctypes.c_void_p
+    assert context, (error.kind, error.errno)
+
+    def ask() -> Said:
+        failed = c.clockbound_now(context, now, ctypes.addressof(error)) if three else c.clockbound_now(context, now)
+        assert not failed
+        return Said(
+            now.earliest.sec * SECOND + now.earliest.nsec, now.latest.sec * SECOND + now.latest.nsec, now.status
+        )
+
+    return ask
+
+
+@contextlib.contextmanager
+def program(daemon: Path, directory: Path) -> Iterator[Ask]:
+    """Run the client of 0.1.x, which leaves its socket in `directory`."""
+    command = [built("0.1.4/client"), daemon]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(directory)}
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        to, answers = process.stdin, process.stdout
+
+        def ask() -> Said:
+            to.write("\n")
+            to.flush()
+            earliest, latest, unsynchronized = map(int, answers.readline().split())
+            return Said(earliest, latest, 1 - unsynchronized)
+
+        try:
+            yield ask
+        finally:
+            process.kill()

@@ -1,0 +1,118 @@
+"""The real ClockBound 3.x, which may not set the clock: what it writes for its own readers and for older ones."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from skewguard.sources import clockbound as source_module
+from skewguard.sources.clockbound import ClockBoundSource
+from skewguard.sources.clockbound_segment import MAX_AGE, Snapshot, Status, parse
+from tests.real.clockbound import (
+    SECOND,
+    THREE,
+    clockbound3,
+    eventually,
+    holds_true_time,
+    not_vouched_for,
+    refusal,
+    vouched_for,
+)
+from tests.real.clockbound_ask import library
+from tests.real.exact import exact
+
+
+def at_rest(path: Path) -> tuple[bytes, Snapshot]:
+    """Read a segment between two writes, which are two seconds apart."""
+    while True:
+        data = path.read_bytes()
+        if data == path.read_bytes() and not data[14] & 1:
+            return data, parse(data, len(data))
+
+
+def test_right_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a host that has nothing but 3.x, whoever names no path is told that the clock is right, and how right."""
+    with clockbound3(tmp_path) as run:
+        monkeypatch.setattr(
+            source_module, "PATHS", tuple(str(run / "clockbound" / Path(path).name) for path in source_module.PATHS)
+        )
+        vouched_for(ClockBoundSource.from_uri("clockbound"))
+
+
+def test_may_not_set_the_clock(tmp_path: Path) -> None:
+    """The daemon runs without the right to set the clock, CAP_SYS_TIME, and without a way to get it."""
+    with clockbound3(tmp_path) as run:
+        eventually(ClockBoundSource(str(run / "clockbound/shm0")))
+        sets = dict(line.split() for line in (run / "capabilities").read_text().splitlines())
+    assert {"CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"} == set(sets)
+    assert all(int(value, 16) >> 25 & 1 == 0 for value in sets.values())
+
+
+def test_wrong_clock(tmp_path: Path) -> None:
+    """A clock that 3.x knows to be 20 minutes slow is not vouched for, though its own clock is, and is right."""
+    with clockbound3(tmp_path, 1200) as run:
+        source = ClockBoundSource(str(run / "clockbound/shm0"))
+        reasons = not_vouched_for(source)
+        assert any("vouches for the clock within 1200.0 s only" in reason for reason in reasons)
+        ask = library(THREE, run / "clockbound/shm1")
+        said, now = ask(), exact()
+        assert said.status == 1
+        assert abs((said.earliest + said.latest) // 2 - now.wall - 1200 * SECOND) < SECOND // 100
+
+
+def test_own_segment(tmp_path: Path) -> None:
+    """Layout 3 as the real writer fills it: 104 bytes, its own clock's time, the bound and status that shm0 repeats."""
+    with clockbound3(tmp_path) as run:
+        own, older = run / "clockbound/shm1", run / "clockbound/shm0"
+        eventually(ClockBoundSource(str(older)))
+        time.sleep(3)  # past the first second, in which it writes twenty times
+        data, snapshot = at_rest(own)
+        data2, snapshot2 = at_rest(older)
+        now = exact()
+    assert (len(data), data[8:14]) == (104, struct.pack("=IH", 104, 0x0303))
+    assert (len(data2), data2[8:14]) == (80, struct.pack("=IH", 80, 2))
+    assert (snapshot.version, snapshot2.version) == (3, 2)
+    assert (snapshot.status, snapshot2.status) == (Status.SYNCHRONIZED, Status.SYNCHRONIZED)
+    # One is in UTC and the other since boot.
+    assert 0 <= now.wall - snapshot.as_of < 60 * SECOND
+    assert 0 <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) - snapshot2.as_of < 60 * SECOND
+    assert snapshot.void_after - snapshot.as_of == snapshot2.void_after - snapshot2.as_of == MAX_AGE
+    # The wall clock is at best as right as the daemon's own.
+    assert 0 < snapshot.bound <= snapshot2.bound < SECOND // 10
+    assert snapshot.max_drift_ppb == 15_000 <= snapshot2.max_drift_ppb
+    # The counter's period: a fraction of 2**64, shifted; some GHz on x86, from 25 MHz on ARM.
+    counter, fraction, shift = *struct.unpack_from("=Q32xQ", data, 16), data[97]
+    assert counter > 0
+    assert 1e-10 < fraction / 2 ** (64 + shift) < 1e-7
+    assert data[99:] == bytes(5)
+
+
+def test_own_segment_alone(tmp_path: Path) -> None:
+    """Without the segment for older readers nothing is claimed of the wall clock, and it is said why."""
+    with clockbound3(tmp_path) as run:
+        eventually(ClockBoundSource(str(run / "clockbound/shm1")))
+        alone = tmp_path / "shm1"
+        alone.write_bytes(at_rest(run / "clockbound/shm1")[0])
+    assert "for a clock that is made from the CPU's counter" in refusal(ClockBoundSource(str(alone)))
+
+
+def test_daemon_gone(tmp_path: Path) -> None:
+    """What 3.x has left behind is believed for a while, ever more loosely."""
+    with clockbound3(tmp_path) as run:
+        kept = run / "clockbound/shm0"
+        eventually(ClockBoundSource(str(kept)))
+        fd = os.open(kept, os.O_RDONLY)
+    try:
+        source = ClockBoundSource(f"/proc/self/fd/{fd}")
+        first = eventually(source)
+        time.sleep(6)
+        second = eventually(source)
+    finally:
+        os.close(fd)
+    assert holds_true_time(first)
+    assert holds_true_time(second)
+    assert second.width > first.width
