@@ -174,6 +174,7 @@ def test_every_source_is_called_by_its_uri(uri: str) -> None:
     """What one writes is what status() calls it."""
     (source,) = resolve({"sources": [uri]}, {}).sources or ()
     assert source.name.startswith(uri)
+    assert source.instant  # type: ignore[attr-defined]  # all of these are on this host
 
 
 def test_sources_by_uri() -> None:

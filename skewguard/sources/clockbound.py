@@ -120,6 +120,8 @@ class ClockBoundSource(Named):
     no lock; it may be shared by threads and used on both sides of a fork.
     """
 
+    instant = True
+
     def __init__(
         self, path: str | None = None, *, vmclock: str = VMCLOCK, monotonic: Callable[[], int] = _monotonic
     ) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import enum
 import struct
 from dataclasses import dataclass, field
-from typing import Any
 
 from skewguard.errors import SourceError
 from skewguard.interval import Interval, Trust
@@ -162,12 +161,6 @@ def standing(snapshot: Snapshot, monotonic: int) -> Status:
     return Status.FREE_RUNNING if monotonic < snapshot.void_after else Status.UNKNOWN
 
 
-class _Draft:
-    """An interval that may still be written to, before it becomes one: its own constructor takes four times as long."""
-
-    __slots__ = Interval.__slots__
-
-
 def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: int, name: str) -> Interval:
     """Decide what a snapshot says of true time.
 
@@ -197,16 +190,7 @@ def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: 
     if error >= MAX_BOUND:
         raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
     steady, wall = reading
-    said: Any = _Draft()
-    said.at = steady
-    said.earliest = wall - error
-    said.latest = wall + error
-    said.trust = _WITNESS
-    said.source = name
-    said.drift_ppb = drift
-    said.__class__ = Interval
-    interval: Interval = said
-    return interval
+    return Interval(steady, wall - error, wall + error, _WITNESS, name, drift)
 
 
 def _check(snapshot: Snapshot, monotonic: int) -> None:
