@@ -148,7 +148,11 @@ class Vote(NamedTuple):
 
 
 def vote(statements: Iterable[Interval], steady: int) -> Vote:
-    """Find the smallest interval that holds every point on which most of the statements agree (Marzullo).
+    """Find the smallest interval that holds every instant on which most of the statements agree.
+
+    That is wider than what all truechimers share (Marzullo), and on purpose. A liar who says nearly the same as the
+    honest agrees with some of them about a false instant, which then has more supporters than the true one; so the
+    best supported instants may all be false. But as long as most statements are true, the true one has most of them.
 
     Args:
         statements: At most one per source.
@@ -156,24 +160,24 @@ def vote(statements: Iterable[Interval], steady: int) -> Vote:
 
     Returns:
         The verdict. More than half of all statements must share a point, so one statement alone decides for
-        itself, and of two both must agree. Where several separate points are equally well supported, the answer
-        spans them all: a liar may widen the truth, never move it out.
+        itself, and of two both must agree. A liar may widen the truth, never move it out.
     """
     aged = tuple(said.aged(steady) for said in statements)
+    most = len(aged) // 2 + 1
     # A start sorts before an end at the same instant: touching intervals agree.
     edges = sorted([(said.earliest, 0) for said in aged] + [(said.latest, 1) for said in aged])
-    best = depth = 0
-    low = high = 0
+    depth = 0
+    low = high = None
     for value, is_end in edges:
         if is_end:
-            if depth == best:
+            if depth == most:
                 high = value
             depth -= 1
         else:
             depth += 1
-            if depth > best:
-                best, low = depth, value
-    if 2 * best <= len(aged):
+            if depth == most and low is None:
+                low = value
+    if low is None or high is None:
         return Vote(None, (), aged)
     agreeing = tuple(said for said in aged if said.earliest <= high and low <= said.latest)
     joined = Interval(

@@ -137,11 +137,7 @@ def test_vote_spans_equally_supported_stretches() -> None:
 
 @given(st.data(), st.integers(1, 7))
 def test_vote_holds_the_truth_while_liars_are_a_minority(data: st.DataObject, honest_count: int) -> None:
-    """However a minority lies, and even if every lie is the same, the truth is inside or the vote is undecided.
-
-    Liars may narrow the answer around a wrong point only by agreeing with most honest statements there; the point that
-    most of the honest share is then still inside the span of the best supported stretches, or supported better.
-    """
+    """However a minority lies, and even if every lie is the same, the truth is inside and the liars are named."""
     steady = data.draw(STEADY)
     truth = NOW + steady
     chimers = [data.draw(honest(at=steady)) for _ in range(honest_count)]
@@ -154,3 +150,28 @@ def test_vote_holds_the_truth_while_liars_are_a_minority(data: st.DataObject, ho
     assert outcome.interval is not None
     assert outcome.interval.earliest <= truth <= outcome.interval.latest
     assert len(outcome.falsetickers) == len(liars)
+
+
+@given(st.data(), st.integers(1, 7))
+def test_vote_holds_the_truth_among_liars_who_say_nearly_the_same(data: st.DataObject, honest_count: int) -> None:
+    """A lie that agrees with some of the honest, or with all, may widen the answer; the truth stays inside."""
+    steady = data.draw(STEADY)
+    truth = NOW + steady
+    chimers = [data.draw(honest(at=steady)) for _ in range(honest_count)]
+    liars = []
+    for _ in range(data.draw(st.integers(0, honest_count - 1))):
+        low = truth + data.draw(st.integers(-(10**13), 10**13))
+        liars.append(Interval(steady, low, low + data.draw(ERRORS), Trust.WITNESS, "liar"))
+    outcome = vote([*chimers, *liars], steady)
+    assert outcome.interval is not None
+    assert outcome.interval.earliest <= truth <= outcome.interval.latest
+    # Wherever most agree, somebody honest does: the answer lies within what they say.
+    assert min(said.earliest for said in chimers) <= outcome.interval.earliest
+    assert outcome.interval.latest <= max(said.latest for said in chimers)
+
+
+def test_vote_is_not_led_to_the_edge() -> None:
+    """Two of five who meet the honest at one end share it with all three; the rest is not ruled out by that."""
+    well = [said(-10, 50, source=name) for name in "abc"]
+    outcome = vote([*well, said(45, 60, source="d"), said(45, 60, source="e")], 0)
+    assert outcome.interval == said(-10, 50, source="a, b, c, d, e")
