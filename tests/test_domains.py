@@ -17,6 +17,7 @@ from skewguard.timekeeper import UTC
         "https://sts.amazonaws.com/",
         "https://sts.eu-west-1.amazonaws.com",
         "https://bucket.s3.us-east-1.amazonaws.com/key",
+        "https://old_bucket.s3.amazonaws.com/key",
         "https://dynamodb.cn-north-1.amazonaws.com.cn/",
         "https://s3.dualstack.us-east-1.api.aws/",
         "https://abc.lambda-url.us-east-1.on.aws/",
@@ -90,6 +91,27 @@ def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
     assert prefix(f"https://host:9000{rest}") == "https://host:9000"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        r"https://evil.example\@sts.amazonaws.com/",  # urllib3 connects to evil.example
+        r"https://\sts.amazonaws.com/",
+        "https://user@sts.amazonaws.com/",
+        "https://evil.example%2f.amazonaws.com/",
+        "https://évil.amazonaws.com/",
+    ],
+)
+def test_only_a_plain_host_is_aws(url: str) -> None:
+    """Where another reader may find another host, nobody is taken for AWS."""
+    assert place(prefix(url)).key != UTC
+
+
+@pytest.mark.parametrize("url", ["http://[", "https://[::1", "https://host]/", "https://a℀b/", "https://host:port/"])
+def test_what_is_no_url_has_a_place(url: str) -> None:
+    """Though nobody will answer there."""
+    assert place(prefix(url)).key.startswith(prefix(url)[:8])
+
+
 @given(st.text(max_size=60), st.text(max_size=10))
 def test_any_text_has_a_place(url: str, bucket: str) -> None:
     """Even what is no URL."""
@@ -107,6 +129,7 @@ def test_any_text_has_a_place(url: str, bucket: str) -> None:
         ("https://minio.example/data?list-type=2", "/data", ""),
         ("https://minio.example/", None, ""),
         ("https://minio.example/", "/", ""),
+        ("https://minio.example/", "no path", ""),
     ],
 )
 def test_a_bucket_is_stripped_only_from_a_host_that_names_it(url: str, auth_path: str | None, bucket: str) -> None:

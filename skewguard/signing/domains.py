@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -29,6 +30,7 @@ AWS_SUFFIXES = (
 )
 """The domains AWS serves its APIs from, in every partition."""
 
+_PLAIN_HOST = re.compile(r"[a-z0-9._-]+")
 _TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
 
 
@@ -61,7 +63,7 @@ def virtual_bucket(url: str, auth_path: str | None) -> str:
     """
     auth_path = (auth_path or "/").rstrip("/")
     path = url[len(prefix(url)) :].partition("?")[0]
-    return "" if auth_path in path else auth_path.split("/", 2)[1]
+    return "" if auth_path in path or not auth_path.startswith("/") else auth_path.split("/", 2)[1]
 
 
 def place(url: str, bucket: str = "") -> Place:
@@ -71,9 +73,14 @@ def place(url: str, bucket: str = "") -> Place:
         url: The request's URL.
         bucket: The S3 bucket, if there is one, so that all buckets of an endpoint share its entry.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # no URL, so nobody will answer there
+        return Place(url, seeded=False)
     host = (parts.hostname or "").lower()
-    if parts.scheme == "https" and is_aws(host):
+    # Nothing but a plain host: urllib3, which connects, would take what is before a backslash for the host.
+    plain = _PLAIN_HOST.fullmatch(host) and parts.netloc.partition(":")[0].lower() == host
+    if parts.scheme == "https" and plain and is_aws(host):
         return Place(UTC, seeded=False)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
