@@ -177,6 +177,24 @@ def test_every_source_is_called_by_its_uri(uri: str) -> None:
     assert source.instant  # type: ignore[attr-defined]  # all of these are on this host
 
 
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "clockbound:/run/a\nb",
+        "clockboundd:/run/\x1b[31m",
+        "clockbound:/run/\udcff",
+        "ntp://host?allow_local=%0a",
+        "chrony:/run/x?allow_local=%0a",
+        "phc?utc=%1b",
+    ],
+)
+def test_what_cannot_be_printed_is_in_no_name_and_no_message(uri: str) -> None:
+    """Names and messages go into logs and onto terminals, one line each."""
+    with pytest.raises(ConfigError) as caught:
+        resolve({"sources": [uri]}, {})
+    assert str(caught.value).isprintable()
+
+
 def test_sources_by_uri() -> None:
     """A list, or a comma-separated string, as in the environment."""
     listed = resolve({"sources": ["ntp://192.0.2.1", "ntp://[2001:db8::1]:11123"]}, {})

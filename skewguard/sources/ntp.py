@@ -17,7 +17,7 @@ import socket
 import threading
 from collections import deque
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
@@ -107,7 +107,8 @@ class NtpSource(Named):
         self._allow_local = allow_local
         self._max_distance = max_distance
         self._min_poll = min_poll
-        bracketed = f"[{host}]" if ":" in host else host
+        quoted = quote(host, safe=":")  # a scoped address has a percent sign
+        bracketed = f"[{quoted}]" if ":" in host else quoted
         self._name = f"ntp://{bracketed}" if port == PORT else f"ntp://{bracketed}:{port}"
 
         # One lock for each process: one that another thread held during a fork would stay locked in the child.
