@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from skewguard.clocks import system
+from skewguard.clocks import Clocks, system
+from skewguard.interval import Interval
+from skewguard.sources.ntp import NtpSource
 from skewguard.sources.ntp_packet import PIVOT, SECOND
 
 MS = SECOND // 1000
@@ -38,6 +40,7 @@ class Answer:
     version: int = 4
     mode: int = 4
     stratum: int = 2
+    poll: int = 6
     precision: int = -20
     root_delay: int = 655  # 10 ms
     root_dispersion: int = 66  # 1 ms
@@ -47,9 +50,8 @@ class Answer:
     def __bytes__(self) -> bytes:
         """The datagram."""
         first = self.leap << 6 | self.version << 3 | self.mode
-        head = struct.pack(
-            "!BBbbII4s", first, self.stratum, 6, self.precision, self.root_delay, self.root_dispersion, self.refid
-        )
+        levels = (self.stratum, self.poll, self.precision)
+        head = struct.pack("!BBbbII4s", first, *levels, self.root_delay, self.root_dispersion, self.refid)
         return head + struct.pack("!Q8sQQ", self.reference, self.origin, self.receive, self.transmit) + self.tail
 
 
@@ -108,6 +110,21 @@ class Server:
 def truth(steady: int) -> int:
     """True time in these tests."""
     return ZERO + steady
+
+
+def ask(source: NtpSource, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> Interval:
+    """Measure under a deadline that many seconds away."""
+    return source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
+
+
+def source_of(server: Server, *, min_poll: int = 0, host: str = "127.0.0.1") -> NtpSource:
+    """The client of a server; without limit to how often it asks, unless wanted."""
+    return NtpSource(host, server.port, min_poll=min_poll)
+
+
+def check(said: Interval) -> None:
+    """Fail unless true time lay in the interval."""
+    assert said.earliest <= truth(said.at) <= said.latest
 
 
 @contextlib.contextmanager

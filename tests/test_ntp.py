@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.clocks import Clocks, Reading
+from skewguard.clocks import Reading
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources import Source, ntp
@@ -26,17 +26,13 @@ from skewguard.sources.ntp import MIN_POLL, NtpSource
 from skewguard.sources.ntp_packet import SECOND
 from tests.ntp_server import (
     CLOCKS,
-    DAY,
-    NONCE,
-    ZERO,
-    Answer,
-    Handler,
     Server,
+    ask,
+    check,
     honest,
     serving,
     silent,
-    to_stamp,
-    truth,
+    source_of,
 )
 
 OPEN_FILES = Path("/proc/self/fd")
@@ -54,6 +50,8 @@ OPEN_FILES = Path("/proc/self/fd")
         ("ntp://10.0.0.1?allow_local=1", "ntp://10.0.0.1"),
         ("ntp://[fd00:ec2::123]", "ntp://[fd00:ec2::123]"),
         ("ntp://[::1]:1123", "ntp://[::1]:1123"),
+        ("ntp://[fe80::1%25ec0]", "ntp://[fe80::1%25ec0]"),
+        ("ntp://%48ost", "ntp://host"),
     ],
 )
 def test_uri(uri: str, name: str) -> None:
@@ -99,9 +97,10 @@ def test_bad_uri(uri: str) -> None:
 
 @given(st.text(max_size=40).map("ntp://".__add__) | st.text(max_size=20))
 def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
-    """No text raises anything else, and what is accepted has a name that is accepted too."""
+    """No text raises anything else, and what is accepted has a name that means the same."""
     with contextlib.suppress(ConfigError):
-        assert NtpSource.from_uri(NtpSource.from_uri(text).name).name
+        name = NtpSource.from_uri(text).name
+        assert NtpSource.from_uri(name).name == name
 
 
 @pytest.mark.parametrize(
@@ -144,21 +143,6 @@ class Ahead:
         return self.read().wall
 
 
-def ask(source: NtpSource, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> Interval:
-    """Measure under a deadline that many seconds away."""
-    return source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
-
-
-def source_of(server: Server, *, min_poll: int = 0, host: str = "127.0.0.1") -> NtpSource:
-    """The client of a server; without limit to how often it asks, unless wanted."""
-    return NtpSource(host, server.port, min_poll=min_poll)
-
-
-def check(said: Interval) -> None:
-    """Fail unless true time lay in the interval."""
-    assert said.earliest <= truth(said.at) <= said.latest
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_measures_an_honest_server(host: str) -> None:
     """Both families; the interval holds true time and is about as narrow as the round trip."""
@@ -188,81 +172,6 @@ def test_each_request_has_a_new_nonce_and_port() -> None:
     assert all(request[:40] == b"\x23" + bytes(39) and len(request) == 48 for request, _ in server.requests)
 
 
-def _forged(**fields: object) -> Handler:
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        late = replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
-        server.send(replace(late, **fields), peer)  # type: ignore[arg-type]
-        honest(server, request, peer)
-
-    return handler
-
-
-@pytest.mark.parametrize(
-    "handler",
-    [
-        pytest.param(_forged(origin=bytes(8)), id="zero origin"),
-        pytest.param(_forged(origin=NONCE), id="forged origin"),
-        pytest.param(_forged(mode=3), id="mode 3"),
-        pytest.param(_forged(version=1), id="version 1"),
-        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"DENY"), id="forged DENY"),
-        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"RSTR"), id="forged RSTR"),
-        pytest.param(_forged(origin=NONCE, stratum=0, refid=b"RATE"), id="forged RATE"),
-    ],
-)
-def test_forgery_is_waited_past(handler: Handler) -> None:
-    """What does not prove to be the server's reply changes nothing: the real one, later, counts."""
-    with serving(handler) as server:
-        source = source_of(server)
-        check(ask(source))
-        check(ask(source))
-
-
-def test_replay_is_waited_past() -> None:
-    """An old reply carries an old nonce."""
-    old: list[Answer] = []
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        for answer in old:
-            server.send(answer, peer)
-        fresh = server.good(request)
-        old.append(fresh)
-        server.send(fresh, peer)
-
-    with serving(handler) as server:
-        source = source_of(server)
-        for _ in range(5):
-            said = ask(source)
-            check(said)
-            assert said.width < SECOND
-            time.sleep(0.02)
-
-
-def test_reply_from_another_port_or_address_is_never_seen() -> None:
-    """The socket is connected: even the right nonce does not help a sender elsewhere."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        for host in ("127.0.0.1", "127.0.0.2"):
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, contextlib.suppress(OSError):
-                other.bind((host, server.port if host == "127.0.0.2" else 0))
-                other.sendto(bytes(server.good(request)), peer)
-
-    with serving(handler) as server, pytest.raises(SourceError, match=r"did not answer within 0\.2 s$"):
-        ask(source_of(server), 0.2)
-
-
-@pytest.mark.parametrize("size", [0, 1, 47, 48, 49, 512, 1500, 9000, 65_507])
-def test_junk_of_any_size_is_waited_past(size: int) -> None:
-    """Short, long and longest datagrams neither break nor end the wait."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(os.urandom(size), peer)
-        server.send(bytes(size), peer)
-        honest(server, request, peer)
-
-    with serving(handler) as server:
-        check(ask(source_of(server)))
-
-
 def test_reply_with_extensions_is_accepted() -> None:
     """What follows the header is none of our business, however long."""
 
@@ -271,44 +180,6 @@ def test_reply_with_extensions_is_accepted() -> None:
 
     with serving(handler) as server:
         check(ask(source_of(server)))
-
-
-def test_flood_before_the_reply() -> None:
-    """Thousands of forgeries, from elsewhere and from the right port, do not keep the real reply from being found."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            for burst in range(50):
-                for _ in range(50):
-                    other.sendto(bytes(server.good(request)), peer)
-                    server.send(replace(server.good(request), origin=os.urandom(8)), peer)
-                time.sleep(0.001 * (burst % 2))
-        time.sleep(0.05)
-        honest(server, request, peer)
-
-    with serving(handler) as server:
-        check(ask(source_of(server), 10))
-
-
-def test_endless_flood_does_not_move_the_deadline() -> None:
-    """Each datagram is looked at once, and the clock after each."""
-    done = threading.Event()
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        junk = replace(server.good(request), origin=NONCE)
-        while not done.is_set():
-            with contextlib.suppress(OSError):
-                server.send(junk, peer)
-
-    with serving(handler) as server:
-        source = source_of(server)
-        began = time.monotonic()
-        with pytest.raises(SourceError, match=r"did not answer within 0\.5 s \(a datagram was ignored: it repeats"):
-            ask(source, 0.5)
-        took = time.monotonic() - began
-        done.set()
-        assert len(server.requests) == 1
-    assert 0.5 <= took < 0.7
 
 
 def test_silent_server() -> None:

@@ -1,0 +1,322 @@
+"""Attacks on one NTP server's answers, over real sockets: on the source alone, and on the product that trusts it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from dataclasses import replace
+
+import pytest
+
+import skewguard
+from skewguard.errors import SourceError
+from skewguard.interval import Interval
+from skewguard.sources.ntp_packet import SECOND
+from tests.ntp_server import (
+    CLOCKS,
+    DAY,
+    NONCE,
+    ZERO,
+    Answer,
+    Handler,
+    Server,
+    ask,
+    check,
+    honest,
+    serving,
+    silent,
+    source_of,
+    to_stamp,
+    truth,
+)
+
+FOREVER_AGO = 1 << 63  # as a signed 32.32 number the most negative one; as a timestamp 1968 or 2104
+JUST_BEFORE = (1 << 64) - 1  # -2**-32 s; or 2036
+Peer = tuple[str, int]
+
+
+def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
+    """Have a server asked twice by a source, and once by the product; what the source was told, or why not.
+
+    Fails if anything raises, hangs or leads away from the truth: a forgery may cost an answer and nothing else.
+    """
+    source = source_of(server)
+    told: list[Interval | str] = []
+    for _ in range(2):
+        began = time.monotonic()
+        try:
+            said = ask(source, seconds)
+        except SourceError as error:
+            told.append(str(error))
+        else:
+            check(said)
+            assert said.width < 3 * SECOND
+            told.append(said)
+        assert time.monotonic() - began < seconds + 1
+
+    began = time.monotonic()
+    with skewguard.install(sources=[source_of(server)], timeout=seconds):
+        status = skewguard.measure()
+        assert time.monotonic() - began < seconds + 1
+        before = truth(CLOCKS.read().steady)
+        known = skewguard.now()
+        after = truth(CLOCKS.read().steady)
+        assert (known is None) == (status.sources[0].interval is None)
+        if known is not None:
+            assert known.earliest <= after
+            assert before <= known.latest
+    return told
+
+
+def heard(told: list[Interval | str]) -> bool:
+    """Tell whether the source was told the time each time."""
+    return all(isinstance(said, Interval) for said in told)
+
+
+def forging(*forgeries: dict[str, object], then: Handler = honest) -> Handler:
+    """Make a server that is overtaken by forgers: each of their replies is a day wrong, and comes first."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        late = replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
+        for fields in forgeries:
+            server.send(replace(late, **fields), peer)  # type: ignore[arg-type]
+        then(server, request, peer)
+
+    return handler
+
+
+def _shifted(request: bytes) -> list[bytes]:
+    """What a forger might guess of a nonce: each single bit wrong, bytes reversed, one place aside."""
+    nonce = request[40:48]
+    number = int.from_bytes(nonce, "big")
+    return [
+        *((number ^ 1 << bit).to_bytes(8, "big") for bit in range(64)),
+        *(other for other in (nonce[::-1], nonce[1:] + nonce[:1], bytes(8), b"\xff" * 8) if other != nonce),
+    ]
+
+
+# --------------------------------------------------------------------------- off the path: who cannot read the request
+
+
+def test_forged_origin() -> None:
+    """Whoever does not repeat all 64 bits is waited past, be there one wrong bit only."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        forging(*({"origin": origin} for origin in _shifted(request)))(server, request, peer)
+
+    with serving(handler) as server:
+        assert heard(attacked(server))
+
+
+def test_nonce_in_the_wrong_field() -> None:
+    """Repeating our bits elsewhere in the packet proves nothing."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        number = int.from_bytes(request[40:48], "big")
+        misplaced = [{"origin": NONCE, field: number} for field in ("reference", "receive", "transmit")]
+        forging(*misplaced)(server, request, peer)
+
+    with serving(handler) as server:
+        assert heard(attacked(server))
+
+
+@pytest.mark.parametrize("code", [b"DENY", b"RSTR", b"RATE"])
+def test_forged_kiss(code: bytes) -> None:
+    """A stranger cannot have a server barred, or asked less often: every question goes out, and is answered."""
+    forgery = {"origin": NONCE, "stratum": 0, "leap": 3, "refid": code}
+    with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
+        assert heard(attacked(server))
+        assert len(server.requests) == 3
+
+
+def test_replayed_answers() -> None:
+    """Genuine answers to earlier questions carry earlier nonces: alone they are no answer, and they harm none."""
+    old: list[Answer] = []
+    replaying = False
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        for answer in old:
+            server.send(answer, peer)
+        if not replaying:
+            old.append(server.good(request))
+            server.send(old[-1], peer)
+
+    with serving(handler) as server:
+        for _ in range(3):
+            assert heard(attacked(server))
+        replaying = True
+        silence = attacked(server, 0.2)
+    assert len(old) == 9
+    assert ["a datagram was ignored: it repeats a timestamp that we did not send" in str(said) for said in silence] == [
+        True,
+        True,
+    ]
+
+
+def test_reply_from_another_port_or_address() -> None:
+    """The socket is connected: even the right nonce does not help a sender elsewhere, who is not even seen."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        for host in ("127.0.0.1", "127.0.0.2"):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, contextlib.suppress(OSError):
+                other.bind((host, server.port if host == "127.0.0.2" else 0))
+                other.sendto(bytes(server.good(request)), peer)
+
+    with serving(handler) as server:
+        for said in attacked(server, 0.2):
+            assert str(said).endswith("did not answer within 0.2 s")
+
+
+def test_flood() -> None:
+    """Ten thousand forgeries, half from elsewhere, half from the right port: the answer among them is found."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            for burst in range(100):
+                for _ in range(50):
+                    other.sendto(bytes(lie), peer)
+                    server.send(replace(lie, origin=os.urandom(8)), peer)
+                time.sleep(0.001)  # a flood that fills the socket's buffer loses the answer: a failure, not a lie
+                if burst in (50, 99):
+                    time.sleep(0.05)
+                    honest(server, request, peer)
+
+    with serving(handler) as server:
+        assert heard(attacked(server, 20))
+
+
+def test_flood_that_drowns_the_answer() -> None:
+    """At full speed the kernel may drop the answer. That is a failure in time, or it is the truth."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
+        for number in range(10_000):
+            server.send(replace(lie, origin=number.to_bytes(8, "big")), peer)
+            if number == 5000:
+                honest(server, request, peer)
+
+    with serving(handler) as server:
+        attacked(server)
+
+
+def test_endless_flood_does_not_move_the_deadline() -> None:
+    """Each datagram is looked at once, and the clock after each."""
+    done = threading.Event()
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        junk = replace(server.good(request), origin=NONCE)
+        while not done.is_set():
+            with contextlib.suppress(OSError):
+                server.send(junk, peer)
+
+    with serving(handler) as server:
+        source = source_of(server)
+        began = time.monotonic()
+        with pytest.raises(SourceError, match=r"did not answer within 0\.5 s \(a datagram was ignored: it repeats"):
+            ask(source, 0.5)
+        took = time.monotonic() - began
+        done.set()
+        assert len(server.requests) == 1
+    assert 0.5 <= took < 1.0
+
+
+# -------------------------------------------------------------------------------------- what our nonce makes no better
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2, 3, 5, 6, 7])
+def test_mode(mode: int) -> None:
+    """Only a server's reply is one; our own request sent back, in particular, is none."""
+    with serving(forging({"mode": mode})) as server:
+        assert heard(attacked(server))
+
+
+def test_echo() -> None:
+    """A port that sends everything back tells no time."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        server.send(request, peer)
+        server.send(request[:24] + request[40:48] + request[32:], peer)  # as origin, too
+
+    with serving(handler) as server:
+        assert ["did not answer" in str(said) for said in attacked(server, 0.2)] == [True, True]
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 5, 6, 7])
+def test_version(version: int) -> None:
+    """Nor is a packet of a version that we did not ask in, or of version 3."""
+    with serving(forging({"version": version})) as server:
+        assert heard(attacked(server))
+
+
+@pytest.mark.parametrize("size", [0, 1, 2, 24, 47, 48, 49, 512, 1472, 1500, 9000, 32_768, 65_507])
+def test_size(size: int) -> None:
+    """Junk of any length, random and of zeros, neither breaks nor ends the wait; nor does a reply that is cut off."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        server.send(os.urandom(size), peer)
+        server.send(bytes(size), peer)
+        if size < 48:
+            server.send(bytes(server.good(request))[:size], peer)
+        honest(server, request, peer)
+
+    with serving(handler) as server:
+        assert heard(attacked(server))
+
+
+FIELDS: list[tuple[bool, dict[str, object]]] = [
+    (True, {"poll": 0}),
+    (True, {"poll": -128}),
+    (True, {"precision": 0}),  # its clock ticks once a second
+    (True, {"precision": -128}),
+    (False, {"precision": 127}),
+    (True, {"root_delay": 0}),
+    (False, {"root_delay": 1 << 31}),
+    (False, {"root_delay": (1 << 32) - 1}),
+    (True, {"root_dispersion": 0}),
+    (False, {"root_dispersion": 1 << 31}),
+    (False, {"root_dispersion": (1 << 32) - 1}),
+    (True, {"root_delay": 0, "root_dispersion": 0, "precision": -128, "reference": 0, "refid": bytes(4), "poll": 0}),
+    (True, {"refid": bytes(4)}),
+    (True, {"refid": b"\xff" * 4}),
+    (True, {"reference": 0}),
+    (True, {"reference": FOREVER_AGO}),
+    (False, {"reference": JUST_BEFORE}),
+    (False, {"receive": 0}),
+    (False, {"receive": FOREVER_AGO}),
+    (False, {"receive": JUST_BEFORE}),
+    (False, {"transmit": 0}),
+    (False, {"transmit": FOREVER_AGO}),
+    (False, {"transmit": JUST_BEFORE}),
+    (False, {"receive": 0, "transmit": 0}),
+    (False, {"receive": FOREVER_AGO, "transmit": FOREVER_AGO}),
+    (False, {"stratum": 0}),
+    (False, {"stratum": 0, "refid": bytes(4)}),
+    (False, {"stratum": 16}),
+    (False, {"stratum": 255}),
+    (False, {"leap": 3}),
+]
+
+
+@pytest.mark.parametrize(("believed", "fields"), FIELDS, ids=lambda value: str(value).replace("'", ""))
+def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> None:
+    """Zeros and what is negative as a signed number, in every field: refused at once, or true."""
+
+    def handler(server: Server, request: bytes, peer: Peer) -> None:
+        server.send(replace(server.good(request), **fields), peer)  # type: ignore[arg-type]
+        honest(server, request, peer)
+
+    with serving(handler) as server:
+        began = time.monotonic()
+        told = attacked(server, 5)
+        assert time.monotonic() - began < 4  # nobody waited for a better answer
+    assert [isinstance(said, Interval) for said in told] == [believed, believed]
+
+
+def test_zero_origin() -> None:
+    """An origin of zero answers nobody."""
+    with serving(forging({"origin": bytes(8)}, then=silent)) as server:
+        assert not any(isinstance(said, Interval) for said in attacked(server, 0.2))

@@ -1,0 +1,281 @@
+"""Attacks on the vote, over real sockets: NTP servers that lie or are dead, and a product that keeps its head.
+
+Fewer than half may do what they like. Where most lie, no vote can tell; a verified answer of AWS's can.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+import skewguard
+from skewguard import events
+from skewguard.clocks import Clocks
+from skewguard.errors import SourceError
+from skewguard.events import Measured
+from skewguard.interval import Interval
+from skewguard.sources.ntp import NtpSource
+from skewguard.sources.ntp_packet import SECOND
+from skewguard.testing import StrictEndpoint
+from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
+from tests.support import aws_client, client
+
+HOUR = 3600 * SECOND
+
+
+def lying(by: int, *, dispersion: int = 66) -> Handler:
+    """Make a server whose clock is `by` ns wrong, and which doubts it by so many 65,536ths of a second."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        told = to_stamp(truth(CLOCKS.read().steady) + by)
+        server.send(replace(server.good(request), receive=told, transmit=told, root_dispersion=dispersion), peer)
+
+    return handler
+
+
+@contextlib.contextmanager
+def asking(*handlers: Handler, timeout: float = 5.0) -> Iterator[list[str]]:
+    """Install skewguard with a server of each kind; their names, in order."""
+    with contextlib.ExitStack() as running:
+        sources = [source_of(running.enter_context(serving(handler))) for handler in handlers]
+        with skewguard.install(sources=sources, timeout=timeout):
+            yield [source.name for source in sources]
+
+
+@pytest.fixture
+def told() -> Iterator[list[Measured]]:
+    """Collect the outcomes of polls."""
+    outcomes: list[Measured] = []
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, Measured):
+            outcomes.append(event)
+
+    unsubscribe = events.subscribe(listen)
+    yield outcomes
+    unsubscribe()
+
+
+def knows_the_truth() -> bool:
+    """Tell whether something is known of true time and holds it; fail if it is false or of no use."""
+    before = truth(CLOCKS.read().steady)
+    known = skewguard.now()
+    after = truth(CLOCKS.read().steady)
+    if known is None:
+        return False
+    assert known.earliest <= after
+    assert before <= known.latest
+    assert known.latest - known.earliest < 3 * SECOND
+    return True
+
+
+def measured(told: list[Measured]) -> Measured:
+    """Have the sources asked now, in time; the outcome."""
+    began = time.monotonic()
+    skewguard.measure(timeout=5)
+    assert time.monotonic() - began < 6
+    return told[-1]
+
+
+MINORITIES = {
+    "an hour ahead": [HOUR],
+    "an hour behind": [-HOUR],
+    "two that agree": [HOUR, HOUR],
+    "two to each side": [HOUR, -HOUR],
+    "two an hour apart": [HOUR, 2 * HOUR],
+    "years": [10 * 365 * 24 * HOUR, -300 * 24 * HOUR],
+}
+
+
+@pytest.mark.parametrize("lies", MINORITIES.values(), ids=MINORITIES)
+def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], told: list[Measured]) -> None:
+    """One of five, or two: what is known holds the truth all the while, and whoever lied is a falseticker."""
+    handlers = [honest] * (5 - len(lies)) + [lying(by) for by in lies]
+    with asking(*handlers) as names:
+        for _ in range(3):
+            outcome = measured(told)
+            assert knows_the_truth()
+            # A source that states an implausible date has no vote, and is refused by name instead.
+            refused = {result.name for result in skewguard.status().sources if result.interval is None}
+            assert {*outcome.falsetickers, *refused} == set(names[5 - len(lies) :])
+            assert set(outcome.truechimers) == set(names[: 5 - len(lies)])
+
+
+@pytest.mark.parametrize("by", [20 * MS, 500 * MS, 990 * MS], ids=lambda by: f"{by // MS} ms")
+def test_liars_at_the_edge_do_not_push_the_truth_out(by: int, told: list[Measured]) -> None:
+    """Two of five lie by so little that they seem to agree with the honest: they may widen what is known, no more."""
+    unsure = lying(0, dispersion=65_536)  # right, and says that it may be a second off
+    with asking(unsure, unsure, unsure, lying(by), lying(by)):
+        for _ in range(3):
+            assert measured(told).interval is not None
+            assert knows_the_truth()
+
+
+def test_a_liar_with_many_addresses_is_one_voice(told: list[Measured]) -> None:
+    """The same source configured over and over is asked, and counted, once."""
+    with contextlib.ExitStack() as running:
+        liar = running.enter_context(serving(lying(HOUR)))
+        well = [source_of(running.enter_context(serving(honest))) for _ in range(2)]
+        with skewguard.install(sources=[*well, *(source_of(liar) for _ in range(5))], timeout=5):
+            assert measured(told).falsetickers == (source_of(liar).name,)
+            assert knows_the_truth()
+
+
+def test_half_and_half_is_no_majority(told: list[Measured]) -> None:
+    """Where two of four lie alike nothing is known, rather than something false, and nobody is trusted."""
+    with asking(honest, honest, lying(HOUR), lying(HOUR)) as names:
+        outcome = measured(told)
+        assert outcome.interval is None
+        assert set(outcome.falsetickers) == set(names)
+        assert skewguard.now() is None
+
+
+class TestMostServersLie:
+    """Three of five say the same false time. Before AWS has spoken there is no telling; then there is."""
+
+    LIARS = (honest, honest, lying(HOUR), lying(HOUR), lying(HOUR))
+
+    @pytest.fixture
+    def aws(self) -> Iterator[StrictEndpoint]:
+        """AWS over verified TLS, on true time."""
+        with (
+            StrictEndpoint(tls=True, clock=lambda: truth(CLOCKS.read().steady)) as endpoint,
+            endpoint.as_aws(),
+        ):
+            yield endpoint
+
+    def test_an_answer_of_aws_puts_it_right(self, aws: StrictEndpoint, told: list[Measured]) -> None:
+        """The call that was signed an hour wrong costs one more request, and from then on the truth is known."""
+        with asking(*self.LIARS) as names:
+            outcome = measured(told)
+            assert set(outcome.falsetickers) == set(names[:2])  # the vote cannot know better
+            sts = aws_client("sts", aws)
+            sts.get_caller_identity()
+            assert aws.count == 2
+            assert knows_the_truth()
+            measured(told)  # nor does their insisting change it
+            assert knows_the_truth()
+            sts.get_caller_identity()
+            assert aws.count == 3
+            sts.close()
+
+    def test_they_cannot_unsettle_what_aws_has_said(self, aws: StrictEndpoint, told: list[Measured]) -> None:
+        """Truth that was known before the lie is known after it."""
+        released = threading.Event()
+
+        def later(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+            if released.wait(10):
+                lying(HOUR)(server, request, peer)
+
+        with asking(honest, honest, later, later, later, timeout=20):
+            sts = aws_client("sts", aws)
+            sts.get_caller_identity()
+            requests = aws.count
+            assert knows_the_truth()
+            assert not told
+            released.set()
+            assert skewguard.measure(timeout=20).sources
+            assert len(told[-1].falsetickers) == 2
+            assert knows_the_truth()
+            sts.get_caller_identity()
+            assert aws.count == requests + 1
+            sts.close()
+
+
+class Blocked:
+    """A source that answers when the test says so, and not before."""
+
+    def __init__(self, name: str, released: threading.Event) -> None:
+        self.name = name
+        self.released = released
+        self.asked = threading.Event()
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        self.asked.set()
+        self.released.wait(60)
+        raise SourceError(f"{self.name} is dead")
+
+
+class TestDeadServers:
+    """Eight servers of which none answers."""
+
+    def test_signing_waits_for_none_of_them(self, strict_endpoint: StrictEndpoint, told: list[Measured]) -> None:
+        """Calls are signed, sent and answered while every source is still being asked."""
+        released = threading.Event()
+        dead = [Blocked(f"dead-{number}", released) for number in range(8)]
+        try:
+            with skewguard.install(sources=dead, timeout=60):
+                sts = client("sts", strict_endpoint)
+                assert all(source.asked.wait(10) for source in dead)
+                for _ in range(20):
+                    sts.get_caller_identity()
+                assert strict_endpoint.count == 20
+                assert not told  # the poll that began at `install` is still under way
+                released.set()
+                skewguard.measure()
+                assert told[-1] == Measured(None, (), ())
+                sts.close()
+        finally:
+            released.set()
+
+    def test_signing_on_a_wrong_clock_waits_for_none_of_them(self, told: list[Measured]) -> None:
+        """Nor does the retry, for the answer has told the time already."""
+        released = threading.Event()
+        dead = [Blocked(f"dead-{number}", released) for number in range(8)]
+        try:
+            with StrictEndpoint(offset=1200) as endpoint, skewguard.install(sources=dead, timeout=60):
+                sts = client("sts", endpoint)
+                sts.get_caller_identity()
+                sts.get_caller_identity()
+                assert endpoint.count == 3
+                assert not told
+                sts.close()
+        finally:
+            released.set()
+
+    @pytest.fixture
+    def dead(self) -> Iterator[Callable[[], list[NtpSource]]]:
+        """Make new clients of eight: four that hear and say nothing, and four ports where nobody listens."""
+        with contextlib.ExitStack() as running:
+            mute = [running.enter_context(serving(silent)).port for _ in range(4)]
+            closed = []
+            for _ in range(4):
+                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
+                    unused.bind(("127.0.0.1", 0))
+                    closed.append(unused.getsockname()[1])
+            yield lambda: [NtpSource("127.0.0.1", port) for port in (*mute, *closed)]
+
+    def test_real_ones(
+        self,
+        dead: Callable[[], list[NtpSource]],
+        strict_endpoint: StrictEndpoint,
+        told: list[Measured],
+    ) -> None:
+        """With sockets in the place of stand-ins it is the same."""
+        with skewguard.install(sources=dead(), timeout=60):
+            sts = client("sts", strict_endpoint)
+            for _ in range(20):
+                sts.get_caller_identity()
+            assert not told
+            sts.close()
+
+    def test_measuring_keeps_its_time(self, dead: Callable[[], list[NtpSource]]) -> None:
+        """One second is one second, whoever does not answer, and each is accounted for."""
+        took = []
+        for _ in range(3):  # the best of a few: a busy machine is late for reasons of its own
+            with skewguard.install(sources=dead(), timeout=1.0):
+                began = time.monotonic()
+                status = skewguard.measure(timeout=1.0)
+                took.append(time.monotonic() - began)
+            reasons = sorted(str(result.error).rsplit(": ", 1)[-1] for result in status.sources)
+            assert [result.interval for result in status.sources] == [None] * 8
+            assert sum("Connection refused" in reason for reason in reasons) == 4
+            assert skewguard.now() is None
+        print(f"measure(timeout=1.0) with eight dead servers: {min(took):.3f} s at best of {len(took)}")
+        assert 0.9 < min(took) <= 1.2
