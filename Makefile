@@ -1,5 +1,6 @@
 # make demo   see boto3 fail on a wrong clock, and succeed with skewguard
 # make test   run all tests, against real servers too
+# make fuzz   throw RUNS (1000000) inputs at each parser
 # make lint   style, types, and which module may import which
 # make setup  only install what the tests need
 # make clean  remove everything that these made
@@ -14,9 +15,12 @@ BASE := $(VENV)/.base
 DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
+FUZZ := $(VENV)/.fuzz
 READY := $(SERVERS)/.ready
 
-.PHONY: demo test lint setup clean
+RUNS ?= 1000000
+
+.PHONY: demo test fuzz lint setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -24,6 +28,9 @@ demo: $(DEMO)
 
 test: setup
 	TEST_SERVERS=$(SERVERS) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(FUZZ)
+	$(VENV)/bin/python -m fuzz all --runs $(RUNS)
 
 lint: $(LINT)
 	$(VENV)/bin/ruff check .
@@ -49,6 +56,10 @@ $(TESTS): $(BASE)
 	$(PIP) install --editable . --group tests
 	touch $@
 
+$(FUZZ): $(BASE)
+	$(PIP) install --only-binary atheris --group fuzz
+	touch $@
+
 # pyright runs on node, which is not everywhere; with that extra it brings its own.
 $(LINT): $(TESTS)
 	$(PIP) install --group lint 'pyright[nodejs]'
@@ -62,5 +73,5 @@ $(READY): Makefile
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SERVERS) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
-	find skewguard tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf $(VENV) $(SERVERS) .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

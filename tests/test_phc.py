@@ -237,13 +237,14 @@ def test_clocks_known_to_show_utc(device: Device, name: str) -> None:
     device.check(device.ask())
 
 
-@pytest.mark.parametrize("name", ["", "ice-0000:3b:00.0-clk", "mlx5_ptp", "not ena-ptp-05", "\xff" * 99])
+@pytest.mark.parametrize("name", ["", "ice-0000:3b:00.0-clk", "mlx5_ptp", "not ena-ptp-05", "\xff" * 99, "a\nb"])
 def test_clock_that_may_show_tai(device: Device, name: str) -> None:
     """37 s ahead looks just like a slow wall clock: only the user can know."""
     device.call(name)
     device.show = lambda truth: truth + 37 * SECOND
-    with pytest.raises(SourceError, match=r"is not known to show UTC, most PTP clocks show TAI; add \?utc=1"):
+    with pytest.raises(SourceError, match=r"is not known to show UTC, most PTP clocks show TAI; add \?utc=1") as caught:
         device.ask()
+    assert str(caught.value).isprintable()
     assert not device.asked
     device.show = lambda truth: truth
     device.check(device.ask(utc=True))

@@ -131,8 +131,9 @@ class PhcSource(Named):
         except OSError:
             called = ""
         if not self._utc and not called.startswith(UTC_CLOCKS):
+            name = repr(called) if called else "without a name"
             raise SourceError(
-                f"{self._name} ({called or 'without a name'}) is not known to show UTC, most PTP clocks show TAI;"
+                f"{self._name} ({name}) is not known to show UTC, most PTP clocks show TAI;"
                 " add ?utc=1 to its URI if it does"
             )
 

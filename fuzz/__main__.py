@@ -1,0 +1,79 @@
+"""Run the fuzzer: ``python -m fuzz TARGET [libFuzzer's options]``, or ``python -m fuzz all --runs N``.
+
+What it learns stays in ``.fuzz/TARGET``, what it finds in ``.fuzz/findings``. To keep the least of it that covers as
+much: ``python -m fuzz TARGET -merge=1 tests/corpus/TARGET .fuzz/TARGET``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CORPUS = ROOT / "tests" / "corpus"
+LEARNED = ROOT / ".fuzz"
+
+
+def main(arguments: list[str]) -> int:
+    """Run one target, or all."""
+    if arguments[:1] != ["all"]:
+        if not arguments:
+            print(__doc__)
+            return 2
+        return run(arguments[0], arguments[1:])
+    parser = argparse.ArgumentParser(prog="python -m fuzz all")
+    parser.add_argument("--runs", type=int, default=1_000_000, help="inputs for each target")
+    return run_all(parser.parse_args(arguments[1:]).runs)
+
+
+def run_all(runs: int) -> int:
+    """Run every target in a process of its own, which ends with it; say how fast it went."""
+    from fuzz.targets import TARGETS
+
+    failed = []
+    for name in TARGETS:
+        began = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-m", "fuzz", name, f"-runs={runs}"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        took = time.monotonic() - began
+        print(f"{name:12} {runs:9,} inputs in {took:6.1f} s, {'ok' if not done.returncode else 'FAILED'}", flush=True)
+        if done.returncode:
+            failed.append(name)
+            print(done.stdout[-8000:], done.stderr[-8000:], sep="\n")
+    return 1 if failed else 0
+
+
+def run(name: str, options: list[str]) -> int:
+    """Run one target until it fails or has had enough. Does not return in the latter case."""
+    import atheris
+
+    # Only what is imported here is watched, so all that the targets will need is.
+    with atheris.instrument_imports(include=["fuzz", "skewguard", "ntplib"]):
+        import ntplib  # noqa: F401
+
+        import skewguard.sources.chrony
+        import skewguard.sources.clockbound
+        import skewguard.sources.ntp  # noqa: F401
+        from fuzz.targets import TARGETS
+
+    if name not in TARGETS:
+        print(f"there is no target {name}; there are {', '.join(TARGETS)}")
+        return 2
+    target = TARGETS[name]
+    learned, findings = LEARNED / name, LEARNED / "findings"
+    for folder in (learned, findings):
+        folder.mkdir(parents=True, exist_ok=True)
+    if all(option.startswith("-") for option in options):
+        options = [*options, str(learned), *([str(CORPUS / name)] if (CORPUS / name).is_dir() else [])]
+    defaults = [f"-max_len={target.longest}", f"-artifact_prefix={findings / name}-"]
+    atheris.Setup(["fuzz", *defaults, *options], target.run)
+    atheris.Fuzz()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

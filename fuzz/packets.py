@@ -1,0 +1,133 @@
+"""Targets for what is bytes by nature: shared memory, datagrams, files of the kernel's.
+
+Each takes the very bytes that the parser is given, so that a finding is a packet. What else the parser is told is
+derived from them, or tried in turn.
+"""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any, cast
+
+from fuzz.check import only, sound
+from skewguard.clocks import Reading
+from skewguard.errors import SourceError
+from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.sources import chrony_packet, clockbound_segment, clockboundd, ntp_packet
+from skewguard.sources.ntp_packet import LATEST, PIVOT, SECOND
+from skewguard.sources.phc import PhcSource
+from skewguard.timekeeper import plausible
+
+NOW = PIVOT + 30 * 86_400 * SECOND
+STEADY = 1000 * SECOND
+DAY = 86_400 * SECOND
+
+
+def clockbound(data: bytes) -> None:
+    """ClockBound's shared memory, in every layout, at instants around those that it names."""
+    snapshot = None
+    with only(SourceError):
+        clockbound_segment.parse(data, len(data) // 2)
+    with only(SourceError):
+        snapshot = clockbound_segment.parse(data, len(data))
+    if snapshot is None:
+        return
+    assert not clockbound_segment.unsettled(data), "a segment that was being written was believed"
+    for age in (-2000, -1, 0, clockbound_segment.GRACE, clockbound_segment.MAX_AGE - 1, clockbound_segment.MAX_AGE):
+        with only(SourceError):
+            said = clockbound_segment.judge(snapshot, snapshot.as_of + age, Reading(STEADY, NOW), 1000, "clockbound")
+            sound(said)
+            assert said.width < 2 * clockbound_segment.MAX_BOUND
+            assert said.earliest <= NOW <= said.latest
+
+
+def vmclock(data: bytes) -> None:
+    """VMClock's page."""
+    with only(SourceError):
+        assert 0 <= clockbound_segment.parse_vmclock(data) < 2**64
+
+
+def clockbound_daemon(data: bytes) -> None:
+    """The reply of a ClockBound daemon 0.1.x."""
+    with only(SourceError):
+        answer = clockboundd.parse(data)
+        if answer is None:
+            return
+        earliest, latest = answer
+        assert 0 <= latest - earliest < clockboundd.MAX_WIDTH
+        said = Interval(STEADY, earliest, latest, Trust.WITNESS, "clockboundd")
+        sound(said)
+        plausible(said)
+
+
+def chrony(data: bytes) -> None:
+    """chronyd's reply, to us and to somebody else."""
+    sequence = int.from_bytes(data[16:20], "big")
+    with only(SourceError):
+        chrony_packet.check_header(data, sequence ^ 1)
+        raise AssertionError("a reply to another request was taken for ours")
+    with only(SourceError):
+        chrony_packet.check_header(data, sequence)
+    before, after = chrony_packet.Look(STEADY, NOW, 500), chrony_packet.Look(STEADY + 200_000, NOW + 200_000, 500)
+    with only(SourceError):
+        tracking = chrony_packet.decode(data)
+        for allow_local in (False, True):
+            with only(SourceError):
+                said = chrony_packet.judge(
+                    tracking, before, after, "chrony", max_distance=SECOND, allow_local=allow_local
+                )
+                sound(said)
+                assert PIVOT <= said.earliest <= said.latest <= LATEST
+
+
+def ntp(data: bytes) -> None:
+    """An NTP server's reply, to us and to somebody else, after round trips from none to far too long."""
+    nonce = data[24:32]
+    with only(SourceError):
+        ntp_packet.decode(data, bytes(byte ^ 0xFF for byte in nonce.ljust(8, b"\0")))
+        raise AssertionError("a reply to another request was taken for ours")
+    with only(SourceError):
+        reply = ntp_packet.decode(data, nonce)
+        assert (reply.kiss or "x").isprintable()
+        for elapsed in (0, 20_000_000, 2 * SECOND, 6 * SECOND):
+            with only(SourceError):
+                said = ntp_packet.judge(reply, STEADY, STEADY + elapsed, "ntp", max_distance=SECOND, allow_local=True)
+                sound(said)
+                assert PIVOT - 2 * SECOND < said.earliest
+                assert said.latest < LATEST + 20 * SECOND
+                assert said.width < 10 * SECOND
+
+
+class _File:
+    """A file of sysfs with a given content, whatever its path; None is no file."""
+
+    def __init__(self, content: bytes | None) -> None:
+        self._content = content
+
+    def __truediv__(self, name: str) -> _File:
+        return self
+
+    def read_text(self, encoding: str, errors: str) -> str:
+        if self._content is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        return self._content.decode(encoding, errors)
+
+
+def phc(data: bytes) -> None:
+    """A hardware clock: its reading (8 bytes), its name and, after a zero, its error bound as sysfs tells them."""
+    (shown,) = struct.unpack("<q", data[:8].ljust(8, b"\0"))
+    name, zero, bound = data[8:].partition(b"\0")
+    source = PhcSource()
+    with only(SourceError):
+        source._check_timescale(cast("Path", _File(name)))
+        assert name.decode("ascii", "replace").strip().startswith(("ena-ptp-", "KVM virtual PTP", "hyperv"))
+    with only(SourceError):
+        error = source._error_bound(cast("Path", _File(bound if zero else None)))
+        assert 0 <= error <= 1_500_000_000
+        for took in (-1, 0, 5000, 2 * SECOND):
+            with only(SourceError):
+                said: Any = source._judge((STEADY, shown, STEADY + took), error)
+                sound(said)
+                assert said.earliest <= shown <= said.latest
+                assert said.drift_ppb == DRIFT_PPB

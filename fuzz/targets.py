@@ -1,0 +1,35 @@
+"""One target for each parser: a function that takes any bytes, and fails unless the parser keeps its promises.
+
+They need no fuzzer: atheris drives them (`python -m fuzz`), and the tests feed them the corpus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fuzz import packets, texts
+
+
+class Target(NamedTuple):
+    """What to call, and the longest input worth trying, bytes."""
+
+    run: Callable[[bytes], None]
+    longest: int
+
+
+TARGETS = {
+    "chrony": Target(packets.chrony, 128),
+    "clockbound": Target(packets.clockbound, 128),
+    "clockboundd": Target(packets.clockbound_daemon, 32),
+    "date": Target(texts.date, 64),
+    "domain": Target(texts.domain, 256),
+    "environment": Target(texts.environment, 256),
+    "message": Target(texts.message, 512),
+    "ntp": Target(packets.ntp, 96),
+    "phc": Target(packets.phc, 96),
+    "response": Target(texts.response, 1024),
+    "uri": Target(texts.uri, 128),
+    "vmclock": Target(packets.vmclock, 64),
+}
+"""By name, which is also that of their folder in tests/corpus."""
