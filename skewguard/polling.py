@@ -20,6 +20,9 @@ from skewguard.sources import Source
 
 Tier = tuple[Source, ...]
 
+LONGEST = int(threading.TIMEOUT_MAX) // 2 * SECOND
+"""Whoever has longer waits this long, ns: the system's clock and locks count no further."""
+
 _AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
 _IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
@@ -110,6 +113,7 @@ class Poller:
         with self._lock:
             if self._under_way is not None:
                 return self._under_way.done
+            limit = min(limit, LONGEST)
             tiers = list(self._tiers())
             self._asked = start = self._clocks.read().steady
             if not any(tiers):

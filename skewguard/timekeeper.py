@@ -20,7 +20,7 @@ from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
 from skewguard.interval import SECOND, Interval, Trust, Vote, intersect
-from skewguard.polling import Poller, Result
+from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
 from skewguard.sources.host import HostSources
 
@@ -378,7 +378,7 @@ class Timekeeper:
         limit = self.settings.timeout if timeout is None else timeout
         done = self._poller.start(limit)
         if done is not None:
-            done.wait(limit / SECOND)
+            done.wait(min(limit, LONGEST) / SECOND)
 
     def wait_until(self, within: int, timeout: int) -> bool:
         """Block until UTC is known within +/- `within` ns, asking the sources as often as they allow.

@@ -196,6 +196,10 @@ class TestTiers:
         assert results[0].error == "no answer in time"
         assert names(outcome.truechimers) == {"open"}
 
+    def test_a_limit_beyond_what_the_system_can_wait_is_no_error(self) -> None:
+        """Settings are somebody's to write: whoever says for ever gets his answer all the same."""
+        assert Desk((Teller("one"),)).poll(10**30)[1].interval is not None
+
     def test_who_is_listed_twice_is_asked_once(self) -> None:
         """A vote counts heads."""
         one = Teller("one")

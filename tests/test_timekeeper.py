@@ -466,6 +466,13 @@ class TestSources:
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
+    def test_whoever_waits_for_ever_waits_for_the_answer(self) -> None:
+        """A timeout that no lock can count is no error."""
+        world = World(1200)
+        world.keeper.configure(Settings(sources=(telling(world),), timeout=10**30))
+        world.keeper.measure()
+        assert abs(world.error()) < 0.1
+
     def test_an_answer_outranks_witnesses_that_contradict_it(self) -> None:
         """Two agreeing liars do not overrule a certificate, while its word is recent."""
         world = World(1200)
