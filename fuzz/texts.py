@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime
 import http.client
 import io
@@ -31,8 +32,8 @@ logging.getLogger("skewguard").propagate = False
 _SIGNED = 1_434_708_169 * SECOND  # 2015-06-19T10:02:49Z, the timestamp of the messages that the corpus quotes
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
 _YEAR_10000 = 253_402_300_800 * SECOND
-_OPTIONS = ("sources", "learn_from_responses", "deadband", "max_age", "refresh_interval", "timeout")
-_VARIABLES = (*(f"SKEWGUARD_{option.upper()}" for option in _OPTIONS), OFF_SWITCH)
+_OPTIONS = tuple(field.name for field in dataclasses.fields(Settings))
+_VARIABLES = tuple(OFF_SWITCH if option == "enabled" else f"SKEWGUARD_{option.upper()}" for option in _OPTIONS)
 _PROTOCOLS = ("rest-xml", "json", "rest-json", "query", "ec2")
 
 
@@ -120,21 +121,24 @@ def uri(data: bytes) -> None:
 
 
 def environment(data: bytes) -> None:
-    """Settings, one a line: as variables they never raise, as keywords nothing but ConfigError."""
+    """Settings, one a line: as variables or in a profile they never raise, as keywords nothing but ConfigError."""
     lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\n")]
     _usable(resolve({}, dict(zip(_VARIABLES, lines, strict=False))))
-    for option, text in zip((*_OPTIONS, "enabled"), lines, strict=False):
+    _usable(resolve({}, {}, dict(zip(_OPTIONS, lines, strict=False))))
+    for option, text in zip(_OPTIONS, lines, strict=False):
         with only(ConfigError):
             _usable(resolve({option: text}, {}))
 
 
 def _usable(settings: Settings) -> None:
-    assert settings.enabled in {True, False, None}
-    assert type(settings.learn_from_responses) is bool
-    assert all(source.name for source in settings.sources)
-    for value in (settings.deadband, settings.max_age, settings.refresh_interval, settings.timeout):
-        assert type(value) is int
-        assert value >= 0
+    for option in _OPTIONS:
+        value = getattr(settings, option)
+        if option == "sources":
+            assert value is None or all(source.name for source in value)
+        elif option in {"enabled", "learn_from_responses", "require_authenticated"}:
+            assert value in {True, False, None}
+        else:
+            assert (type(value) is int and value >= 0) or (option == "max_offset" and value is None)
 
 
 def domain(data: bytes) -> None:

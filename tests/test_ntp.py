@@ -33,6 +33,8 @@ from tests.ntp_server import (
     serving,
     silent,
     source_of,
+    to_stamp,
+    truth,
 )
 
 OPEN_FILES = Path("/proc/self/fd")
