@@ -70,7 +70,8 @@ def run(name: str, options: list[str]) -> int:
     if all(option.startswith("-") for option in options):
         options = [*options, str(learned), *([str(CORPUS / name)] if (CORPUS / name).is_dir() else [])]
     defaults = [f"-max_len={target.longest}", f"-artifact_prefix={findings / name}-"]
-    atheris.Setup(["fuzz", *defaults, *options], target.run)
+    again = f"{sys.executable} -m fuzz {name}"  # what libFuzzer has the shell run to merge
+    atheris.Setup([again, *defaults, *options], target.run)
     atheris.Fuzz()
     return 0
 
