@@ -39,7 +39,7 @@ Peer = tuple[str, int]
 
 
 def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
-    """Have a server asked twice by a source, and once by the product; what the source was told, or why not.
+    """Have a server asked twice by a source, then by the product; what each of the three was told, or why nothing.
 
     Fails if anything raises, hangs or leads away from the truth: a forgery may cost an answer and nothing else.
     """
@@ -64,7 +64,9 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
         before = truth(CLOCKS.read().steady)
         known = skewguard.now()
         after = truth(CLOCKS.read().steady)
-        assert (known is None) == (status.sources[0].interval is None)
+        (result,) = status.sources
+        assert (known is None) == (result.interval is None)
+        told.append(result.interval or str(result.error))
         if known is not None:
             assert known.earliest <= after
             assert before <= known.latest
@@ -72,8 +74,13 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
 
 
 def heard(told: list[Interval | str]) -> bool:
-    """Tell whether the source was told the time each time."""
+    """Tell whether all were told the time."""
     return all(isinstance(said, Interval) for said in told)
+
+
+def silent_to(told: list[Interval | str], reason: str) -> bool:
+    """Tell whether nobody was told the time, and the source knows why; the product may have given it up before."""
+    return all(isinstance(said, str) for said in told) and all(reason in str(said) for said in told[:2])
 
 
 def forging(*forgeries: dict[str, object], then: Handler = honest) -> Handler:
@@ -129,7 +136,7 @@ def test_forged_kiss(code: bytes) -> None:
     forgery = {"origin": NONCE, "stratum": 0, "leap": 3, "refid": code}
     with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
         assert heard(attacked(server))
-        assert len(server.requests) == 3
+        assert len(server.requests) >= 3
 
 
 def test_replayed_answers() -> None:
@@ -149,11 +156,8 @@ def test_replayed_answers() -> None:
             assert heard(attacked(server))
         replaying = True
         silence = attacked(server, 0.2)
-    assert len(old) == 9
-    assert ["a datagram was ignored: it repeats a timestamp that we did not send" in str(said) for said in silence] == [
-        True,
-        True,
-    ]
+    assert len(old) >= 9
+    assert silent_to(silence, "a datagram was ignored: it repeats a timestamp that we did not send")
 
 
 def test_reply_from_another_port_or_address() -> None:
@@ -166,8 +170,9 @@ def test_reply_from_another_port_or_address() -> None:
                 other.sendto(bytes(server.good(request)), peer)
 
     with serving(handler) as server:
-        for said in attacked(server, 0.2):
-            assert str(said).endswith("did not answer within 0.2 s")
+        told = attacked(server, 0.2)
+    assert silent_to(told, "did not answer within 0.2 s")
+    assert not any("ignored" in str(said) for said in told)
 
 
 def test_flood() -> None:
@@ -242,7 +247,7 @@ def test_echo() -> None:
         server.send(request[:24] + request[40:48] + request[32:], peer)  # as origin, too
 
     with serving(handler) as server:
-        assert ["did not answer" in str(said) for said in attacked(server, 0.2)] == [True, True]
+        assert silent_to(attacked(server, 0.2), "did not answer within 0.2 s (a datagram was ignored: ")
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 5, 6, 7])
@@ -313,7 +318,7 @@ def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> 
         began = time.monotonic()
         told = attacked(server, 5)
         assert time.monotonic() - began < 4  # nobody waited for a better answer
-    assert [isinstance(said, Interval) for said in told] == [believed, believed]
+    assert [isinstance(said, Interval) for said in told] == [believed] * 3
 
 
 def test_zero_origin() -> None:
