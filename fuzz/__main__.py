@@ -36,9 +36,8 @@ def run_all(runs: int) -> int:
     failed = []
     for name in TARGETS:
         began = time.monotonic()
-        done = subprocess.run(
-            [sys.executable, "-m", "fuzz", name, f"-runs={runs}"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "fuzz", name, f"-runs={runs}"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", check=False)
         took = time.monotonic() - began
         print(f"{name:12} {runs:9,} inputs in {took:6.1f} s, {'ok' if not done.returncode else 'FAILED'}", flush=True)
         if done.returncode:
@@ -49,7 +48,11 @@ def run_all(runs: int) -> int:
 
 def run(name: str, options: list[str]) -> int:
     """Run one target until it fails or has had enough. Does not return in the latter case."""
-    import atheris
+    try:
+        import atheris
+    except ImportError:
+        print("atheris is missing: pip install --group fuzz (Linux on x86-64), or run `make fuzz`")
+        return 2
 
     # Only what is imported here is watched, so all that the targets will need is.
     with atheris.instrument_imports(include=["fuzz", "skewguard", "ntplib"]):

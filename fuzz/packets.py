@@ -21,7 +21,6 @@ from skewguard.timekeeper import plausible
 
 NOW = PIVOT + 30 * 86_400 * SECOND
 STEADY = 1000 * SECOND
-DAY = 86_400 * SECOND
 
 
 def clockbound(data: bytes) -> None:
@@ -38,7 +37,7 @@ def clockbound(data: bytes) -> None:
         with only(SourceError):
             said = clockbound_segment.judge(snapshot, snapshot.as_of + age, Reading(STEADY, NOW), 1000, "clockbound")
             sound(said)
-            assert said.width < 2 * clockbound_segment.MAX_BOUND
+            assert 2 * snapshot.bound <= said.width < 2 * clockbound_segment.MAX_BOUND
             assert said.earliest <= NOW <= said.latest
 
 

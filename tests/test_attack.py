@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -83,7 +84,7 @@ def silent_to(told: list[Interval | str], reason: str) -> bool:
     return all(isinstance(said, str) for said in told) and all(reason in str(said) for said in told[:2])
 
 
-def forging(*forgeries: dict[str, object], then: Handler = honest) -> Handler:
+def forging(*forgeries: Mapping[str, object], then: Handler = honest) -> Handler:
     """Make a server that is overtaken by forgers: each of their replies is a day wrong, and comes first."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
