@@ -293,8 +293,11 @@ def measure(timeout: float | None = None) -> Status:
 
     Args:
         timeout: How long to wait at the most, s; by default the ``timeout`` option.
+
+    Raises:
+        ConfigError: That is no number of seconds.
     """
-    _process.keeper().measure(None if timeout is None else round(timeout * SECOND))
+    _process.keeper().measure(None if timeout is None else parse_keyword("timeout", timeout, nanoseconds))
     return status()
 
 
@@ -303,8 +306,12 @@ def wait_until_synchronized(timeout: float, within: float = _WITHIN / SECOND) ->
 
     Returns:
         False if `timeout` seconds have passed without it.
+
+    Raises:
+        ConfigError: One of these is no number of seconds.
     """
-    return _process.keeper().wait_until(round(within * SECOND), round(timeout * SECOND))
+    limit = parse_keyword("timeout", timeout, nanoseconds)
+    return _process.keeper().wait_until(parse_keyword("within", within, nanoseconds), limit)
 
 
 def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:

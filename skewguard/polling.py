@@ -24,6 +24,7 @@ LONGEST = int(threading.TIMEOUT_MAX) // 2 * SECOND
 """Whoever has longer waits this long, ns: the system's clock and locks count no further."""
 
 _AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
+_LAST_WORDS = SECOND // 50
 _IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
 
@@ -154,15 +155,17 @@ class Poller:
                 self._agreed = outcome.interval is not None
                 self._failures = 0 if self._agreed else min(self._failures + 1, 16)
         results = poll.results(outcome)
-        if current:
-            self._take(results, outcome)
-        poll.done.set()
-        for result in results:
-            if result.error is not None:
-                tell(Refused(result.name, result.error))
-        if outcome.interval is None and (short := poll.shortage):
-            tell(Refused(", ".join(_names(outcome.falsetickers)), short))
-        tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
+        try:
+            if current:
+                self._take(results, outcome)
+            for result in results:
+                if result.error is not None:
+                    tell(Refused(result.name, result.error))
+            if outcome.interval is None and (short := poll.shortage):
+                tell(Refused(", ".join(_names(outcome.falsetickers)), short))
+            tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
+        finally:
+            poll.done.set()
 
 
 class _Poll:
@@ -212,7 +215,9 @@ class _Poll:
         while True:
             now = time.monotonic()
             share = (self._end - now) / (len(self._tiers) + 1)
-            deadline = min(self._deadline, self._clocks.read().steady + round(share * SECOND))
+            # A little less than there is, so that a source can still say itself why it heard nothing.
+            patience = round(share * SECOND)
+            deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _LAST_WORDS)
             for index in self._waiting():
                 _thread(_ask, index, self._asked[index], self._clocks, deadline, heard)
             while self._waiting():

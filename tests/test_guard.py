@@ -555,6 +555,18 @@ class TestWaysIn:
             plain = botocore.session.get_session()
             assert self.guarded(endpoint, plain.create_client("sts", **endpoint.client_kwargs))
 
+    @pytest.mark.parametrize("wrong", [float("inf"), float("nan"), -1, "soon", True])
+    def test_a_wrong_number_of_seconds_is_one_clear_error(self, wrong: Any) -> None:
+        """Wherever one is asked for."""
+        for ask in (
+            lambda: skewguard.measure(timeout=wrong),
+            lambda: skewguard.wait_until_synchronized(wrong),
+            lambda: skewguard.wait_until_synchronized(1, within=wrong),
+            lambda: skewguard.install(wait=wrong),
+        ):
+            with pytest.raises(ConfigError, match=r"number of seconds|negative"):
+                ask()
+
     @pytest.mark.parametrize("way", ["code", "environment", "profile", "the host"])
     def test_sources_are_chosen(self, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """The same names everywhere; where nobody names any, those that the host has."""
