@@ -19,6 +19,7 @@ from skewguard._guard import (
     uninstall,
     wait_until_synchronized,
 )
+from skewguard._ways_in import initialize_client_plugin
 from skewguard.errors import ConfigError, SkewguardError, SourceError
 from skewguard.health import HostClock
 from skewguard.interval import Interval, Trust
@@ -36,6 +37,7 @@ __all__ = [
     "Trust",
     "attach",
     "detach",
+    "initialize_client_plugin",
     "install",
     "measure",
     "now",

@@ -356,9 +356,14 @@ def _reach_default_session() -> None:
     boto3 = sys.modules.get("boto3")
     made = getattr(boto3, "DEFAULT_SESSION", None)
     if made is not None:
-        from skewguard.signing.seam import WHO, open_seam
+        adopt(made)
 
-        open_seam()
-        emitter, inner = _reach(made)
-        if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
-            _hook(_process.everywhere, emitter, inner)
+
+def adopt(target: Any) -> None:
+    """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
+    from skewguard.signing.seam import WHO, open_seam
+
+    open_seam()
+    emitter, inner = _reach(target)
+    if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
+        _hook(_process.everywhere, emitter, inner)

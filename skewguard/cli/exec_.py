@@ -1,0 +1,97 @@
+"""``skewguard exec -- COMMAND...``: an unchanged Python program, and its Python children, guarded.
+
+A directory that holds nothing but a ``sitecustomize`` goes to the front of PYTHONPATH, so it also reaches Pythons that
+know nothing of skewguard. What then happens in them is told there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from skewguard.config import resolve
+from skewguard.events import logger
+
+HELP = "Run a Python program, and its Python children, with skewguard installed."
+
+STARTUP = Path(__file__).parent / "startup"
+"""The directory that holds the ``sitecustomize``."""
+
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+"""Exit codes of our own, as ``env``, ``nohup`` and ``timeout`` have them; any other is the command's."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments. The command itself has been split off by then."""
+    parser.usage = "skewguard exec [-h] [--] COMMAND [ARGUMENT ...]"
+    parser.epilog = (
+        "Options are SKEWGUARD_* variables. The exit code is the command's; 125 if there is none to run, 126 if it "
+        "cannot be executed, 127 if it is not found."
+    )
+
+
+def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split ``exec [-h] [--] COMMAND...`` into what is for us and the command, untouched."""
+    for index in range(1, len(given)):
+        if given[index] == "--":
+            return list(given[:index]), list(given[index + 1 :])
+        if not given[index].startswith("-"):
+            return list(given[:index]), list(given[index:])
+    return list(given), []
+
+
+def run(options: argparse.Namespace) -> int:
+    """Become the command; answer an exit code only where that cannot be done."""
+    command: list[str] = options.command
+    if not command:
+        print("skewguard exec: there is no command to run", file=sys.stderr)
+        return FAILED
+    try:
+        environment = guarded(os.environ)
+        _check_settings()
+    except Exception as error:
+        print(f"skewguard exec: {command[0]} runs unguarded: {error}", file=sys.stderr)
+        environment = dict(os.environ)
+    try:
+        if os.name == "posix":
+            os.execvpe(command[0], command, environment)  # signals and the exit code are then the command's own
+        return subprocess.run(command, env=environment, check=False).returncode
+    except FileNotFoundError as error:
+        print(f"skewguard exec: {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_FOUND
+    except OSError as error:
+        print(f"skewguard exec: {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_EXECUTABLE
+
+
+def guarded(environment: Mapping[str, str]) -> dict[str, str]:
+    """Copy an environment, with the start-up directory in front of PYTHONPATH.
+
+    Raises:
+        ValueError: The directory cannot be named there.
+        FileNotFoundError: It is not as it was installed.
+    """
+    ours = str(STARTUP)
+    if os.pathsep in ours:
+        raise ValueError(f"PYTHONPATH cannot hold {ours!r}")
+    if not (STARTUP / "sitecustomize.py").is_file():
+        raise FileNotFoundError(f"{ours} holds no sitecustomize.py")
+    before = environment.get("PYTHONPATH", "")
+    others = [entry for entry in before.split(os.pathsep) if entry != ours] if before else []
+    return {**environment, "PYTHONPATH": os.pathsep.join([ours, *others])}
+
+
+def _check_settings() -> None:
+    """Say here, once, which SKEWGUARD_* variables are wrong: the program may not show what it logs."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("skewguard exec: %(message)s"))
+    logger.addHandler(handler)
+    try:
+        resolve({})
+    finally:
+        logger.removeHandler(handler)

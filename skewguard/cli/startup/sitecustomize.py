@@ -1,0 +1,101 @@
+"""Runs at the start of every Python below ``skewguard exec``; the directory holds nothing else.
+
+It loads nothing. When the program loads ``botocore.session``, the first session is awaited, and only that installs
+skewguard: whoever makes none pays nothing, and a program's own `skewguard.install` comes first. Nothing here may stop
+the program, whatever Python that is; it runs unguarded then, and says so once.
+"""
+
+import _thread
+import os
+import sys
+
+TYPE_CHECKING = False  # typing's own would have to be imported
+if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
+
+class _SkewguardStartup:
+    """What waits for botocore. Every name here is long, because other such tools run this file in their own module."""
+
+    def __init__(self, here: str) -> None:
+        self.root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
+        self.lock = _thread.RLock()
+        self.done = False
+        self.warned = False
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+        """Notice that ``botocore.session`` is about to be loaded; find nothing. Its package is complete by then."""
+        if name != "botocore.session":
+            return
+        try:
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
+            sys.modules["botocore"].register_initializer(self.first_session)
+        except Exception as error:
+            self.warn(error)
+
+    def first_session(self, _session: object) -> None:
+        """Install. What that registers, botocore calls next, for this session too; a second thread's waits here."""
+        with self.lock:
+            if self.done:
+                return
+            self.done = True
+            try:
+                self.install()
+            except Exception as error:
+                self.warn(error)
+
+    def install(self) -> None:
+        """Install the skewguard that this interpreter has, else the one that ran ``exec``."""
+        if sys.version_info < (3, 10):
+            raise RuntimeError(f"skewguard needs Python 3.10, and this is {sys.version.split()[0]}")
+        sys.meta_path.append(_SkewguardFinder(self.root))
+        import skewguard
+        from skewguard import events
+
+        def listen(event: object) -> None:
+            if isinstance(event, events.Degraded):
+                self.warn(f"{event.part} is switched off: {event.reason}")
+
+        events.subscribe(listen)
+        skewguard.install()
+
+    def warn(self, reason: object) -> None:
+        """Say once that something is not guarded. Not by logging: hardly any program shows what others log."""
+        if not self.warned and sys.stderr is not None:
+            self.warned = True
+            print(f"skewguard exec: not guarded: {reason}", file=sys.stderr)
+
+
+class _SkewguardFinder:
+    """Finds skewguard and its one dependency beside this file, and nothing else that is there.
+
+    It stands last: an interpreter's own come first.
+    """
+
+    def __init__(self, root: str) -> None:
+        self.root = root
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> "ModuleSpec | None":
+        if name not in ("skewguard", "ntplib"):
+            return None
+        from importlib.machinery import PathFinder
+
+        return PathFinder.find_spec(name, [self.root])
+
+
+def _skewguard_start(here: str) -> None:
+    sys.meta_path.insert(0, _SkewguardStartup(here))
+    # From here on as if this file were not there: children find it by PYTHONPATH, and a sitecustomize that it hid gets
+    # its turn. That may be another such tool's, which does the same.
+    sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
+    ours = sys.modules.pop("sitecustomize", None)
+    try:
+        import sitecustomize  # noqa: F401
+    except ImportError as error:
+        if ours is not None:
+            sys.modules["sitecustomize"] = ours
+        if error.name != "sitecustomize":
+            raise
+
+
+_skewguard_start(os.path.dirname(os.path.abspath(__file__)))
