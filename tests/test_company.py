@@ -1,0 +1,122 @@
+"""Libraries that patch botocore too, each in force before us and after us: signatures stay valid, spans are recorded.
+
+They live in a virtual environment of their own. Nothing they do leaves this machine: see `quiet`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skewguard.testing import StrictEndpoint
+from tests.real.need import need
+
+ROOT = Path(__file__).parent.parent
+BIN = Path(os.environ.get("TEST_COMPANY") or ROOT / ".venv-company").absolute() / "bin"
+OPERATIONS = ["GetCallerIdentity", "CreateBucket", "PutObject", "SendMessage", "ListTables", "ListFunctions"]
+STATUSES = [403, *[200] * len(OPERATIONS)]
+KEY, SECRET = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY"
+
+
+@pytest.fixture
+def endpoint() -> Iterator[StrictEndpoint]:
+    """A server that is an hour ahead of this host."""
+    with StrictEndpoint(offset=3600, credentials={KEY: SECRET}) as server:
+        yield server
+
+
+NEW_RELIC = """
+[newrelic]
+app_name = test
+developer_mode = true
+license_key = 0000000000000000000000000000000000000000
+utilization.detect_aws = false
+utilization.detect_azure = false
+utilization.detect_azurefunction = false
+utilization.detect_azureappservice = false
+utilization.detect_docker = false
+utilization.detect_gcp = false
+utilization.detect_kubernetes = false
+utilization.detect_pcf = false
+"""
+"""It then plays its collector itself, and asks no cloud where it is."""
+
+
+def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
+    """Make an environment with nothing of this machine's, in which no library has anybody to report to."""
+    newrelic = directory / "newrelic.ini"
+    newrelic.write_text(NEW_RELIC)
+    return {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "HOME": "/nonexistent",
+        "PYTHONPATH": str(ROOT),
+        "SERVER": server.url,
+        "KEY": KEY,
+        "SECRET": SECRET,
+        "SKEWGUARD_SOURCES": "response",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "DD_TRACE_AGENT_URL": "http://127.0.0.1:9",
+        "DD_CRASHTRACKING_ENABLED": "false",
+        "DD_INSTRUMENTATION_TELEMETRY_ENABLED": "false",
+        "DD_REMOTE_CONFIGURATION_ENABLED": "false",
+        "DD_TRACE_STARTUP_LOGS": "false",
+        "NEW_RELIC_CONFIG_FILE": str(newrelic),
+    }
+
+
+def run(server: StrictEndpoint, directory: Path, library: str, order: str, *before: str) -> Any:
+    """Run the program; answer the spans it saw."""
+    need((BIN / "ddtrace-run").exists(), "the other libraries", "make setup")
+    done = subprocess.run(
+        [*before, BIN / "python", "-m", "tests.company", library, order],
+        env=quiet(server, directory),
+        cwd=BIN,  # not here: the program is to find skewguard as its environment says
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+@pytest.mark.parametrize("library", ["opentelemetry", "ddtrace", "sentry", "xray", "newrelic", "moto"])
+def test_both_do_their_work(library: str, order: str, endpoint: StrictEndpoint, tmp_path: Path) -> None:
+    """The first of six calls takes one request more, the others one each; every call is one span."""
+    spans = run(endpoint, tmp_path, library, order)
+    assert [record.status for record in endpoint.requests] == STATUSES
+    assert [record.operation for record in endpoint.requests][1:] == OPERATIONS
+    if library == "moto":
+        assert spans == ["https://sqs.us-east-1.amazonaws.com/123456789012/mocked"]
+    else:
+        assert [span.lower().rpartition(".")[2] for span in spans] == [name.lower() for name in OPERATIONS]
+
+
+EXEC = ["python", "-m", "skewguard", "exec", "--"]
+
+
+@pytest.mark.parametrize(
+    ("library", "before"),
+    [
+        ("ddtrace", [*EXEC, "ddtrace-run"]),
+        ("ddtrace", ["ddtrace-run", *EXEC]),
+        ("newrelic", [*EXEC, "newrelic-admin", "run-program"]),
+        ("newrelic", ["newrelic-admin", "run-program", *EXEC]),
+    ],
+    ids=["around ddtrace-run", "within ddtrace-run", "around newrelic-admin", "within newrelic-admin"],
+)
+def test_exec_and_their_commands(library: str, before: list[str], endpoint: StrictEndpoint, tmp_path: Path) -> None:
+    """Each puts a sitecustomize of its own in front, and runs the other's."""
+    command, *arguments = before
+    spans = run(endpoint, tmp_path, library, "exec", str(BIN / command), *arguments)
+    assert [record.status for record in endpoint.requests] == STATUSES
+    assert len(spans) == len(OPERATIONS)
