@@ -49,7 +49,10 @@ class _Version(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        print(f"skewguard {version('skewguard')}")
+        try:
+            print(f"skewguard {version('skewguard')}")
+        except PackageNotFoundError:
+            print("skewguard (not installed)")
         parser.exit()

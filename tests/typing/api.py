@@ -29,6 +29,7 @@ def use() -> None:
     skewguard.uninstall()
     skewguard.attach(object(), learn_from_responses=False)
     skewguard.detach(object())
+    skewguard.initialize_client_plugin(object())
     skewguard.session(region_name="us-east-1").client("s3")
     now: skewguard.TrueTime | None = skewguard.now()
     if now is not None:
