@@ -24,11 +24,13 @@ class _SkewguardStartup:
         self.warned = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Notice that ``botocore.session`` is about to be loaded; find nothing. Its package is complete by then."""
-        if name != "botocore.session":
+        """Notice that ``botocore.session`` is about to be loaded; find nothing. Its package is complete by then.
+
+        It may happen again, in another copy: ddtrace-run drops what was loaded at the start.
+        """
+        if name != "botocore.session" or self.done:
             return
         try:
-            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
             sys.modules["botocore"].register_initializer(self.first_session)
         except Exception as error:
             self.warn(error)
@@ -39,6 +41,7 @@ class _SkewguardStartup:
             if self.done:
                 return
             self.done = True
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
             try:
                 self.install()
             except Exception as error:

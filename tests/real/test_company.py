@@ -17,7 +17,7 @@ import pytest
 from skewguard.testing import StrictEndpoint
 from tests.real.need import need
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BIN = Path(os.environ.get("TEST_COMPANY") or ROOT / ".venv-company").absolute() / "bin"
 OPERATIONS = ["GetCallerIdentity", "CreateBucket", "PutObject", "SendMessage", "ListTables", "ListFunctions"]
 STATUSES = [403, *[200] * len(OPERATIONS)]
@@ -76,7 +76,7 @@ def run(server: StrictEndpoint, directory: Path, library: str, order: str, *befo
     """Run the program; answer the spans it saw."""
     need((BIN / "ddtrace-run").exists(), "the other libraries", "make setup")
     done = subprocess.run(
-        [*before, BIN / "python", "-m", "tests.company", library, order],
+        [*before, BIN / "python", "-m", "tests.real.company", library, order],
         env=quiet(server, directory),
         cwd=BIN,  # not here: the program is to find skewguard as its environment says
         capture_output=True,
