@@ -6,6 +6,7 @@ Each test runs programs of a user in a child process whose wall clock libfaketim
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
 import pytest
@@ -152,6 +153,49 @@ def test_steps_of_the_wall_clock_fail_no_call_and_waste_none(fake_time: FakeTime
     first, *others = json.loads(line)
     assert first == {"lambda": [403, 200], "sts": [200], "s3": [200]}
     assert others == [{"lambda": [200], "sts": [200], "s3": [200]}] * 4
+
+
+UNSTEADY = (
+    OPERATIONS
+    + """
+import random, time
+
+skewguard.install()
+made = client("sts")
+statuses = counted(made)
+chance = random.Random(1)
+pause = float(sys.argv[3])
+for _ in range(50):
+    # From a second to two hours from where it was, and as often forward as backward.
+    amount = chance.choice((-1, 1)) * round(10 ** chance.uniform(0, 3.857))
+    sys.stdout.write(f"step {amount:+d}\\n"); sys.stdout.flush(); sys.stdin.readline()
+    for _ in range(24):
+        made.get_caller_identity()
+        time.sleep(pause)
+print(json.dumps(statuses))
+"""
+)
+
+
+def test_a_clock_that_never_rests_fails_no_call(fake_time: FakeTime, ministack: Server) -> None:
+    """Fifty steps of up to two hours, 24 calls after each: none fails, and one request at most is wasted."""
+    position = 0
+    pause = os.environ.get("SKEWGUARD_UNSTEADY_PAUSE", "0")
+    child = fake_time.popen(UNSTEADY, BUCKET, KEY, pause, env=ministack.environment())
+    assert child.stdout is not None
+    assert child.stdin is not None
+    line = child.stdout.readline()
+    while line.startswith("step "):
+        position += int(line.split()[1])
+        fake_time.shift(f"{position:+d}")
+        child.stdin.write("\n")
+        child.stdin.flush()
+        line = child.stdout.readline()
+    child.stdin.close()
+    assert line, child.stderr.read() if child.stderr else ""
+    statuses = json.loads(line)
+    assert len([status for status in statuses if status == 200]) == 1200
+    assert len(statuses) <= 1201
 
 
 WRONG_SECRET = (
