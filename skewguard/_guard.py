@@ -332,11 +332,17 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     # skewguard need not make an AWS call.
     from skewguard.signing.expiry import Judge, open_expiry
     from skewguard.signing.hooks import Hooks
-    from skewguard.signing.seam import open_seam
+    from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam
 
     open_seam()
     open_expiry(Judge(_process.keeper(), lambda: _process.everywhere.settings or _process.attached))
-    Hooks(guard, _process.keeper(), session).register(emitter)
+    kind = Hooks
+    if asynchronous(emitter):
+        from skewguard.signing.aio import AioHooks
+
+        open_aio_seam()
+        kind = AioHooks
+    kind(guard, _process.keeper(), session).register(emitter)
 
 
 def _reach(target: Any) -> tuple[Any, Any]:

@@ -203,10 +203,16 @@ class Timekeeper:
 
     def _keep_fresh(self, domain: Domain) -> None:
         """Notice what has moved, and have the sources asked if it is time: those that answer at once, at once."""
+        if self.due(domain):
+            self._poller.start(self.settings.timeout)
+
+    def due(self, domain: Domain) -> bool:
+        """Notice what has moved; tell whether the next signing in this domain should have the sources asked."""
         reading = self.clocks.read()
         self._notice_step(reading)
-        if (domain is self.utc or domain.seeded) and self._poller.due(reading.steady, self.settings.refresh_interval):
-            self._poller.start(self.settings.timeout)
+        return (domain is self.utc or domain.seeded) and self._poller.due(
+            reading.steady, self.settings.refresh_interval
+        )
 
     def known(self, domain: Domain, steady: int) -> Interval | None:
         """Say what is known of this domain's clock at a steady instant, if it is still young enough to use."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, virtual_bucket
+from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, same_server, virtual_bucket
 from skewguard.timekeeper import UTC
 
 
@@ -67,6 +67,22 @@ def test_other_stores_are_seeded_from_utc() -> None:
 def test_buckets_of_one_endpoint_share_its_clock() -> None:
     """Virtual-hosted addressing does not multiply domains."""
     assert place("https://one.minio.example:9000", "one") == place("https://two.minio.example:9000", "two")
+
+
+@pytest.mark.parametrize(
+    ("url", "same"),
+    [
+        ("https://store/", True),  # httpx leaves out the port of the scheme, and writes small letters
+        ("https://STORE:443", True),
+        ("https://store:444", False),
+        ("http://store:443", False),
+        ("https://other", False),
+        ("https://store:99999", False),
+    ],
+)
+def test_a_server_is_recognised_however_its_url_is_written(url: str, same: bool) -> None:
+    """HTTP libraries answer with a URL of their own making."""
+    assert same_server(url, "https://Store:443/") is same
 
 
 def test_every_domain_that_botocore_knows_is_aws() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from skewguard.timekeeper import UTC
 
@@ -84,11 +84,20 @@ def place(url: str, bucket: str = "") -> Place:
         return Place(UTC, seeded=False)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
+    return Place(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host))
+
+
+def same_server(url: str, other: str) -> bool:
+    """Tell whether two URLs lead to the same scheme, host and port, however each of them is written."""
+    one, two = urlsplit(url), urlsplit(other)
+    return (one.scheme, one.hostname, _port(one)) == (two.scheme, two.hostname, _port(two))
+
+
+def _port(parts: SplitResult) -> int:
     try:
-        port = parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
+        return parts.port or {"https": 443, "http": 80}.get(parts.scheme, 0)
     except ValueError:
-        port = 0
-    return Place(f"{parts.scheme}://{host}:{port}", seeded=not is_loopback(host))
+        return 0
 
 
 def is_aws(host: str) -> bool:

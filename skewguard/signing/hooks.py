@@ -5,7 +5,9 @@ Thin, and fail open: whatever goes wrong in here, the call goes on as botocore a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeAlias
 
 from skewguard import clocks as _clocks
@@ -14,8 +16,8 @@ from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Refused, Retried, logger, tell
 from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
-from skewguard.signing.domains import place, prefix, virtual_bucket
-from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Span, Verdict, judge, read
+from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
+from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge, read
 from skewguard.timekeeper import NEVER, Domain, Lesson, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
@@ -74,6 +76,10 @@ class Call:
 class Hooks:
     """The handlers of one session, client or resource."""
 
+    from_socket = staticmethod(seam.from_socket)
+    verified = staticmethod(seam.verified)
+    headers_of = staticmethod(seam.headers_of)
+
     def __init__(self, guard: Guard, keeper: Timekeeper, session: Any = None) -> None:
         self.guard = guard
         self.keeper = keeper
@@ -100,7 +106,7 @@ class Hooks:
 
     # -- the hooks ----------------------------------------------------------------------------------------------
 
-    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> None:
+    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
         """Mark the request as guarded. No clock is read yet: a refresh of credentials may come first."""
         try:
             if self.guard.settings is self._considered or self.enabled():
@@ -111,6 +117,7 @@ class Hooks:
                         call.begin(request)  # no signer will; but the answer is to be heard
         except Exception:
             logger.debug("a request stays unguarded", exc_info=True)
+        return None
 
     def needs_retry(
         self,
@@ -120,7 +127,7 @@ class Hooks:
         attempts: int = 0,
         request_dict: Any = None,
         **_: Any,
-    ) -> float | None:
+    ) -> Awaitable[float | None] | float | None:
         """Learn from the answer; answer 0 (seconds to wait) if this attempt is to be signed again, once."""
         try:
             if response is None:
@@ -176,7 +183,7 @@ class Hooks:
 
     def _hear(
         self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
-    ) -> float | None:
+    ) -> Awaitable[float | None] | float | None:
         keeper = self.keeper
         signed, wall, steady = call.signing
         domain = call.place[1]
@@ -186,9 +193,9 @@ class Hooks:
                 domain.unproved = None
             if keeper.fresh(domain, steady):
                 return None
-        if _clocks.faked() or not seam.from_socket(http_response):
+        if _clocks.faked() or not self.from_socket(http_response):
             return None  # a test's clock, or a test's answer: none of our business
-        reply = read(status, http_response.headers, parsed)
+        reply = read(status, self.headers_of(http_response), parsed)
         now = keeper.clocks.read()
         elapsed = max(now.steady - steady, now.wall - wall, 0)
         judgement = judge(Attempt(signed, elapsed, exact=signed != wall), reply)
@@ -208,9 +215,21 @@ class Hooks:
             domain.unproved = lesson
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
+        again = functools.partial(self._again, call, reply, judgement, operation, now)
         if lesson is None and judgement.verdict is Verdict.SKEW:
-            keeper.ask_for(domain, steady)
-        if judgement.verdict is Verdict.SKEW and not _useful(keeper, call, reply):
+            return self._once_told(domain, steady, again)
+        return again()
+
+    def _once_told(
+        self, domain: Domain, since: int, again: Callable[[], float | None]
+    ) -> Awaitable[float | None] | float | None:
+        """Decide once the sources have been asked, as the answer did not tell the time."""
+        self.keeper.ask_for(domain, since)
+        return again()
+
+    def _again(self, call: Call, reply: Reply, judgement: Judgement, operation: Any, now: Reading) -> float | None:
+        """Ask for the one retry, unless it would carry as bad a timestamp."""
+        if judgement.verdict is Verdict.SKEW and not _useful(self.keeper, call, reply):
             return None
         call.retried = True
         tell(
@@ -219,7 +238,7 @@ class Hooks:
                 operation.name,
                 judgement.verdict.value,
                 judgement.reason,
-                now.steady - steady,
+                now.steady - call.signing[2],
             )
         )
         return 0
@@ -231,10 +250,10 @@ class Hooks:
             return None
         start, domain = call.place
         source = prefix(http_response.url)
-        if f"{source}/" != start:
+        if f"{source}/" != start and not same_server(source, start):
             return None  # somebody sent the request elsewhere after it was signed
         authentic = domain is self.keeper.utc
-        if authentic and not seam.verified(endpoint):
+        if authentic and not self.verified(endpoint):
             return None
         _, wall, steady = call.signing
         trust = Trust.AUTHENTICATED if authentic else Trust.WITNESS
@@ -296,8 +315,8 @@ def _rewindable(body: Any) -> bool:
     try:
         raw = seam.stream_of(body)
         seekable = getattr(raw, "seekable", None)
-        if seekable is not None and not seekable():
-            return False
+        if inspect.iscoroutinefunction(getattr(raw, "tell", None)) or (seekable is not None and not seekable()):
+            return False  # botocore's rewinding does not await, and aiobotocore's is the same
         return bool(hasattr(raw, "seek") and raw.tell() == 0)
     except Exception:
         return False

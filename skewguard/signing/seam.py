@@ -15,6 +15,8 @@ import datetime
 import functools
 import http.client
 import importlib
+import inspect
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -45,6 +47,7 @@ LASTING = frozenset(
 TIMELESS = frozenset({botocore.UNSIGNED, "bearer"})
 """The signature versions without a timestamp."""
 
+_WRAPPERS = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 _as_of: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
@@ -154,9 +157,33 @@ def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
     return generate_presigned_post
 
 
+def _guarding_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Do as `_guarding_post` for aiobotocore's presigner, which awaits."""
+
+    @functools.wraps(original)
+    async def generate_presigned_post(self: Any, request_dict: Any, *args: Any, **kwargs: Any) -> Any:
+        at = None
+        try:
+            for _, guardian in await self._request_signer._event_emitter.emit(WHO):
+                if guardian is not None:
+                    at = await guardian.lasting_time_soon(request_dict["url"], request_dict.get("auth_path"))
+        except Exception:
+            logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
+        if at is None:
+            return await original(self, request_dict, *args, **kwargs)
+        token = _as_of.set(at)
+        try:
+            return await original(self, request_dict, *args, **kwargs)
+        finally:
+            _as_of.reset(token)
+
+    return generate_presigned_post
+
+
 _lock = threading.Lock()
 _replaced: list[tuple[Any, str, Any]] = []
 _open = False
+_aio_open = False
 
 
 def open_seam() -> None:
@@ -189,11 +216,30 @@ def open_seam() -> None:
         _open = True
 
 
+def asynchronous(emitter: Any) -> bool:
+    """Tell whether whoever emits with this emitter awaits the handlers, as aiobotocore does."""
+    return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
+
+
+def open_aio_seam() -> None:
+    """Replace, once, the names that aiobotocore has bound for itself. Its requests are signed by botocore's signers."""
+    global _aio_open
+    signers = sys.modules.get("aiobotocore.signers")
+    if _aio_open or signers is None:
+        return
+    with _lock:
+        part = "presigning POST forms with aiobotocore"
+        _replace(part, signers, "get_current_datetime", _reading)
+        presigner = getattr(signers, "AioS3PostPresigner", None)
+        _replace(part, presigner, "generate_presigned_post", _guarding_aio_post)
+        _aio_open = True
+
+
 def close_seam() -> None:
     """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
-    global _open
+    global _open, _aio_open
     with _lock:
-        _open = False
+        _open = _aio_open = False
         while _replaced:
             owner, name, original = _replaced.pop()
             setattr(owner, name, original)
@@ -236,7 +282,7 @@ def _put(owner: Any, name: str, value: Any) -> None:
 
 def stream_of(body: Any) -> Any:
     """Find the caller's stream in a body that botocore may have wrapped for aws-chunked encoding."""
-    return getattr(body, "_raw", body) if type(body).__name__ == "AwsChunkedWrapper" else body
+    return getattr(body, "_raw", body) if type(body).__name__ in _WRAPPERS else body
 
 
 def from_socket(http_response: Any) -> bool:
@@ -249,6 +295,11 @@ def from_socket(http_response: Any) -> bool:
     raw = getattr(http_response, "raw", None)
     kind = type(getattr(raw, "_original_response", None))
     return kind is http.client.HTTPResponse or kind is getattr(botocore.awsrequest, "AWSHTTPResponse", None)
+
+
+def headers_of(http_response: Any) -> Any:
+    """Answer a response's headers, to be looked up case-insensitively; a repeated one's values are joined."""
+    return http_response.headers
 
 
 def verified(endpoint: Any) -> bool:

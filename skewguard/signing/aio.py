@@ -1,0 +1,216 @@
+"""The hooks for aiobotocore, whose handlers run on an event loop: what would block is done in a thread, and awaited.
+
+Everything else is as for botocore: the same signer classes, handlers and judgements. Only a response looks different.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+from typing import Any
+
+from botocore.awsrequest import HeadersDict
+
+from skewguard import clocks as _clocks
+from skewguard.events import Refused, logger, tell
+from skewguard.signing import seam
+from skewguard.signing.domains import prefix
+from skewguard.signing.hooks import Call, Guard, Hooks, Place
+from skewguard.timekeeper import Domain, Timekeeper
+
+NAMELESS = "aws, host names unchecked"
+"""The time domain of AWS as heard by sessions that check certificates, but not whose they are."""
+
+
+class AioHooks(Hooks):
+    """The handlers of one session or client of aiobotocore's."""
+
+    def __init__(self, guard: Guard, keeper: Timekeeper, session: Any = None) -> None:
+        super().__init__(guard, keeper, session)
+        self._starting = Errand()
+        self._asking = Errand()
+        self._nameless: Domain | None = None
+
+    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
+        """Mark the request as guarded; answer what to await if the sources are to be asked before it is signed."""
+        super().before_sign(request, signature_version)
+        try:
+            if request.context.get(seam.KEY) is not None:
+                return self._ask_if_due(request.url, request.auth_path)
+        except Exception:
+            logger.debug("the sources were not asked", exc_info=True)
+        return None
+
+    async def lasting_time_soon(self, url: str, auth_path: str | None) -> int | None:
+        """Do as `lasting_time`, but do not block the event loop."""
+        due = self._ask_if_due(url, auth_path)
+        if due is not None:
+            await due
+        return self.lasting_time(url, auth_path)
+
+    def _ask_if_due(self, url: str, auth_path: str | None) -> Awaitable[None] | None:
+        """Have the sources asked that a signing would ask in its own thread, which here is the event loop's."""
+        if _clocks.faked():
+            return None
+        if self._starting.under_way or self.keeper.due(self.find(url, auth_path)[1]):
+            return _quietly(self._starting.run(self.keeper.start))
+        return None
+
+    def _hear(
+        self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
+    ) -> Awaitable[float | None] | float | None:
+        if call.place[1] is self.keeper.utc and _nameless(endpoint):
+            if self._nameless is None:
+                self._nameless = self.keeper.domain(NAMELESS, seeded=True)
+                tell(Refused(prefix(http_response.url), "its certificate's host name is not checked"))
+            call.place = self._contained(call.place)
+        return super()._hear(call, http_response, parsed, endpoint, operation, attempts, context)
+
+    def find(self, url: str, auth_path: str | None) -> Place:
+        """Find where a URL leads, and remember it."""
+        return self._contained(super().find(url, auth_path))
+
+    def _contained(self, found: Place) -> Place:
+        """Let AWS, heard without a look at its host name, teach nobody but those who hear it so."""
+        if self._nameless is not None and found[1] is self.keeper.utc:
+            found = self.last = (found[0], self._nameless)
+        return found
+
+    def _once_told(
+        self, domain: Domain, since: int, again: Callable[[], float | None]
+    ) -> Awaitable[float | None] | float | None:
+        async def decide() -> float | None:
+            await _quietly(self._asking.run(self.keeper.ask_for, domain, since))
+            try:
+                return again()
+            except Exception:
+                logger.debug("an answer went unheard", exc_info=True)
+                return None
+
+        return decide()
+
+    # -- what aiobotocore's responses and sessions look like ----------------------------------------------------
+
+    @staticmethod
+    def from_socket(http_response: Any) -> bool:
+        """Tell whether a response was read from a network connection, rather than made up in this process.
+
+        aiohttp's has begun on a connection, whose protocol it keeps; httpx's still names the stream it came from.
+        """
+        raw = getattr(http_response, "raw", None)
+        aiohttp = sys.modules.get("aiohttp")
+        if aiohttp is not None and type(raw) is aiohttp.ClientResponse:
+            return getattr(raw, "_protocol", None) is not None
+        extensions = getattr(raw, "extensions", None)
+        return isinstance(extensions, dict) and extensions.get("network_stream") is not None
+
+    @staticmethod
+    def headers_of(http_response: Any) -> Any:
+        """Answer a response's headers, looked up case-insensitively, repeated ones joined.
+
+        What aiobotocore makes of aiohttp's is neither.
+        """
+        headers: Any = getattr(http_response.raw, "headers", None)
+        if not hasattr(headers, "getall"):
+            return http_response.headers
+        found = HeadersDict()
+        for name, value in headers.items():
+            found[name] = f"{found[name]}, {value}" if name in found else value
+        return found
+
+    @staticmethod
+    def verified(endpoint: Any) -> bool:
+        """Tell whether this endpoint's session checks certificates, and checks the server's own, not a proxy's."""
+        return seam.verified(endpoint) and all(
+            rules.verify_mode is ssl.CERT_REQUIRED and rules.check_hostname for rules in _rules(endpoint)
+        )
+
+
+def _nameless(endpoint: Any) -> bool:
+    """Tell whether an endpoint's session checks certificates, but not whose they are.
+
+    aiobotocore did so with aiohttp until 3.x: the caller asked for verification, so the answers may teach this
+    caller's own calls, as those over plain http may; but nobody else.
+    """
+    rules = _rules(endpoint)
+    checked = seam.verified(endpoint) and all(rule.verify_mode is ssl.CERT_REQUIRED for rule in rules)
+    return checked and not all(rule.check_hostname for rule in rules)
+
+
+def _rules(endpoint: Any) -> list[ssl.SSLContext]:
+    """List the TLS settings in use at an endpoint: httpx's session has one, aiohttp's one for each proxy."""
+    session = getattr(endpoint, "http_session", None)
+    made = (getattr(session, "_sessions", None) or {}).values()
+    found = [
+        getattr(session, "_verify", None),
+        *(getattr(getattr(one, "connector", None), "_ssl", None) for one in made),
+    ]
+    return [rules for rules in found if isinstance(rules, ssl.SSLContext)]
+
+
+class Errand:
+    """Something done in a thread of its own, while any number of tasks wait for it; one at a time."""
+
+    def __init__(self) -> None:
+        self._done: Future[None] | None = None
+        self._process = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a thread of this process is at it."""
+        done = self._done
+        return done is not None and not done.done() and self._process == os.getpid()
+
+    async def run(self, function: Callable[..., object], *args: object) -> None:
+        """Have it done, or join whoever is having it done already; return when it is done."""
+        done = self._done
+        if done is None or not self.under_way:
+            done = Future()
+            done.set_running_or_notify_cancel()  # else who cancels one task cancels it for all
+            threading.Thread(target=_do, args=(done, function, args), name="skewguard-errand", daemon=True).start()
+            self._done, self._process = done, os.getpid()
+        await _arrival(done)
+
+
+def _do(done: Future[None], function: Callable[..., object], args: tuple[object, ...]) -> None:
+    try:
+        function(*args)
+    except Exception:
+        logger.debug("an errand failed", exc_info=True)
+    finally:
+        done.set_result(None)
+
+
+async def _arrival(done: Future[None]) -> None:
+    """Wait for another thread's result on whichever event loop this is: trio's, or asyncio's."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            pass  # it is imported, but not running
+        else:
+            arrived = trio.Event()
+
+            def tell(_: Future[None]) -> None:
+                try:
+                    token.run_sync_soon(arrived.set)
+                except trio.RunFinishedError:
+                    logger.debug("nobody waits any more")
+
+            done.add_done_callback(tell)
+            await arrived.wait()
+            return
+    await asyncio.wrap_future(done)
+
+
+async def _quietly(waiting: Awaitable[None]) -> None:
+    try:
+        await waiting
+    except Exception:
+        logger.debug("the sources were not asked", exc_info=True)

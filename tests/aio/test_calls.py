@@ -1,0 +1,308 @@
+"""aiobotocore's clients behave as botocore's: one retry corrects the first call, later ones are right at once."""
+
+from __future__ import annotations
+
+import gc
+import io
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiobotocore.session
+import anyio
+import pytest
+import trio
+from botocore.exceptions import HTTPClientError
+
+import skewguard
+from skewguard.signing import hooks
+from skewguard.testing import StrictEndpoint
+from skewguard.timekeeper import UTC
+from tests.aio.support import (
+    CHECKS_NAMES,
+    as_aws,
+    aws_client,
+    client,
+    code_of,
+    config,
+    each_backend,
+    each_way,
+    run,
+    with_bucket,
+)
+
+
+async def get(c: Any) -> None:
+    answer = await c.get_object(Bucket="bucket", Key="key")
+    assert await answer["Body"].read() == b"here"
+
+
+OPERATIONS: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {
+    "sts": ("sts", lambda c: c.get_caller_identity()),
+    "dynamodb": ("dynamodb", lambda c: c.list_tables()),
+    "ec2": ("ec2", lambda c: c.describe_regions()),
+    "s3-get": ("s3", get),
+    "s3-head": ("s3", lambda c: c.head_object(Bucket="bucket", Key="key")),
+    "s3-put": ("s3", lambda c: c.put_object(Bucket="bucket", Key="new", Body=b"body")),
+    "s3-put-stream": ("s3", lambda c: c.put_object(Bucket="bucket", Key="s", Body=io.BytesIO(b"x" * 300_000))),
+}
+
+
+@each_way
+@pytest.mark.parametrize("offset", [1200.0, -1200.0])
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: str, offset: float) -> None:
+    """Without skewguard the same call fails."""
+    service, call = OPERATIONS[operation]
+
+    async def main() -> None:
+        await with_bucket(endpoint, way)
+        async with client(service, endpoint, way) as unguarded:
+            assert await code_of(call(unguarded))
+        endpoint.clear()
+        skewguard.install()
+        async with client(service, endpoint, way) as guarded:
+            await call(guarded)
+            assert endpoint.count == 2
+            await call(guarded)
+            assert endpoint.count == 3
+
+    with StrictEndpoint(offset=offset) as endpoint:
+        run(main, way)
+
+
+@each_backend
+@pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
+def test_every_retry_mode(backend: str, mode: str) -> None:
+    """The retry is ours, whoever else asks for some; and there is none where the caller allows one attempt."""
+
+    async def main() -> None:
+        skewguard.install()
+        once = {"mode": mode, "total_max_attempts": 1}
+        async with client("dynamodb", endpoint, backend, retries=once) as dynamodb:
+            assert await code_of(dynamodb.list_tables())
+            assert endpoint.count == 1
+        skewguard.uninstall()
+        skewguard.install()
+        endpoint.clear()
+        async with client("dynamodb", endpoint, backend, retries={"mode": mode}) as dynamodb:
+            answer = await dynamodb.list_tables()
+            assert answer["ResponseMetadata"]["RetryAttempts"] == 1
+            assert endpoint.count == 2
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main, backend)
+
+
+@each_way
+def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one client hears over verified TLS serves every other."""
+    if way != "aiohttp" and not CHECKS_NAMES:
+        pytest.xfail("the httpx backend of that version makes no TLS connection")
+
+    async def main() -> None:
+        async with aws_client("sts", endpoint, way) as sts:
+            await sts.get_caller_identity()
+            assert endpoint.count == 2
+        async with aws_client("dynamodb", endpoint, way) as dynamodb:
+            await dynamodb.list_tables()
+            assert endpoint.count == (3 if CHECKS_NAMES else 4)
+
+    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
+        skewguard.install()
+        run(main, way)
+        known = skewguard.offset()
+        assert (known is not None) == CHECKS_NAMES  # who checks no host name teaches nobody but itself
+        if known is not None:
+            assert abs(known.seconds - 1200) < 2
+            assert skewguard.status().domains.keys() == {UTC}
+
+
+@each_backend
+def test_aws_unverified_teaches_nobody(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever switches verification off gets botocore's own behaviour."""
+    if backend != "aiohttp" and not CHECKS_NAMES:
+        pytest.xfail("the httpx backend of that version makes no TLS connection")
+
+    async def main() -> None:
+        async with aws_client("sts", endpoint, backend, verify=False) as sts:
+            for _ in range(2):
+                assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+        assert endpoint.count == 2
+
+    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
+        skewguard.install()
+        run(main, backend)
+        assert not skewguard.status().domains
+
+
+@each_backend
+def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
+    """Unverified, too; its address is recognised however a backend writes it."""
+
+    host = "localhost" if backend == "aiohttp" else "LocalHost"  # with that, aiobotocore's signature fails on aiohttp
+
+    async def main() -> None:
+        kwargs = endpoint.client_kwargs
+        kwargs.update(verify=False, endpoint_url=f"https://{host}:{endpoint.port}")
+        session = aiobotocore.session.get_session()
+        async with session.create_client("sts", **kwargs, config=config(backend)) as sts:
+            await sts.get_caller_identity()
+            await sts.get_caller_identity()
+        assert endpoint.count == 3
+
+    if backend != "aiohttp" and not CHECKS_NAMES:
+        pytest.xfail("the httpx backend of that version makes no TLS connection")
+    with StrictEndpoint(offset=1200, tls=True) as endpoint:
+        skewguard.install()
+        run(main, backend)
+        assert skewguard.offset() is None
+
+
+@each_backend
+def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str) -> None:
+    """And none once the time is known."""
+
+    async def main() -> None:
+        kwargs = endpoint.client_kwargs
+        kwargs["aws_secret_access_key"] = "wrong"
+        session = aiobotocore.session.get_session()
+        async with session.create_client("sts", **kwargs, config=config(backend)) as sts:
+            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+            assert endpoint.count == 2
+            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+            assert endpoint.count == 3
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        skewguard.install()
+        run(main, backend)
+
+
+@each_backend
+def test_a_healthy_clock_is_left_alone(backend: str) -> None:
+    """No header is added, no request repeated."""
+
+    async def main() -> list[frozenset[str]]:
+        seen = []
+        async with client("sts", endpoint, backend) as sts:
+            sts.meta.events.register("before-send", lambda request, **_: seen.append(frozenset(request.headers.keys())))
+            await sts.get_caller_identity()
+        return seen
+
+    with StrictEndpoint() as endpoint:
+        plain = run(main, backend)
+        skewguard.install()
+        assert run(main, backend) == plain
+        assert endpoint.count == 2
+
+
+@each_backend
+def test_uninstall_attach_and_detach(backend: str) -> None:
+    """Of sessions and clients alike."""
+
+    async def main() -> None:
+        installation = skewguard.install()
+        session = aiobotocore.session.get_session()
+        async with client("sts", endpoint, backend, session) as sts:
+            await sts.get_caller_identity()
+            installation.uninstall()
+            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+            skewguard.attach(sts)
+            await sts.get_caller_identity()
+            skewguard.detach(sts)
+            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+        session = aiobotocore.session.get_session()
+        skewguard.attach(session)
+        async with client("sts", endpoint, backend, session) as sts:
+            await sts.get_caller_identity()
+        async with client("sts", endpoint, backend) as sts:
+            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main, backend)
+
+
+@pytest.mark.parametrize("mode", ["duplicate", "cached"])
+@each_backend
+def test_a_date_that_counts_for_nothing_counts_for_nothing_here(backend: str, mode: str) -> None:
+    """Repeated and old Dates: HEAD's 403 has nothing else, so nothing is learned and nothing is sent again."""
+
+    async def main() -> None:
+        await with_bucket(endpoint, backend)
+        endpoint.date_mode = mode
+        skewguard.install()
+        async with client("s3", endpoint, backend) as s3:
+            assert await code_of(s3.head_object(Bucket="bucket", Key="key")) == "403"
+            requests = [record for record in endpoint.requests if record.operation == "HeadObject"]
+            assert len(requests) == 1
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main, backend)
+        assert not skewguard.status().domains
+
+
+@each_backend
+def test_a_stream_that_cannot_be_sent_again_is_not(backend: str) -> None:
+    """As it was handed over past its beginning."""
+    body = io.BytesIO(b"0123456789")
+    body.seek(5)
+
+    async def main() -> None:
+        await with_bucket(endpoint, backend)
+        skewguard.install()
+        async with client("s3", endpoint, backend) as s3:
+            assert await code_of(s3.put_object(Bucket="bucket", Key="k", Body=body)) == "RequestTimeTooSkewed"
+        assert endpoint.count == 1
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main, backend)
+
+
+def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None:
+    """botocore's code does not await what rewinds, and nothing is left unawaited here (which would be an error)."""
+
+    class Awaited(io.RawIOBase):
+        def seekable(self) -> bool:
+            return True
+
+        async def tell(self) -> int:  # type: ignore[override]
+            return 0
+
+    assert not hooks._rewindable(Awaited())
+    gc.collect()
+
+
+def test_aiohttp_on_trio_is_refused_by_aiobotocore() -> None:
+    """aiohttp is asyncio's alone; skewguard makes no difference to that."""
+
+    async def main() -> None:
+        with pytest.raises((RuntimeError, HTTPClientError)):
+            async with client("sts", endpoint) as sts:
+                await sts.get_caller_identity()
+
+    with StrictEndpoint() as endpoint:
+        trio.run(main)
+        skewguard.install()
+        trio.run(main)
+        assert endpoint.count == 0
+
+
+@each_way
+def test_200_concurrent_calls_on_a_cold_client(way: str) -> None:
+    """All succeed, and no call sends more than two requests."""
+    succeeded = []
+
+    async def main() -> None:
+        skewguard.install()
+        async with client("dynamodb", endpoint, way, max_pool_connections=200) as dynamodb:
+
+            async def call() -> None:
+                succeeded.append(await dynamodb.list_tables())
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(200):
+                    tasks.start_soon(call)
+
+    with StrictEndpoint(offset=-1200) as endpoint:
+        run(main, way)
+        assert len(succeeded) == 200
+        assert endpoint.count <= 400

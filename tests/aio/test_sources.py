@@ -1,0 +1,223 @@
+"""Sources are heard as with botocore, and asking them never holds up the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import skewguard
+from skewguard import events
+from skewguard.clocks import Clocks
+from skewguard.signing.aio import Errand
+from skewguard.testing import StrictEndpoint, steady_utc
+from tests.aio.support import client, code_of, each_way, run, with_bucket
+
+
+class Radio:
+    """A source that answers once the event loop has run on; a blocked loop never lets it."""
+
+    name = "radio"
+
+    def __init__(self, *, instant: bool = False, silent: bool = False) -> None:
+        self.instant = instant
+        self.silent = silent
+        self.asked = threading.Event()
+        self.answer = threading.Event()
+        self.times = 0
+
+    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+        self.times += 1
+        self.asked.set()
+        if not self.answer.wait(10) or self.silent:
+            raise skewguard.SourceError("no signal")
+        now = steady_utc()() + 1200 * 10**9
+        trust = skewguard.Trust.WITNESS
+        return skewguard.Interval(clocks.read().steady, now - 10**7, now + 10**7, trust, self.name)
+
+
+async def tick(radio: Radio, refused: Callable[[], bool] = lambda: True) -> None:
+    """Let the source answer once it is asked, and a call was refused: only a loop that runs on can do it."""
+    while not radio.asked.is_set() or not refused():
+        await anyio.sleep(0.001)
+    radio.answer.set()
+
+
+@each_way
+def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str) -> None:
+    """The call waits for them and succeeds; the loop runs on meanwhile."""
+
+    async def main() -> None:
+        await with_bucket(endpoint, way)
+        endpoint.explain, endpoint.date_mode = False, "omit"
+        skewguard.install(sources=[radio], timeout=10)
+        async with client("s3", endpoint, way) as s3:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(tick, radio, lambda: endpoint.count == 1)
+                await s3.list_objects_v2(Bucket="bucket")
+        assert [record.status for record in endpoint.requests] == [403, 200]
+
+    radio = Radio()
+    # Loopback shares its own host's wall clock, so sources do not concern it: this server goes by another name.
+    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
+        run(main, way)
+
+
+@each_way
+def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way: str) -> None:
+    """200 calls at once are right the first time, and it is asked once; the loop runs on meanwhile."""
+
+    async def main() -> None:
+        skewguard.install(sources=["response"])
+        keeper = skewguard._guard._process.keeper()
+        async with client("dynamodb", endpoint, way, max_pool_connections=200) as dynamodb:
+            keeper.add_sources((radio,))
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(tick, radio)
+                for _ in range(200):
+                    tasks.start_soon(dynamodb.list_tables)
+        assert radio.times == 1
+        assert endpoint.count == 200
+
+    radio = Radio(instant=True)
+    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
+        run(main, way)
+
+
+@each_way
+def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
+    """And if the sources say nothing, the calls end as they would have, none waiting for another's turn."""
+
+    async def main() -> None:
+        await with_bucket(endpoint, way)
+        endpoint.explain, endpoint.date_mode = False, "omit"
+        skewguard.install(sources=[radio], timeout=10)
+        codes = []
+        async with client("s3", endpoint, way, max_pool_connections=50) as s3:
+
+            async def call() -> None:
+                codes.append(await code_of(s3.list_objects_v2(Bucket="bucket")))
+
+            async with anyio.create_task_group() as tasks:
+                for _ in range(50):
+                    tasks.start_soon(call)
+                while endpoint.count < 50:
+                    await anyio.sleep(0.001)
+                radio.answer.set()
+        assert codes == ["RequestTimeTooSkewed"] * 50
+        assert endpoint.count == 50
+        assert radio.times <= 5
+
+    radio = Radio(silent=True)
+    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
+        run(main, way)
+
+
+@each_way
+def test_cancelling_one_who_waits_leaves_the_others_waiting(way: str) -> None:
+    """An errand is everybody's."""
+    begin, end = threading.Event(), threading.Event()
+    done = []
+
+    def work() -> None:
+        begin.set()
+        assert end.wait(10)
+        done.append(1)
+
+    async def main() -> None:
+        errand = Errand()
+
+        async def patient() -> None:
+            await errand.run(work)
+            done.append(2)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(patient)
+            with anyio.move_on_after(10) as hasty:
+
+                async def cancel() -> None:
+                    while not begin.is_set():
+                        await anyio.sleep(0.001)
+                    hasty.cancel()
+
+                tasks.start_soon(cancel)
+                await errand.run(work)
+            assert hasty.cancelled_caught
+            assert errand.under_way
+            end.set()
+        assert done == [1, 2]
+
+    run(main, way)
+
+
+def test_an_errand_that_a_fork_cut_short_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child has the record of its parent's errand, and nobody who finishes it."""
+
+    async def main() -> None:
+        errand, hang = Errand(), threading.Event()
+        waiting = asyncio.create_task(errand.run(hang.wait, 10))
+        while not errand.under_way:
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr("os.getpid", lambda: -1)
+            assert not errand.under_way
+            done: list[int] = []
+            await errand.run(done.append, 1)
+            assert done == [1]
+        hang.set()
+        await waiting
+
+    run(main)
+
+
+def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail open."""
+
+    async def main() -> None:
+        skewguard.install(sources=["response"])
+        keeper = skewguard._guard._process.keeper()
+        async with client("dynamodb", endpoint) as dynamodb:
+            await dynamodb.list_tables()
+            keeper.add_sources((Radio(instant=True),))
+            start = threading.Thread.start
+
+            def refuse(self: threading.Thread) -> None:
+                if self.name.startswith("skewguard"):
+                    raise RuntimeError("can't start new thread")
+                start(self)
+
+            monkeypatch.setattr(threading.Thread, "start", refuse)
+            monkeypatch.setattr("skewguard.timekeeper.Timekeeper.due", lambda self, domain: True)
+            monkeypatch.setattr("skewguard.timekeeper.Timekeeper._keep_fresh", lambda self, domain: None)
+            await dynamodb.list_tables()
+        assert [record.status for record in endpoint.requests] == [200, 200]
+
+    with StrictEndpoint() as endpoint:
+        run(main)
+
+
+def test_events_are_told() -> None:
+    """As for botocore."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        skewguard.install()
+        async with client("sts", endpoint) as sts:
+            await sts.get_caller_identity()
+
+    unsubscribe = events.subscribe(told.append)
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main)
+    unsubscribe()
+    retried = [event for event in told if isinstance(event, events.Retried)]
+    assert [(event.service, event.operation, event.verdict) for event in retried] == [
+        ("sts", "GetCallerIdentity", "skew")
+    ]
+    assert not [event for event in told if isinstance(event, events.Degraded)]
