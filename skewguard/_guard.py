@@ -332,10 +332,11 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     # skewguard need not make an AWS call.
     from skewguard.signing.expiry import Judge, open_expiry
     from skewguard.signing.hooks import Hooks
-    from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam
+    from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam, watch_crt_transfers
 
     open_seam()
     open_expiry(Judge(_process.keeper(), lambda: _process.everywhere.settings or _process.attached))
+    watch_crt_transfers(lambda: guard.settings is not None)
     kind = Hooks
     if asynchronous(emitter):
         from skewguard.signing.aio import AioHooks

@@ -40,6 +40,7 @@ class StrictEndpoint:
         explain: bool = True,
         delay: float = 0.0,
         inbound_delay: float = 0.0,
+        close_on_error: bool = False,
         keep: int = 10_000,
     ) -> None:
         """Describe the server; nothing runs yet.
@@ -59,6 +60,8 @@ class StrictEndpoint:
             explain: False empties error messages and leaves out the fields that tell a time.
             delay: Seconds to wait between judging a request and answering it.
             inbound_delay: Seconds to wait between a request's arrival and judging it, as if it had been under way.
+            close_on_error: Close the connection after every error, and refuse a date without reading the body, as S3
+                may; else only a client that said ``Expect: 100-continue`` is refused so early.
             keep: How many records `requests` holds; the oldest go first.
 
         Raises:
@@ -70,6 +73,7 @@ class StrictEndpoint:
         self.explain = explain
         self.delay = delay
         self.inbound_delay = inbound_delay
+        self.close_on_error = close_on_error
         given = {ACCESS_KEY: SECRET_KEY} if credentials is None else credentials
         keys = {access: judge.Key(secret) for access, secret in given.items()}
         self._judge = judge.Judge(keys, service, tolerance, signature_first)

@@ -100,14 +100,14 @@ class Exchange:
         record = _record(request, claim, name, received, reply)
         if step is DROP:
             return Answer(b"", keep_alive=False), record
-        keep = request.keep_alive and whole
+        keep = request.keep_alive and whole and not (endpoint.close_on_error and reply.status >= 400)
         headers = self._dress(reply, claim, request_id)
         data = wire.render(reply.status, headers, reply.body, head=request.method == "HEAD", keep_alive=keep)
         return Answer(data, keep), record
 
     def _may_refuse_early(self, request: wire.Request) -> bool:
         """Tell whether to judge the date before the body is asked for, as S3 does."""
-        waits = request.headers.get("expect", "").lower() == "100-continue"
+        waits = self._endpoint.close_on_error or request.headers.get("expect", "").lower() == "100-continue"
         return waits and not self._judge.signature_first and not post.is_form(request.method, request.headers)
 
     def _dress(self, reply: Reply, claim: judge.Claim, request_id: str) -> list[tuple[str, str]]:
