@@ -10,6 +10,7 @@ VENV := .venv
 SERVERS := .venv-servers
 AWSCLI := .venv-awscli
 COMPANY := .venv-company
+AIO := .venv-aiobotocore
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 # Each stamp says that an environment holds something; they lie inside it, and go with it.
@@ -18,7 +19,7 @@ DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
 FUZZ := $(VENV)/.fuzz
-READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready
+READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
@@ -29,7 +30,8 @@ demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
 test: setup
-	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) \
+		TEST_AIOBOTOCORE=$(AIO) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
 
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)
@@ -41,7 +43,7 @@ lint: $(LINT)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 
-setup: $(TESTS) $(READY)
+setup: $(TESTS) $(READY) $(ASYNC)
 
 # --group (PEP 735) came with pip 25.1.
 $(BASE): pyproject.toml

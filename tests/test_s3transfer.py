@@ -96,12 +96,12 @@ def test_a_cold_client_uploads_what_cannot_be_rewound(endpoint: StrictEndpoint) 
     reading, writing = os.pipe()
 
     def write() -> None:
-        with open(writing, "wb") as stream:
+        with os.fdopen(writing, "wb") as stream:
             stream.write(DATA)
 
     writer = threading.Thread(target=write)
     writer.start()
-    with open(reading, "rb") as stream:
+    with os.fdopen(reading, "rb") as stream:
         s3.upload_fileobj(stream, "bucket", "piped", Config=CONFIG)
     writer.join()
     assert [record.status for record in endpoint.requests if record.status != 200] == [403]

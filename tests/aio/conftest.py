@@ -1,4 +1,4 @@
-"""These tests need aiobotocore, which pins botocore: `tests/test_aiobotocore.py` runs them in an environment of its own.
+"""These tests need aiobotocore, which pins botocore: `tests/test_aiobotocore.py` runs them in its environment.
 
 They are collected there only; where aiobotocore is missing, that file says how to install it.
 """
@@ -7,4 +7,4 @@ from __future__ import annotations
 
 import importlib.util
 
-collect_ignore_glob = [] if importlib.util.find_spec("aiobotocore") else ["test_*.py", "support.py"]
+collect_ignore_glob = [] if importlib.util.find_spec("aiobotocore") else ["test_*.py"]

@@ -138,7 +138,6 @@ def test_aws_unverified_teaches_nobody(backend: str, monkeypatch: pytest.MonkeyP
 @each_backend
 def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
     """Unverified, too; its address is recognised however a backend writes it."""
-
     host = "localhost" if backend == "aiohttp" else "LocalHost"  # with that, aiobotocore's signature fails on aiohttp
 
     async def main() -> None:

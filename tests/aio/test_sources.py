@@ -55,10 +55,9 @@ def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str
         await with_bucket(endpoint, way)
         endpoint.explain, endpoint.date_mode = False, "omit"
         skewguard.install(sources=[radio], timeout=10)
-        async with client("s3", endpoint, way) as s3:
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(tick, radio, lambda: endpoint.count == 1)
-                await s3.list_objects_v2(Bucket="bucket")
+        async with client("s3", endpoint, way) as s3, anyio.create_task_group() as tasks:
+            tasks.start_soon(tick, radio, lambda: endpoint.count == 1)
+            await s3.list_objects_v2(Bucket="bucket")
         assert [record.status for record in endpoint.requests] == [403, 200]
 
     radio = Radio()

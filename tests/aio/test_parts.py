@@ -1,0 +1,254 @@
+"""The pieces by which aiobotocore differs: provenance of answers, TLS rules, handed-out signatures, and its names."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import inspect
+import json
+import ssl
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import aiobotocore.endpoint
+import aiobotocore.hooks
+import aiobotocore.signers
+import aiohttp
+import anyio
+import pytest
+from aiobotocore.awsrequest import AioAWSResponse
+from aiobotocore.session import AioSession
+from aiohttp import web
+from botocore.awsrequest import AWSResponse
+from botocore.session import Session
+
+import skewguard
+from skewguard import events
+from skewguard.signing import seam
+from skewguard.signing.aio import AioHooks
+from skewguard.testing import StrictEndpoint
+from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
+
+
+def made_up(headers: dict[str, str]) -> AioAWSResponse:
+    """Make a refusal as the mocking libraries do, of a response object of aiohttp's that nobody has sent."""
+    answer = {"__type": "InvalidSignatureException", "message": ""}
+
+    class Raw:
+        def __init__(self) -> None:
+            self.headers = headers
+
+        async def read(self) -> bytes:
+            return json.dumps(answer).encode()
+
+    return AioAWSResponse("http://127.0.0.1/", 400, headers, Raw())
+
+
+@each_way
+def test_an_answer_from_no_socket_teaches_nobody_and_is_not_tried_again(way: str) -> None:
+    """As Stubber's and moto's."""
+    sent = []
+
+    def answer(request: Any, **_: Any) -> AioAWSResponse:
+        sent.append(request)
+        return made_up({"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
+
+    async def main() -> None:
+        skewguard.install()
+        async with client("dynamodb", endpoint, way) as dynamodb:
+            dynamodb.meta.events.register("before-send", answer)
+            assert await code_of(dynamodb.list_tables()) == "InvalidSignatureException"
+
+    with StrictEndpoint() as endpoint:
+        run(main, way)
+    assert len(sent) == 1
+    assert not skewguard.status().domains
+
+
+def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> None:
+    """aioresponses builds aiohttp's own; respx and others httpx's own."""
+
+    async def main() -> None:
+        # What its constructor wants differs from release to release; what matters here is what it sets by itself.
+        raw = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
+        assert getattr(raw, "_protocol", None) is None
+        assert not AioHooks.from_socket(SimpleNamespace(raw=raw))
+
+        class Recorded(aiohttp.ClientResponse):
+            _protocol = object()
+
+        assert not AioHooks.from_socket(SimpleNamespace(raw=Recorded.__new__(Recorded)))
+        assert not AioHooks.from_socket(SimpleNamespace(raw=SimpleNamespace(extensions={})))
+        assert not AioHooks.from_socket(AWSResponse("http://127.0.0.1/", 200, {}, None))
+        assert not AioHooks.from_socket(None)
+
+    run(main)
+
+
+def test_repeated_headers_of_aiohttp_are_joined() -> None:
+    """aiobotocore keeps the last of them, in small letters."""
+    headers = web.Response(headers=[("Date", "a"), ("date", "b"), ("Age", "1")]).headers
+    found = AioHooks.headers_of(SimpleNamespace(raw=SimpleNamespace(headers=headers)))
+    assert (found.get("Date"), found.get("age"), found.get("Warning")) == ("a, b", "1", None)
+
+
+def endpoint_with(verify: Any, *contexts: Any, settings: Any = None) -> Any:
+    """Make what is looked at of an endpoint."""
+    made = {n: SimpleNamespace(connector=SimpleNamespace(_ssl=context)) for n, context in enumerate(contexts)}
+    proxies = SimpleNamespace(settings=settings)
+    return SimpleNamespace(http_session=SimpleNamespace(_verify=verify, _sessions=made, _proxy_config=proxies))
+
+
+def context(mode: ssl.VerifyMode, *, names: bool) -> ssl.SSLContext:
+    """Make TLS rules."""
+    made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    made.check_hostname = False
+    made.verify_mode = mode
+    made.check_hostname = names
+    return made
+
+
+STRICT = context(ssl.CERT_REQUIRED, names=True)
+NAMELESS = context(ssl.CERT_REQUIRED, names=False)
+NONE = context(ssl.CERT_NONE, names=False)
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "verified"),
+    [
+        (endpoint_with(True, STRICT), True),
+        (endpoint_with("/bundle.pem", STRICT), True),
+        (endpoint_with(True, STRICT, NAMELESS), False),
+        (endpoint_with(True, NONE), False),
+        (endpoint_with(False, False), False),
+        (endpoint_with(STRICT), True),  # httpx's session puts its rules in verify's place
+        (endpoint_with(NONE), False),
+        (endpoint_with(NAMELESS), False),
+        (endpoint_with(True, STRICT, settings={"proxy_use_forwarding_for_https": True}), False),
+        (SimpleNamespace(http_session=None), False),
+        (None, False),
+    ],
+)
+def test_only_tls_that_checks_chain_and_name_is_verified(endpoint: Any, verified: bool) -> None:
+    """The rules in use count, not what was asked for."""
+    assert AioHooks.verified(endpoint) is verified
+
+
+@each_way
+def test_what_is_handed_out_is_signed_as_of_true_time(way: str) -> None:
+    """Presigned URLs, and both times of a form, once the time is known."""
+
+    async def main() -> tuple[str, dict[str, Any]]:
+        await with_bucket(endpoint, way)
+        skewguard.install()
+        async with client("s3", endpoint, way, signature_version="s3v4") as s3:
+            await s3.list_buckets()
+            url = await s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
+            return url, await s3.generate_presigned_post("bucket", "key", ExpiresIn=600)
+
+    with StrictEndpoint(offset=-7200) as endpoint:
+        url, form = run(main, way)
+        truth = endpoint.now() / 1e9
+    (signed,) = parse_qs(urlsplit(url).query)["X-Amz-Date"]
+    policy = json.loads(base64.b64decode(form["fields"]["policy"]))
+    for text, layout, after in (
+        (signed, "%Y%m%dT%H%M%SZ", 0),
+        (form["fields"]["x-amz-date"], "%Y%m%dT%H%M%SZ", 0),
+        (policy["expiration"], "%Y-%m-%dT%H:%M:%SZ", 600),
+    ):
+        moment = datetime.datetime.strptime(text, layout).replace(tzinfo=datetime.timezone.utc).timestamp()
+        assert abs(moment - after - truth) < 10, text
+
+
+def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
+    """A form being signed as of one time does not move what another task signs meanwhile."""
+    seen: list[datetime.datetime] = []
+
+    async def main() -> None:
+        begun, end = anyio.Event(), anyio.Event()
+
+        class Slow(aiobotocore.signers.AioS3PostPresigner):
+            pass
+
+        async def sign(*_: Any) -> None:
+            begun.set()
+            await end.wait()
+            seen.append(aiobotocore.signers.get_current_datetime())
+
+        async def emit(_: str) -> list[Any]:
+            return [(None, SimpleNamespace(lasting_time_soon=soon))]
+
+        async def soon(*_: Any) -> int:
+            return 86_400 * 10**9
+
+        signer = SimpleNamespace(_event_emitter=SimpleNamespace(emit=emit), sign=sign)
+        async with anyio.create_task_group() as tasks:
+            request = {"url": "https://bucket/", "method": "POST", "headers": {}, "body": b"", "context": {}}
+            tasks.start_soon(Slow(signer).generate_presigned_post, request)
+            await begun.wait()
+            seen.append(aiobotocore.signers.get_current_datetime())
+            end.set()
+
+    AioSession()
+    skewguard.install()
+    AioSession()  # opens the seam
+    run(main)
+    assert seen[0].year > 2000
+    assert seen[1] == datetime.datetime(1970, 1, 2)
+
+
+class TestTripwire:
+    """What is leaned on in aiobotocore. A failure here names the place that a new one has changed."""
+
+    def test_its_emitter_awaits(self) -> None:
+        """And is told from botocore's."""
+        assert seam.asynchronous(AioSession().get_component("event_emitter"))
+        assert not seam.asynchronous(Session().get_component("event_emitter"))
+        assert seam.asynchronous(aiobotocore.hooks.AioHierarchicalEmitter())
+
+    def test_it_signs_with_botocores_signers(self) -> None:
+        """In one synchronous call, between before-sign and which credentials may be refreshed."""
+        source = inspect.getsource(aiobotocore.signers.AioRequestSigner.sign)
+        assert (
+            source.index("before-sign") < source.index("await self.get_auth") < source.index("auth.add_auth(request)")
+        )
+
+    def test_the_seam_finds_all_it_replaces(self) -> None:
+        """Nothing is told to be missing."""
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        with skewguard.install():
+            AioSession()
+            held = aiobotocore.signers.get_current_datetime
+            AioSession()
+            assert aiobotocore.signers.get_current_datetime is held
+        unsubscribe()
+        assert not told
+        seam.close_seam()
+        assert aiobotocore.signers.get_current_datetime is not held
+
+    def test_an_unknown_one_switches_off_one_part_with_one_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its calls are guarded all the same."""
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        monkeypatch.delattr(aiobotocore.signers, "AioS3PostPresigner")
+        with skewguard.install():
+            AioSession()
+            AioSession()
+        unsubscribe()
+        assert [type(event) for event in told] == [events.Degraded]
+
+    def test_its_endpoint_keeps_the_session_that_holds_the_rules(self) -> None:
+        """After an answer, aiohttp's has one connector with its TLS context."""
+
+        async def main() -> None:
+            async with client("sts", endpoint) as sts:
+                await sts.get_caller_identity()
+                (made,) = sts._endpoint.http_session._sessions.values()
+                rules = made.connector._ssl
+                assert rules.verify_mode is ssl.CERT_REQUIRED
+                assert rules.check_hostname is CHECKS_NAMES
+
+        with StrictEndpoint(tls=True) as endpoint:
+            run(main)

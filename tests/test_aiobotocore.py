@@ -1,0 +1,27 @@
+"""The tests in `tests/aio`, run where aiobotocore is installed: it pins botocore, so that is not here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.real.need import need
+
+ROOT = Path(__file__).parents[1]
+PYTHON = Path(os.environ.get("TEST_AIOBOTOCORE") or ROOT / ".venv-aiobotocore").absolute() / "bin" / "python"
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in ROOT.glob("tests/aio/test_*.py")))
+def test_with_aiobotocore(name: str) -> None:
+    """Every test of that file passes there, and none is skipped."""
+    need(PYTHON.exists(), "aiobotocore", "make setup")
+    command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-rA", f"tests/aio/{name}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    print(done.stdout)  # figures, for those who ask with -s
+    if done.returncode:
+        pytest.fail(f"{done.stdout}{done.stderr}", pytrace=False)
+    assert re.search(r"^\d+ passed(, \d+ warnings?)? in ", done.stdout, re.MULTILINE), done.stdout
