@@ -96,8 +96,6 @@ def test_every_retry_mode(backend: str, mode: str) -> None:
 @each_way
 def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one client hears over verified TLS serves every other."""
-    if way != "aiohttp" and not CHECKS_NAMES:
-        pytest.xfail("the httpx backend of that version makes no TLS connection")
 
     async def main() -> None:
         async with aws_client("sts", endpoint, way) as sts:
@@ -120,8 +118,6 @@ def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @each_backend
 def test_aws_unverified_teaches_nobody(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever switches verification off gets botocore's own behaviour."""
-    if backend != "aiohttp" and not CHECKS_NAMES:
-        pytest.xfail("the httpx backend of that version makes no TLS connection")
 
     async def main() -> None:
         async with aws_client("sts", endpoint, backend, verify=False) as sts:
@@ -149,8 +145,6 @@ def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
             await sts.get_caller_identity()
         assert endpoint.count == 3
 
-    if backend != "aiohttp" and not CHECKS_NAMES:
-        pytest.xfail("the httpx backend of that version makes no TLS connection")
     with StrictEndpoint(offset=1200, tls=True) as endpoint:
         skewguard.install()
         run(main, backend)
