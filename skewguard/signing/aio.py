@@ -38,13 +38,19 @@ class AioHooks(Hooks):
 
     def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
         """Mark the request as guarded; answer what to await if the sources are to be asked before it is signed."""
-        super().before_sign(request, signature_version)
         try:
-            if request.context.get(seam.KEY) is not None:
-                return self._ask_if_due(request.url, request.auth_path)
+            due = self._ask_if_due(request.url, request.auth_path) if self.enabled() else None
         except Exception:
             logger.debug("the sources were not asked", exc_info=True)
-        return None
+            due = None
+        if due is None:
+            return super().before_sign(request, signature_version)
+
+        async def before() -> None:
+            await due
+            Hooks.before_sign(self, request, signature_version)
+
+        return before()
 
     async def lasting_time_soon(self, url: str, auth_path: str | None) -> int | None:
         """Do as `lasting_time`, but do not block the event loop."""

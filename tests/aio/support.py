@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError
 from skewguard.testing import StrictEndpoint
 
 CHECKS_NAMES = int(aiobotocore.__version__.split(".", maxsplit=1)[0]) >= 3
-"""Whether its aiohttp backend checks a certificate's host name; 2.25 does not, nor does its httpx backend do TLS or trio.
+"""Whether its aiohttp backend checks a certificate's host name; 2.25 does not, and its httpx backend does no TLS.
 
 aioboto3 pins 2.25, so these tests can be run with that too.
 """
