@@ -206,6 +206,12 @@ class Timekeeper:
         if self.due(domain):
             self._poller.start(self.settings.timeout)
 
+    def settled(self, domain: Domain) -> bool:
+        """Tell whether the last verdict on the wall clock stands, so that the next signing takes no closer look."""
+        until, low, high, _, _ = domain.fast
+        quick = self._quick()
+        return quick < until and low < self._wall() - quick < high
+
     def due(self, domain: Domain) -> bool:
         """Notice what has moved; tell whether the next signing in this domain should have the sources asked."""
         reading = self.clocks.read()

@@ -61,9 +61,13 @@ class AioHooks(Hooks):
 
     def _ask_if_due(self, url: str, auth_path: str | None) -> Awaitable[None] | None:
         """Have the sources asked that a signing would ask in its own thread, which here is the event loop's."""
-        if _clocks.faked():
+        found = self.last
+        if not url.startswith(found[0]):
+            found = self.find(url, auth_path)
+        domain = found[1]
+        if self.keeper.settled(domain) or _clocks.faked():
             return None
-        if self._starting.under_way or self.keeper.due(self.find(url, auth_path)[1]):
+        if self._starting.under_way or self.keeper.due(domain):
             return _quietly(self._starting.run(self.keeper.start))
         return None
 

@@ -10,8 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
 
-import pytest
 from aiobotocore.session import AioSession
 
 import skewguard
@@ -42,9 +43,20 @@ def server(offset: float) -> Iterator[str]:
         child.stdin.close()
 
 
+def elapsed(queue: BinaryIO | None) -> float:
+    """Tell the time, s, less what this thread has spent waiting for a processor that others had, if the kernel says."""
+    waited = 0
+    if queue is not None:
+        queue.seek(0)
+        waited = int(queue.read().split()[1])
+    return (time.perf_counter_ns() - waited) / 1e9
+
+
 async def longest_stall(url: str) -> float:
     """Make many calls at once on a cold client; tell the longest time (s) a ticking task was kept waiting."""
     longest = 0.0
+    schedule = Path("/proc/thread-self/schedstat")
+    queue = schedule.open("rb", buffering=0) if schedule.exists() else None  # noqa: ASYNC230, ASYNC240 - no disk there
     session = AioSession()
     keys = {
         "aws_access_key_id": "AKIAIOSFODNN7EXAMPLE",
@@ -53,10 +65,10 @@ async def longest_stall(url: str) -> float:
 
     async def tick() -> None:
         nonlocal longest
-        before = time.perf_counter()
+        before = elapsed(queue)
         while True:
             await asyncio.sleep(0)
-            now = time.perf_counter()
+            now = elapsed(queue)
             longest = max(longest, now - before)
             before = now
 
@@ -68,30 +80,32 @@ async def longest_stall(url: str) -> float:
         await asyncio.sleep(0)
         answers = await asyncio.gather(*[dynamodb.list_tables() for _ in range(CALLS)])
         ticking.cancel()
+    if queue is not None:
+        queue.close()
     assert len(answers) == CALLS
     return longest
 
 
 def compare(healthy: str, skewed: str) -> tuple[float, float]:
-    """Measure unguarded calls of a right clock and guarded ones of a wrong clock in turn; the medians, s."""
-    plain, guarded = [], []
+    """Measure unguarded calls of a right clock and guarded ones of a wrong clock in turn.
+
+    Returns:
+        The median of the unguarded stalls, and of how much longer the guarded one after each was, s.
+    """
+    plain, more = [], []
     for _ in range(ROUNDS):
         plain.append(asyncio.run(longest_stall(healthy)))
         with skewguard.install():
-            guarded.append(asyncio.run(longest_stall(skewed)))
-    return statistics.median(plain), statistics.median(guarded)
+            more.append(asyncio.run(longest_stall(skewed)) - plain[-1])
+    return statistics.median(plain), statistics.median(more)
 
 
-def test_guarding_stalls_the_loop_at_most_ten_milliseconds_longer(record_property: pytest.RecordProperty) -> None:
+def test_guarding_stalls_the_loop_at_most_ten_milliseconds_longer() -> None:
     """Whatever else the machine does, one of three comparisons is let alone by it."""
     found = []
     with server(0) as healthy, server(1200) as skewed:
         asyncio.run(longest_stall(healthy))  # what is loaded and cached once per process is no stall of anybody's
-        for _ in range(3):
+        while len(found) < 3 and not any(more <= MORE for _, more in found):
             found.append(compare(healthy, skewed))
-            plain, guarded = found[-1]
-            if guarded - plain <= MORE:
-                break
-    record_property("unguarded_s, guarded_s", found)
-    print("longest stall, s (unguarded, guarded):", found)
-    assert guarded - plain <= MORE, found
+    print("longest stall, s (unguarded, and how much longer guarded):", found)
+    assert found[-1][1] <= MORE, found
