@@ -43,7 +43,7 @@ lint: $(LINT)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 
-setup: $(TESTS) $(READY) $(ASYNC)
+setup: $(TESTS) $(READY)
 
 # --group (PEP 735) came with pip 25.1.
 $(BASE): pyproject.toml
@@ -89,7 +89,14 @@ $(COMPANY)/.ready: Makefile
 		aws-xray-sdk ddtrace newrelic opentelemetry-instrumentation-botocore opentelemetry-sdk sentry-sdk
 	touch $@
 
+# Apart, because aiobotocore pins botocore.
+$(AIO)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(AIO)
+	$(AIO)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
+	$(AIO)/bin/python -m pip --disable-pip-version-check --quiet install --editable . --group aiobotocore
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) .fuzz build dist \
+	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(AIO) .fuzz build dist \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
