@@ -19,7 +19,7 @@ from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
-from skewguard.interval import SECOND, Interval, Trust, Vote, intersect
+from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust, Vote, intersect
 from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
 from skewguard.sources.host import HostSources
@@ -43,6 +43,7 @@ _SLEW = 2000  # ... and so is one part in this many of the time between two look
 _BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _MAX_DOMAINS = 1024
+_BILLION = 1_000_000_000  # parts
 
 
 Signing: TypeAlias = tuple[int, int, int]
@@ -443,7 +444,8 @@ def response_interval(
 
     The server looked at its clock at some moment between sending and receipt, so the answer may be as old as the
     whole exchange. That the wall clock advanced more than the steady one meanwhile may mean the machine stood still:
-    then the answer may be older still.
+    then the answer may be older still; and a clock that is slow counts too little of the exchange.
     """
     elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
+    elapsed += -(-elapsed * DRIFT_PPB // _BILLION)
     return Interval(received.steady, earliest, latest + elapsed, trust, source)

@@ -222,6 +222,15 @@ class TestLearning:
         said = response_interval(50_000 * SECOND, 50_002 * SECOND, sent, received, Trust.AUTHENTICATED, "aws")
         assert said.earliest <= 53_601 * SECOND <= said.latest
 
+    def test_a_slow_crystal_counts_too_little_of_a_long_exchange(self) -> None:
+        """The answer lay in a buffer for five hours, of which a clock 100 ppm slow counts 1.8 s too few."""
+        hours = 5 * 3600 * SECOND
+        counted = hours * 10_000 // 10_001 + 1
+        sent, received = Reading(0, 50_000 * SECOND), Reading(counted, 50_000 * SECOND + counted)
+        made = 50_000 * SECOND  # at once, by a server that truncates to a second
+        said = response_interval(made, made + SECOND, sent, received, Trust.AUTHENTICATED, "aws")
+        assert said.earliest <= made + SECOND + hours <= said.latest
+
     @pytest.mark.parametrize("year", [1970, 2020, 2100, 9999])
     def test_implausible_dates_are_refused(self, year: int) -> None:
         """Before this package was built, or decades ahead: not believed, and told of."""
