@@ -229,14 +229,18 @@ class Timekeeper:
         return self._utc(steady) if own is None and domain.seeded else own
 
     def _utc(self, steady: int) -> Interval | None:
-        estimate = self.utc.estimate
-        answer, witness = self._usable(estimate, steady), self._usable(self._witness, steady)
-        if estimate is None or answer is None or witness is None:
+        estimate, agreed = self.utc.estimate, self._witness
+        answer, witness = self._usable(estimate, steady), self._usable(agreed, steady)
+        if estimate is None or agreed is None or answer is None or witness is None:
             return answer or witness or self._usable(self._overheard, steady)
         joined = intersect(witness, answer)
         if joined is not None:
             return joined
-        return answer if steady - estimate.at <= OUTRANKS_FOR else witness
+        # Where the machine stood still after the answer, its tools have put the wall clock forward by at least what
+        # the anchor is late; sources asked since then know better.
+        jumped = sum(by for at, by in list(self._jumps) if estimate.at <= at <= agreed.at)
+        overtaken = 0 < witness.earliest - answer.latest <= jumped
+        return witness if overtaken or steady - estimate.at > OUTRANKS_FOR else answer
 
     def _usable(self, said: Interval | None, steady: int) -> Interval | None:
         if said is None or not -_BACK < steady - said.at <= self.settings.max_age:

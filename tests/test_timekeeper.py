@@ -446,6 +446,20 @@ class TestJumps:
         world.clocks.step(3600)
         assert world.error(lasting=True) == 3600
 
+    @pytest.mark.parametrize(("frozen", "by_sources"), [(3600, True), (7200, False)])
+    def test_sources_asked_since_a_jump_outrank_an_answer_of_before_it(self, frozen: float, by_sources: bool) -> None:
+        """A VM stood still for an hour and was then put right: its sources say so. Else the answer stands."""
+        world = World(0)
+        source = telling(world)
+        source.instant = True
+        world.keeper.add_sources((source,))
+        world.hear()
+        world.truth_at_zero += round(frozen * SECOND)
+        world.clocks.step(3600)
+        assert (abs(world.error()) < 2) is by_sources
+        world.hear()
+        assert abs(world.error()) < 2
+
     def test_clocks_that_drift_apart_are_no_jump(self) -> None:
         """A disciplined wall clock and a raw crystal part by 0.6 s in three hours; nobody moved anything."""
         world = World(-1200)
