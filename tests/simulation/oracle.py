@@ -1,0 +1,191 @@
+"""What skewguard can know, and therefore must get right. It knows the truth, and none of skewguard's reasoning.
+
+Each exception that the design admits is one named condition here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from skewguard.config import Settings
+from skewguard.interval import SECOND
+from skewguard.timekeeper import OUTRANKS_FOR
+from tests.simulation.servers import Server
+from tests.simulation.world import Host
+
+_DRIFT = 201  # parts per million: 100 either way widen a statement as it ages, and one for rounding
+_SPAN = 5 * SECOND // 2  # what a Date says is this wide; what a message states, less
+_FAST = 3 * SECOND  # an offset stands for 30 s while the wall clock may be slewed by a tenth
+_EDGE = 5 * SECOND  # near the end of a statement's life, either verdict will do
+_FRESH = SECOND
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The last statement that skewguard heard about one clock.
+
+    Attributes:
+        at: The steady instant it speaks of, ns.
+        width: How much it leaves open, ns; None if it was a lie that the design believes.
+        lost: How long the host had stood still, unnoticed, until the moment it speaks of, ns.
+        exact: Whether it, and everything it may have been intersected with, was honest and told without a freeze.
+        before: What counts if this does not, while it is on probation.
+    """
+
+    at: int
+    width: int | None
+    lost: int
+    exact: bool
+    before: Claim | None = None
+    probation: bool = False
+
+
+class Bound(NamedTuple):
+    """How wrong skewguard may be, ns: true time is at most `miss` outside an interval at most `width` wide."""
+
+    miss: int
+    width: int
+
+
+class Oracle:
+    """Follows what is said to one timekeeper."""
+
+    def __init__(self, host: Host, settings: Settings) -> None:
+        self._host = host
+        self._settings = settings
+        self._answers: dict[str, Claim] = {}
+        self._witness: Claim | None = None
+
+    # -- what was said ------------------------------------------------------------------------------------------
+
+    def listens(self, key: str, sent: int) -> bool | None:
+        """Tell whether a success has anything to add, not so if its domain was heard within a second; None: perhaps.
+
+        Args:
+            key: The domain.
+            sent: The steady instant at which the request was signed, ns.
+        """
+        verdicts = {claim is None or sent - claim.at >= _FRESH for claim in self._possible(key)}
+        return verdicts.pop() if len(verdicts) == 1 else None
+
+    def heard(self, key: str, honest: bool, seen: int, passed: int, *, probation: bool) -> None:
+        """Note an answer that may become truth.
+
+        Args:
+            key: The domain it teaches.
+            honest: Whether it showed that domain's clock.
+            seen: How long the exchange took, by the longer of the host's two clocks, ns.
+            passed: How long it took in truth, ns.
+            probation: Whether it may not count: it was not heard, perhaps, or a refusal that does not say why.
+        """
+        missed = max(0, passed - seen - seen // 9_000 - 1)  # EXCEPTION: a freeze under way that no clock shows
+        last = self._answers.get(key)
+        before = last
+        while last is not None and last.probation and self._exact(last):
+            last = last.before
+        chain = last is None or self._exact(last) or self._host.steady - last.at > self._settings.max_age + _EDGE
+        claim = self._claim(self._host.steady, seen + _SPAN if honest else None, missed, chain)
+        self._answers[key] = replace(claim, before=before, probation=True) if probation else claim
+
+    def moved(self, key: str) -> None:
+        """Note that a domain's clock was set: what it taught is a lie from now on."""
+        if key in self._answers:
+            self._answers[key] = replace(self._answers[key], width=None, exact=False)
+
+    def polled(self, honest: bool, width: int, lost: int) -> None:
+        """Note a poll that settled something: whether an honest majority decided it, to what width, since when."""
+        missed = self._host.lost - lost  # EXCEPTION: a freeze while the sources were asked
+        self._witness = self._claim(self._host.steady, width if honest else None, missed, True)
+
+    def _claim(self, at: int, width: int | None, missed: int, chain: bool) -> Claim:
+        exact = chain and width is not None and not missed
+        return Claim(at, width, self._host.lost - missed, exact)
+
+    def _exact(self, claim: Claim) -> bool:
+        return claim.exact and claim.lost == self._host.lost
+
+    # -- what follows -------------------------------------------------------------------------------------------
+
+    def silent(self, server: Server) -> bool:
+        """Tell whether nobody has ever spoken for this server's clock, so that the wall clock must sign."""
+        own = self._answers.get(server.key)
+        return own is None and (server.local or ("utc" not in self._answers and self._witness is None))
+
+    def bound(self, server: Server) -> Bound | None:
+        """Say how wrong skewguard may be about this server's clock; None if it may be as wrong as it likes."""
+        if server.utc:
+            return self._worst([self._utc(answer) for answer in self._possible("utc")])
+        if server.local and self._host.touched:
+            return None  # EXCEPTION: a server on this host, whose clock was set with the host's
+        found = []
+        for own in self._possible(server.key):
+            if own is not None:
+                found.append(self._of(own))
+            elif server.local or server.offset:
+                return None  # EXCEPTION: an endpoint with a clock of its own that was never heard; UTC stands in
+            else:
+                found += [self._utc(answer) for answer in self._possible("utc")]
+        return self._worst(found)
+
+    def _possible(self, key: str) -> list[Claim | None]:
+        """List what may count: EXCEPTION: what a refusal taught that did not say why can be taken back."""
+        claim = self._answers.get(key)
+        found = [claim]
+        while claim is not None and claim.probation:
+            claim = claim.before
+            found.append(claim)
+        return found
+
+    @staticmethod
+    def _worst(found: list[Bound | None]) -> Bound | None:
+        bounds = [bound for bound in found if bound is not None]
+        if len(bounds) < len(found):
+            return None
+        return Bound(max(bound.miss for bound in bounds), max(bound.width for bound in bounds))
+
+    def jumped_since_heard(self, server: Server) -> bool:
+        """Tell whether the wall clock went forward since anybody spoke, so that what is known is in doubt."""
+        said = [self._answers.get(server.key)]
+        if server.utc or said == [None]:
+            said = [self._answers.get("utc"), self._witness]
+        spoken = max((claim.at for claim in said if claim is not None), default=0)
+        # A look some time before the jump is all that is known of when it happened.
+        return any(at >= spoken for at in self._host.jumps)
+
+    def _age(self, claim: Claim) -> int:
+        return self._host.steady - claim.at
+
+    def _of(self, claim: Claim | None) -> Bound | None:
+        if claim is None or claim.width is None or self._age(claim) > self._settings.max_age - _EDGE:
+            return None  # EXCEPTION: a lie that the design believes; or nobody has spoken for too long
+        width = claim.width + self._age(claim) * _DRIFT // 1_000_000 + 2
+        late = self._host.lost - claim.lost
+        # EXCEPTION: freezes of which nothing can tell make it late by their length. And where a late or false
+        # statement was intersected with a true one, the truth may have been cut away, but not by more than the width.
+        return Bound(late if claim.exact else late + width, width)
+
+    def _utc(self, answer: Claim | None) -> Bound | None:
+        witness = self._witness
+        if answer is None or witness is None:
+            return self._of(answer or witness)
+        by_answer, by_witness = self._of(answer), self._of(witness)
+        limit = self._settings.max_age
+        if abs(self._age(answer) - limit) <= _EDGE or abs(self._age(witness) - limit) <= _EDGE:
+            return None
+        if self._age(answer) > limit or self._age(witness) > limit:
+            return by_answer or by_witness
+        if by_answer and by_witness and by_answer.miss == by_witness.miss == 0:
+            return Bound(0, min(by_answer.width, by_witness.width))
+        # One of them is off. If they contradict each other, the answer counts for 15 minutes, then the witnesses. If
+        # they meet, what is known lies within the chosen one all the same.
+        age = self._age(answer) - OUTRANKS_FOR
+        chosen = [by_answer] * (age < _EDGE) + [by_witness] * (age > -_EDGE)
+        if any(at >= answer.at for at in self._host.jumps):
+            chosen.append(by_witness)  # EXCEPTION: after a jump, sources asked since may outrank an answer of before it
+        worst = self._worst(chosen)
+        return worst and Bound(worst.miss + worst.width, worst.width)
+
+    def slack(self, bound: Bound) -> int:
+        """Say how far from the server's clock a timestamp may be, ns."""
+        return bound.miss + bound.width + self._settings.deadband + _FAST

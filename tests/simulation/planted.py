@@ -1,0 +1,99 @@
+"""Bugs to plant, so that the simulation can show that it would find them. Each is a set of names to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from skewguard import interval, polling, timekeeper
+from skewguard.clocks import Reading
+from skewguard.interval import Interval, Trust, Vote
+from skewguard.signing import hooks, reply, seam
+from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
+from skewguard.timekeeper import Domain, Timekeeper
+
+_FOREVER = 10**30
+
+
+def _midpoint(earliest: int, latest: int, sent: Reading, received: Reading, trust: Trust, source: str) -> Interval:
+    half = (received.steady - sent.steady) // 2
+    return Interval(received.steady, earliest + half, latest + half, trust, source)
+
+
+def _at_once(earliest: int, latest: int, sent: Reading, received: Reading, trust: Trust, source: str) -> Interval:
+    return Interval(received.steady, earliest, latest, trust, source)
+
+
+def _always(attempt: Attempt, answer: Reply) -> Judgement:
+    if 400 <= answer.status < 500:
+        return Judgement(Verdict.SKEW, "it failed")
+    return reply.judge(attempt, answer)
+
+
+def _never_stale(attempt: Attempt, answer: Reply) -> Judgement:
+    judgement = reply.judge(attempt, answer)
+    return Judgement(Verdict.NOT_TIME, "") if judgement.verdict is Verdict.STALE else judgement
+
+
+_read_date = reply.read_date
+
+
+def _ageless(headers: Any) -> reply.Span | None:
+    return _read_date({"Date": headers.get("Date")})
+
+
+def _one_for_all(keeper: Timekeeper, key: str, *, seeded: bool) -> Domain:
+    return keeper.utc
+
+
+def _first_wins(statements: Any, steady: int) -> Vote:
+    said = tuple(one.aged(steady) for one in statements)
+    return Vote(said[0], said[:1], said[1:]) if said else Vote(None, (), ())
+
+
+def _stumble(text: str) -> int | None:
+    if reply._IMF_FIXDATE.fullmatch(text) is None:
+        raise ValueError(text)
+    return None
+
+
+class _Tireless(hooks.Call):
+    retried = property(lambda call: False, lambda call, value: None)
+
+
+BUGS: dict[str, list[tuple[Any, str, Any]]] = {
+    "the offset is anchored to the wall clock": [
+        (timekeeper, "_FAST_FOR", _FOREVER),
+        (timekeeper, "_FAST_SLACK", _FOREVER),
+    ],
+    "an answer is taken for the middle of its exchange": [(hooks, "response_interval", _midpoint)],
+    "a stale answer teaches": [(hooks, "response_interval", _at_once)],
+    "any refusal is retried without judging the attempt": [(hooks, "judge", _always)],
+    "a stale signature is not made again": [(hooks, "judge", _never_stale)],
+    "Age is not looked at": [(reply, "read_date", _ageless)],
+    "what one endpoint teaches is used for all": [(Timekeeper, "domain", _one_for_all)],
+    "mocked answers are believed": [(seam, "from_socket", lambda answer: True)],
+    "unverified endpoints teach": [(seam, "verified", lambda endpoint: True)],
+    "statements do not age": [(interval, "_BILLION", _FOREVER)],
+    "retries are not counted": [(hooks, "Call", _Tireless)],
+    "any Date of a success is believed": [(hooks, "_fits", lambda heard, signed, elapsed: True)],
+    "the first source wins": [(polling, "vote", _first_wins)],
+    "sources outrank answers": [(timekeeper, "OUTRANKS_FOR", -1)],
+    "a garbled Date raises": [(reply, "_fixdate", _stumble)],
+}
+"""Each bug: which names of which modules and classes it replaces, and by what."""
+
+
+@contextmanager
+def planted(name: str) -> Iterator[None]:
+    """Have a bug in skewguard."""
+    kept: list[tuple[Any, str, Callable[..., Any]]] = []
+    for owner, attribute, value in BUGS[name]:
+        kept.append((owner, attribute, getattr(owner, attribute)))
+        setattr(owner, attribute, value)
+    try:
+        yield
+    finally:
+        for owner, attribute, value in kept:
+            setattr(owner, attribute, value)

@@ -1,0 +1,183 @@
+"""One seed, one scenario: a host, its sources, its servers, and what happens to them over minutes or days."""
+
+from __future__ import annotations
+
+import logging
+import random
+from typing import Any
+
+from skewguard.config import Settings
+from skewguard.events import logger
+from skewguard.interval import SECOND
+from tests.simulation.callers import Complaints, Program
+from tests.simulation.servers import DATES, DIALECTS, FAULTS, Server
+from tests.simulation.sources import KINDS, SimulatedSource
+from tests.simulation.world import Host, World, inhabited
+
+MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
+
+_ERRORS = (0, 0, 3, -3, 15, 290, -320, 1_200, -1_200, 7_200, -7_200, 86_400 * 40)  # of a wall clock, s
+_STEPS = (1, -1, 8, 60, -60, 400, -400, 1_200, -1_200, 7_200, -7_200)  # s
+
+
+class Scenario:
+    """Everything that a seed decides."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        rng = self._rng = random.Random(seed)
+        # Over long silences 100 ppm of drift matter; near that figure is where ageing shows.
+        drift = rng.choice((0, rng.randrange(-50_000, 50_000), 99_900, -99_900))
+        self.host = Host(rng.choice(_ERRORS) * SECOND + rng.randrange(SECOND), drift)
+        self.world = World(self.host)
+        honest = rng.random() < 0.7
+        self.servers = [self._server(number, honest) for number in range(rng.randrange(1, 4))]
+        self.sources = [self._source(number, honest) for number in range(rng.choice((0, 0, 1, 2, 3, 4)))]
+        self.program = Program(self.world, rng, self.servers, self.sources, self._settings())
+        self._span = rng.choice((10 * MINUTE, 3 * HOUR, 3 * DAY))
+
+    def run(self) -> str:
+        """Let it happen; answer which invariant was broken, or ""."""
+        rng, world, program = self._rng, self.world, self.program
+        for _ in range(rng.randrange(8, 30)):
+            world.after(rng.randrange(self._span), self._happening(), on_host=True)
+        complaints = Complaints(world)
+        level = logger.level
+        logger.addHandler(complaints)
+        logger.setLevel(logging.DEBUG)
+        try:
+            with inhabited(world, program.hear):
+                program.start()
+                world.run()
+        finally:
+            logger.removeHandler(complaints)
+            logger.setLevel(level)
+        return world.violation
+
+    # -- who is there -------------------------------------------------------------------------------------------
+
+    def _settings(self) -> Settings:
+        rng = self._rng
+        return Settings(
+            sources=tuple(self.sources),
+            min_sources=rng.choice((1, 1, 1, 2)),
+            max_offset=rng.choice((None,) * 9 + (HOUR,)),
+            learn_from_responses=rng.random() < 0.95,
+            max_age=rng.choice((DAY, DAY, HOUR)),
+        )
+
+    def _server(self, number: int, honest: bool) -> Server:
+        rng = self._rng
+        kind = rng.choice(("aws", "aws", "aws", "unverified", "plain", "store", "store", "local"))
+        server = Server(
+            f"https://s{number}.us-east-1.amazonaws.com",
+            tolerance=rng.choice((300, 900)),
+            dialect=rng.choice(DIALECTS),
+            time_first=rng.random() < 0.7,
+            travel=rng.choice(((-2.5, 0.3), (-2.5, 0.3), (0, 2.3))),
+            proxy_error=rng.choice((-1, 1)) * int(10 ** rng.uniform(1.3, 6)) * SECOND,
+        )
+        if kind == "unverified":
+            server.verified = False
+        elif kind == "plain":
+            server.url, server.utc = server.url.replace("https", "http"), False
+        elif kind == "store":
+            server.url, server.utc = f"https://store{number}.example", False
+            server.offset = rng.choice((0, 0, 40, 1_300, -1_300, 10_000)) * SECOND
+        elif kind == "local":
+            server.url, server.utc, server.local = "http://localhost", False, True
+        server.date = rng.choice(DATES[:-1] if honest else DATES)
+        if not honest and rng.random() < 0.3:
+            server.nodes = (0, rng.choice((-1_300, 1_300, 8_000)) * SECOND)
+        return server
+
+    def _source(self, number: int, honest: bool) -> SimulatedSource:
+        kinds = [kind for kind in KINDS if not honest or kind not in ("lying", "near")]
+        kind = "honest" if self._rng.random() < 0.6 else self._rng.choice(kinds)
+        return SimulatedSource(self.world, f"source{number}", kind, self._rng)
+
+    # -- what happens -------------------------------------------------------------------------------------------
+
+    def _happening(self) -> Any:
+        rng = self._rng
+        return rng.choices(
+            (self._call, self._burst, self._step, self._repair, self._slew, self._suspend, self._freeze, self._change),
+            (60, 8, 8, 4, 4, 4, 6, 3),
+        )[0]
+
+    def _call(self) -> None:
+        rng = self._rng
+        self.program.call(
+            rng.choice(self.servers),
+            fault=rng.choice(("",) * 8 + (*FAULTS, "reset")),
+            wait=rng.choice((0,) * 8 + (20 * SECOND, 6 * MINUTE, 16 * MINUTE, 2 * HOUR)),
+            linger=rng.choice((0,) * 30 + (10 * MINUTE, 2 * HOUR)),
+            version=rng.choice(("v4",) * 12 + ("v4-query", "bearer")),
+            rewindable=rng.random() < 0.9,
+            attempts=rng.choice((1, 2, 3, 3, 3, 5)),
+            mock=rng.random() < 0.04,
+            redirected=rng.random() < 0.03,
+        )
+
+    def _burst(self) -> None:
+        for _ in range(self._rng.randrange(2, 6)):
+            self.world.after(self._rng.randrange(2 * SECOND), self._call, on_host=True)
+
+    def _step(self) -> None:
+        self._set(self._rng.choice(_STEPS) * SECOND)
+
+    def _set(self, by: int) -> None:
+        self.host.step(by)
+        self.world.note("the wall clock is stepped by %.3f s", by / SECOND)
+
+    def _repair(self) -> None:
+        self._set(self.world.truth - self.host.wall)
+
+    def _slew(self) -> None:
+        ppb = self._rng.choice((-1, 1)) * self._rng.choice((500_000, 500_000, 83_333_000))
+        self.world.note("the wall clock is slewed by %d ppm", ppb // 1000)
+        self.host.slew(ppb, self._rng.randrange(HOUR))
+
+    def _suspend(self) -> None:
+        self.world.fall_asleep("suspended", int(10 ** self._rng.uniform(0, 4.8) * SECOND), lambda: None)
+
+    def _freeze(self) -> None:
+        """Freeze the machine, seconds as a hypervisor does, or days as a snapshot does; its tools may set the clock."""
+        rng, world = self._rng, self.world
+        tools = rng.choice(("none", "at once", "soon"))
+        restored = rng.random() < 0.3
+
+        def wake() -> None:
+            if restored:
+                world.note("it was restored from a snapshot: every connection is gone")
+                self.program.disconnect()
+            if tools == "at once":
+                self._repair()
+            elif tools == "soon":
+                world.after(rng.randrange(3 * SECOND), self._repair, on_host=True)
+
+        world.fall_asleep("frozen", int(10 ** rng.uniform(-1, 5.5 if restored else 4) * SECOND), wake)
+
+    def _change(self) -> None:
+        """A source changes its ways, or a store's clock is set."""
+        rng = self._rng
+        stores = [server for server in self.servers if not server.utc and not server.local]
+        if self.sources and (not stores or rng.random() < 0.5):
+            source = rng.choice(self.sources)
+            if source.kind not in ("lying", "near"):
+                source.kind = rng.choice(("honest", "dead", "broken", "slow"))
+                source.instant = source.instant and source.kind != "slow"
+                self.world.note("%s is %s from now on", source.name, source.kind)
+        elif stores:
+            store = rng.choice(stores)
+            store.offset = rng.choice((0, 1_300, -1_300)) * SECOND
+            store.moved = self.world.truth
+            self.program.oracle.moved(store.key)
+            self.world.note("the clock of %s is %.0f s ahead from now on", store.url, store.offset / SECOND)
+
+
+def run(seed: int) -> Scenario:
+    """Play one seed to its end."""
+    scenario = Scenario(seed)
+    scenario.run()
+    return scenario
