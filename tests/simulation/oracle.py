@@ -146,10 +146,11 @@ class Oracle:
 
     def jumped_since_heard(self, server: Server) -> bool:
         """Tell whether the wall clock went forward since anybody spoke, so that what is known is in doubt."""
-        said = [self._answers.get(server.key)]
-        if server.utc or said == [None]:
-            said = [self._answers.get("utc"), self._witness]
-        spoken = max((claim.at for claim in said if claim is not None), default=0)
+        said = self._possible(server.key)
+        if server.utc or None in said:
+            said = [*said, *self._possible("utc"), self._witness]
+        # Of what may have been taken back, the oldest counts.
+        spoken = min((claim.at for claim in said if claim is not None), default=0)
         # A look some time before the jump is all that is known of when it happened.
         return any(at >= spoken for at in self._host.jumps)
 
