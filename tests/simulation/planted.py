@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from skewguard import interval, polling, timekeeper
 from skewguard.clocks import Reading
 from skewguard.interval import Interval, Trust, Vote
-from skewguard.signing import hooks, reply, seam
+from skewguard.signing import hooks, reply
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
 from skewguard.timekeeper import Domain, Timekeeper
 
@@ -73,8 +73,8 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "a stale signature is not made again": [(hooks, "judge", _never_stale)],
     "Age is not looked at": [(reply, "read_date", _ageless)],
     "what one endpoint teaches is used for all": [(Timekeeper, "domain", _one_for_all)],
-    "mocked answers are believed": [(seam, "from_socket", lambda answer: True)],
-    "unverified endpoints teach": [(seam, "verified", lambda endpoint: True)],
+    "mocked answers are believed": [(hooks.Hooks, "from_socket", staticmethod(lambda answer: True))],
+    "unverified endpoints teach": [(hooks.Hooks, "verified", staticmethod(lambda endpoint: True))],
     "statements do not age": [(interval, "_BILLION", _FOREVER)],
     "retries are not counted": [(hooks, "Call", _Tireless)],
     "any Date of a success is believed": [(hooks, "_fits", lambda heard, signed, elapsed: True)],
@@ -88,9 +88,9 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
 @contextmanager
 def planted(name: str) -> Iterator[None]:
     """Have a bug in skewguard."""
-    kept: list[tuple[Any, str, Callable[..., Any]]] = []
+    kept: list[tuple[Any, str, Any]] = []
     for owner, attribute, value in BUGS[name]:
-        kept.append((owner, attribute, getattr(owner, attribute)))
+        kept.append((owner, attribute, vars(owner)[attribute]))
         setattr(owner, attribute, value)
     try:
         yield
