@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from tests.simulation.planted import planted
 from tests.simulation.scenarios import run
-from tests.simulation.world import dismiss
+from tests.simulation.strands import dismiss
 
 CHUNK = 100
 """How many seeds a process is given at once."""

@@ -12,7 +12,8 @@ from skewguard.interval import SECOND
 from tests.simulation.callers import Complaints, Program
 from tests.simulation.servers import DATES, DIALECTS, FAULTS, Server
 from tests.simulation.sources import KINDS, SimulatedSource
-from tests.simulation.world import Host, World, inhabited
+from tests.simulation.strands import inhabited
+from tests.simulation.world import Host, World
 
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 

@@ -15,7 +15,8 @@ from tests.simulation.callers import Attempts, Program
 from tests.simulation.scenarios import HOUR, MINUTE
 from tests.simulation.servers import Server
 from tests.simulation.sources import SimulatedSource
-from tests.simulation.world import Host, World, dismiss, inhabited
+from tests.simulation.strands import dismiss, inhabited
+from tests.simulation.world import Host, World
 
 AWS = "https://sts.us-east-1.amazonaws.com"
 

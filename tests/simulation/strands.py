@@ -1,0 +1,175 @@
+"""Threads as the simulated world has them.
+
+The threads that `skewguard.polling` starts are *strands* here: real threads of which exactly one runs at a time, and
+only when the scheduler says so. Whoever waits in them, or for them, lets the world go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from skewguard import events, polling
+from skewguard.interval import SECOND
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+class _AbandonedError(BaseException):
+    """The world ends."""
+
+
+class _Worker:
+    """A thread that runs one strand after another; to start one for each would cost more than all the rest."""
+
+    idle: list[_Worker] = []
+
+    def __init__(self) -> None:
+        self.job: Callable[[], None] | None = None
+        self.go, self.back = threading.Lock(), threading.Lock()
+        self.go.acquire()
+        self.back.acquire()
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self) -> None:
+        self.go.acquire()
+        while self.job is not None:
+            self.job()
+            self.idle.append(self)
+            self.back.release()
+            self.go.acquire()
+
+
+def dismiss() -> None:
+    """End all idle threads."""
+    while _Worker.idle:
+        worker = _Worker.idle.pop()
+        worker.job = None
+        worker.go.release()
+        worker.thread.join()
+
+
+class Strand:
+    """A thread that runs only while the scheduler waits for it."""
+
+    current: Strand | None = None
+
+    def __init__(self, world: World, target: Callable[..., None], args: tuple[Any, ...]) -> None:
+        self._world, self._target, self._args = world, target, args
+        self._abandoned = False
+        self._worker: _Worker | None = None
+        world.strands.append(self)
+
+    def _run(self) -> None:
+        try:
+            self._target(*self._args)
+        except _AbandonedError:
+            pass
+        except BaseException as error:
+            self._world.fail(f"a thread of skewguard's died: {error!r}")
+        self._world.strands.remove(self)
+
+    def resume(self) -> None:
+        """Let it run, from anywhere but a strand, until it waits or ends."""
+        worker = self._worker
+        if worker is None:
+            if self._abandoned:
+                return
+            worker = self._worker = _Worker.idle.pop() if _Worker.idle else _Worker()
+            worker.job = self._run
+        before, Strand.current = Strand.current, self
+        worker.go.release()
+        worker.back.acquire()
+        Strand.current = before
+
+    def pause(self) -> None:
+        """Let the scheduler go on; called from within."""
+        assert self._worker is not None
+        self._worker.back.release()
+        self._worker.go.acquire()
+        if self._abandoned:
+            raise _AbandonedError
+
+    def abandon(self) -> None:
+        self._abandoned = True
+        if self._worker is not None:
+            self.resume()
+
+
+class _Queue:
+    """Stands in for `queue.SimpleQueue`: one strand waits, and time passes meanwhile."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._items: deque[Any] = deque()
+        self._waiting: object = None
+
+    def put(self, item: Any) -> None:
+        self._items.append(item)
+        if self._waiting is not None:
+            self._wake_later(0, self._waiting)
+
+    def get(self, timeout: float) -> Any:
+        strand = Strand.current
+        assert strand is not None
+        if not self._items:
+            self._waiting = (strand, object())
+            self._wake_later(round(timeout * SECOND), self._waiting)
+            strand.pause()
+        if not self._items:
+            raise queue.Empty
+        return self._items.popleft()
+
+    def _wake_later(self, delay: int, waiting: Any) -> None:
+        def wake() -> None:
+            if self._waiting is waiting:
+                self._waiting = None
+                waiting[0].resume()
+
+        self._world.after(delay, wake, on_host=True)
+
+
+class _Event:
+    """Stands in for `threading.Event`: whoever waits lets the world go on."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._set = False
+
+    def set(self) -> None:
+        self._set = True
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def wait(self, timeout: float) -> bool:
+        late: list[bool] = []
+        self._world.after(round(timeout * SECOND), lambda: late.append(True), on_host=True)
+        self._world.run(lambda: self._set or bool(late))
+        return self._set
+
+
+@contextmanager
+def inhabited(world: World, listener: events.Listener) -> Iterator[None]:
+    """Have `skewguard.polling` keep this world's time and start its threads here."""
+    kept = {name: getattr(polling, name) for name in ("time", "queue", "threading", "_thread")}
+    unsubscribe = events.subscribe(listener)
+    vars(polling).update(
+        time=SimpleNamespace(monotonic=lambda: world.host.quick / SECOND),
+        queue=SimpleNamespace(SimpleQueue=lambda: _Queue(world), Empty=queue.Empty),
+        threading=SimpleNamespace(Event=lambda: _Event(world), Lock=threading.Lock),
+        _thread=world.begin,
+    )
+    try:
+        yield
+    finally:
+        world.end()
+        vars(polling).update(kept)
+        unsubscribe()
