@@ -77,7 +77,8 @@ def render(memory: Memory, tag: str) -> bytes:
     lines = [_TITLE, f"on {tag}", f"look {memory.look.steady} {memory.look.wall}"]
     for key, said in sorted(memory.said.items(), key=lambda item: -item[1].at)[:MOST_ENTRIES]:
         numbers = (said.at, said.earliest, said.latest, said.drift_ppb)
-        if _is_word(key) and _is_word(said.source) and all(0 <= value <= _LARGEST for value in numbers):
+        words = _is_word(key) and _is_word(said.source)
+        if words and said.drift_ppb and all(0 <= value <= _LARGEST for value in numbers):
             lines.append(f"said {key} {said.source} {' '.join(map(str, numbers))}")
     body = "".join(f"{line}\n" for line in lines).encode("ascii")
     return body + b"end %08x\n" % binascii.crc32(body)
@@ -122,8 +123,8 @@ def _entry(line: str) -> tuple[str, Interval]:
         raise StoreError(f"{line[:80]!r} is no entry")
     key, source = words[1:3]
     at, earliest, latest, drift = map(_number, words[3:])
-    if earliest > latest:
-        raise StoreError(f"the entry of {key} ends before it begins")
+    if earliest > latest or not drift:
+        raise StoreError(f"the entry of {key} ends before it begins, or does not age")
     trust = Trust.AUTHENTICATED if key == UTC else Trust.WITNESS
     return key, Interval(at, earliest, latest, trust, source, drift)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import subprocess
@@ -291,7 +290,7 @@ class TestTelling:
         keeper.signing_time(keeper.utc)
         truth = host.truth_at_zero + host.clocks.steady
         keeper._witness = Interval(host.clocks.steady, truth - 1, truth + 1, Trust.WITNESS, "ntp://x")
-        keeper._overheard = dataclasses.replace(keeper._witness, source="http://metadata")
+        keeper._overheard = keeper._witness._replace(source="http://metadata")
         keeper.share(keeper.utc)
         assert not file().exists()
         host.answer(keeper)

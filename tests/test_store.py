@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def memories(draw: st.DrawFn) -> Memory:
     for key in draw(st.lists(words | st.just(UTC), max_size=MOST_ENTRIES, unique=True)):
         earliest, latest = sorted([draw(numbers), draw(numbers)])
         trust = Trust.AUTHENTICATED if key == UTC else Trust.WITNESS
-        said[key] = Interval(draw(numbers), earliest, latest, trust, draw(words), draw(numbers))
+        said[key] = Interval(draw(numbers), earliest, latest, trust, draw(words), draw(numbers.filter(bool)))
     return Memory(Reading(draw(numbers), draw(numbers)), said)
 
 
@@ -110,6 +109,7 @@ class TestFormat:
             (b"1767226700000000000 ", b"1767226704000000000 "),
             (b"said utc", b"heard utc"),
             (b"\nsaid", b"\n\nsaid"),
+            (b" 100000\n", b" 0\n"),
         ],
     )
     def test_what_would_not_be_written_so_is_not_read(self, old: bytes, new: bytes) -> None:
@@ -162,7 +162,7 @@ def look() -> Reading:
 def written(base: Path) -> Path:
     """Write a sound file, and show that it is one."""
     now = look()
-    Store.write(Memory(now, {UTC: replace(SAID, at=now.steady)}))
+    Store.write(Memory(now, {UTC: SAID._replace(at=now.steady)}))
     assert set(Store.read(system()).said) == {UTC}
     return next(base.iterdir()) / "estimates"
 
@@ -285,7 +285,7 @@ class TestFile:
     def test_a_file_from_the_future_is_ignored(self, base: Path, moved: int) -> None:
         """The steady clock went back, or an entry is later than the look of its writer."""
         now = look()
-        late = replace(SAID, at=now.steady + max(moved, 0) * SECOND)
+        late = SAID._replace(at=now.steady + max(moved, 0) * SECOND)
         Store.write(Memory(now, {UTC: late}))
         with pytest.raises(StoreError, match="future"):
             Store.read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
@@ -406,6 +406,21 @@ def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
         seen |= names
     assert [writer.returncode for writer in writers] == [0, 0]
     assert {"a", "b"} <= seen
+
+
+@linux
+def test_whoever_is_killed_leaves_a_valid_file(base: Path) -> None:
+    """At any moment of its writing."""
+    written(base)
+    for delay in range(6):
+        with subprocess.Popen([sys.executable, "-c", HAMMER.replace("400", "10**9"), str(base), "k"]) as writer:
+            while set(Store.read(system()).said[UTC].source) != {"k"}:
+                assert writer.poll() is None
+            for _ in range(delay * 7):
+                Store.read(system())
+            writer.kill()
+        assert set(Store.read(system()).said[UTC].source) == {"k"}
+        written(base)
 
 
 @linux
