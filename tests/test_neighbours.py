@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import os
 import shutil
 import subprocess
@@ -26,7 +27,7 @@ from skewguard.store import UTC, Store
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeper import Domain, Timekeeper
 from tests.real.need import need
-from tests.support import client
+from tests.support import client, code_of, with_bucket
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
 
@@ -422,6 +423,36 @@ def test_a_process_that_plays_aws_to_itself_shares_nothing() -> None:
         sts.get_caller_identity()
         assert endpoint.count == 2
         assert not file().exists()
+
+
+def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HEAD's refusals do not say what is wrong: here the time, as the retry shows."""
+    with StrictEndpoint(offset=1200) as endpoint:
+        with_bucket(endpoint)
+        monkeypatch.setattr(store, "_private", False)
+        with skewguard.install():
+            client("s3", endpoint).head_object(Bucket="bucket", Key="key")
+            assert [record.status for record in endpoint.requests] == [403, 200]
+            (key,) = Store.read(skewguard.clocks.system()).said
+            assert key == endpoint.url
+
+
+def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An intermediary's Date, an hour ahead, on the refusal of a wrong key: one retry, and nobody hears of it."""
+
+    def ahead(now: int) -> str:
+        return email.utils.formatdate(now // SECOND + 3600, usegmt=True)
+
+    with StrictEndpoint() as endpoint:
+        with_bucket(endpoint)
+        endpoint.date_mode = ahead
+        monkeypatch.setattr(store, "_private", False)
+        endpoint.fail_next("403", times=4)
+        with skewguard.install():
+            for _ in range(2):
+                assert code_of(lambda: client("s3", endpoint).head_object(Bucket="bucket", Key="key")) == "403"
+            assert 2 <= endpoint.count <= 4
+            assert not file().exists()
 
 
 # -- real programs ------------------------------------------------------------------------------------------------
