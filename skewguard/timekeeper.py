@@ -380,7 +380,7 @@ class Timekeeper:
     def share(self, domain: Domain) -> None:
         """Let other processes begin with what this one has been taught by answers, if it is proved and new to them."""
         said = domain.estimate
-        if said is None or said is domain.inherited or domain.unproved or not domain.shared or not self._sharing:
+        if said is None or domain.unproved or not domain.shared or not self._sharing:
             return
         now = self.clocks.read()
         wrong = self._wanted(said.aged(now.steady), now.wall) != 0
