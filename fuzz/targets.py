@@ -29,6 +29,7 @@ TARGETS = {
     "ntp": Target(packets.ntp, 96),
     "phc": Target(packets.phc, 96),
     "response": Target(texts.response, 1024),
+    "store": Target(texts.store, 512),
     "uri": Target(texts.uri, 128),
     "vmclock": Target(packets.vmclock, 64),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import dataclasses
 import datetime
@@ -19,12 +20,13 @@ from botocore.parsers import create_parser
 from fuzz.check import only, sound
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH, Settings, resolve
-from skewguard.errors import ConfigError
+from skewguard.errors import ConfigError, StoreError
 from skewguard.interval import SECOND, Trust
 from skewguard.signing import domains
 from skewguard.signing.reply import Attempt, Reply, Verdict, judge, read, read_date, read_stamp
 from skewguard.sources import from_uri
-from skewguard.timekeeper import UTC, plausible, response_interval
+from skewguard.store import MOST_BYTES, MOST_ENTRIES, UTC, parse, render
+from skewguard.timekeeper import plausible, response_interval
 
 # What is logged on the way is formatted to be checked, not to be printed.
 logging.getLogger("skewguard").propagate = False
@@ -135,7 +137,7 @@ def _usable(settings: Settings) -> None:
         value = getattr(settings, option)
         if option == "sources":
             assert value is None or all(source.name for source in value)
-        elif option in {"enabled", "learn_from_responses", "require_authenticated"}:
+        elif option in {"enabled", "learn_from_responses", "require_authenticated", "share"}:
             assert value in {True, False, None}
         else:
             assert (type(value) is int and value >= 0) or (option == "max_offset" and value is None)
@@ -161,3 +163,18 @@ def domain(data: bytes) -> None:
                 host = urllib3.util.parse_url(start).host
                 assert host is not None
                 assert domains.is_aws(host.lower()), f"{start!r} leads to {host!r}"
+
+
+def store(data: bytes) -> None:
+    """The file that a user's processes share, as it is and with a sum that fits it."""
+    for whole in (data, data + b"end %08x\n" % binascii.crc32(data)):
+        with only(StoreError):
+            tag, memory = parse(whole)
+            assert len(memory.said) <= MOST_ENTRIES
+            for key, said in memory.said.items():
+                sound(said)
+                plausible(said)
+                assert (said.trust is Trust.AUTHENTICATED) == (key == UTC)
+            again = render(memory, tag)
+            assert len(again) <= MOST_BYTES
+            assert parse(again) == (tag, memory)

@@ -66,6 +66,7 @@ class Status(NamedTuple):
         correcting: Whether requests to AWS are signed away from the wall clock.
         sources: How each source answered when last asked.
         domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
+        inherited: Those of them that have answered another process only.
         host: What the host says of its own clock: a hint for people, which corrects nothing.
     """
 
@@ -76,6 +77,7 @@ class Status(NamedTuple):
     correcting: bool
     sources: tuple[Result, ...]
     domains: dict[str, Offset]
+    inherited: tuple[str, ...]
     host: HostClock
 
 
@@ -284,6 +286,7 @@ def status() -> Status:
         correcting=keeper.correcting,
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
+        inherited=tuple(domain.key for domain in keeper.inherited()),
         host=health.look(),
     )
 

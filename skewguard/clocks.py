@@ -21,6 +21,8 @@ _get: Any = getattr(time, "clock_gettime_ns", None)
 _MONOTONIC, _RAW, _BOOTTIME, _REALTIME = (
     getattr(time, f"CLOCK_{name}", None) for name in ("MONOTONIC", "MONOTONIC_RAW", "BOOTTIME", "REALTIME")
 )
+_STEP = 500_000_000  # a wall clock that moved less than this, ns, was slewed...
+_SLEW = 2000  # ... or less than one part in this many of the time between two looks (500 ppm, the kernel's limit)
 
 
 class Reading(NamedTuple):
@@ -109,6 +111,13 @@ class _PlainClocks:
                 if narrowest <= BRACKET_NS:
                     break
         return best
+
+
+def stepped(before: Reading, now: Reading) -> int:
+    """Say by how much the wall clock was stepped between two looks, ns; 0 if it may just have been slewed."""
+    elapsed = now.steady - before.steady
+    moved = (now.wall - before.wall) - elapsed
+    return moved if abs(moved) > _STEP + abs(elapsed) // _SLEW else 0
 
 
 def faked() -> str | None:

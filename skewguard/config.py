@@ -50,6 +50,8 @@ class Settings:
         max_offset: A correction larger than this, ns, is not made, whoever asks for it; None sets no limit.
         require_authenticated: Whether to believe no source but those that authenticate what they say, which NTP does
             not. AWS's answers over verified TLS are authenticated.
+        share: Whether this process begins with what answers taught the user's other processes, and tells them. Without
+            `learn_from_responses` it does neither.
     """
 
     enabled: bool | None = None
@@ -62,6 +64,7 @@ class Settings:
     min_sources: int = 1
     max_offset: int | None = None
     require_authenticated: bool = False
+    share: bool = True
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
@@ -201,5 +204,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "min_sources": _count,
     "max_offset": _nanoseconds_or_none,
     "require_authenticated": _switch,
+    "share": _switch,
 }
 _ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

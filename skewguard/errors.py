@@ -13,3 +13,7 @@ class ConfigError(SkewguardError, ValueError):
 
 class SourceError(SkewguardError):
     """A time source could not be read, or said something that must not be believed."""
+
+
+class StoreError(SkewguardError):
+    """The file that a user's processes share could not be read, believed or written."""

@@ -13,19 +13,18 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from skewguard import clocks as _clocks
-from skewguard.clocks import Clocks, Reading
+from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
 from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust, Vote, intersect
+from skewguard.neighbours import Neighbours
 from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
 from skewguard.sources.host import HostSources
-
-UTC = "utc"
-"""The key of the domain of AWS and of all sources."""
+from skewguard.store import UTC, Store
 
 EARLIEST = 1_761_955_200 * SECOND
 """2025-11-01, a year before this package was first released: whoever claims an earlier time is wrong."""
@@ -38,8 +37,6 @@ OUTRANKS_FOR = 900 * SECOND
 
 _FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
 _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
-_STEP = SECOND // 2  # less is slewing...
-_SLEW = 2000  # ... and so is one part in this many of the time between two looks (500 ppm, the kernel's limit)
 _BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _MAX_DOMAINS = 1024
@@ -67,7 +64,9 @@ class Domain:
         key: `UTC`, or the endpoint's origin.
         seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
             clock, so for it UTC would be a guess in the wrong direction.
+        shared: Whether what it taught may become a neighbour process's estimate.
         estimate: What its answers taught.
+        inherited: The estimate that a neighbour's was, at the beginning; False until neighbours are looked for.
         unproved: What a refusal taught that did not say it was about time, until a call has succeeded with it.
         fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
             clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
@@ -75,14 +74,16 @@ class Domain:
         refused: Whether the last look found a correction that `max_offset` forbids.
     """
 
-    def __init__(self, key: str, *, seeded: bool) -> None:
+    def __init__(self, key: str, *, seeded: bool, shared: bool = True) -> None:
         self.key = key
         self.seeded = seeded
+        self.shared = shared
         self.forget()
 
     def forget(self) -> None:
         """Begin anew."""
         self.estimate: Interval | None = None
+        self.inherited: Interval | Literal[False] | None = False
         self.unproved: Lesson | None = None
         self.fast = _LOOK
         self.announced = 0
@@ -113,6 +114,8 @@ class Timekeeper:
             self._witness: Interval | None = None
             self._overheard: Interval | None = None
             self._last_look = self.clocks.read()
+            # Other clocks than the host's cannot be compared with other processes'.
+            self._neighbours = Neighbours(Store() if clocks is None else None)
             # How far the wall clock jumped forward, ns, and the steady instant of the last look before that.
             self._jumps: deque[tuple[int, int]] = deque(maxlen=32)
             self._age = age = object()
@@ -135,12 +138,12 @@ class Timekeeper:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def domain(self, key: str, *, seeded: bool) -> Domain:
+    def domain(self, key: str, *, seeded: bool, shared: bool = True) -> Domain:
         """Find or make a domain. The number of those that all sessions share is bounded."""
         found = self._domains.get(key)
         if found is None:
             with self._learned:
-                found = self._domains.get(key) or Domain(key, seeded=seeded)
+                found = self._domains.get(key) or Domain(key, seeded=seeded, shared=shared)
                 self._all.add(found)
                 if len(self._domains) < _MAX_DOMAINS:
                     self._domains[key] = found
@@ -169,6 +172,8 @@ class Timekeeper:
 
     def now(self) -> Interval | None:
         """Say what is known of UTC, as of now."""
+        if self.utc.inherited is False:
+            self._inherit(self.utc)
         return self._utc(self.clocks.read().steady)
 
     def fresh(self, domain: Domain, steady: int) -> bool:
@@ -180,6 +185,8 @@ class Timekeeper:
         if _clocks.faked():
             steady, wall = self.clocks.read()
             return wall, wall, steady
+        if domain.inherited is False:
+            self._inherit(domain)
         self._keep_fresh(domain)
         generation = self._generation
         quick = self._quick()
@@ -269,9 +276,8 @@ class Timekeeper:
         if now.steady < before.steady:
             return  # another thread has looked since
         self._last_look = now
-        elapsed = now.steady - before.steady
-        moved = (now.wall - before.wall) - elapsed
-        if abs(moved) <= _STEP + abs(elapsed) // _SLEW:
+        moved = stepped(before, now)
+        if not moved:
             return
         tell(Stepped(moved))
         self._poller.expire()  # a jump is a signal: have the sources asked again soon
@@ -354,6 +360,41 @@ class Timekeeper:
         for domain in list(self._all):
             domain.fast = _LOOK
 
+    # -- neighbours ---------------------------------------------------------------------------------------------
+
+    @property
+    def _sharing(self) -> bool:
+        return self.settings.share and self.settings.learn_from_responses and not _clocks.faked()
+
+    def _inherit(self, domain: Domain) -> None:
+        """Begin with what another process has learned, until this one has heard for itself."""
+        if not self._sharing:
+            return
+        look = self._neighbours.look(self.clocks)
+        steady = self.clocks.read().steady
+        with self._learned:
+            if look is not None and look.steady <= self._last_look.steady:
+                self._last_look = look  # so that a step since then is noticed, and may raise doubt
+            for each in (self.utc, domain):
+                if each.inherited is False:
+                    said = self._neighbours.said(each.key, steady) if each.estimate is None else None
+                    each.inherited = said if said is not None and plausible(said) and each.shared else None
+                    each.estimate = each.estimate or each.inherited
+                    self._forget_fast()
+
+    def share(self, domain: Domain) -> None:
+        """Let other processes begin with what this one has been taught by answers, if it is proved and new to them."""
+        said = domain.estimate
+        if said is None or domain.unproved or not domain.shared or not self._sharing:
+            return
+        now = self.clocks.read()
+        wrong = self._wanted(said.aged(now.steady), now.wall) != 0
+        self._neighbours.tell(domain.key, said, self.clocks, wrong, self.settings.deadband)
+
+    def inherited(self) -> list[Domain]:
+        """List the domains of which nothing is known but what a neighbour has learned."""
+        return [domain for domain in self.heard() if domain.estimate is domain.inherited]
+
     # -- measuring ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -434,6 +475,7 @@ class Timekeeper:
         """Drop, in a forked child, what only lives in the parent: locks and the poll under way."""
         self._learned = threading.Condition()
         self._poller.reset_after_fork()
+        self._neighbours.reset_after_fork()
 
 
 def plausible(said: Interval) -> bool:

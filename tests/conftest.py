@@ -25,8 +25,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(autouse=True)
-def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Begin and end every test unguarded, with credentials that mean nothing and no settings of the machine's."""
+def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Begin and end every test unguarded, with credentials that mean nothing and no settings of the machine's.
+
+    The estimate that processes share is the test's and its children's own.
+    """
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",
         "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY",
@@ -34,6 +37,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         "AWS_CONFIG_FILE": "/nonexistent/config",
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
         "AWS_EC2_METADATA_DISABLED": "true",
+        "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime")),
         "SKEWGUARD_SOURCES": "response",  # else a test would ask whoever this host has, and time.aws.com
     }.items():
         monkeypatch.setenv(name, value)

@@ -51,6 +51,7 @@ def test_code_beats_the_off_switch() -> None:
         ("SKEWGUARD_MIN_SOURCES", "0"),
         ("SKEWGUARD_MAX_OFFSET", "much"),
         ("SKEWGUARD_REQUIRE_AUTHENTICATED", "yes"),
+        ("SKEWGUARD_SHARE", "0"),
     ],
 )
 def test_a_wrong_variable_is_a_warning_and_the_default(
@@ -223,8 +224,8 @@ def test_answers_stand_beside_other_sources() -> None:
 
 def test_limits_of_trust() -> None:
     """From code and from the environment."""
-    said = {"min_sources": 2, "max_offset": 3600, "require_authenticated": True}
-    expected = Settings(min_sources=2, max_offset=3600 * SECOND, require_authenticated=True)
+    said = {"min_sources": 2, "max_offset": 3600, "require_authenticated": True, "share": False}
+    expected = Settings(min_sources=2, max_offset=3600 * SECOND, require_authenticated=True, share=False)
     assert resolve(said, {}) == expected
     assert resolve({}, {f"SKEWGUARD_{name.upper()}": str(value).lower() for name, value in said.items()}) == expected
     assert resolve({"max_offset": None}, {"SKEWGUARD_MAX_OFFSET": "3"}).max_offset is None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, same_server, virtual_bucket
-from skewguard.timekeeper import UTC
+from skewguard.store import UTC
 
 
 @pytest.mark.parametrize(

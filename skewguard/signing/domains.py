@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from skewguard.timekeeper import UTC
+from skewguard.store import UTC
 
 AWS_SUFFIXES = (
     ".amazonaws.com",
@@ -40,10 +40,12 @@ class Place(NamedTuple):
     Attributes:
         key: The time domain: `UTC`, or the endpoint's origin.
         seeded: Whether UTC may stand in until the endpoint's first answer.
+        shared: Whether what the endpoint teaches may be told to other processes.
     """
 
     key: str
     seeded: bool
+    shared: bool = True
 
 
 def prefix(url: str) -> str:
@@ -84,7 +86,7 @@ def place(url: str, bucket: str = "") -> Place:
         return Place(UTC, seeded=False)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
-    return Place(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host))
+    return Place(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host), shared=not is_aws(host))
 
 
 def same_server(url: str, other: str) -> bool:

@@ -174,7 +174,7 @@ class Hooks:
         found = self._places.get(start)
         if found is None:
             where = place(start, virtual_bucket(url, auth_path))
-            found = (f"{start}/", self.keeper.domain(where.key, seeded=where.seeded))
+            found = (f"{start}/", self.keeper.domain(where.key, seeded=where.seeded, shared=where.shared))
             if len(self._places) >= _MAX_PLACES:
                 self._places = {}
             self._places[start] = found
@@ -191,6 +191,7 @@ class Hooks:
         if status < 300:
             if call.retried:
                 domain.unproved = None
+                keeper.share(domain)
             if keeper.fresh(domain, steady):
                 return None
         if _clocks.faked() or not self.from_socket(http_response):
@@ -206,9 +207,11 @@ class Hooks:
         elif reply.unexplained and domain.unproved is not None:
             keeper.unlearn(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
         elif call.timeless or 300 <= status < 400 or _fits(reply.date, signed, elapsed):
-            self._learn(call, reply.date, http_response, endpoint, now)
+            lesson = self._learn(call, reply.date, http_response, endpoint, now)
         else:
             tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
+        if lesson is not None and not reply.unexplained:
+            keeper.share(domain)
         if judgement.verdict is Verdict.NOT_TIME or call.timeless:
             return None
         if reply.unexplained:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+from skewguard import store
 from skewguard.testing import buckets, judge, services
 from skewguard.testing.clocks import host_wall
 from skewguard.testing.exchange import Exchange
@@ -94,6 +95,7 @@ class StrictEndpoint:
             The server itself.
         """
         if self._listener is None:
+            store.keep_private()
             if self._tls:
                 self._authority = Authority()
             context = self._authority.context if self._authority is not None else None

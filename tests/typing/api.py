@@ -40,7 +40,7 @@ def use() -> None:
         seconds: float = offset.seconds + offset.error_bound
         print(seconds, offset.source)
     status: skewguard.Status = skewguard.measure(timeout=1.0)
-    print(status == skewguard.status(), status.state, status.sources, status.domains)
+    print(status == skewguard.status(), status.state, status.sources, status.domains, status.inherited)
     host: skewguard.HostClock = status.host
     print(host.synchronized, host.max_error, host.daemons)
     reached: bool = skewguard.wait_until_synchronized(timeout=1.0, within=0.5)

@@ -1,0 +1,55 @@
+"""Programs on clocks that are really wrong, one after the other: what one learned, the next one knows."""
+
+from __future__ import annotations
+
+import json
+
+from skewguard import store
+from tests.real.faketime import FakeTime
+from tests.real.servers import BUCKET, KEY, Server
+
+ONE_CALL = """
+import json, sys
+import boto3, skewguard
+from botocore.config import Config
+
+skewguard.install()
+s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}, proxies={}))
+seen = []
+s3.meta.events.register("response-received", lambda response_dict=None, **_: seen.append(response_dict["status_code"]))
+s3.get_object(Bucket=sys.argv[1], Key=sys.argv[2])["Body"].read()
+print(json.dumps([seen, skewguard.status().inherited]))
+"""
+
+
+def call(fake_time: FakeTime, server: Server, **env: str) -> tuple[int, bool]:
+    """Run the program; answer how many requests it took, and whether its estimate still was another's at the end."""
+    done = fake_time.run(ONE_CALL, BUCKET, KEY, env=server.environment() | env)
+    seen, inherited = json.loads(done.stdout)
+    return len(seen), bool(inherited)
+
+
+def test_steps_between_programs_cost_nothing(fake_time: FakeTime, ministack: Server) -> None:
+    """Twenty minutes slow, two hours slow, an hour fast, right: the first request of the first is the only one lost."""
+    fake_time.shift("-20m")
+    assert call(fake_time, ministack)[0] == 2
+    for shift in ("-20m", "-2h", "+1h", "+0"):
+        fake_time.shift(shift)
+        assert call(fake_time, ministack)[0] == 1
+
+
+TAG = """
+from skewguard import store
+try:
+    print(store.tag())
+except store.StoreError as error:
+    print(error)
+"""
+
+
+def test_a_process_shown_another_steady_clock_has_no_neighbours(fake_time: FakeTime) -> None:
+    """A library that moves the monotonic clocks too would make minutes of what is a moment to others."""
+    fake_time.shift("-20m")
+    assert fake_time.run(TAG).stdout.strip() == store.tag()
+    moved = {"DONT_FAKE_MONOTONIC": "0", "FAKETIME_FORCE_MONOTONIC_FIX": "1"}
+    assert "other clocks" in fake_time.run(TAG, env=moved).stdout

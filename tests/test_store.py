@@ -1,0 +1,484 @@
+"""The shared file itself: what is written can be read, and nothing else is believed, whoever put it there."""
+
+from __future__ import annotations
+
+import binascii
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skewguard import store
+from skewguard.clocks import Reading, system
+from skewguard.errors import StoreError
+from skewguard.interval import SECOND, Interval, Trust
+from skewguard.store import MOST_BYTES, MOST_ENTRIES, UTC, Memory, Store, parse, render
+from skewguard.testing import FakeClocks
+from tests.real.need import need
+
+TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
+LOOK = Reading(1_000 * SECOND, 1_767_225_600 * SECOND)
+SAID = Interval(900 * SECOND, 1_767_226_700 * SECOND, 1_767_226_703 * SECOND, Trust.AUTHENTICATED, "https://sts")
+OWN = Interval(800 * SECOND, 1_767_220_000 * SECOND, 1_767_220_001 * SECOND, Trust.WITNESS, "https://minio:9000")
+MEMORY = Memory(LOOK, {UTC: SAID, "https://minio:9000": OWN})
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
+
+numbers = st.integers(0, 2**63 - 1)
+words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=255)
+
+
+@st.composite
+def memories(draw: st.DrawFn) -> Memory:
+    """Draw whatever a file can hold."""
+    said = {}
+    for key in draw(st.lists(words | st.just(UTC), max_size=MOST_ENTRIES, unique=True)):
+        earliest, latest = sorted([draw(numbers), draw(numbers)])
+        trust = Trust.AUTHENTICATED if key == UTC else Trust.WITNESS
+        said[key] = Interval(draw(numbers), earliest, latest, trust, draw(words), draw(numbers.filter(bool)))
+    return Memory(Reading(draw(numbers), draw(numbers)), said)
+
+
+def signed(body: bytes) -> bytes:
+    """End a text as a file ends."""
+    return body + b"end %08x\n" % binascii.crc32(body)
+
+
+class TestFormat:
+    """Bytes to value, or one error."""
+
+    @given(memories())
+    def test_what_is_written_can_be_read(self, memory: Memory) -> None:
+        """To the nanosecond, and never longer than a file may be."""
+        data = render(memory, TAG)
+        assert len(data) <= MOST_BYTES
+        assert parse(data) == (TAG, memory)
+
+    @given(st.binary(max_size=300))
+    def test_any_bytes_are_a_value_or_the_one_error(self, data: bytes) -> None:
+        """With and without a sum that fits."""
+        for whole in (data, signed(data), signed(render(MEMORY, TAG)[:-13] + data)):
+            with contextlib.suppress(StoreError):
+                parse(whole)
+
+    @given(st.data())
+    def test_a_field_of_any_text_is_a_value_or_the_one_error(self, data: st.DataObject) -> None:
+        """Where the sum fits; and a value is only what would be written so."""
+        fields = render(MEMORY, TAG)[:-13].split(b" ")
+        fields[data.draw(st.integers(0, len(fields) - 1))] = data.draw(
+            st.binary(max_size=30) | st.integers().map(lambda value: b"%d" % value)
+        )
+        whole = signed(b" ".join(fields))
+        with contextlib.suppress(StoreError):
+            tag, memory = parse(whole)
+            assert parse(render(memory, tag)) == (tag, memory)
+
+    def test_a_torn_file_is_none(self) -> None:
+        """Whatever is missing at its end; or in its middle, as zeros."""
+        data = render(MEMORY, TAG)
+        for length in range(len(data)):
+            with pytest.raises(StoreError):
+                parse(data[:length])
+            with pytest.raises(StoreError):
+                parse(data[:length] + bytes(len(data) - length))
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"estimates 1", b"estimates 2"),
+            (b"\nlook ", b"\nlook -"),
+            (b"look 1000000000000 ", b"look "),
+            (b"look 1000000000000", b"look 9223372036854775808"),
+            (b"look 1000000000000", b"look 01000000000000"),
+            (b"look 1000000000000", b"look 1e12"),
+            (b"on 5", b"at 5"),
+            (b"https://sts ", b"https://sts  "),
+            (b"https://sts ", b""),
+            (b"https://sts", b"h" * 256),
+            (b"https://sts", b"\x7f"),
+            (b"https://sts", "ü".encode()),
+            (b"said utc", b"said https://minio:9000"),
+            (b"1767226700000000000 ", b"1767226704000000000 "),
+            (b"said utc", b"heard utc"),
+            (b"\nsaid", b"\n\nsaid"),
+            (b" 100000\n", b" 0\n"),
+        ],
+    )
+    def test_what_would_not_be_written_so_is_not_read(self, old: bytes, new: bytes) -> None:
+        """Other versions, negative, huge, padded and missing numbers, two of one kind, an end before its beginning."""
+        body = render(MEMORY, TAG)[:-13]
+        assert old in body
+        with pytest.raises(StoreError):
+            parse(signed(body.replace(old, new)))
+
+    def test_a_file_cannot_claim_trust(self) -> None:
+        """It follows from whom an entry speaks of."""
+        assert {said.trust for key, said in parse(render(MEMORY, TAG))[1].said.items() if key != UTC} == {Trust.WITNESS}
+        claimed = Interval(1, 2, 3, Trust.AUTHENTICATED, "x")
+        assert parse(render(Memory(LOOK, {"http://x": claimed}), TAG))[1].said["http://x"].trust is Trust.WITNESS
+
+    def test_its_length_is_bounded(self) -> None:
+        """The latest entries stay."""
+        many = {f"http://{index}": Interval(index, 2, 3, Trust.WITNESS, "s" * 255) for index in range(1000)}
+        said = parse(render(Memory(LOOK, many), TAG))[1].said
+        assert sorted(int(key[7:]) for key in said) == list(range(1000 - MOST_ENTRIES, 1000))
+        with pytest.raises(StoreError, match="too long"):
+            parse(bytes(MOST_BYTES + 1))
+        body = render(MEMORY, TAG)[:-13]
+        more = b"".join(b"said %d s 1 2 3 4\n" % index for index in range(MOST_ENTRIES))
+        with pytest.raises(StoreError, match="head"):
+            parse(signed(body + more))
+
+    def test_what_could_not_be_read_is_not_written(self) -> None:
+        """A name with a space, a negative time; and a wall clock before 1970 writes nothing at all."""
+        said = {"http://a b": OWN, "http://ü": OWN, "": OWN, "http://c": Interval(1, -2, 3, Trust.WITNESS, "c")}
+        assert parse(render(Memory(LOOK, said), TAG))[1].said == {}
+        with pytest.raises(StoreError, match="range"):
+            render(Memory(Reading(1, -1), {}), TAG)
+
+
+@pytest.fixture
+def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only place where the file may be, empty; and a process that is no test."""
+    monkeypatch.setattr(store, "bases", lambda: iter([str(tmp_path)]))
+    monkeypatch.setattr(store, "_private", False)
+    tmp_path.chmod(0o700)
+    return tmp_path
+
+
+def look() -> Reading:
+    """Look at this host's clocks."""
+    return system().read()
+
+
+def written(base: Path) -> Path:
+    """Write a sound file, and show that it is one."""
+    now = look()
+    Store.write(Memory(now, {UTC: SAID._replace(at=now.steady)}))
+    assert set(Store.read(system()).said) == {UTC}
+    return next(base.iterdir()) / "estimates"
+
+
+def fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path, 0o600)
+
+
+def symlink(path: Path) -> None:
+    path.rename(path.with_name("elsewhere"))
+    path.symlink_to("elsewhere")
+
+
+def directory(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def linked_directory(path: Path) -> None:
+    path.parent.rename(path.parent.with_name("elsewhere"))
+    path.parent.symlink_to("elsewhere")
+
+
+def huge(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+
+
+def torn(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:100])
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "fifo": fifo,
+    "symlink": symlink,
+    "directory": directory,
+    "symlinked directory": linked_directory,
+    "huge": huge,
+    "torn": torn,
+    "empty": lambda path: path.write_bytes(b""),
+    "garbage": lambda path: path.write_bytes(os.urandom(500)),
+    "missing": lambda path: path.unlink(),
+    "unreadable": lambda path: (path.unlink(), path.symlink_to("/proc/self/mem")),
+    "writable by others": lambda path: path.chmod(0o606),
+    "writable by the group": lambda path: path.chmod(0o620),
+    "in an open directory": lambda path: path.parent.chmod(0o750),
+    "in a place that others may empty": lambda path: path.parent.parent.chmod(0o777),
+}
+
+
+@linux
+class TestFile:
+    """Real files."""
+
+    @pytest.mark.parametrize("way", HOSTILE)
+    def test_anything_amiss_is_ignored(self, base: Path, way: str) -> None:
+        """Without waiting, too: a FIFO has no other end."""
+        HOSTILE[way](written(base))
+        with pytest.raises(StoreError):
+            Store.read(system())
+
+    @pytest.mark.parametrize("way", HOSTILE)
+    def test_writing_mends_it_or_fails_alike(self, base: Path, way: str) -> None:
+        """And what a symlink leads to stays as it is."""
+        path = written(base)
+        HOSTILE[way](path)
+        elsewhere = [found.read_bytes() for found in base.rglob("elsewhere") if found.is_file()]
+        with contextlib.suppress(StoreError):
+            written(base)
+            assert "place" not in way
+        assert [found.read_bytes() for found in base.rglob("elsewhere") if found.is_file()] == elsewhere
+        assert not list(base.rglob("estimates.*"))
+
+    def test_a_sticky_place_is_good_enough(self, base: Path) -> None:
+        """As /dev/shm is one."""
+        base.chmod(0o1777)
+        written(base)
+
+    def test_nobody_elses_is_believed(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not their file, nor their directory, nor a place of theirs."""
+        path = written(base)
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        path.parent.rename(base / f"skewguard-{me + 1}")  # as another user would have put it there
+        with pytest.raises(StoreError):
+            Store.read(system())
+        with pytest.raises(StoreError, match="safe place"):
+            Store.write(MEMORY)
+
+    def test_only_this_user_can_enter(self, base: Path) -> None:
+        """Whatever the umask."""
+        before = os.umask(0)
+        try:
+            path = written(base)
+        finally:
+            os.umask(before)
+        assert path.parent.stat().st_mode & 0o777 == 0o700
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_the_next_place_serves_where_one_does_not(
+        self, base: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A directory that does not exist, one that is none, one that others may empty."""
+        open_to_all = tmp_path_factory.mktemp("open")
+        open_to_all.chmod(0o777)
+        places = [str(base / "nowhere"), "/dev/null", str(open_to_all), str(base)]
+        monkeypatch.setattr(store, "bases", lambda: iter(places))
+        written(base)
+        assert not list(open_to_all.iterdir())
+
+    def test_the_places(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A relative XDG_RUNTIME_DIR is none, as its specification says."""
+        everywhere = [f"/run/user/{os.geteuid()}", "/dev/shm"]
+        for value, named in {"/somewhere": ["/somewhere"], "here": [], "": []}.items():
+            monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+            assert list(store.bases()) == named + everywhere
+
+    @pytest.mark.parametrize("moved", [-1000, 1])
+    def test_a_file_from_the_future_is_ignored(self, base: Path, moved: int) -> None:
+        """The steady clock went back, or an entry is later than the look of its writer."""
+        now = look()
+        late = SAID._replace(at=now.steady + max(moved, 0) * SECOND)
+        Store.write(Memory(now, {UTC: late}))
+        with pytest.raises(StoreError, match="future"):
+            Store.read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
+
+    @pytest.mark.parametrize("changed", ["boot_id", "ns/time", "timens_offsets"])
+    def test_another_boot_or_time_namespace_is_ignored(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+    ) -> None:
+        """Whichever part of the name differs; of a namespace's, the number is used again once it is free."""
+        written(base)
+        text, readlink = store._text, os.readlink
+        other = {"boot_id": "00000000-0000-4000-8000-000000000000\n", "timens_offsets": "monotonic 0 0\nboottime 9 0\n"}
+        monkeypatch.setattr(store, "_text", lambda path: other[changed] if path.endswith(changed) else text(path))
+        monkeypatch.setattr(os, "readlink", lambda path: "time:[1]" if path.endswith(changed) else readlink(path))
+        with pytest.raises(StoreError, match="another boot"):
+            Store.read(system())
+
+    @pytest.mark.parametrize(
+        ("path", "content"), [("boot_id", None), ("boot_id", "\n"), ("uptime", ""), ("uptime", "1.0 1.0")]
+    )
+    def test_where_the_boot_has_no_name_nothing_is_shared(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch, path: str, content: str | None
+    ) -> None:
+        """No /proc; or one that contradicts this process's clocks, which are then a preloaded library's."""
+        written(base)
+        text = store._text
+
+        def instead(asked: str) -> str:
+            if not asked.endswith(path):
+                return text(asked)
+            if content is None:
+                raise FileNotFoundError(asked)
+            return content
+
+        monkeypatch.setattr(store, "_text", instead)
+        with pytest.raises(StoreError):
+            Store.read(system())
+        with pytest.raises(StoreError):
+            Store.write(MEMORY)
+
+    def test_a_kernel_without_time_namespaces_will_do(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then there is but one."""
+
+        def missing(path: str) -> str:
+            raise FileNotFoundError(path)
+
+        monkeypatch.setattr(os, "readlink", missing)
+        written(base)
+
+    def test_other_platforms_share_nothing(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And do not fail."""
+        written(base)
+        monkeypatch.setattr(sys, "platform", "darwin")
+        with pytest.raises(StoreError):
+            Store.read(system())
+        with pytest.raises(StoreError):
+            Store.write(MEMORY)
+
+    def test_what_killed_writers_left_is_swept(self, base: Path) -> None:
+        """But not what another is writing at the moment."""
+        path = written(base)
+        old, new = path.with_name("estimates.1.a"), path.with_name("estimates.2.b")
+        for left in (old, new):
+            left.write_bytes(b"half")
+        os.utime(old, (1, 1))
+        written(base)
+        assert not old.exists()
+        assert new.exists()
+
+    def test_nothing_stays_open(self, base: Path) -> None:
+        """Also where reading and writing fail."""
+        before = list(Path("/proc/self/fd").iterdir())
+        path = written(base)
+        for break_it in (torn, fifo, linked_directory):
+            break_it(path)
+            with contextlib.suppress(StoreError):
+                Store.read(system())
+            with contextlib.suppress(StoreError):
+                Store.write(MEMORY)
+            shutil.rmtree(path.parent, ignore_errors=True)
+            if path.parent.is_symlink():
+                path.parent.unlink()
+            written(base)
+        assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+
+    def test_a_process_that_plays_aws_keeps_to_itself(self, base: Path) -> None:
+        """What it learns is true nowhere else."""
+        written(base)
+        store.keep_private()
+        with pytest.raises(StoreError):
+            Store.read(system())
+        with pytest.raises(StoreError):
+            Store.write(MEMORY)
+
+
+HAMMER = """
+import sys
+from skewguard import store
+from skewguard.clocks import system
+from skewguard.interval import Interval, Trust
+store.bases = lambda: iter([sys.argv[1]])
+for turn in range(400):
+    now = system().read()
+    source = sys.argv[2] * (1 + turn % 200)
+    store.Store.write(store.Memory(now, {"utc": Interval(now.steady, 1, 2, Trust.AUTHENTICATED, source)}))
+"""
+
+
+@linux
+def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
+    """The last one wins; a reader never sees half of one, nor parts of both."""
+    written(base)
+    writers = [subprocess.Popen([sys.executable, "-c", HAMMER, str(base), name]) for name in "ab"]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        names = set(Store.read(system()).said[UTC].source)
+        assert len(names) == 1 or names == set("https://sts")
+        seen |= names
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert {"a", "b"} <= seen
+
+
+@linux
+def test_whoever_is_killed_leaves_a_valid_file(base: Path) -> None:
+    """At any moment of its writing."""
+    written(base)
+    for delay in range(6):
+        with subprocess.Popen([sys.executable, "-c", HAMMER.replace("400", "10**9"), str(base), "k"]) as writer:
+            while set(Store.read(system()).said[UTC].source) != {"k"}:
+                assert writer.poll() is None
+            for _ in range(delay * 7):
+                Store.read(system())
+            writer.kill()
+        assert set(Store.read(system()).said[UTC].source) == {"k"}
+        written(base)
+
+
+@linux
+def test_threads_of_one_process_may_write_together(base: Path) -> None:
+    """Names of unfinished files never collide."""
+    failures: list[BaseException] = []
+
+    def write() -> None:
+        try:
+            for _ in range(50):
+                Store.write(Memory(look(), {}))
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert [path.name for path in base.rglob("estimates*")] == ["estimates"]
+
+
+NO_ROOM = """
+import os, subprocess, sys
+from skewguard import store
+from skewguard.clocks import system
+from skewguard.interval import Interval, Trust
+base, *commands = sys.argv[1:]
+for command in commands:
+    subprocess.run(command.split(), check=True)
+store.bases = lambda: iter([base])
+said = {f"http://{index}": Interval(1, 1, 2, Trust.WITNESS, "s" * 255) for index in range(64)}
+try:
+    store.Store.write(store.Memory(system().read(), said))
+except store.StoreError as error:
+    print(error)
+print(os.listdir(f"{base}/skewguard-{os.geteuid()}"))
+"""
+
+
+@linux
+@pytest.mark.parametrize(
+    ("mounts", "message"),
+    [
+        (["mount -t tmpfs -o size=8k,mode=0700 none {0}"], "disk is full"),
+        (
+            ["mkdir -m 700 {0}/skewguard-0", "mount --bind {0} {0}", "mount -o remount,bind,ro {0}"],
+            "Read-only file system",
+        ),
+    ],
+)
+def test_a_full_or_read_only_disk_is_one_error_and_leaves_nothing(base: Path, mounts: list[str], message: str) -> None:
+    """Real ones, in a namespace where this user may mount."""
+    alone = ["unshare", "--user", "--map-root-user", "--mount"]
+    permitted = shutil.which("unshare") and subprocess.run([*alone, "true"], check=False).returncode == 0
+    need(bool(permitted), "the right to make a user namespace", "sysctl kernel.unprivileged_userns_clone=1")
+    command = [*alone, sys.executable, "-c", NO_ROOM, str(base), *(mount.format(base) for mount in mounts)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert message in done.stdout, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "[]"
