@@ -43,7 +43,7 @@ def _ageless(headers: Any) -> reply.Span | None:
     return _read_date({"Date": headers.get("Date")})
 
 
-def _one_for_all(keeper: Timekeeper, key: str, *, seeded: bool) -> Domain:
+def _one_for_all(keeper: Timekeeper, key: str, **_: bool) -> Domain:
     return keeper.utc
 
 
