@@ -19,7 +19,7 @@ import skewguard
 from tests.aio.support import config
 
 CALLS = 200
-ROUNDS = 7
+ROUNDS = 5
 MORE = 0.010  # s
 SERVER = """
 import sys
