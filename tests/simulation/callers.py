@@ -182,7 +182,11 @@ class Attempts:
         lasting = self._version in seam.LASTING
         stamp = None
         if not timeless:
-            signed = call.begin(self._request)
+            try:
+                signed = call.begin(self._request)
+            except Exception as error:  # the seam would catch it, and sign by the wall clock
+                world.fail(f"an exception of ours: {error!r}")
+                return
             stamp = host.wall if signed is None else signed
             self.stamps.append(stamp)
             program.signed += 1
