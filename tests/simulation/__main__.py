@@ -1,4 +1,4 @@
-"""Play seeds: ``python -m tests.simulation --seeds 0..10000``; of the first that fails, the story is told.
+"""Play scenarios: ``python -m tests.simulation --scenarios 10000 --seed 1``; of the first that fails, the story is told.
 
 ``--story`` tells it of a seed that keeps every rule, too; ``--plant NAME`` puts a bug in first, to see it found.
 """
@@ -17,13 +17,13 @@ from tests.simulation.playing import CHUNK, play, play_in_parallel, tell
 def main() -> int:
     """Read the command line, play, and answer the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
-    parser.add_argument("--seeds", default="0..10000", metavar="A..B", help="from A up to, but not including, B; or A")
+    parser.add_argument("--scenarios", type=int, default=10_000, metavar="N", help="how many, each from the next seed")
+    parser.add_argument("--seed", type=int, default=0, metavar="A", help="the first's")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--plant", choices=list(BUGS), metavar="NAME", help=f"one of: {'; '.join(BUGS)}")
     parser.add_argument("--story", action="store_true", help="tell the story of the first seed, whatever comes of it")
     options = parser.parse_args()
-    start, _, stop = options.seeds.partition("..")
-    first, end = int(start), int(stop or int(start) + 1)
+    first, end = options.seed, options.seed + options.scenarios
     if options.story:
         print(tell(first, options.plant))
         return 0
