@@ -1,4 +1,4 @@
-"""Play scenarios: ``python -m tests.simulation --scenarios 10000 --seed 1``; of the first that fails, the story is told.
+"""Play scenarios: ``python -m tests.simulation --scenarios 10000 --seed 1``. The first that fails tells its story.
 
 ``--story`` tells it of a seed that keeps every rule, too; ``--plant NAME`` puts a bug in first, to see it found.
 """
