@@ -6,6 +6,10 @@ seam replaces those names, once, by functions that answer as before unless a gua
 context; then they answer the time it signs as of. A guarded signing begins in the ``add_auth`` of each signer class,
 which is the last moment before the clock is read: after any refresh of credentials, so that nested signings nest.
 
+It is guarded if the request carries a record, which ``before-sign`` put there; or if nobody's client signs it. Such
+direct use of a signer is known by the stack: no `RequestSigner` is signing this very request. A client whose session
+is not guarded has no record either, but it has a `RequestSigner`.
+
 A name that is not there, or not where it should be, switches off the part that needs it, with one warning.
 """
 
@@ -23,13 +27,13 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from email.utils import formatdate
 from time import struct_time
+from types import FrameType
 from typing import Any, Protocol
 
 import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.compat
-import botocore.signers
 
 from skewguard.events import Degraded, logger, tell
 
@@ -66,6 +70,14 @@ class Guardian(Protocol):
 
     def lasting_time(self, url: str, auth_path: str | None) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
+        ...
+
+
+class DirectGuardian(Protocol):
+    """What the seam asks of whoever guards those that use a signer without a client."""
+
+    def direct_time(self, url: str, auth_path: str | None, *, lasting: bool) -> int | None:
+        """Answer the time (ns) to sign as of, or None for the wall clock."""
         ...
 
 
@@ -121,6 +133,8 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
             call: Call | None = request.context.get(KEY)
             if call is not None:
                 at = call.begin(request)
+            elif _direct is not None:
+                at = _direct_time(_direct, self, request)
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
         if at is None and _as_of.get() is None:
@@ -132,6 +146,30 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
             _as_of.reset(token)
 
     return add_auth
+
+
+def _direct_time(guardian: DirectGuardian, signer: Any, request: Any) -> int | None:
+    """Answer the time to sign a request as of that carries no record; None if it is a client's, or on a healthy clock.
+
+    On a healthy clock the stack is not looked at, since nothing depends on it.
+    """
+    at = guardian.direct_time(request.url, getattr(request, "auth_path", None), lasting=isinstance(signer, _lasting))
+    return None if at is None or _by_a_client(request) else at
+
+
+def _by_a_client(request: Any) -> bool:
+    """Tell whether some `RequestSigner` is signing this request, further up the stack."""
+    signers = sys.modules.get("botocore.signers")
+    if signers is None:
+        return False
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        if frame.f_code.co_name == "sign":
+            names = frame.f_locals
+            if names.get("request") is request and isinstance(names.get("self"), signers.RequestSigner):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -184,6 +222,8 @@ _lock = threading.Lock()
 _replaced: list[tuple[Any, str, Any]] = []
 _open = False
 _aio_open = False
+_direct: DirectGuardian | None = None
+_lasting: tuple[type, ...] = ()  # the signer classes behind `LASTING`, and their kin that no version names
 
 
 def open_seam() -> None:
@@ -191,9 +231,25 @@ def open_seam() -> None:
     global _open
     if _open:
         return
+    import botocore.signers
+
+    open_for_signers()
+    with _lock:
+        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
+        _replace(
+            "presigning POST forms",
+            getattr(botocore.signers, "S3PostPresigner", None),
+            "generate_presigned_post",
+            _guarding_post,
+        )
+        _open = True
+
+
+def open_for_signers() -> None:
+    """Replace the names in the signers' own modules alone. For while `botocore.signers` is still being imported."""
+    global _lasting
     with _lock:
         _replace("signing", botocore.auth, "get_current_datetime", _reading)
-        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
         if botocore.compat.HAS_CRT:
             try:
                 crt = importlib.import_module("botocore.crt.auth")
@@ -207,13 +263,14 @@ def open_seam() -> None:
             _put(botocore.auth, "time", _Clock())
         for signer in _signers():
             _replace("signing", signer, "add_auth", _guarding)
-        _replace(
-            "presigning POST forms",
-            getattr(botocore.signers, "S3PostPresigner", None),
-            "generate_presigned_post",
-            _guarding_post,
-        )
-        _open = True
+        _lasting = tuple(signer for signer in _classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
+
+
+def guard_direct_use(guardian: DirectGuardian) -> None:
+    """Have signings guarded that no client makes. A guardian that is switched off answers None."""
+    global _direct
+    open_for_signers()
+    _direct = guardian
 
 
 def asynchronous(emitter: Any) -> bool:
@@ -266,9 +323,10 @@ def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Cal
 
 def close_seam() -> None:
     """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
-    global _open, _aio_open
+    global _open, _aio_open, _direct
     with _lock:
         _open = _aio_open = False
+        _direct = None
         while _replaced:
             owner, name, original = _replaced.pop()
             setattr(owner, name, original)
@@ -282,13 +340,18 @@ def reset_lock() -> None:
 
 def _signers() -> list[type]:
     """List every class that signs with a timestamp in a method of its own."""
+    return [signer for signer in _classes() if "add_auth" in vars(signer)]
+
+
+def _classes() -> list[type]:
+    """List botocore's classes that sign with a timestamp."""
     found = []
     pending: list[type] = [botocore.auth.BaseSigner]
     while pending:
         signer = pending.pop()
         pending.extend(signer.__subclasses__())
         timeless = signer is botocore.auth.BaseSigner or getattr(signer, "REQUIRES_TOKEN", False)
-        if not timeless and signer.__module__.startswith("botocore.") and "add_auth" in vars(signer):
+        if not timeless and signer.__module__.startswith("botocore."):
             found.append(signer)
     return found
 
