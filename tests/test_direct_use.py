@@ -250,6 +250,13 @@ class TestLate:
             signed = datetime.datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z")
             assert 7195 < (signed - now).total_seconds() < 7260
 
+    def test_uninstall_ends_the_watch(self) -> None:
+        """In a process that never imported the signers."""
+        program = "import sys, skewguard as s; was = sys.meta_path[:]; s.install(sources=['response']); "
+        program += "print(len(sys.meta_path) - len(was)); s.uninstall(); print(sys.meta_path == was)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("1\nTrue\n", "")
+
     @pytest.fixture
     def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         """The name of a module that can be imported once."""
