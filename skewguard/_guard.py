@@ -403,7 +403,7 @@ class _NoSession:
 
 def _reach_direct_users(keeper: Timekeeper) -> None:
     # Runs while botocore.auth is being imported, so it must take no lock under which somebody else imports that.
+    from skewguard.signing import direct
     from skewguard.signing.hooks import Hooks
-    from skewguard.signing.seam import guard_direct_use
 
-    guard_direct_use(Hooks(_process.everywhere, keeper, _NoSession()))
+    direct.guard(Hooks(_process.everywhere, keeper, _NoSession()))

@@ -21,6 +21,7 @@ from botocore.signers import RequestSigner
 
 import skewguard
 from skewguard import late
+from skewguard.signing import direct as direct_use
 from skewguard.signing import seam
 from skewguard.testing import FakeClocks
 from skewguard.testing.sigv4 import parse_time
@@ -113,7 +114,7 @@ class TestInstalled:
         """Byte for byte, and the stack is not looked at."""
         expected = sorted(direct().headers.items())
         with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 9)]), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(seam, "_by_a_client", lambda request: pytest.fail("looked"))
+            patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("looked"))
             assert sorted(direct().headers.items()) == expected
 
     def test_inside_the_signing_of_a_client_that_is_not_guarded(self, clocks: FakeClocks) -> None:
@@ -204,8 +205,9 @@ def test_signers_that_hand_out_are_known_by_class() -> None:
     """A direct user names no signature version. Those that no version names where awscrt signs count too."""
     seam.open_seam()
     named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in seam.LASTING}
-    unnamed = {cls.__name__ for cls in set(seam._lasting) - named}
-    assert named <= set(seam._lasting)
+    lasting = set(direct_use.lasting_signers())
+    unnamed = {cls.__name__ for cls in lasting - named}
+    assert named <= lasting
     assert unnamed <= {"SigV4QueryAuth", "S3SigV4QueryAuth", "CrtSigV4AsymQueryAuth"}
 
 

@@ -6,9 +6,7 @@ seam replaces those names, once, by functions that answer as before unless a gua
 context; then they answer the time it signs as of. A guarded signing begins in the ``add_auth`` of each signer class,
 which is the last moment before the clock is read: after any refresh of credentials, so that nested signings nest.
 
-It is guarded if the request carries a record, which ``before-sign`` put there; or if nobody's client signs it. Such
-direct use of a signer is known by the stack: no `RequestSigner` is signing this very request. A client whose session
-is not guarded has no record either, but it has a `RequestSigner`.
+It is guarded if the request carries a record, which ``before-sign`` put there; `direct` is asked about the others.
 
 A name that is not there, or not where it should be, switches off the part that needs it, with one warning.
 """
@@ -27,7 +25,6 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from email.utils import formatdate
 from time import struct_time
-from types import FrameType
 from typing import Any, Protocol
 
 import botocore
@@ -70,14 +67,6 @@ class Guardian(Protocol):
 
     def lasting_time(self, url: str, auth_path: str | None) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
-        ...
-
-
-class DirectGuardian(Protocol):
-    """What the seam asks of whoever guards those that use a signer without a client."""
-
-    def direct_time(self, url: str, auth_path: str | None, *, lasting: bool) -> int | None:
-        """Answer the time (ns) to sign as of, or None for the wall clock."""
         ...
 
 
@@ -134,7 +123,7 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
             if call is not None:
                 at = call.begin(request)
             elif _direct is not None:
-                at = _direct_time(_direct, self, request)
+                at = _direct(self, request)
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
         if at is None and _as_of.get() is None:
@@ -146,30 +135,6 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
             _as_of.reset(token)
 
     return add_auth
-
-
-def _direct_time(guardian: DirectGuardian, signer: Any, request: Any) -> int | None:
-    """Answer the time to sign a request as of that carries no record; None if it is a client's, or on a healthy clock.
-
-    On a healthy clock the stack is not looked at, since nothing depends on it.
-    """
-    at = guardian.direct_time(request.url, getattr(request, "auth_path", None), lasting=isinstance(signer, _lasting))
-    return None if at is None or _by_a_client(request) else at
-
-
-def _by_a_client(request: Any) -> bool:
-    """Tell whether some `RequestSigner` is signing this request, further up the stack."""
-    signers = sys.modules.get("botocore.signers")
-    if signers is None:
-        return False
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None:
-        if frame.f_code.co_name == "sign":
-            names = frame.f_locals
-            if names.get("request") is request and isinstance(names.get("self"), signers.RequestSigner):
-                return True
-        frame = frame.f_back
-    return False
 
 
 def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -222,8 +187,7 @@ _lock = threading.Lock()
 _replaced: list[tuple[Any, str, Any]] = []
 _open = False
 _aio_open = False
-_direct: DirectGuardian | None = None
-_lasting: tuple[type, ...] = ()  # the signer classes behind `LASTING`, and their kin that no version names
+_direct: Callable[[Any, Any], int | None] | None = None
 
 
 def open_seam() -> None:
@@ -247,7 +211,6 @@ def open_seam() -> None:
 
 def open_for_signers() -> None:
     """Replace the names in the signers' own modules alone. For while `botocore.signers` is still being imported."""
-    global _lasting
     with _lock:
         _replace("signing", botocore.auth, "get_current_datetime", _reading)
         if botocore.compat.HAS_CRT:
@@ -263,14 +226,17 @@ def open_for_signers() -> None:
             _put(botocore.auth, "time", _Clock())
         for signer in _signers():
             _replace("signing", signer, "add_auth", _guarding)
-        _lasting = tuple(signer for signer in _classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
 
 
-def guard_direct_use(guardian: DirectGuardian) -> None:
-    """Have signings guarded that no client makes. A guardian that is switched off answers None."""
+def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
+    """Have somebody asked about requests without a record.
+
+    Args:
+        time_of: Answers, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
+    """
     global _direct
     open_for_signers()
-    _direct = guardian
+    _direct = time_of
 
 
 def asynchronous(emitter: Any) -> bool:
@@ -340,10 +306,10 @@ def reset_lock() -> None:
 
 def _signers() -> list[type]:
     """List every class that signs with a timestamp in a method of its own."""
-    return [signer for signer in _classes() if "add_auth" in vars(signer)]
+    return [signer for signer in signer_classes() if "add_auth" in vars(signer)]
 
 
-def _classes() -> list[type]:
+def signer_classes() -> list[type]:
     """List botocore's classes that sign with a timestamp."""
     found = []
     pending: list[type] = [botocore.auth.BaseSigner]
