@@ -66,7 +66,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
         def run(kind: str) -> Signed:
             if kind == "crt":
                 need(importlib.util.find_spec("awscrt") is not None, "awscrt", "pip install awscrt")
-            variables = {"BOTO_DISABLE_CRT": str(kind != "crt").lower(), "AWS_CONFIG_FILE": "/nonexistent"}
+            variables = {"BOTO_DISABLE_CRT": str(kind != "crt").lower(), "SKEWGUARD_SHARE": "false"}
             program = "from tests.signer_cells import child; child()"
             child = fake_time.popen(program, env={"PYTHONPATH": ":".join(sys.path), **variables}, stderr=None)
             assert child.stdin is not None
