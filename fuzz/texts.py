@@ -137,7 +137,7 @@ def _usable(settings: Settings) -> None:
         value = getattr(settings, option)
         if option == "sources":
             assert value is None or all(source.name for source in value)
-        elif option in {"enabled", "learn_from_responses", "require_authenticated", "share"}:
+        elif option in {"enabled", "learn_from_responses", "require_authenticated", "share", "correct_presigned"}:
             assert value in {True, False, None}
         else:
             assert (type(value) is int and value >= 0) or (option == "max_offset" and value is None)

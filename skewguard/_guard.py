@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import threading
@@ -13,11 +14,19 @@ import botocore
 from skewguard import aws_profile, health
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks
-from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
+from skewguard.config import (
+    ATTACH_OPTIONS,
+    OFF_SWITCH_PROFILE_KEY,
+    Settings,
+    nanoseconds,
+    parse_keyword,
+    resolve,
+)
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
 from skewguard.health import HostClock
 from skewguard.interval import SECOND
+from skewguard.late import WhenImported
 from skewguard.polling import Result
 from skewguard.timekeeper import Domain, Timekeeper
 
@@ -96,6 +105,7 @@ class _Process:
         self.everywhere = _Guard()
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self.installation: Installation | None = None
+        self.watch: WhenImported | None = None
         self._keeper: Timekeeper | None = None
 
     def keeper(self) -> Timekeeper:
@@ -169,8 +179,8 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
         clocks: Other clocks than the system's, for tests.
         **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
             sources in place of those that the host has, ``sources=["response"]`` has nobody asked,
-            ``learn_from_responses=False`` stops answers from teaching the time, ``enabled=True`` overrides AWS's off
-            switches.
+            ``learn_from_responses=False`` stops answers from teaching the time, ``correct_presigned=False`` leaves
+            presigned URLs alone, ``enabled=True`` overrides AWS's off switches.
 
     Raises:
         ConfigError: An option is unknown or its value unusable.
@@ -186,6 +196,7 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
             botocore.register_initializer(_process.initialize)
             handle = _process.installation = Installation(settings)
             _reach_default_session()
+            _process.watch = WhenImported("botocore.auth", functools.partial(_reach_direct_users, keeper))
             if _process.everywhere.settings is not None:
                 keeper.start()
         else:
@@ -205,6 +216,8 @@ def uninstall() -> None:
         _process.installation = None
         _process.everywhere.settings = None
         botocore.unregister_initializer(_process.initialize)
+        if _process.watch is not None:
+            _process.watch.stop()
         _process.keeper().reset(resolve({}, profile=aws_profile.options()))
 
 
@@ -213,13 +226,13 @@ def attach(target: Any, **options: Any) -> None:
 
     Args:
         target: What to guard.
-        **options: ``enabled``, ``learn_from_responses`` and ``sources``; sources belong to the process and join
-            those it has.
+        **options: ``enabled``, ``learn_from_responses``, ``correct_presigned`` and ``sources``; sources belong to
+            the process and join those it has.
 
     Raises:
         ConfigError: `target` is none of these, or an option is unknown or unusable.
     """
-    settings = resolve(options, allowed=ATTACH_OPTIONS)
+    settings = resolve(options, profile=aws_profile.options(), allowed=ATTACH_OPTIONS)
     emitter, session = _reach(target)
     in_force = _in_force(settings)
     _process.attached = in_force or _process.attached
@@ -377,3 +390,20 @@ def adopt(target: Any) -> None:
     emitter, inner = _reach(target)
     if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
         _hook(_process.everywhere, emitter, inner)
+
+
+class _NoSession:
+    """Stands in for the session that a direct user of botocore's signers does not have."""
+
+    @staticmethod
+    def get_scoped_config() -> dict[str, Any]:
+        """Answer the profile that the environment names, as far as it is asked for."""
+        return {OFF_SWITCH_PROFILE_KEY: aws_profile.read(OFF_SWITCH_PROFILE_KEY) or ""}
+
+
+def _reach_direct_users(keeper: Timekeeper) -> None:
+    # Runs while botocore.auth is being imported, so it must take no lock under which somebody else imports that.
+    from skewguard.signing import direct
+    from skewguard.signing.hooks import Hooks
+
+    direct.guard(Hooks(_process.everywhere, keeper, _NoSession()))

@@ -1,4 +1,4 @@
-"""The ``skewguard`` block of the AWS profile that this process uses.
+"""The AWS profile that this process uses, and its ``skewguard`` block.
 
     [default]
     skewguard =
@@ -22,19 +22,24 @@ BLOCK = "skewguard"
 
 def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Read the block's options, unparsed; there are none where there is no such file, profile or block."""
-    environ = os.environ if environ is None else environ
-    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
-    path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
-    try:
-        if BLOCK.encode() not in Path(os.path.expandvars(path)).expanduser().read_bytes():
-            return {}  # most have none: then botocore's parser need not be loaded
-        from botocore.configloader import load_config
-
-        block = load_config(path)["profiles"].get(name, {}).get(BLOCK, {})
-    except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
-        logger.debug("the AWS profile could not be read", exc_info=True)
-        return {}
+    block = read(BLOCK, environ)
     if isinstance(block, dict) or not block:
         return block or {}
     logger.warning("the AWS profile's %s block is ignored: it must hold indented options, not %r", BLOCK, block)
     return {}
+
+
+def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
+    """Read one key of the profile; None where there is no such file, profile or key."""
+    environ = os.environ if environ is None else environ
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    try:
+        if key.encode() not in Path(os.path.expandvars(path)).expanduser().read_bytes():
+            return None  # most have none: then botocore's parser need not be loaded
+        from botocore.configloader import load_config
+
+        return load_config(path)["profiles"].get(name, {}).get(key)
+    except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
+        logger.debug("the AWS profile could not be read", exc_info=True)
+        return None

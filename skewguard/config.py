@@ -52,6 +52,7 @@ class Settings:
             not. AWS's answers over verified TLS are authenticated.
         share: Whether this process begins with what answers taught the user's other processes, and tells them. Without
             `learn_from_responses` it does neither.
+        correct_presigned: Whether what is handed out (presigned URLs, forms, tokens) is corrected too.
     """
 
     enabled: bool | None = None
@@ -65,9 +66,10 @@ class Settings:
     max_offset: int | None = None
     require_authenticated: bool = False
     share: bool = True
+    correct_presigned: bool = True
 
 
-ATTACH_OPTIONS = ("enabled", "learn_from_responses", "sources")
+ATTACH_OPTIONS = ("enabled", "learn_from_responses", "correct_presigned", "sources")
 """The options of `attach` and `session`; the rest belong to the process, and to `install`."""
 
 
@@ -205,5 +207,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "max_offset": _nanoseconds_or_none,
     "require_authenticated": _switch,
     "share": _switch,
+    "correct_presigned": _switch,
 }
 _ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

@@ -16,6 +16,9 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+import skewguard
+from skewguard.clocks import Clocks
+from skewguard.config import resolve
 from skewguard.testing import FakeClocks, StrictEndpoint
 
 Operation = Callable[[Any], Any]
@@ -87,3 +90,24 @@ def host_clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
     for module in modules:
         monkeypatch.setattr(module, "get_current_datetime", now)
     return clocks
+
+
+class Oracle:
+    """A source that knows true time at once: so many seconds ahead of the fake wall clock as it stands now."""
+
+    name = "oracle"
+    instant = True
+
+    def __init__(self, clocks: FakeClocks, ahead: int) -> None:
+        self._offset = clocks.wall - clocks.steady + ahead * 1_000_000_000
+
+    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+        steady = clocks.read().steady
+        true = steady + self._offset
+        return skewguard.Interval(steady, true, true, skewguard.Trust.WITNESS, self.name)
+
+
+def attach(target: Any, clocks: FakeClocks, source: Oracle, **options: Any) -> None:
+    """Attach with other clocks than the system's, which only `install` offers."""
+    skewguard._guard._process.keeper().configure(resolve({"sources": ["response"]}), clocks)
+    skewguard.attach(target, sources=[source], **options)

@@ -45,9 +45,9 @@ class Call:
 
     __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing", "timeless")
 
-    def __init__(self, hooks: Hooks, signature_version: Any, body: Any) -> None:
+    def __init__(self, hooks: Hooks, signature_version: Any, body: Any, context: Any = ()) -> None:
         self.hooks = hooks
-        self.lasting = signature_version in seam.LASTING
+        self.lasting = signature_version in seam.LASTING and _handed_out(context)
         self.timeless = signature_version in seam.TIMELESS  # there is nothing in it that could be wrong
         self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
         self.retried = False
@@ -68,6 +68,8 @@ class Call:
         if not url.startswith(place[0]):
             place = hooks.find(url, request.auth_path)
         self.place = place
+        if self.lasting and not hooks.corrects_presigned():
+            return None
         signing = self.signing = hooks.keeper.signing_time(place[1], self.lasting)
         signed = signing[0]
         return None if signed == signing[1] else signed
@@ -112,7 +114,7 @@ class Hooks:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
                 if context.get(seam.KEY) is None:
-                    call = context[seam.KEY] = Call(self, signature_version, request.data)
+                    call = context[seam.KEY] = Call(self, signature_version, request.data, context)
                     if call.timeless:
                         call.begin(request)  # no signer will; but the answer is to be heard
         except Exception:
@@ -163,9 +165,20 @@ class Hooks:
             self._considered = settings
         return True
 
+    def corrects_presigned(self) -> bool:
+        """Tell whether what is handed out is to be corrected too."""
+        settings = self.guard.settings
+        return settings is not None and settings.correct_presigned
+
     def lasting_time(self, url: str, auth_path: str | None) -> int | None:
         """Answer the time (ns) to sign something handed out as of, or None for the wall clock."""
-        signed, wall, _ = self.keeper.signing_time(self.find(url, auth_path)[1], True)
+        return self.direct_time(url, auth_path, lasting=True)
+
+    def direct_time(self, url: str, auth_path: str | None, *, lasting: bool) -> int | None:
+        """Answer the time (ns) to sign as of where there is no `Call`, or None for the wall clock."""
+        if not self.enabled() or (lasting and not self.corrects_presigned()):
+            return None
+        signed, wall, _ = self.keeper.signing_time(self.find(url, auth_path)[1], lasting)
         return None if signed == wall else signed
 
     def find(self, url: str, auth_path: str | None) -> Place:
@@ -265,6 +278,11 @@ class Hooks:
         if lesson is not None and self.guard.settings is not settings:
             self.keeper.unlearn(domain, lesson)  # it was switched off meanwhile
         return lesson
+
+
+def _handed_out(context: Any) -> bool:
+    """Tell whether what is signed in a lasting way is handed out; a client's own call may be signed in its URL too."""
+    return "client_config" not in context or bool(context.get("is_presign_request"))
 
 
 def _switched_off(session: Any) -> bool:

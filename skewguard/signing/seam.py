@@ -6,6 +6,8 @@ seam replaces those names, once, by functions that answer as before unless a gua
 context; then they answer the time it signs as of. A guarded signing begins in the ``add_auth`` of each signer class,
 which is the last moment before the clock is read: after any refresh of credentials, so that nested signings nest.
 
+It is guarded if the request carries a record, which ``before-sign`` put there; `direct` is asked about the others.
+
 A name that is not there, or not where it should be, switches off the part that needs it, with one warning.
 """
 
@@ -29,7 +31,6 @@ import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.compat
-import botocore.signers
 
 from skewguard.events import Degraded, logger, tell
 
@@ -121,6 +122,8 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
             call: Call | None = request.context.get(KEY)
             if call is not None:
                 at = call.begin(request)
+            elif _direct is not None:
+                at = _direct(self, request)
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
         if at is None and _as_of.get() is None:
@@ -184,6 +187,7 @@ _lock = threading.Lock()
 _replaced: list[tuple[Any, str, Any]] = []
 _open = False
 _aio_open = False
+_direct: Callable[[Any, Any], int | None] | None = None
 
 
 def open_seam() -> None:
@@ -191,9 +195,24 @@ def open_seam() -> None:
     global _open
     if _open:
         return
+    import botocore.signers
+
+    open_for_signers()
+    with _lock:
+        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
+        _replace(
+            "presigning POST forms",
+            getattr(botocore.signers, "S3PostPresigner", None),
+            "generate_presigned_post",
+            _guarding_post,
+        )
+        _open = True
+
+
+def open_for_signers() -> None:
+    """Replace the names in the signers' own modules alone. For while `botocore.signers` is still being imported."""
     with _lock:
         _replace("signing", botocore.auth, "get_current_datetime", _reading)
-        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
         if botocore.compat.HAS_CRT:
             try:
                 crt = importlib.import_module("botocore.crt.auth")
@@ -207,13 +226,17 @@ def open_seam() -> None:
             _put(botocore.auth, "time", _Clock())
         for signer in _signers():
             _replace("signing", signer, "add_auth", _guarding)
-        _replace(
-            "presigning POST forms",
-            getattr(botocore.signers, "S3PostPresigner", None),
-            "generate_presigned_post",
-            _guarding_post,
-        )
-        _open = True
+
+
+def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
+    """Have somebody asked about requests without a record.
+
+    Args:
+        time_of: Answers, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
+    """
+    global _direct
+    open_for_signers()
+    _direct = time_of
 
 
 def asynchronous(emitter: Any) -> bool:
@@ -266,9 +289,10 @@ def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Cal
 
 def close_seam() -> None:
     """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
-    global _open, _aio_open
+    global _open, _aio_open, _direct
     with _lock:
         _open = _aio_open = False
+        _direct = None
         while _replaced:
             owner, name, original = _replaced.pop()
             setattr(owner, name, original)
@@ -282,13 +306,18 @@ def reset_lock() -> None:
 
 def _signers() -> list[type]:
     """List every class that signs with a timestamp in a method of its own."""
+    return [signer for signer in signer_classes() if "add_auth" in vars(signer)]
+
+
+def signer_classes() -> list[type]:
+    """List botocore's classes that sign with a timestamp."""
     found = []
     pending: list[type] = [botocore.auth.BaseSigner]
     while pending:
         signer = pending.pop()
         pending.extend(signer.__subclasses__())
         timeless = signer is botocore.auth.BaseSigner or getattr(signer, "REQUIRES_TOKEN", False)
-        if not timeless and signer.__module__.startswith("botocore.") and "add_auth" in vars(signer):
+        if not timeless and signer.__module__.startswith("botocore."):
             found.append(signer)
     return found
 

@@ -1,0 +1,93 @@
+"""Real libraries that use botocore's signers without a client: opensearch-py, and the signer of Kafka's tokens."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import importlib.util
+from collections.abc import Iterator
+from typing import Any
+
+import botocore.session
+import pytest
+
+import skewguard
+from skewguard.clocks import Clocks
+from skewguard.testing import StrictEndpoint
+from skewguard.testing.sigv4 import parse_time
+from tests.real.need import need
+
+AHEAD = 7200  # s: how far true time is ahead of this host's clock
+HOST = "search-mine.us-east-1.es.amazonaws.com"
+
+
+class Oracle:
+    """Knows true time at once."""
+
+    name = "oracle"
+    instant = True
+
+    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+        steady, wall = clocks.read()
+        there = wall + AHEAD * 10**9
+        return skewguard.Interval(steady, there, there, skewguard.Trust.WITNESS, self.name)
+
+
+def load(module: str, package: str) -> Any:
+    """Import a library, or skip."""
+    need(importlib.util.find_spec(module.partition(".")[0]) is not None, package, f"pip install {package}")
+    return importlib.import_module(module)
+
+
+@pytest.fixture
+def aws() -> Iterator[StrictEndpoint]:
+    """AWS's names, on true time."""
+    with StrictEndpoint(tls=True, offset=AHEAD) as endpoint, endpoint.as_aws():
+        yield endpoint
+
+
+@pytest.mark.parametrize("kind", ["Urllib3", "Requests"])
+def test_opensearch_py(aws: StrictEndpoint, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Refused for its clock by itself, served once skewguard is installed: signature and time are checked."""
+    library = load("opensearchpy", "opensearch-py")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # beat what is asked for below
+        monkeypatch.delenv(name, raising=False)
+    keys = aws.client_kwargs
+    session = botocore.session.Session()
+    session.set_credentials(keys["aws_access_key_id"], keys["aws_secret_access_key"])
+    search = library.OpenSearch(
+        hosts=[{"host": HOST, "port": 443}],
+        http_auth=getattr(library, f"{kind}AWSV4SignerAuth")(session.get_credentials(), "us-east-1", "es"),
+        connection_class=getattr(library, f"{kind}HttpConnection"),
+        use_ssl=True,
+        verify_certs=True,
+        ca_certs=str(aws.ca_bundle),
+        max_retries=0,
+    )
+    try:
+        with pytest.raises(library.exceptions.AuthorizationException):
+            search.transport.perform_request("GET", "/_search", params={"q": "a"})
+        with skewguard.install(sources=[Oracle()]):
+            search.transport.perform_request("GET", "/_search", params={"q": "a"})
+            search.transport.perform_request("POST", "/mine/_doc", body={"a": "é"})
+    finally:
+        search.close()
+    assert [record.status for record in aws.requests] == [403, 200, 200]
+
+
+def test_kafkas_tokens() -> None:
+    """A presigned URL, and the expiry that the library reads out of it."""
+    library = load("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws-msk-iam-sasl-signer-python")
+
+    def made() -> tuple[int, int]:
+        token, until = library.generate_auth_token("us-east-1")
+        url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        when = parse_time(url.partition("X-Amz-Date=")[2].partition("&")[0])
+        assert when is not None
+        return when, until
+
+    plain, _ = made()
+    with skewguard.install(sources=[Oracle()]):
+        when, until = made()
+    assert AHEAD <= when - plain < AHEAD + 30
+    assert until == (when + 900) * 1000

@@ -1,0 +1,311 @@
+"""Signers used without a client, as opensearch-py and many scripts do: no event is heard, so `install` alone helps."""
+
+from __future__ import annotations
+
+import datetime
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import botocore.auth
+import botocore.session
+import pytest
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.hooks import HierarchicalEmitter
+from botocore.model import ServiceId
+from botocore.signers import RequestSigner
+
+import skewguard
+from skewguard import late
+from skewguard.signing import direct as direct_use
+from skewguard.signing import seam
+from skewguard.testing import FakeClocks
+from skewguard.testing.sigv4 import parse_time
+from tests.support import Oracle, attach, host_clocks
+
+SECOND = 1_000_000_000
+CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
+AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
+    """The host's clock, for botocore too."""
+    return host_clocks(monkeypatch)
+
+
+@pytest.fixture(params=[-7200, 7200])
+def ahead(request: pytest.FixtureRequest) -> int:
+    """How far true time is ahead of the wall clock, s."""
+    return int(request.param)
+
+
+def direct(cls: Any = botocore.auth.SigV4Auth, url: str = AWS, context: dict[str, Any] | None = None) -> AWSRequest:
+    """Sign as a library without a client does."""
+    request = AWSRequest("GET", url, headers={"host": "x"}, data=b"")
+    request.context.update(context or {})
+    cls(CREDENTIALS.get_frozen_credentials(), "es", "us-east-1").add_auth(request)
+    return request
+
+
+def off(clocks: FakeClocks, request: AWSRequest) -> int:
+    """How far the time that was signed is ahead of the wall clock, s."""
+    stamp = request.headers.get("X-Amz-Date") or request.url.partition("X-Amz-Date=")[2].partition("&")[0]
+    when = parse_time(stamp)
+    assert when is not None
+    return when - clocks.wall // SECOND
+
+
+def by_a_client(clocks: FakeClocks, emitter: Any, context: dict[str, Any]) -> int:
+    """Sign as a client with this emitter does; answer how far that is ahead of the wall clock, s."""
+    request = AWSRequest("GET", AWS, data=b"")
+    request.context.update(context)
+    RequestSigner(ServiceId("es"), "us-east-1", "es", "v4", CREDENTIALS, emitter).sign("Search", request)
+    return off(clocks, request)
+
+
+class Mine(botocore.auth.SigV4Auth):
+    """What somebody derived."""
+
+    def add_auth(self, request: Any) -> None:
+        super().add_auth(request)
+
+
+SIGNERS = [
+    botocore.auth.SigV4Auth,
+    botocore.auth.S3SigV4Auth,
+    botocore.auth.SigV4QueryAuth,
+    botocore.auth.S3SigV4QueryAuth,
+    botocore.auth.AUTH_TYPE_MAPS["v4"],
+    botocore.auth.AUTH_TYPE_MAPS["v4-query"],
+    Mine,
+]
+
+
+class TestInstalled:
+    """Under `install` a direct user is guarded."""
+
+    @pytest.mark.parametrize("cls", SIGNERS, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
+    def test_is_right_at_once(self, clocks: FakeClocks, ahead: int, cls: type) -> None:
+        """Headers and URLs, botocore's signers and one derived from them."""
+        assert off(clocks, direct(cls)) == 0
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, ahead)]):
+            assert off(clocks, direct(cls)) == ahead
+            clocks.step(5000)
+            assert off(clocks, direct(cls)) == ahead - 5000
+        assert off(clocks, direct(cls)) == 0
+
+    def test_wherever_it_is_sent(self, clocks: FakeClocks) -> None:
+        """A host of one's own is taken to keep UTC, one on this machine to keep the machine's clock."""
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert off(clocks, direct(url="https://search.example.com/")) == 7200
+            assert off(clocks, direct(url="http://localhost:9200/")) == 0
+
+    def test_whatever_it_puts_into_the_context(self, clocks: FakeClocks) -> None:
+        """A context says nothing of who signs: some direct users fill it in."""
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert off(clocks, direct(context={"payload_signing_enabled": False, "client_config": None})) == 7200
+
+    def test_a_wall_clock_that_is_right_is_left_alone(self, clocks: FakeClocks) -> None:
+        """Byte for byte, and the stack is not looked at."""
+        expected = sorted(direct().headers.items())
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 9)]), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("looked"))
+            assert sorted(direct().headers.items()) == expected
+
+    def test_inside_the_signing_of_a_client_that_is_not_guarded(self, clocks: FakeClocks) -> None:
+        """What a client's handler signs by itself is direct use; the client's own request is not."""
+        emitter = HierarchicalEmitter()
+        inner: list[int] = []
+        emitter.register("before-sign", lambda **_: inner.append(off(clocks, direct())))
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert by_a_client(clocks, emitter, {}) == 0
+        assert inner == [7200]
+
+    def test_what_it_hands_out_can_be_left_alone(self, clocks: FakeClocks) -> None:
+        """`correct_presigned` is about URLs, whoever signs them."""
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)], correct_presigned=False):
+            assert off(clocks, direct(botocore.auth.SigV4QueryAuth)) == 0
+            assert off(clocks, direct(botocore.auth.AUTH_TYPE_MAPS["s3v4-query"])) == 0
+            assert off(clocks, direct(botocore.auth.SigV4Auth)) == 7200
+
+
+def plain_session() -> Any:
+    """A session's emitter, made as the test stands."""
+    return botocore.session.Session().get_component("event_emitter")
+
+
+class TestUntouched:
+    """Whoever did not ask to be guarded is not, for want of a record in the request's context."""
+
+    @pytest.mark.parametrize("context", [{}, {"client_config": None}, {"is_presign_request": True}])
+    def test_a_client_made_before_install(self, clocks: FakeClocks, context: dict[str, Any]) -> None:
+        """Its context may well be empty, as that of a database token is."""
+        emitter = plain_session()
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert by_a_client(clocks, emitter, context) == 0
+            assert by_a_client(clocks, plain_session(), context) == 7200
+
+    def test_a_client_whose_profile_switches_correction_off(
+        self, clocks: FakeClocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is installed around, and direct use follows the profile that the environment names."""
+        config = tmp_path / "config"
+        config.write_text("[default]\n[profile off]\ndisable_clock_skew_correction = true\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            session = botocore.session.Session(profile="off")
+            assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 0
+            assert off(clocks, direct()) == 7200
+        monkeypatch.setenv("AWS_PROFILE", "off")
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert off(clocks, direct()) == 0
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)], enabled=True):
+            assert off(clocks, direct()) == 7200
+
+    def test_a_detached_session(self, clocks: FakeClocks) -> None:
+        """Somebody said so."""
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            session = botocore.session.Session()
+            skewguard.detach(session)
+            assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 0
+
+    def test_a_signer_derived_from_botocores(self, clocks: FakeClocks) -> None:
+        """aiobotocore's is one, with a `sign` of its own."""
+
+        class Derived(RequestSigner):
+            def sign(self, operation_name: str, request: Any) -> None:
+                self.get_auth_instance("es", "us-east-1", "v4").add_auth(request)
+
+        request = AWSRequest("GET", AWS, data=b"")
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            Derived(ServiceId("es"), "us-east-1", "es", "v4", CREDENTIALS, HierarchicalEmitter()).sign("x", request)
+        assert off(clocks, request) == 0
+
+    def test_direct_use_where_only_a_session_is_attached(self, clocks: FakeClocks) -> None:
+        """`attach` is about what it was given."""
+        skewguard.install().uninstall()  # nor does what was installed once
+        session = botocore.session.Session()
+        attach(session, clocks, Oracle(clocks, 7200))
+        assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 7200
+        assert off(clocks, direct()) == 0
+
+    def test_switched_off(self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> None:
+        """AWS's own switch counts for direct use too."""
+        monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
+        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+            assert off(clocks, direct()) == 0
+
+
+def test_signers_that_hand_out_are_known_by_class() -> None:
+    """A direct user names no signature version. Those that no version names where awscrt signs count too."""
+    seam.open_seam()
+    named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in seam.LASTING}
+    lasting = set(direct_use.lasting_signers())
+    unnamed = {cls.__name__ for cls in lasting - named}
+    assert named <= lasting
+    assert unnamed <= {"SigV4QueryAuth", "S3SigV4QueryAuth", "CrtSigV4AsymQueryAuth"}
+
+
+SCRIPT = """
+import datetime, sys
+import skewguard
+
+class Oracle:
+    name, instant = "oracle", True
+    def measure(self, clocks, deadline):
+        steady, wall = clocks.read()
+        there = wall + 7200 * 10**9
+        return skewguard.Interval(steady, there, there, skewguard.Trust.WITNESS, self.name)
+
+skewguard.install(sources=[Oracle()])
+assert "botocore.auth" not in sys.modules, "install is light"
+{first}
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+request = AWSRequest("GET", "https://search-mine.us-east-1.es.amazonaws.com/", data=b"")
+SigV4Auth(Credentials("AKID", "secret"), "es", "us-east-1").add_auth(request)
+print(request.headers["X-Amz-Date"])
+import botocore.session
+post = botocore.session.Session().create_client("s3", region_name="us-east-1", aws_access_key_id="AKID",
+    aws_secret_access_key="secret", config=__import__("botocore.config").config.Config(signature_version="s3v4"))
+print(post.generate_presigned_post("bucket", "key")["fields"]["x-amz-date"])
+"""
+
+
+class TestLate:
+    """`install` does not load botocore's signers; they are guarded once somebody does."""
+
+    @pytest.mark.parametrize("first", ["", "import botocore.auth", "import botocore.signers", "import boto3"])
+    def test_signers_imported_after_install(self, first: str) -> None:
+        """Whoever imports them first, and though no session is ever made; what needs a session works as well."""
+        now = datetime.datetime.now(datetime.timezone.utc)
+        command = [sys.executable, "-W", "error", "-c", SCRIPT.replace("{first}", first)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        for stamp in done.stdout.split():
+            signed = datetime.datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z")
+            assert 7195 < (signed - now).total_seconds() < 7260
+
+    def test_uninstall_ends_the_watch(self) -> None:
+        """In a process that never imported the signers."""
+        program = "import sys, skewguard as s; was = sys.meta_path[:]; s.install(sources=['response']); "
+        program += "print(len(sys.meta_path) - len(was)); s.uninstall(); print(sys.meta_path == was)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+        assert (done.stdout, done.stderr) == ("1\nTrue\n", "")
+
+    @pytest.fixture
+    def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+        """The name of a module that can be imported once."""
+        (tmp_path / "imported_late.py").write_text("done = True\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        before = list(sys.meta_path)
+        yield "imported_late"
+        assert sys.meta_path == before
+        sys.modules.pop("imported_late", None)
+
+    def test_acts_once_the_module_is_whole(self, module: str) -> None:
+        """And stands in nobody's way afterwards."""
+        seen: list[bool] = []
+        late.WhenImported(module, lambda: seen.append(sys.modules[module].done))
+        assert seen == []
+        __import__(module)
+        assert seen == [True]
+        late.WhenImported(module, lambda: seen.append(False))
+        assert seen == [True, False]
+
+    def test_can_be_stopped(self, module: str) -> None:
+        """After `uninstall` nothing of ours waits for an import."""
+        watch = late.WhenImported(module, lambda: pytest.fail("acted"))
+        watch.stop()
+        watch.stop()
+        __import__(module)
+
+    @pytest.mark.parametrize("then", [lambda: 1 / 0, lambda: None])
+    def test_an_import_never_fails_for_it(self, module: str, then: Callable[[], None]) -> None:
+        """Nor if we cannot act, nor if the module is not there."""
+        late.WhenImported(module, then)
+        assert __import__(module).done
+        late.WhenImported("imported_late.nowhere", then)
+        with pytest.raises(ModuleNotFoundError):
+            __import__("imported_late.nowhere")
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, late.WhenImported)]
+
+    def test_a_loader_that_cannot_be_followed(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The module is imported all the same."""
+
+        class Fixed:
+            __slots__ = ()
+            create_module = staticmethod(lambda spec: None)
+            exec_module = staticmethod(lambda found: setattr(found, "done", "by another"))
+
+        spec = SimpleNamespace(loader=Fixed())
+        watch = late.WhenImported(module, lambda: pytest.fail("acted"))
+        with monkeypatch.context() as patch:
+            patch.setattr(late.importlib.util, "find_spec", lambda name: spec)
+            assert watch.find_spec(module, None) is spec

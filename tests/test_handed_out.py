@@ -1,0 +1,204 @@
+"""What botocore signs for others to send: URLs, forms, database and cluster tokens. No retry can mend these."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.signers import CloudFrontSigner, RequestSigner
+
+import skewguard
+from skewguard.signing.hooks import Call, Hooks
+from skewguard.testing import FakeClocks, StrictEndpoint
+from skewguard.testing.judge import Judge, Key
+from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.wire import Request
+from tests.support import Oracle, attach, client, host_clocks
+
+SECOND = 1_000_000_000
+KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
+    """The host's clock, for botocore too."""
+    return host_clocks(monkeypatch)
+
+
+@contextlib.contextmanager
+def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterator[boto3.Session]:
+    """Guard a session in one of the two ways; true time is so many seconds ahead."""
+    source = Oracle(clocks, ahead)
+    if way == "attach":
+        session = boto3.Session()
+        attach(session, clocks, source, **options)
+        yield session
+        skewguard.detach(session)
+    else:
+        with skewguard.install(clocks=clocks, sources=[source], **options):
+            yield boto3.Session()
+
+
+def rds(session: boto3.Session) -> str:
+    """An RDS token; its scheme is cut off."""
+    made = session.client("rds").generate_db_auth_token("db.cluster-x.us-east-1.rds.amazonaws.com", 5432, "me")
+    return f"https://{made}"
+
+
+def dsql(session: boto3.Session) -> str:
+    """A DSQL token."""
+    return "https://" + session.client("dsql").generate_db_connect_auth_token("x.dsql.us-east-1.on.aws")
+
+
+def dsql_admin(session: boto3.Session) -> str:
+    """A DSQL administrator's token."""
+    return "https://" + session.client("dsql").generate_db_connect_admin_auth_token("x.dsql.us-east-1.on.aws")
+
+
+def eks_by_signer(session: boto3.Session) -> str:
+    """An EKS token as scripts make it: a signer of one's own on the session's events, an operation without a name."""
+    sts = session.client("sts")
+    credentials: Any = session.get_credentials()
+    signer = RequestSigner(sts.meta.service_model.service_id, "us-east-1", "sts", "v4", credentials, session.events)
+    asked = {
+        "method": "GET",
+        "url": "https://sts.us-east-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15",
+        "body": {},
+        "headers": {"x-k8s-aws-id": "cluster"},
+        "context": {},
+    }
+    made: str = signer.generate_presigned_url(asked, region_name="us-east-1", expires_in=60, operation_name="")
+    return made
+
+
+def eks_by_client(session: boto3.Session) -> str:
+    """An EKS token as the AWS CLI makes it: the header is added by a handler."""
+    sts: Any = session.client("sts")
+    add: Callable[..., None] = lambda request, **_: request.headers.add_header("x-k8s-aws-id", "cluster")
+    sts.meta.events.register("before-sign.sts.GetCallerIdentity", add)
+    made: str = sts.generate_presigned_url("get_caller_identity", ExpiresIn=60, HttpMethod="GET")
+    return made
+
+
+TOKENS = {
+    rds: ("rds-db", 900, {}),
+    dsql: ("dsql", 900, {}),
+    dsql_admin: ("dsql", 900, {}),
+    eks_by_signer: ("sts", 60, {"x-k8s-aws-id": "cluster"}),
+    eks_by_client: ("sts", 60, {"x-k8s-aws-id": "cluster"}),
+}
+
+
+def ahead_of(clocks: FakeClocks, url: str) -> int:
+    """How far a URL's time is ahead of the wall clock, s."""
+    stamp = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
+    when = parse_time(stamp)
+    assert when is not None
+    return when - clocks.wall // SECOND
+
+
+@pytest.mark.parametrize("ahead", [-7200, 7200])
+@pytest.mark.parametrize("way", ["install", "attach"])
+@pytest.mark.parametrize("make", TOKENS, ids=lambda make: make.__name__)
+def test_a_token_is_made_as_of_true_time(
+    clocks: FakeClocks, make: Callable[[boto3.Session], str], way: str, ahead: int
+) -> None:
+    """To the second, with a signature that its service accepts then and there, and with the expiry asked for."""
+    service, lasts, headers = TOKENS[make]
+    assert ahead_of(clocks, make(boto3.Session())) == 0
+    with guarded(way, clocks, ahead) as session:
+        url = make(session)
+    assert ahead_of(clocks, url) == ahead
+    parts = urlsplit(url)
+    fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
+    assert fields["X-Amz-Expires"] == str(lasts)
+    assert set(fields["X-Amz-SignedHeaders"].split(";")) == {"host", *headers}
+    judge = Judge(KEYS, service=service, tolerance=1)
+    request = Request("GET", url, parts.path, parts.query, {"host": parts.netloc, **headers})
+    judge.check(judge.read(request), clocks.wall / SECOND + ahead)
+
+
+@pytest.mark.parametrize("given", ["date", "policy"])
+def test_cloudfront_signs_the_time_it_is_given(clocks: FakeClocks, given: str) -> None:
+    """The caller reads the clock, so there is nothing of ours in it."""
+    signer = CloudFrontSigner("key", lambda message: bytes(reversed(message)))
+    until = datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.timezone.utc)
+    url = "https://d.cloudfront.net/x"
+    asked = {"date_less_than": until} if given == "date" else {"policy": signer.build_policy(url, until)}
+    plain = signer.generate_presigned_url(url, **asked)
+    with guarded("install", clocks, 7200):
+        made = signer.generate_presigned_url(url, **asked)
+        if given == "policy":
+            assert signer.build_policy(url, until) == asked["policy"]
+    assert made == plain
+    assert str(int(until.timestamp())) in json.dumps(asked, default=lambda moment: str(int(moment.timestamp())))
+
+
+class TestLeftAlone:
+    """``correct_presigned=False``: what is handed out follows the wall clock; what is sent does not."""
+
+    @pytest.mark.parametrize("way", ["install", "attach"])
+    @pytest.mark.parametrize("correct", [True, False])
+    @pytest.mark.parametrize("version", ["s3v4", "s3"])
+    def test_urls_and_forms(self, clocks: FakeClocks, way: str, version: str, correct: bool) -> None:
+        """Both times of a form, and the URL's."""
+        expected = 7200 if correct else 0
+        with guarded(way, clocks, 7200, correct_presigned=correct) as session:
+            s3: Any = session.client("s3", config=Config(signature_version=version))
+            form = s3.generate_presigned_post("bucket", "key", ExpiresIn=60)["fields"]
+            policy = json.loads(base64.b64decode(form["policy"]))
+            until = datetime.datetime.strptime(policy["expiration"] + "+0000", "%Y-%m-%dT%H:%M:%SZ%z").timestamp()
+            assert until - 60 - clocks.wall // SECOND == expected
+            if version == "s3v4":
+                stamp = parse_time(form["x-amz-date"])
+                assert stamp is not None
+                assert stamp - clocks.wall // SECOND == expected
+                url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
+                assert ahead_of(clocks, url) == expected
+
+    @pytest.mark.parametrize("way", ["install", "attach"])
+    def test_tokens(self, clocks: FakeClocks, way: str) -> None:
+        """They are presigned URLs."""
+        with guarded(way, clocks, 7200, correct_presigned=False) as session:
+            for make in TOKENS:
+                assert ahead_of(clocks, make(session)) == 0
+
+    def test_the_environment_and_the_profile_say_so_too(
+        self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    ) -> None:
+        """For `install` and for `attach`; code decides over both."""
+        path = tmp_path / "config"
+        path.write_text("[default]\nskewguard =\n  correct_presigned = false\n")
+        for name, value in {"AWS_CONFIG_FILE": str(path), "SKEWGUARD_CORRECT_PRESIGNED": "false"}.items():
+            with monkeypatch.context() as patch:
+                patch.setenv(name, value)
+                for way in ("install", "attach"):
+                    with guarded(way, clocks, 7200) as session:
+                        assert ahead_of(clocks, dsql(session)) == 0
+                    with guarded(way, clocks, 7200, correct_presigned=True) as session:
+                        assert ahead_of(clocks, dsql(session)) == 7200
+
+    def test_calls_are_corrected_still(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Against a server: one that is signed in its header, and one that is signed in its URL."""
+        with StrictEndpoint(offset=7200) as endpoint, skewguard.install(correct_presigned=False):
+            for version in ("v4", "v4-query"):
+                endpoint.clear()
+                ec2 = client("ec2", endpoint, signature_version=version)
+                ec2.describe_regions()
+                assert [record.status for record in endpoint.requests][-1] == 200
+
+
+def test_only_what_is_handed_out_lasts(clocks: FakeClocks) -> None:
+    """A client that signs its own calls in the URL can retry them."""
+    hooks = Hooks(skewguard._guard._Guard(), skewguard._guard._process.keeper())
+    sent, asked, bare = {"client_config": None}, {"client_config": None, "is_presign_request": True}, {}
+    assert [Call(hooks, "v4-query", b"", context).lasting for context in (sent, asked, bare)] == [False, True, True]
+    assert not Call(hooks, "v4", b"", bare).lasting
