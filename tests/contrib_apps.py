@@ -41,9 +41,9 @@ class Run(NamedTuple):
         return Child(self.clock, program, self.directory, arguments, {**aws(self.endpoint), **more})
 
     @property
-    def outcomes(self) -> list[tuple[str, str]]:
-        """Operation and error code of each request to the endpoint."""
-        return [(str(record.operation), record.code) for record in self.endpoint.requests]
+    def outcomes(self) -> list[tuple[str, str, str]]:
+        """Method, service and error code of each request to the endpoint."""
+        return [(record.method, record.service, record.code) for record in self.endpoint.requests]
 
 
 class Child:
@@ -71,6 +71,11 @@ class Child:
             watchdog.cancel()
         raise AssertionError(f"no line fits {pattern!r}:\n{''.join(self._lines)}")
 
+    def output(self) -> str:
+        """Read to its end."""
+        assert self.process.stdout is not None
+        return self.process.stdout.read()
+
     def ask(self) -> tuple[int, str]:
         """Ask the HTTP server that it is for its page: status and text."""
         port = self.await_line(SERVING)
@@ -95,7 +100,7 @@ def aws(endpoint: StrictEndpoint) -> dict[str, str]:
 
 @contextmanager
 def with_and_without(tmp_path: Path, file: str, line: str, instead: str = "") -> Iterator[tuple[Run, Run]]:
-    """Prepare two copies of the examples: as they are, and with one line's text replaced. AssertionError if it is not there."""
+    """Prepare two copies of the examples: as they are, and with some text replaced; AssertionError if it is not there."""
     with ExitStack() as ending:
         runs = []
         for name in ("with", "without"):

@@ -16,5 +16,6 @@ SKEWGUARD = {"max_offset": 86_400}  # a clock more than a day off is not correct
 
 STORAGES = {"default": {"BACKEND": "storages.backends.s3.S3Storage", "OPTIONS": {"bucket_name": "bucket"}}}
 EMAIL_BACKEND = "django_ses.SESBackend"
+AWS_SES_AUTO_THROTTLE = None
 AWS_SES_REGION_NAME = "us-east-1"
 AWS_SES_REGION_ENDPOINT_URL = os.environ.get("AWS_ENDPOINT_URL", "")
