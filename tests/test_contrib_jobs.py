@@ -40,6 +40,7 @@ def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: P
         assert runs[1].outcomes == [REFUSED]
         for worker in workers:
             worker.process.terminate()  # the pool with it
+        for worker in workers:
             worker.process.wait(LIMIT)
 
 
