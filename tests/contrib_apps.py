@@ -100,7 +100,7 @@ def aws(endpoint: StrictEndpoint) -> dict[str, str]:
 
 @contextmanager
 def with_and_without(tmp_path: Path, file: str, line: str, instead: str = "") -> Iterator[tuple[Run, Run]]:
-    """Prepare two copies of the examples: as they are, and with some text replaced; AssertionError if it is not there."""
+    """Prepare two copies of the examples: as they are, and with some text replaced, if it is there."""
     with ExitStack() as ending:
         runs = []
         for name in ("with", "without"):

@@ -29,7 +29,18 @@ def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: P
     with with_and_without(tmp_path, "celery_app.py", line) as runs:
         workers = []
         for run in runs:
-            command = ["--app", "celery_app", "worker", "--loglevel", "INFO", "--pool", "prefork", "--concurrency", "1", "--without-mingle"]
+            command = [
+                "--app",
+                "celery_app",
+                "worker",
+                "--loglevel",
+                "INFO",
+                "--pool",
+                "prefork",
+                "--concurrency",
+                "1",
+                "--without-mingle",
+            ]
             workers.append(run.start("celery", *command, "--without-gossip", MAIL=str(run.directory)))
         for worker in workers:
             worker.await_line(r"(ready)\.")
@@ -160,7 +171,7 @@ handler({{"key": "photo"}}, None)
 
 @pytest.mark.parametrize(("hidden", "expected"), [(False, [READ]), (True, [REFUSED, READ])])
 def test_snapstart_drops_what_was_known_before_the_snapshot(tmp_path: Path, hidden: bool, expected: object) -> None:
-    """The clock is slow before the snapshot and right after the restore an hour later; the steady clock noticed nothing.
+    """The clock is slow before the snapshot, right after the restore an hour later; the steady clock noticed nothing.
 
     Without the hook the old estimate is followed, at the price of one request.
     """

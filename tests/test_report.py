@@ -102,7 +102,9 @@ def test_a_call_that_still_fails_for_its_time_has_a_note(
         with pytest.raises(ClientError, match="RequestTimeTooSkewed") as caught:
             call(s3)
     (note,) = notes_of(caught.value, caplog)
-    assert note.startswith("skewguard: refused for its time: signed 1200 s behind the server's clock; this host's clock is")
+    assert note.startswith(
+        "skewguard: refused for its time: signed 1200 s behind the server's clock; this host's clock is"
+    )
     assert f"behind the clock of {strict_endpoint.url}" in note
     assert why in note
     told = caught.value.response["ResponseMetadata"]["SkewGuard"]
@@ -116,9 +118,8 @@ def test_a_correction_that_max_offset_forbids_is_explained(
 ) -> None:
     """The note tells by how much the clock is off; the call is not made good."""
     strict_endpoint.offset = 7200
-    with skewguard.install(max_offset=3600):
-        with pytest.raises(ClientError) as caught:
-            client("sts", strict_endpoint).get_caller_identity()
+    with skewguard.install(max_offset=3600), pytest.raises(ClientError) as caught:
+        client("sts", strict_endpoint).get_caller_identity()
     (note,) = notes_of(caught.value, caplog)
     assert "signed 7200 s behind" in note
 
@@ -128,9 +129,8 @@ def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: Strict
     strict_endpoint.offset = 1200
     strict_endpoint.script(None)
     strict_endpoint.fail_next("AccessDenied")
-    with skewguard.install():
-        with pytest.raises(ClientError, match="AccessDenied") as caught:
-            client("sts", strict_endpoint).get_caller_identity()
+    with skewguard.install(), pytest.raises(ClientError, match="AccessDenied") as caught:
+        client("sts", strict_endpoint).get_caller_identity()
     told = caught.value.response["ResponseMetadata"]["SkewGuard"]
     assert told.keys() == {"SignedOffset", "Retried", "Verdict"}
     assert told["Retried"] is True

@@ -15,6 +15,11 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 import skewguard
 from skewguard.events import Event, Refused, Retried, Stepped, subscribe
 
+
+def _correcting() -> bool:
+    return skewguard.status().correcting
+
+
 _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
     "skewguard_clock_offset_seconds": (
         "True time minus wall clock; positive when the host is behind. NaN while unknown.",
@@ -25,7 +30,7 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
         lambda: getattr(skewguard.offset(), "error_bound", math.nan),
     ),
     "skewguard_clock_known": ("1 while true time is known.", lambda: skewguard.offset() is not None),
-    "skewguard_correcting": ("1 while requests to AWS are signed away from the wall clock.", lambda: _correcting()),
+    "skewguard_correcting": ("1 while requests to AWS are signed away from the wall clock.", _correcting),
 }
 
 
@@ -80,7 +85,3 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
             registry.unregister(metric)
 
     return unexport
-
-
-def _correcting() -> bool:
-    return skewguard.status().correcting

@@ -18,7 +18,7 @@ from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge, read
-from skewguard.signing.report import Refusal, note_failure, report
+from skewguard.signing.report import Refusal, note_failure, report, why_not
 from skewguard.timekeeper import NEVER, Domain, Lesson, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
@@ -143,14 +143,12 @@ class Hooks:
                 return None
             http_response, parsed = response
             wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
-            signed, wall, _ = call.signing
-            if signed != wall or call.refusal is not None:
-                why = _why_not(call, self.enabled(), context, attempts)
-                report(parsed, self.keeper, call.place[1], call.signing, call.refusal, call.retried, why)
-            return wait
         except Exception:
             logger.debug("an answer went unheard", exc_info=True)
             return None
+        if call.refusal is not None or call.signing[0] != call.signing[1]:
+            self._report(call, parsed, attempts, context)
+        return wait
 
     def who(self, **_: Any) -> Hooks | None:
         """Answer who guards this emitter."""
@@ -258,6 +256,15 @@ class Hooks:
         )
         return 0
 
+    def _report(self, call: Call, parsed: Any, attempts: int, context: Any) -> None:
+        """Tell the caller what became of the call so far; if it is signed again, this is never seen."""
+        try:
+            left = _attempts_left(context, attempts)
+            why = why_not(retried=call.retried, rewindable=call.rewindable, enabled=self.enabled(), left=left)
+            report(parsed, self.keeper, call.place[1], call.signing, call.refusal, call.retried, why)
+        except Exception:
+            logger.debug("a call went unreported", exc_info=True)
+
     def _learn(self, call: Call, heard: Span | None, http_response: Any, endpoint: Any, now: Reading) -> Lesson | None:
         """Teach the timekeeper what the server's clock showed, if it may become truth."""
         settings = self.guard.settings
@@ -311,17 +318,6 @@ def _useful(keeper: Timekeeper, call: Call, reply: Reply) -> bool:
         return True
     limit = reply.tolerance or TOLERANCE
     return heard.earliest - limit < signed < heard.latest + elapsed + limit
-
-
-def _why_not(call: Call, enabled: bool, context: Any, attempts: int) -> str:
-    """Say why a call will not be signed again; empty if that is not known."""
-    if call.retried:
-        return "it had been signed again already"
-    if not call.rewindable:
-        return "its body cannot be sent again"
-    if not enabled:
-        return "skewguard is switched off"
-    return "" if _attempts_left(context, attempts) else "the caller allows no further attempt"
 
 
 def _attempts_left(context: Any, attempts: int) -> bool:

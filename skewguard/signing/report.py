@@ -55,6 +55,24 @@ def report(
     parsed["ResponseMetadata"][KEY] = told
 
 
+def why_not(*, retried: bool, rewindable: bool, enabled: bool, left: bool) -> str:
+    """Say why a call will not be signed again; empty if that is not known.
+
+    Args:
+        retried: Whether it was already.
+        rewindable: Whether its body can be sent again.
+        enabled: Whether skewguard is switched on.
+        left: Whether the caller allows one more attempt.
+    """
+    if retried:
+        return "it had been signed again already"
+    if not rewindable:
+        return "its body cannot be sent again"
+    if not enabled:
+        return "skewguard is switched off"
+    return "" if left else "the caller allows no further attempt"
+
+
 def note_refusal(error: Any, response: Any) -> None:
     """Say on a `ClientError` what was found; nothing for an answer without a report."""
     found = response.get("ResponseMetadata", {}).get(KEY, {}).get("Found")
