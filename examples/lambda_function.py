@@ -1,4 +1,4 @@
-"""A Lambda function that calls S3 in an environment whose clock is wrong. The handler is ``lambda_function.handler``."""
+"""A Lambda function that calls S3, on a clock that is wrong. The handler is ``lambda_function.handler``."""
 
 from typing import Any
 
