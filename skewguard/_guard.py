@@ -212,7 +212,7 @@ def forget() -> None:
     """Drop what is known of the time, as after a snapshot's restore; what is installed stays, and sources are asked."""
     with _process.lock:
         keeper = _process.keeper()
-        keeper.reset(keeper.settings, keeper.clocks)
+        keeper.reset(keeper.settings, keeper.clocks)  # so without what neighbours know: that is as old
         if _process.everywhere.settings is not None:
             keeper.start()
 
