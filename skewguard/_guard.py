@@ -221,6 +221,15 @@ def uninstall() -> None:
         _process.keeper().reset(resolve({}, profile=aws_profile.options()))
 
 
+def forget() -> None:
+    """Drop what is known of the time, as after a snapshot's restore; what is installed stays, and sources are asked."""
+    with _process.lock:
+        keeper = _process.keeper()
+        keeper.reset(keeper.settings, keeper.clocks)  # so without what neighbours know: that is as old
+        if _process.everywhere.settings is not None:
+            keeper.start()
+
+
 def attach(target: Any, **options: Any) -> None:
     """Guard one boto3 or botocore session (and the clients made from it later), client or resource.
 

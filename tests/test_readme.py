@@ -12,6 +12,7 @@ import pytest
 
 import skewguard
 from skewguard.config import Settings
+from tests.real.need import installed
 
 ROOT = Path(__file__).parent.parent
 PAGES = ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))]
@@ -25,6 +26,8 @@ BLOCKS = [
 @pytest.mark.parametrize("block", BLOCKS)
 def test_python_runs_as_it_stands(block: str, tmp_path: Path) -> None:
     """Every block, alone, in a fresh interpreter; one that defines tests is run by pytest, as its reader would."""
+    frameworks = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
+    installed(*re.findall(rf"^(?:from|import) (?:skewguard\.contrib\.)?({frameworks})\b", block, re.M))
     path = tmp_path / "test_block.py"
     path.write_text(block.replace("169.254.169.123", "127.0.0.1:9"), "utf-8")
     runner = ["-m", "pytest", "-q", "-p", "no:cacheprovider"] if "def test_" in block else []

@@ -18,6 +18,7 @@ from skewguard.interval import SECOND, Trust
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge, read
+from skewguard.signing.report import Refusal, note_failure, report, why_not
 from skewguard.timekeeper import NEVER, Domain, Lesson, Timekeeper, response_interval
 
 BEFORE_SIGN = "before-sign.*.*"
@@ -43,7 +44,7 @@ class Guard(Protocol):
 class Call:
     """One guarded API call, kept in ``request.context`` over all its attempts."""
 
-    __slots__ = ("hooks", "lasting", "place", "retried", "rewindable", "signing", "timeless")
+    __slots__ = ("hooks", "lasting", "place", "refusal", "retried", "rewindable", "signing", "timeless")
 
     def __init__(self, hooks: Hooks, signature_version: Any, body: Any, context: Any = ()) -> None:
         self.hooks = hooks
@@ -51,6 +52,7 @@ class Call:
         self.timeless = signature_version in seam.TIMELESS  # there is nothing in it that could be wrong
         self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
         self.retried = False
+        self.refusal: Refusal | None = None
         self.place = hooks.last  # where the last attempt went, and the clock that is kept there
         self.signing = NEVER  # of the last attempt, once it is signed
 
@@ -128,20 +130,27 @@ class Hooks:
         operation: Any = None,
         attempts: int = 0,
         request_dict: Any = None,
+        caught_exception: BaseException | None = None,
         **_: Any,
     ) -> Awaitable[float | None] | float | None:
         """Learn from the answer; answer 0 (seconds to wait) if this attempt is to be signed again, once."""
         try:
-            if response is None:
-                return None
-            call: Call | None = request_dict["context"].get(seam.KEY)
+            context = request_dict["context"]
+            call: Call | None = context.get(seam.KEY)
             if call is None or call.signing is NEVER:
                 return None
+            if response is None:
+                if caught_exception is not None:
+                    note_failure(caught_exception, self.keeper)
+                return None
             http_response, parsed = response
-            return self._hear(call, http_response, parsed, endpoint, operation, attempts, request_dict["context"])
+            wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
         except Exception:
             logger.debug("an answer went unheard", exc_info=True)
             return None
+        if call.refusal is not None or call.signing[0] != call.signing[1]:
+            self._report(call, parsed, attempts, context)
+        return wait
 
     def who(self, **_: Any) -> Hooks | None:
         """Answer who guards this emitter."""
@@ -227,6 +236,7 @@ class Hooks:
             keeper.share(domain)
         if judgement.verdict is Verdict.NOT_TIME or call.timeless:
             return None
+        call.refusal = Refusal(call.signing, judgement)
         if reply.unexplained:
             domain.unproved = lesson
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
@@ -258,6 +268,15 @@ class Hooks:
             )
         )
         return 0
+
+    def _report(self, call: Call, parsed: Any, attempts: int, context: Any) -> None:
+        """Tell the caller what became of the call so far; if it is signed again, this is never seen."""
+        try:
+            left = _attempts_left(context, attempts)
+            why = why_not(retried=call.retried, rewindable=call.rewindable, enabled=self.enabled(), left=left)
+            report(parsed, self.keeper, call.place[1], call.signing, call.refusal, call.retried, why)
+        except Exception:
+            logger.debug("a call went unreported", exc_info=True)
 
     def _learn(self, call: Call, heard: Span | None, http_response: Any, endpoint: Any, now: Reading) -> Lesson | None:
         """Teach the timekeeper what the server's clock showed, if it may become truth."""

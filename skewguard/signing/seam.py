@@ -31,8 +31,10 @@ import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.compat
+import botocore.exceptions
 
 from skewguard.events import Degraded, logger, tell
+from skewguard.signing.report import note_refusal
 
 KEY = "skewguard"
 """Where a guarded call's record stands in ``request.context``."""
@@ -206,6 +208,7 @@ def open_seam() -> None:
             "generate_presigned_post",
             _guarding_post,
         )
+        _replace("notes on errors", botocore.exceptions.ClientError, "__init__", _noting)
         _open = True
 
 
@@ -256,6 +259,18 @@ def open_aio_seam() -> None:
         presigner = getattr(signers, "AioS3PostPresigner", None)
         _replace(part, presigner, "generate_presigned_post", _guarding_aio_post)
         _aio_open = True
+
+
+def _noting(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def __init__(self: Any, error_response: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 -- wraps one
+        original(self, error_response, *args, **kwargs)
+        try:
+            note_refusal(self, error_response)
+        except Exception:
+            logger.debug("an error stays without a note", exc_info=True)
+
+    return __init__
 
 
 def watch_crt_transfers(guarded: Callable[[], bool]) -> None:

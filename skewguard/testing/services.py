@@ -58,6 +58,8 @@ class Services:
             return self._json(claim, name or "")
         if claim.dialect in ("query", "rest-xml"):
             result = self._sts(claim, name, now) if claim.service == "sts" else ""
+            if claim.service == "ses":
+                result = f"<MessageId>{uuid.uuid4()}</MessageId>"
             return _query(claim.service, name or "Unknown", result)
         if claim.dialect == "ec2":
             return _ec2(name or "Unknown")

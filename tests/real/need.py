@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 
 import pytest
@@ -15,3 +16,9 @@ def need(condition: bool, what: str, install: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(message, pytrace=False)
     pytest.skip(message, allow_module_level=True)
+
+
+def installed(*modules: str) -> None:
+    """Go on if these modules, of the dependency group ``frameworks``, can be imported; else as `need`."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    need(not missing, ", ".join(missing), "pip install --group frameworks (from pip 25.1 on)")

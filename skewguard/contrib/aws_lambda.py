@@ -1,0 +1,38 @@
+"""For AWS Lambda: ``aws_lambda.install()`` outside the handler, before the first client."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import skewguard
+from skewguard._guard import forget
+
+_hooked = False
+
+
+def install(**options: Any) -> skewguard.Installation:
+    """Install, and have SnapStart drop what was known of the time when it restores a snapshot.
+
+    Nobody is asked for the time unless somebody is named: many functions have no network but AWS's, and a thread that
+    is frozen between two invocations measures nothing.
+
+    Args:
+        **options: Those of `skewguard.install`.
+
+    Raises:
+        ConfigError: An option is unknown or its value unusable.
+    """
+    global _hooked
+    if "SKEWGUARD_SOURCES" not in os.environ:
+        options.setdefault("sources", ["response"])
+    made = skewguard.install(**options)
+    if not _hooked:
+        _hooked = True
+        try:
+            from snapshot_restore_py import register_after_restore
+        except ImportError:  # a runtime, or a laptop, without SnapStart
+            pass
+        else:
+            register_after_restore(forget)
+    return made

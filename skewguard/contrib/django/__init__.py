@@ -1,0 +1,1 @@
+"""For Django: ``INSTALLED_APPS += ["skewguard.contrib.django"]``, and a dict ``SKEWGUARD`` of `install`'s options."""

@@ -1,0 +1,35 @@
+"""For Flask: ``Skewguard(app)``, or ``Skewguard()`` and ``init_app`` for each of several apps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+
+import skewguard
+
+
+class Skewguard:
+    """A Flask extension. A process has one clock: the first app's options count, and it stays installed."""
+
+    def __init__(self, app: Flask | None = None, **options: Any) -> None:
+        """Take note of options, and install if there is an app already.
+
+        Args:
+            app: The same as to call `init_app` with it.
+            **options: Those of `skewguard.install`; they beat the app's configuration.
+        """
+        self._options = options
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Install, by the app's ``SKEWGUARD_SOURCES``, ``SKEWGUARD_WAIT`` and so on.
+
+        The `skewguard.Installation` is in ``app.extensions["skewguard"]``. Make clients after this.
+
+        Raises:
+            ConfigError: An option is unknown or its value unusable.
+        """
+        options = app.config.get_namespace("SKEWGUARD_") | self._options
+        app.extensions["skewguard"] = skewguard.install(**options)

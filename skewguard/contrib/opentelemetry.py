@@ -1,0 +1,76 @@
+"""For OpenTelemetry: ``instrument()`` reports metrics, and marks the span during which a call was signed again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
+
+import skewguard
+from skewguard.events import Event, Retried, Stepped, subscribe
+
+
+def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None]:
+    """Make the instruments, and keep them up to date.
+
+    While true time is not known, nothing is observed.
+
+    Args:
+        meter_provider: Whose meter to use; by default the global one's.
+
+    Returns:
+        A function that ends it. OpenTelemetry cannot take instruments back; they fall silent.
+    """
+    ended = False
+
+    def observing(read: Callable[[], float | None]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            value = None if ended else read()
+            return [] if value is None else [Observation(value)]
+
+        return [observe]
+
+    meter = metrics.get_meter("skewguard", meter_provider=meter_provider)
+    meter.create_observable_gauge(
+        "skewguard.clock.offset",
+        observing(lambda: getattr(skewguard.offset(), "seconds", None)),
+        unit="s",
+        description="True time minus wall clock; positive when the host is behind.",
+    )
+    meter.create_observable_gauge(
+        "skewguard.clock.offset.error_bound",
+        observing(lambda: getattr(skewguard.offset(), "error_bound", None)),
+        unit="s",
+        description="The true offset lies within this of the one told.",
+    )
+    meter.create_observable_gauge(
+        "skewguard.correcting",
+        observing(lambda: int(skewguard.status().correcting)),
+        unit="1",
+        description="1 while requests to AWS are signed away from the wall clock.",
+    )
+    retries = meter.create_counter(
+        "skewguard.retries", unit="{retry}", description="Refused attempts that were signed again."
+    )
+    steps = meter.create_counter("skewguard.steps", unit="{step}", description="Steps of the wall clock.")
+
+    def hear(event: Event) -> None:
+        match event:
+            case Retried(service, operation, verdict, reason):
+                retries.add(1, {"aws.service": service, "skewguard.verdict": verdict})
+                span = trace.get_current_span()  # the call's own, where botocore is instrumented too
+                span.set_attribute("skewguard.retried", True)
+                told = {"aws.service": service, "aws.operation": operation, "skewguard.verdict": verdict}
+                span.add_event("skewguard.retried", {**told, "skewguard.reason": reason})
+            case Stepped(by):
+                steps.add(1, {"skewguard.direction": "forward" if by > 0 else "backward"})
+
+    unsubscribe = subscribe(hear)
+
+    def end() -> None:
+        nonlocal ended
+        ended = True
+        unsubscribe()
+
+    return end

@@ -1,0 +1,87 @@
+"""For Prometheus: ``export()`` adds skewguard's metrics to a registry of prometheus_client's.
+
+Also where several processes share one exposition (``PROMETHEUS_MULTIPROC_DIR``). There, nobody can look at a clock on
+behalf of the others, so each process tells what it last knew, and the newest word is exposed.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
+
+import skewguard
+from skewguard.events import Event, Refused, Retried, Stepped, subscribe
+
+
+def _correcting() -> bool:
+    return skewguard.status().correcting
+
+
+_GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
+    "skewguard_clock_offset_seconds": (
+        "True time minus wall clock; positive when the host is behind. NaN while unknown.",
+        lambda: getattr(skewguard.offset(), "seconds", math.nan),
+    ),
+    "skewguard_clock_offset_error_bound_seconds": (
+        "The true offset lies within this of the one told. NaN while unknown.",
+        lambda: getattr(skewguard.offset(), "error_bound", math.nan),
+    ),
+    "skewguard_clock_known": ("1 while true time is known.", lambda: skewguard.offset() is not None),
+    "skewguard_correcting": ("1 while requests to AWS are signed away from the wall clock.", _correcting),
+}
+
+
+def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
+    """Add the metrics to a registry, and keep them up to date.
+
+    Nothing is sent for it: what is exposed is what calls and time sources have told.
+
+    Args:
+        registry: Where to. In multiprocess mode, the default; what is scraped there is another.
+
+    Returns:
+        A function that takes them off again.
+
+    Raises:
+        ValueError: They are there already.
+    """
+    several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+    gauges = {}
+    for name, (text, read) in _GAUGES.items():
+        gauges[name] = Gauge(name, text, registry=registry, multiprocess_mode="livemostrecent")
+        if not several:
+            gauges[name].set_function(read)
+    retries = Counter(
+        "skewguard_retries", "Refused attempts that were signed again.", ["service", "verdict"], registry=registry
+    )
+    refusals = Counter("skewguard_refused", "Statements about time that were not believed.", registry=registry)
+    steps = Counter("skewguard_steps", "Steps of the wall clock.", registry=registry)
+
+    def hear(event: Event) -> None:
+        match event:
+            case Retried(service, _, verdict):
+                retries.labels(service, verdict).inc()
+            case Refused():
+                refusals.inc()
+            case Stepped():
+                steps.inc()
+        if several:
+            refresh()
+
+    def refresh() -> None:
+        for name, gauge in gauges.items():
+            gauge.set(_GAUGES[name][1]())
+
+    if several:
+        refresh()
+    end = subscribe(hear)
+
+    def unexport() -> None:
+        end()
+        for metric in (*gauges.values(), retries, refusals, steps):
+            registry.unregister(metric)
+
+    return unexport

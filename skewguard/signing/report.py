@@ -1,0 +1,106 @@
+"""What became of a call, for whoever made it: in ``ResponseMetadata["SkewGuard"]``, and in a note on its exception.
+
+Only where something happened. The answers of calls that were signed by the wall clock and not refused for their time
+are botocore's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from skewguard.events import logger
+from skewguard.interval import SECOND
+from skewguard.signing.reply import Judgement
+from skewguard.timekeeper import Domain, Signing, Timekeeper
+
+KEY = "SkewGuard"
+"""Where the report stands in ``ResponseMetadata``."""
+
+_TLS_WORDS = ("certificate is not yet valid", "certificate has expired")
+
+
+class Refusal(NamedTuple):
+    """An attempt that was refused for its time.
+
+    Attributes:
+        signing: The attempt.
+        judgement: What it was found to be.
+    """
+
+    signing: Signing
+    judgement: Judgement
+
+
+def report(
+    parsed: Any, keeper: Timekeeper, domain: Domain, signing: Signing, refusal: Refusal | None, retried: bool, why: str
+) -> None:
+    """Put what became of a call so far into the response to its last attempt.
+
+    Args:
+        parsed: The response.
+        keeper: The process's.
+        domain: Whose clock the last attempt was held against.
+        signing: The last attempt.
+        refusal: The last attempt of this call that was refused for its time, if one was.
+        retried: Whether this call was signed again.
+        why: Why it will not be signed again now, if that is known.
+    """
+    signed, wall, _ = signing
+    told: dict[str, Any] = {"SignedOffset": (signed - wall) / SECOND, "Retried": retried, "Verdict": None}
+    if refusal is not None:
+        told["Verdict"] = refusal.judgement.verdict.value
+        if refusal.signing is signing:
+            known = _known(keeper, domain)
+            told["Found"] = f"skewguard: refused for its time: {refusal.judgement.reason}; {known}{why and '; '}{why}"
+    parsed["ResponseMetadata"][KEY] = told
+
+
+def why_not(*, retried: bool, rewindable: bool, enabled: bool, left: bool) -> str:
+    """Say why a call will not be signed again; empty if that is not known.
+
+    Args:
+        retried: Whether it was already.
+        rewindable: Whether its body can be sent again.
+        enabled: Whether skewguard is switched on.
+        left: Whether the caller allows one more attempt.
+    """
+    if retried:
+        return "it had been signed again already"
+    if not rewindable:
+        return "its body cannot be sent again"
+    if not enabled:
+        return "skewguard is switched off"
+    return "" if left else "the caller allows no further attempt"
+
+
+def note_refusal(error: Any, response: Any) -> None:
+    """Say on a `ClientError` what was found; nothing for an answer without a report."""
+    found = response.get("ResponseMetadata", {}).get(KEY, {}).get("Found")
+    if found is not None:
+        _note(error, found)
+
+
+def note_failure(error: BaseException, keeper: Timekeeper) -> None:
+    """Say on a failed TLS handshake what is known of the clock, if its words are about time."""
+    if any(words in str(error) for words in _TLS_WORDS):
+        _note(error, f"skewguard: certificates are judged by this host's clock; {_known(keeper, keeper.utc)}")
+
+
+def _known(keeper: Timekeeper, domain: Domain) -> str:
+    """Say what is known of the wall clock, held against a domain's."""
+    steady, wall = keeper.clocks.read()
+    known = keeper.known(domain, steady)
+    if known is None:
+        return "nobody has told what time it is"
+    off, bound = (known.midpoint - wall) / SECOND, known.width / 2 / SECOND
+    side = "behind" if off > 0 else "ahead of"
+    whose = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
+    return f"this host's clock is {abs(off):.1f} s {side} {whose} (within {bound:.1f} s, by {known.source})"
+
+
+def _note(error: BaseException, text: str) -> None:
+    add = getattr(error, "add_note", None)
+    if add is None:  # Python 3.10
+        logger.warning("%s", text)
+    else:
+        add(text)

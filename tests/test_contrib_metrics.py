@@ -1,0 +1,174 @@
+"""Prometheus's text and OpenTelemetry's metrics, read back by their own parsers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skewguard
+from skewguard.events import Stepped, tell
+from skewguard.testing import StrictEndpoint
+from tests.contrib_apps import aws
+from tests.real.need import installed
+from tests.support import client
+
+
+class Slow:
+    """A source that finds the host 90 s behind, within half a second."""
+
+    name = "slow"
+    instant = True
+
+    def measure(self, clocks: Any, deadline: int) -> skewguard.Interval:
+        steady, wall = clocks.read()
+        near = wall + 90 * 10**9
+        return skewguard.Interval(steady, near - 5 * 10**8, near + 5 * 10**8, skewguard.Trust.WITNESS, self.name)
+
+
+@pytest.fixture
+def registry() -> Any:
+    """A registry of the test's own, with skewguard's metrics until the test ends."""
+    installed("prometheus_client")
+    from prometheus_client import CollectorRegistry
+
+    return CollectorRegistry()
+
+
+def samples(text: str) -> dict[tuple[str, ...], float]:
+    """Each sample's value, by its name and its labels' values, as Prometheus's reference parser reads them."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if not sample.name.endswith("_created")
+    }
+
+
+def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_endpoint: StrictEndpoint) -> None:
+    """Unknown is NaN; then the offset, the bound, retries by service, steps; and nothing once it is taken off."""
+    from prometheus_client import generate_latest
+
+    from skewguard.contrib.prometheus import export
+
+    unexport = export(registry)
+    found = samples(generate_latest(registry).decode())
+    assert str(found["skewguard_clock_offset_seconds",]) == "nan"
+    assert (found["skewguard_clock_known",], found["skewguard_steps_total",]) == (0, 0)
+    strict_endpoint.offset = 1200
+    with skewguard.install(sources=[Slow()]):
+        client("sts", strict_endpoint).get_caller_identity()
+        tell(Stepped(10**9))
+        found = samples(generate_latest(registry).decode())
+    assert found["skewguard_clock_offset_seconds",] == pytest.approx(90, abs=0.5)
+    assert found["skewguard_clock_offset_error_bound_seconds",] == pytest.approx(0.5, abs=0.1)
+    assert (found["skewguard_clock_known",], found["skewguard_correcting",], found["skewguard_steps_total",]) == (
+        1,
+        1,
+        1,
+    )
+    assert found["skewguard_retries_total", "sts", "skew"] == 1
+    unexport()
+    assert generate_latest(registry) == b""
+    tell(Stepped(10**9))  # nobody counts it, nobody fails
+    export(registry)()
+
+
+MANY = """
+import sys
+import boto3
+import skewguard
+from skewguard.contrib.prometheus import export
+
+export()
+skewguard.install()
+boto3.client("sts").get_caller_identity()
+"""
+
+
+def test_prometheus_adds_up_several_processes(
+    registry: Any, strict_endpoint: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two children make a skewed call each; the collector, in a third process, counts two."""
+    from prometheus_client import generate_latest
+    from prometheus_client.multiprocess import MultiProcessCollector
+
+    strict_endpoint.offset = 1200
+    environment = {**os.environ, **aws(strict_endpoint), "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    children = [subprocess.Popen([sys.executable, "-c", MANY], env=environment) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
+    MultiProcessCollector(registry, str(tmp_path))
+    found = samples(generate_latest(registry).decode())
+    assert found["skewguard_retries_total", "sts", "skew"] == 2
+    assert found["skewguard_clock_known",] == 0  # a private endpoint teaches only itself
+    assert str(found["skewguard_clock_offset_seconds",]) == "nan"
+
+
+@pytest.fixture
+def otel() -> Iterator[tuple[Any, Any]]:
+    """A meter provider and its reader."""
+    installed("opentelemetry.sdk")
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    yield provider, reader
+    provider.shutdown()
+
+
+def read(reader: Any) -> dict[str, Any]:
+    """Each metric's points, by its name."""
+    data = reader.get_metrics_data()
+    return {
+        metric.name: [(point.value, dict(point.attributes)) for point in metric.data.data_points]
+        for resource in (data.resource_metrics if data else ())
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    }
+
+
+def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
+    otel: tuple[Any, Any], strict_endpoint: StrictEndpoint
+) -> None:
+    """Through the SDK's own reader and exporter; silence once it is ended."""
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    from skewguard.contrib.opentelemetry import instrument
+
+    provider, reader = otel
+    end = instrument(provider)
+    assert "skewguard.clock.offset" not in read(reader)
+    spans = InMemorySpanExporter()
+    tracing = TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(spans))
+    strict_endpoint.offset = 1200
+    with skewguard.install(sources=[Slow()]):
+        with tracing.get_tracer("test").start_as_current_span("call"):
+            client("sts", strict_endpoint).get_caller_identity()
+        tell(Stepped(-(10**9)))
+        found = read(reader)
+        end()
+        tell(Stepped(10**9))
+        later = read(reader)
+    ((offset, _),) = found["skewguard.clock.offset"]
+    assert offset == pytest.approx(90, abs=0.5)
+    assert found["skewguard.correcting"] == [(1, {})]
+    assert found["skewguard.retries"] == [(1, {"aws.service": "sts", "skewguard.verdict": "skew"})]
+    assert found["skewguard.steps"] == [(1, {"skewguard.direction": "backward"})]
+    assert "skewguard.clock.offset" not in later
+    assert later["skewguard.steps"] == found["skewguard.steps"]
+    (span,) = spans.get_finished_spans()
+    assert span.attributes["skewguard.retried"] is True
+    (event,) = span.events
+    assert event.attributes["skewguard.reason"] == "signed 1200 s behind the server's clock"
+    tracing.shutdown()

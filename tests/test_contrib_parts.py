@@ -1,0 +1,250 @@
+"""The parts of the integrations, each in this process or in a short one of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import skewguard
+from skewguard.contrib.fastapi import lifespan
+from tests.contrib_apps import EXAMPLES, ROOT
+from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.real.need import installed
+
+
+@contextmanager
+def ntp_server(offset: int = 0) -> Iterator[Server]:
+    """An NTP server that is `offset` s ahead of this host."""
+
+    def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        now = to_stamp(time.time_ns() + offset * 10**9)
+        server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
+
+    with serving(answer) as server:
+        yield server
+
+
+def test_flasks_extension_serves_several_apps() -> None:
+    """One installation, by the first app's configuration, for all of them; code beats it."""
+    installed("flask")
+    from flask import Flask
+
+    from skewguard.contrib.flask import Skewguard
+
+    clock = Skewguard(deadband=7)
+    first, second = Flask("first"), Flask("second")
+    first.config.update(SKEWGUARD_MAX_OFFSET=3600, SKEWGUARD_DEADBAND=99)
+    clock.init_app(first)
+    clock.init_app(second)
+    settings = first.extensions["skewguard"].settings
+    assert (settings.max_offset, settings.deadband) == (3600 * 10**9, 7 * 10**9)
+    assert second.extensions["skewguard"].settings is settings
+    assert skewguard.status().installed
+
+
+def test_flasks_extension_says_what_is_wrong_with_the_configuration() -> None:
+    """As `install` does."""
+    installed("flask")
+    from flask import Flask
+
+    from skewguard.contrib.flask import Skewguard
+
+    app = Flask("wrong")
+    app.config["SKEWGUARD_SOUCRES"] = "chrony"
+    with pytest.raises(skewguard.ConfigError, match="'soucres' is unknown"):
+        Skewguard(app)
+
+
+def test_the_lifespan_installs_at_once_and_holds_the_apps_own_back_until_time_is_known() -> None:
+    """What the app's own lifespan yields is handed on; its errors are its own."""
+    seen: list[object] = []
+
+    @asynccontextmanager
+    async def inner(app: object) -> AsyncIterator[dict[str, object]]:
+        seen.append((app, skewguard.now() is not None))
+        yield {"state": 1}
+        seen.append("ended")
+
+    async def run(whole: Any) -> None:
+        async with whole("app") as state:
+            seen.append(state)
+
+    with ntp_server() as server:
+        whole = lifespan(inner, wait=10, sources=[f"ntp://127.0.0.1:{server.port}"])
+        assert skewguard.status().installed
+        asyncio.run(run(whole))
+        assert seen == [("app", True), {"state": 1}, "ended"]
+        skewguard.uninstall()
+        asyncio.run(run(whole))  # as when an app is started again, in tests
+        assert skewguard.status().installed
+
+
+def test_a_lifespan_needs_no_other() -> None:
+    """And no options."""
+
+    async def run() -> None:
+        async with lifespan()(None) as state:
+            assert state is None
+
+    asyncio.run(run())
+
+
+def test_a_worker_waits_for_the_time_and_a_sender_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Celery's signal of a starting worker is what is waited in, for this app's alone."""
+    installed("celery")
+    from celery import Celery
+    from celery.signals import worker_init
+
+    from skewguard.contrib.celery import init_app
+
+    waited: list[float] = []
+    monkeypatch.setattr(skewguard, "wait_until_synchronized", waited.append)
+    monkeypatch.setattr(worker_init, "receivers", list(worker_init.receivers or ()))
+    app = Celery("one", set_as_current=False)
+    init_app(app, wait=30, max_offset=60)
+    assert waited == []
+    assert skewguard.install().settings.max_offset == 60 * 10**9
+
+    class Worker:
+        def __init__(self, app: Celery) -> None:
+            self.app = app
+
+    worker_init.send(Worker(Celery("other", set_as_current=False)))
+    assert waited == []
+    worker_init.send(Worker(app))
+    assert waited == [30]
+
+
+def test_a_function_asks_nobody_unless_somebody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Named in code or in the environment."""
+    from skewguard.contrib import aws_lambda
+
+    monkeypatch.delenv("SKEWGUARD_SOURCES")
+    assert aws_lambda.install().settings.sources == ()
+    skewguard.uninstall()
+    monkeypatch.setenv("SKEWGUARD_SOURCES", "chrony")
+    (source,) = aws_lambda.install().settings.sources or ()
+    assert source.name == "chrony"
+    skewguard.uninstall()
+    (source,) = aws_lambda.install(sources=["clockbound"]).settings.sources or ()
+    assert source.name == "clockbound"
+
+
+class Django:
+    """Runs the example's ``manage.py`` with settings of the test's."""
+
+    def __init__(self, directory: Path) -> None:
+        installed("django", "storages", "django_ses")
+        self.directory = directory
+
+    def manage(self, *arguments: str, settings: str = "", **env: str) -> tuple[int, str]:
+        """Run it; exit code, and all it wrote."""
+        (self.directory / "changed.py").write_text(f"from photos.settings import *\n{settings}\n", "utf-8")
+        program = "import sys; from django.core.management import execute_from_command_line as run; run(sys.argv)"
+        paths = [str(self.directory), str(EXAMPLES / "django_site"), str(ROOT)]
+        done = subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(paths),
+                "DJANGO_SETTINGS_MODULE": "changed",
+                "DJANGO_COLORS": "nocolor",
+                **env,
+            },
+        )
+        return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture
+def django(tmp_path: Path) -> Django:
+    """The example site."""
+    return Django(tmp_path)
+
+
+def asking(server: Server, more: str = "") -> str:
+    """Settings that name an NTP server."""
+    return f"SKEWGUARD = {{'sources': ['ntp://127.0.0.1:{server.port}']{more}}}"
+
+
+CHECK = ("check", "--tag", "skewguard")
+
+
+def test_djangos_checks_ask_nobody_unless_deploying(django: Django) -> None:
+    """And a clock that is right, or unknown, is no reason for a word."""
+    with ntp_server() as server:
+        code, text = django.manage(*CHECK, settings=asking(server))
+        assert (code, "no issues" in text) == (0, True), text
+        code, text = django.manage(*CHECK, "--deploy", settings=asking(server))
+        assert (code, "no issues" in text) == (0, True), text
+
+
+def test_djangos_checks_warn_of_a_wrong_clock(django: Django) -> None:
+    """W001, known since the app waited for it; with the offset, the bound, and what to do."""
+    with ntp_server(90) as server:
+        code, text = django.manage(*CHECK, "--fail-level", "WARNING", settings=asking(server, ", 'wait': 20"))
+        assert code == 1
+        assert "(skewguard.W001) The wall clock is 90." in text or "(skewguard.W001) The wall clock is 89." in text
+        assert "behind true time" in text
+        assert "HINT: " in text
+
+
+def test_djangos_checks_warn_of_an_off_switch(django: Django) -> None:
+    """W002, for AWS's switch in the environment and for our own."""
+    for settings, env in (
+        ("SKEWGUARD = {'enabled': False}", {}),
+        ("", {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true"}),
+    ):
+        code, text = django.manage(*CHECK, settings=settings, **env)
+        assert (code, "skewguard.W002" in text) == (0, True), text
+
+
+def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django) -> None:
+    """W003: nobody answers. W004: one of three is contradicted by the others."""
+    silent = "SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}"
+    _, text = django.manage(*CHECK, "--deploy", settings=silent)
+    assert "skewguard.W003" in text
+    assert "ntp://127.0.0.1:9" in text
+    with ntp_server() as one, ntp_server() as two, ntp_server(500) as liar:
+        names = [f"ntp://127.0.0.1:{server.port}" for server in (one, two, liar)]
+        _, text = django.manage(*CHECK, "--deploy", settings=f"SKEWGUARD = {{'sources': {names}}}")
+        assert f"(skewguard.W004) ntp://127.0.0.1:{liar.port}" in text
+        assert "skewguard.W003" not in text
+
+
+def test_djangos_check_clock_speaks_as_a_nagios_plugin(django: Django) -> None:
+    """Exit codes 0, 1, 2; 2 also where nobody could tell; perfdata with the thresholds."""
+    for offset, arguments, code, word in (
+        (0, (), 0, "OK"),
+        (-90, (), 1, "WARNING"),
+        (300, (), 2, "CRITICAL"),
+        (90, ("--warning", "100"), 0, "OK"),
+    ):
+        with ntp_server(offset) as server:
+            done = django.manage("check_clock", "--timeout", "5", *arguments, settings=asking(server))
+        assert done[0] == code, done
+        assert done[1].startswith(f"{word} - the wall clock is ")
+        value, warning, critical = done[1].partition("| offset=")[2].strip().split(";")
+        assert float(value.removesuffix("s")) == pytest.approx(offset, abs=1)
+        assert (warning, critical) == ("100" if arguments else "60", "240")
+    code, text = django.manage("check_clock", settings="SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}")
+    assert (code, text.strip()) == (2, "CRITICAL - no time source could be reached")
+
+
+def test_django_is_told_what_is_wrong_with_its_settings(django: Django) -> None:
+    """ImproperlyConfigured, in the words of `install`."""
+    code, text = django.manage(*CHECK, settings="SKEWGUARD = {'soucres': []}")
+    assert code == 1
+    assert "ImproperlyConfigured: SKEWGUARD: option 'soucres' is unknown" in text

@@ -1,0 +1,161 @@
+"""What a caller learns of a call: the response's metadata, and a note on the exception."""
+
+from __future__ import annotations
+
+import copy
+import io
+import pickle
+import sys
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError, SSLError
+
+import skewguard
+from skewguard.testing import StrictEndpoint
+from tests.support import client, with_bucket
+
+NOTES = sys.version_info >= (3, 11)
+
+
+def notes_of(error: BaseException, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The notes on an exception; on Python 3.10, what was logged instead."""
+    if NOTES:
+        return list(getattr(error, "__notes__", []))
+    return [record.getMessage() for record in caplog.records if record.getMessage().startswith("skewguard: ")]
+
+
+def test_a_healthy_calls_response_is_botocores_own(strict_endpoint: StrictEndpoint) -> None:
+    """No key more, whether it succeeds or is refused for other reasons."""
+    plain = client("sts", strict_endpoint).get_caller_identity()["ResponseMetadata"]
+    with skewguard.install():
+        guarded = client("sts", strict_endpoint)
+        for _ in range(2):
+            assert guarded.get_caller_identity()["ResponseMetadata"].keys() == plain.keys()
+        strict_endpoint.fail_next("AccessDenied")
+        with pytest.raises(ClientError) as caught:
+            guarded.get_caller_identity()
+        assert "SkewGuard" not in caught.value.response["ResponseMetadata"]
+        assert not hasattr(caught.value, "__notes__")
+
+
+@pytest.mark.parametrize("offset", [-1200, 1200])
+def test_a_retried_call_says_so_and_later_ones_that_they_were_corrected(
+    strict_endpoint: StrictEndpoint, offset: int
+) -> None:
+    """The offset is true time minus wall clock, in seconds, as everywhere."""
+    strict_endpoint.offset = offset
+    with skewguard.install():
+        sts = client("sts", strict_endpoint)
+        first, later = (sts.get_caller_identity()["ResponseMetadata"]["SkewGuard"] for _ in range(2))
+    assert first.pop("SignedOffset") == pytest.approx(offset, abs=3)
+    assert later.pop("SignedOffset") == pytest.approx(offset, abs=3)
+    assert first == {"Retried": True, "Verdict": "skew"}
+    assert later == {"Retried": False, "Verdict": None}
+
+
+def test_every_shape_of_response_carries_it(strict_endpoint: StrictEndpoint) -> None:
+    """S3's streams, HEAD's empty bodies, JSON."""
+    with_bucket(strict_endpoint)
+    strict_endpoint.offset = 1200
+    with skewguard.install():
+        s3, dynamodb = client("s3", strict_endpoint), client("dynamodb", strict_endpoint)
+        for answer in (
+            s3.get_object(Bucket="bucket", Key="key"),
+            s3.head_object(Bucket="bucket", Key="key"),
+            dynamodb.list_tables(),
+        ):
+            assert answer["ResponseMetadata"]["SkewGuard"]["SignedOffset"] == pytest.approx(1200, abs=3)
+
+
+class Once(io.BytesIO):
+    """A body that cannot be sent again."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def upload(s3: Any) -> None:
+    s3.put_object(Bucket="bucket", Key="new", Body=Once(b"body"), ContentLength=4)
+
+
+CASES: dict[str, tuple[Any, dict[str, Any], str]] = {
+    "no attempt left": (
+        lambda s3: s3.list_objects_v2(Bucket="bucket"),
+        {"retries": {"total_max_attempts": 1}},
+        "the caller allows no further attempt",
+    ),
+    "a body that cannot be sent again": (upload, {"request_checksum_calculation": "when_required"}, "its body cannot"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_call_that_still_fails_for_its_time_has_a_note(
+    strict_endpoint: StrictEndpoint, case: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """botocore's own exception, with who is wrong, by how much, and why it was not signed again."""
+    call, options, why = CASES[case]
+    with_bucket(strict_endpoint)
+    strict_endpoint.offset = 1200
+    with skewguard.install():
+        s3 = client("s3", strict_endpoint, **options)
+        with pytest.raises(ClientError, match="RequestTimeTooSkewed") as caught:
+            call(s3)
+    (note,) = notes_of(caught.value, caplog)
+    assert note.startswith(
+        "skewguard: refused for its time: signed 1200 s behind the server's clock; this host's clock is"
+    )
+    assert f"behind the clock of {strict_endpoint.url}" in note
+    assert why in note
+    told = caught.value.response["ResponseMetadata"]["SkewGuard"]
+    assert (told["Retried"], told["Verdict"], told["Found"]) == (False, "skew", note)
+    for copied in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
+        assert copied.response == caught.value.response
+
+
+def test_a_correction_that_max_offset_forbids_is_explained(
+    strict_endpoint: StrictEndpoint, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The note tells by how much the clock is off; the call is not made good."""
+    strict_endpoint.offset = 7200
+    with skewguard.install(max_offset=3600), pytest.raises(ClientError) as caught:
+        client("sts", strict_endpoint).get_caller_identity()
+    (note,) = notes_of(caught.value, caplog)
+    assert "signed 7200 s behind" in note
+
+
+def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: StrictEndpoint) -> None:
+    """What is told of the first stays: the call was signed again."""
+    strict_endpoint.offset = 1200
+    strict_endpoint.script(None)
+    strict_endpoint.fail_next("AccessDenied")
+    with skewguard.install(), pytest.raises(ClientError, match="AccessDenied") as caught:
+        client("sts", strict_endpoint).get_caller_identity()
+    told = caught.value.response["ResponseMetadata"]["SkewGuard"]
+    assert told.keys() == {"SignedOffset", "Retried", "Verdict"}
+    assert told["Retried"] is True
+    assert not hasattr(caught.value, "__notes__")
+
+
+def test_a_certificate_that_is_not_yet_valid_is_explained(caplog: pytest.LogCaptureFixture) -> None:
+    """Where the clock is so far behind that TLS fails first; any other failure of TLS has no note."""
+    from skewguard.signing.report import note_failure
+
+    keeper = skewguard._guard._process.keeper()
+    error = SSLError(endpoint_url="https://sts", error="certificate verify failed: certificate is not yet valid")
+    note_failure(error, keeper)
+    (note,) = notes_of(error, caplog)
+    assert note == "skewguard: certificates are judged by this host's clock; nobody has told what time it is"
+    other = SSLError(endpoint_url="https://sts", error="certificate verify failed: self-signed certificate")
+    note_failure(other, keeper)
+    assert not hasattr(other, "__notes__")
+
+
+def test_errors_made_by_others_are_left_alone(strict_endpoint: StrictEndpoint) -> None:
+    """A ClientError from a stub, with whatever it was given for a response."""
+    with skewguard.install():
+        client("sts", strict_endpoint)  # opens the seam
+        for response in ({}, {"ResponseMetadata": {}}, {"ResponseMetadata": {"SkewGuard": "?"}}):
+            error = ClientError(response, "Op")
+            assert error.response is response
+            assert not hasattr(error, "__notes__")
