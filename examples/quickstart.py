@@ -77,8 +77,10 @@ def faked_clock(shift: int) -> dict[str, str] | None:
 def outcomes(server: StrictEndpoint, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     """Run the program, and say of each of its calls how it ended and how many requests it took."""
     command = [sys.executable, __file__, "--as-user-program", json.dumps(server.client_kwargs)]
-    # The host has nobody to ask for the time: else already the first call would be right.
-    environment = {**os.environ, "SKEWGUARD_SOURCES": "response", **environment}
+    # The host has nobody to ask for the time, and no other process has learned it: else already the first call would
+    # be right.
+    alone = {"SKEWGUARD_SOURCES": "response", "SKEWGUARD_SHARE": "false"}
+    environment = {**os.environ, **alone, **environment}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     ) as program:

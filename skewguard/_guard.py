@@ -13,7 +13,7 @@ import botocore
 
 from skewguard import aws_profile, health
 from skewguard import clocks as _clocks
-from skewguard.clocks import Clocks
+from skewguard.clocks import APART_NS, Clocks
 from skewguard.config import (
     ATTACH_OPTIONS,
     OFF_SWITCH_PROFILE_KEY,
@@ -344,7 +344,8 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     known = keeper.known(domain, reading.steady)
     if known is None:
         return None
-    return Offset((known.midpoint - reading.wall) / SECOND, known.width / 2 / SECOND, known.source)
+    # The wall clock was not read at quite the instant that `known` speaks of.
+    return Offset((known.midpoint - reading.wall) / SECOND, (known.width / 2 + APART_NS) / SECOND, known.source)
 
 
 def _in_force(settings: Settings) -> Settings | None:

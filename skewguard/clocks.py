@@ -16,6 +16,9 @@ from typing import Any, NamedTuple, Protocol
 BRACKET_NS = 100_000
 """A look that took longer than this was interrupted and is repeated."""
 
+APART_NS = 3 * BRACKET_NS // 2
+"""The two clocks of a reading are no further apart than this, ns: steady is taken from the middle of the bracket."""
+
 _TRIES = 64
 _get: Any = getattr(time, "clock_gettime_ns", None)
 _MONOTONIC, _RAW, _BOOTTIME, _REALTIME = (

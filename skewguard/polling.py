@@ -243,7 +243,8 @@ class _Poll:
         """List what came of each source that was asked."""
         found = []
         for index, source in enumerate(self._asked):
-            answer = self._answers.get(index, "it was not asked: the process has no thread to spare")
+            others = "others were enough" if outcome.interval is not None else "the process has no thread to spare"
+            answer = self._answers.get(index, f"it was not asked: {others}")
             result = self._result(source, answer)
             agreed = outcome.interval
             if agreed is not None and result.interval is not None:

@@ -39,6 +39,7 @@ _FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
 _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
 _BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
+_COUNTING = 0.1  # s; a poll that took all its time has then still to be counted
 _MAX_DOMAINS = 1024
 _BILLION = 1_000_000_000  # parts
 
@@ -436,7 +437,7 @@ class Timekeeper:
         limit = self.settings.timeout if timeout is None else timeout
         done = self._poller.start(limit)
         if done is not None:
-            done.wait(min(limit, LONGEST) / SECOND)
+            done.wait(min(limit, LONGEST) / SECOND + _COUNTING)
 
     def wait_until(self, within: int, timeout: int) -> bool:
         """Block until UTC is known within +/- `within` ns, asking the sources as often as they allow.

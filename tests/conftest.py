@@ -38,6 +38,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
         "AWS_EC2_METADATA_DISABLED": "true",
         "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime")),
+        "SKEWGUARD_SHARE": "false",  # else a test would hear what this user's programs have learned, and teach them
         "SKEWGUARD_SOURCES": "response",  # else a test would ask whoever this host has, and time.aws.com
     }.items():
         monkeypatch.setenv(name, value)

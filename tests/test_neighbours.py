@@ -70,8 +70,10 @@ class Host:
 
 @pytest.fixture(autouse=True)
 def no_test(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let this process share, though it may have played AWS to itself before."""
+    """Let this process share, with its children alone, though it may have played AWS to itself before."""
     monkeypatch.setattr(store, "_private", False)
+    monkeypatch.setattr(store, "bases", lambda: iter([os.environ["XDG_RUNTIME_DIR"]]))
+    monkeypatch.setenv("SKEWGUARD_SHARE", "true")
 
 
 @pytest.fixture

@@ -160,6 +160,7 @@ class Attempts:
         self._count = 1
         self._context: dict[str, Any] = {
             "client_config": SimpleNamespace(retries={"total_max_attempts": attempts}),
+            "is_presign_request": version in seam.LASTING,
         }
         self._rewindable = rewindable
         self._request = SimpleNamespace(
