@@ -44,7 +44,12 @@ class Outcome(NamedTuple):
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument(
-        "-w", "--warning", type=survey.seconds, default=60 * SECOND, metavar="S", help="warn if it is further off than this, s (60)"
+        "-w",
+        "--warning",
+        type=survey.seconds,
+        default=60 * SECOND,
+        metavar="S",
+        help="warn if it is further off than this, s (60)",
     )
     parser.add_argument(
         "-c",
@@ -68,8 +73,7 @@ def run(options: argparse.Namespace) -> int:
     """Check; answer the exit code."""
     found: Survey | None = None
     try:
-        if options.warning > options.critical:
-            raise ConfigError(f"-w {plain(options.warning)} is more than -c {plain(options.critical)}")
+        _check_order(options.warning, options.critical)
         found = survey.ask(survey.settings(options))
         outcome = judge(found, options.warning, options.critical, NAMES.index(options.empty_state.upper()))
     except Exception as error:
@@ -77,6 +81,11 @@ def run(options: argparse.Namespace) -> int:
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
     print(as_json(outcome, found) if options.json else outcome.line)
     return outcome.code
+
+
+def _check_order(warning: int, critical: int) -> None:
+    if warning > critical:
+        raise ConfigError(f"-w {plain(warning)} is more than -c {plain(critical)}")
 
 
 def judge(found: Survey, warning: int, critical: int, empty: int = CRITICAL) -> Outcome:
@@ -102,15 +111,17 @@ def judge(found: Survey, warning: int, critical: int, empty: int = CRITICAL) -> 
 def as_json(outcome: Outcome, found: Survey | None) -> str:
     """Put it as JSON: seconds, as numbers."""
     known = None if found is None else found.known
-    return json.dumps({
-        "status": NAMES[outcome.code],
-        "exit_code": outcome.code,
-        "message": outcome.text,
-        "offset": None if known is None else known.offset / SECOND,
-        "error_bound": None if known is None else known.bound / SECOND,
-        "source": None if known is None else known.source,
-        "sources": [] if found is None else survey_json(found),
-    })
+    return json.dumps(
+        {
+            "status": NAMES[outcome.code],
+            "exit_code": outcome.code,
+            "message": outcome.text,
+            "offset": None if known is None else known.offset / SECOND,
+            "error_bound": None if known is None else known.bound / SECOND,
+            "source": None if known is None else known.source,
+            "sources": [] if found is None else survey_json(found),
+        }
+    )
 
 
 def survey_json(found: Survey) -> list[dict[str, object]]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 TIMEOUT = 5.0
 """How long an endpoint may take, s, for each of: connect, handshake, answer."""
 
+_TELLING = ("Date", "Age", "X-Cache", "Warning")
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -50,10 +51,10 @@ def check(url: str) -> str:
     full = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(full)
-        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and parts.username is None
     except ValueError:
         fit = False
-    if not fit or parts.username is not None or not full.isascii() or not full.isprintable() or " " in full:
+    if not fit or not full.isascii() or not full.isprintable() or " " in full:
         raise ConfigError(f"{url!r} is no http or https URL without a user name")
     return full
 
@@ -76,8 +77,8 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
     from skewguard.timekeeper import UTC, response_interval
 
     class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, *_: Any) -> None:
-            return None
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
+            return None  # so the redirection is the answer, and has a Date
 
     try:
         context = _context()
@@ -85,7 +86,8 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "skewguard doctor"})  # noqa: S310
         sent = clocks.read()
         try:
-            headers = opener.open(request, timeout=timeout).headers
+            with opener.open(request, timeout=timeout) as response:
+                headers = response.headers
         except urllib.error.HTTPError as error:  # a refusal has a Date too
             headers = error.headers
             error.close()
@@ -95,7 +97,8 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
         code = reason.verify_code if isinstance(reason, ssl.SSLCertVerificationError) else 0
         certificate = {_NOT_YET_VALID: "not yet valid", _EXPIRED: "expired"}.get(code, "")
         return Answer(url, problem=" ".join(str(reason).split()) or type(reason).__name__, certificate=certificate)
-    span = read_date(headers) if len(headers.get_all("Date", [])) == 1 else None
+    told = {name: str(headers[name]) for name in _TELLING if headers[name] is not None}
+    span = read_date(told) if len(headers.get_all("Date", [])) == 1 else None
     if span is None:
         return Answer(url, problem="its answer has no Date that can be used")
     said = response_interval(span.earliest, span.latest, sent, received, Trust.WITNESS, url)

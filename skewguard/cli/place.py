@@ -128,16 +128,18 @@ def fix(place: Place, daemons: tuple[str, ...] | None, *, blocked: bool = False)
 def _special(place: Place, daemons: tuple[str, ...] | None, blocked: bool) -> Fix:
     match place.kind:
         case "lambda":
-            return Fix("Nobody can set the clock of a Lambda function. In the function's code:", ("skewguard.install()",))
+            return Fix(
+                "Nobody can set the clock of a Lambda function. In the function's code:", ("skewguard.install()",)
+            )
         case "docker-desktop":
             return Fix(
-                "The clock is that of Docker Desktop's virtual machine, which stood still while the computer slept. Restart "
-                "Docker Desktop, or in a terminal of the computer:",
+                "The clock is that of Docker Desktop's virtual machine, which stood still while the computer slept. "
+                "Restart Docker Desktop, or in a terminal of the computer:",
                 ("docker run --rm --privileged alpine hwclock -s",),
             )
         case "container":
             return Fix(
-                "A container has its host's clock. On the host (not here), as far as it is Linux with systemd and chrony:",
+                "A container has its host's clock. On the host (not here), if that is Linux with chrony:",
                 ("sudo chronyc makestep",),
                 "Run `skewguard doctor` on the host for the command that is right there.",
             )
@@ -150,8 +152,8 @@ def _special(place: Place, daemons: tuple[str, ...] | None, blocked: bool) -> Fi
             )
     usual = _linux(place, daemons, blocked)
     return usual._replace(
-        then="Most Raspberry Pis have no clock that runs while they are off. Have what needs the time start after it is "
-        "known: sudo systemctl enable systemd-time-wait-sync, and After=time-sync.target in its unit; or "
+        then="Most Raspberry Pis have no clock that runs while they are off. Have what needs the time start after it "
+        "is known: sudo systemctl enable systemd-time-wait-sync, and After=time-sync.target in its unit; or "
         "skewguard.install(wait=30).",
     )
 
@@ -176,7 +178,9 @@ def _linux(place: Place, daemons: tuple[str, ...] | None, blocked: bool) -> Fix:
             "Look at it with: timedatectl timesync-status",
         )
     if "ntpd-rs" in running:
-        return Fix("ntpd-rs runs. It sets a clock that is far off only as it starts:", ("sudo systemctl restart ntpd-rs",))
+        return Fix(
+            "ntpd-rs runs. It sets a clock that is far off only as it starts:", ("sudo systemctl restart ntpd-rs",)
+        )
     if "ntpd" in running:
         return Fix(
             "ntpd runs. It does not set a clock that is more than 1000 s off unless it is told to:",

@@ -6,9 +6,8 @@ A timekeeper of the command's own is used, so that nothing is installed and boto
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from skewguard import aws_profile
 from skewguard.clocks import Clocks
@@ -115,17 +114,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
-def settings(options: argparse.Namespace, profile: Mapping[str, Any] | None = None) -> Settings:
+def given(options: argparse.Namespace) -> dict[str, str]:
+    """List the options of `install` that the command line gives, unparsed."""
+    sources = ",".join(options.source) if options.source else None
+    written = {"sources": sources, "timeout": options.timeout, "min_sources": options.min_sources}
+    return {name: value for name, value in written.items() if value is not None}
+
+
+def settings(options: argparse.Namespace) -> Settings:
     """Settle what to ask, by options, else environment, else AWS profile.
 
     Raises:
         ConfigError: An option is unusable.
     """
-    given = {"sources": options.source, "timeout": options.timeout, "min_sources": options.min_sources}
-    if options.source:
-        given["sources"] = ",".join(options.source)
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return resolve(chosen, profile=aws_profile.options() if profile is None else profile)
+    return resolve(given(options), profile=aws_profile.options())
 
 
 def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = None) -> Survey:

@@ -8,10 +8,10 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def length(ns: int) -> str:
-    """Put a length for people, without its sign: ``12 µs``, ``3.4 ms``, ``90.0 s``, ``20 min 0 s``, ``3 d 4 h``."""
+    """Put a length for people, without its sign: ``12 us``, ``3.4 ms``, ``90.0 s``, ``20 min 0 s``, ``3 d 4 h``."""
     ns = abs(ns)
     if ns < 999_500:
-        return f"{ns / 1000:.0f} µs"
+        return f"{ns / 1000:.0f} us"
     if ns < 999_500_000:
         return f"{ns / 1e6:.1f} ms"
     if ns < 119_950_000_000:
