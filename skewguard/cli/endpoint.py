@@ -6,7 +6,7 @@ It goes where botocore's would: through the proxies of the environment, and with
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from skewguard.clocks import Clocks
@@ -68,7 +68,6 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
         timeout: How long each step may take, s.
     """
     import ssl
-    import urllib.error
     import urllib.request
 
     from skewguard.interval import Trust
@@ -76,21 +75,16 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
     from skewguard.signing.reply import read_date
     from skewguard.timekeeper import UTC, response_interval
 
-    class NoRedirect(urllib.request.HTTPRedirectHandler):
-        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> None:
-            return None  # so the redirection is the answer, and has a Date
-
     try:
-        context = _context()
-        opener = urllib.request.build_opener(NoRedirect(), urllib.request.HTTPSHandler(context=context))
+        # Without the usual handlers of errors and redirections: whatever answers is the answer, and has a Date.
+        opener = urllib.request.OpenerDirector()
+        opener.add_handler(urllib.request.ProxyHandler())
+        opener.add_handler(urllib.request.HTTPHandler())
+        opener.add_handler(urllib.request.HTTPSHandler(context=_context()))
         request = urllib.request.Request(url, method="HEAD", headers={"User-Agent": "skewguard doctor"})  # noqa: S310
         sent = clocks.read()
-        try:
-            with opener.open(request, timeout=timeout) as response:
-                headers = response.headers
-        except urllib.error.HTTPError as error:  # a refusal has a Date too
-            headers = error.headers
-            error.close()
+        with opener.open(request, timeout=timeout) as response:
+            headers = response.headers
         received = clocks.read()
     except Exception as error:
         reason = getattr(error, "reason", error)

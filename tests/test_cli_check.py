@@ -1,0 +1,204 @@
+"""``skewguard check`` and ``offset``: what is judged and how it is put, and the commands as monitoring runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from skewguard.cli import check, main
+from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.words import decimal, length, off, plain
+from skewguard.interval import SECOND
+
+MS = SECOND // 1000
+WALL = 1_800_000_000 * SECOND
+
+# The grammar of the Monitoring Plugins Development Guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
+RANGE = r"@?(?:(?:~|-?[\d.]+):(?:-?[\d.]+)?|-?[\d.]+)"
+PERFORMANCE = re.compile(
+    rf"([^'= ]+)=(-?[0-9.]+)(s|us|ms|%|B|c)?(?:;({RANGE})?)?(?:;({RANGE})?)?(?:;(-?[\d.]+)?)?(?:;(-?[\d.]+)?)?"
+)
+
+
+def known(offset: float, bound: float = 0.01) -> Survey:
+    said = Known(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+    return Survey(said, (Heard("ntp://a", said, None, 0),), WALL)
+
+
+def silence(*errors: str) -> Survey:
+    return Survey(None, tuple(Heard(f"ntp://{index}", None, error) for index, error in enumerate(errors)), WALL)
+
+
+def parsed(line: str) -> dict[str, tuple[str | None, ...]]:
+    """Read performance data; fails on what a reader of the guidelines could not read."""
+    _, _, data = line.partition(" | ")
+    found = {}
+    for word in data.split(" ") if data else []:
+        match = PERFORMANCE.fullmatch(word)
+        assert match, word
+        label, *values = match.groups()
+        found[label] = tuple(values)
+    return found
+
+
+class TestWords:
+    """Lengths of time as text."""
+
+    @pytest.mark.parametrize(
+        ("ns", "text"),
+        [
+            (0, "0 us"),
+            (999_499, "999 us"),
+            (999_500, "1.0 ms"),
+            (-3_400_000, "3.4 ms"),
+            (999_499_999, "999.5 ms"),
+            (999_500_000, "1.0 s"),
+            (90 * SECOND, "90.0 s"),
+            (119_950 * MS, "2 min 0 s"),
+            (1200 * SECOND, "20 min 0 s"),
+            (3599_600 * MS, "1 h 0 min 0 s"),
+            (-3661 * SECOND, "1 h 1 min 1 s"),
+            (100 * 3600 * SECOND, "4 d 4 h"),
+        ],
+    )
+    def test_lengths(self, ns: int, text: str) -> None:
+        assert length(ns) == text
+
+    def test_slow_is_behind_true_time(self) -> None:
+        assert [off(SECOND), off(-SECOND), off(0)] == ["1.0 s slow", "1.0 s fast", "right"]
+
+    @pytest.mark.parametrize(
+        ("ns", "text"),
+        [
+            (0, "0.000000"),
+            (-499, "0.000000"),
+            (-500, "-0.000001"),
+            (1200 * SECOND + 56_499, "1200.000056"),
+            (-(10**18) - 1_000_000, "-1000000000.001000"),  # more digits than a float has
+        ],
+    )
+    def test_decimals(self, ns: int, text: str) -> None:
+        assert decimal(ns) == text
+
+    @pytest.mark.parametrize(("ns", "text"), [(0, "0"), (60 * SECOND, "60"), (600 * SECOND, "600"), (1, "0.000000001")])
+    def test_thresholds(self, ns: int, text: str) -> None:
+        assert plain(ns) == text
+
+
+class TestJudging:
+    """From what the sources said to a code and a line."""
+
+    @pytest.mark.parametrize(
+        ("offset", "code"),
+        [(0, 0), (59.9, 0), (60, 0), (-60, 0), (60.1, 1), (-90, 1), (90, 1), (240, 1), (240.1, 2), (-300, 2), (1e9, 2)],
+    )
+    def test_thresholds_are_ranges(self, offset: float, code: int) -> None:
+        """As the ranges in the performance data say: their ends are inside."""
+        outcome = check.judge(known(offset), 60 * SECOND, 240 * SECOND)
+        assert outcome.code == code
+        assert outcome.line.startswith(check.NAMES[code] + " - ")
+        value = parsed(outcome.line)["offset"]
+        assert value[1:4] == ("s", "-60:60", "-240:240")
+        assert float(value[0] or "") == pytest.approx(offset)
+
+    def test_the_line(self) -> None:
+        outcome = check.judge(known(1200, 0.0034), 60 * SECOND, 240 * SECOND)
+        assert outcome.line == (
+            "CRITICAL - the clock is 20 min 0 s slow, give or take 3.4 ms, says ntp://a"
+            " | offset=1200.000000s;-60:60;-240:240 bound=0.003400s;;;0"
+        )
+        assert list(parsed(outcome.line)) == ["offset", "bound"]
+
+    @pytest.mark.parametrize("empty", range(4))
+    def test_silence(self, empty: int) -> None:
+        outcome = check.judge(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
+        assert outcome.line == f"{check.NAMES[empty]} - no time source answers: ntp://0: did not answer; ntp://1: b"
+
+    def test_why_nothing_is_known(self) -> None:
+        one = known(1).heard[0]
+        assert silence().why_not == "no time source is configured"
+        assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
+        assert Survey(None, (one,), WALL, 2).why_not == "only 1 of 2 wanted time sources answered"
+
+    def test_what_sources_say_cannot_pass_for_performance_data(self) -> None:
+        outcome = check.judge(silence("x | offset=0s"), 1, 2)
+        assert parsed(outcome.line) == {}
+        assert "|" not in outcome.line
+
+
+class TestTheCommands:
+    """Exit codes and streams."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--bogus"],
+            ["-w", "abc"],
+            ["-w", "-1"],
+            ["-w", "300"],
+            ["--source", "sundial"],
+            ["--min-sources", "0"],
+            ["--empty-state", "fine"],
+            ["one", "argument"],
+        ],
+    )
+    def test_wrong_arguments_are_unknown(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        """2, argparse's own, would be an alarm."""
+        try:
+            code = main(["check", *arguments])
+        except SystemExit as ended:
+            code = ended.code  # type: ignore[assignment]
+        assert code == 3
+        out, err = capsys.readouterr()
+        assert out.startswith("UNKNOWN - ") or "error:" in err
+
+    def test_a_fault_of_its_own_is_unknown(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def broken(*_: Any) -> None:
+            raise RuntimeError("two\nlines")
+
+        monkeypatch.setattr(check.survey, "ask", broken)
+        assert main(["check"]) == 3
+        assert capsys.readouterr().out == "UNKNOWN - RuntimeError: two lines\n"
+
+    @pytest.mark.parametrize(("flags", "code"), [([], 2), (["--empty-state", "unknown"], 3), (["--empty-state=ok"], 0)])
+    def test_an_unreachable_source(self, flags: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            source = f"ntp://127.0.0.1:{deaf.getsockname()[1]}"
+            assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
+            assert deaf.recv(100)  # it was asked
+        out, _ = capsys.readouterr()
+        assert out.startswith(check.NAMES[code])
+        assert "did not answer within" in out
+        assert out.count("\n") == 1
+
+    @pytest.mark.parametrize("arguments", [["--json"], []])
+    def test_no_number_is_no_number(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["offset", *arguments]) == 3
+        assert capsys.readouterr() == ("", "skewguard offset: no time source is configured\n")
+        assert main(["offset", "--source", "sundial"]) == 2
+        assert not capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["check", "offset", "doctor"])
+    def test_needs_no_aws(self, name: str) -> None:
+        """Neither credentials nor a home; and what is heavy in botocore is not loaded."""
+        program = f"""
+import sys
+from skewguard.cli import main
+main(["{name}"])
+print(*(name for name in ("botocore.session", "botocore.auth", "boto3", "urllib.request") if name in sys.modules))
+"""
+        environment = {"PATH": "/nonexistent", "SKEWGUARD_SOURCES": "response", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment
+        )
+        assert done.stdout.splitlines()[-1] == "", done.stdout
+        assert "Traceback" not in done.stderr
