@@ -177,7 +177,7 @@ class TestTheCommands:
             assert deaf.recv(100)  # it was asked
         out, _ = capsys.readouterr()
         assert out.startswith(check.NAMES[code])
-        assert "did not answer within" in out
+        assert re.search(r"did not answer within|no answer in time", out)  # by whether the machine is busy
         assert out.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["--json"], []])
