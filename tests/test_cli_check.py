@@ -7,16 +7,20 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
 
-from skewguard.cli import check, main
+from skewguard.cli import check, main, survey
 from skewguard.cli.survey import Heard, Known, Survey
 from skewguard.cli.words import decimal, length, off, plain
-from skewguard.interval import SECOND
+from skewguard.clocks import Clocks
+from skewguard.config import Settings
+from skewguard.errors import SourceError
+from skewguard.interval import SECOND, Interval, Trust
 
-MS = SECOND // 1000
+MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
 
 # The grammar of the Monitoring Plugins Development Guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
@@ -132,6 +136,56 @@ class TestJudging:
         assert "|" not in outcome.line
 
 
+class TestAsking:
+    """What becomes of sources that do not answer."""
+
+    def test_a_source_that_hangs_is_named(self) -> None:
+        """The poll ends when the patience does; who came first must not matter."""
+
+        class Mute:
+            name = "mute"
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                over.wait(60)
+                raise SourceError("over")
+
+        over = threading.Event()
+        try:
+            for _ in range(10):
+                found = survey.ask(Settings(sources=(Mute(),), timeout=50 * MS))
+                assert [one.name for one in found.heard] == ["mute"]
+                assert found.why_not.startswith("no time source answers: mute: ")
+        finally:
+            over.set()
+
+    def test_everybody_is_asked(self) -> None:
+        """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
+
+        class Instant:
+            instant = True
+
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                steady, wall = clocks.read()
+                return Interval(steady, wall - MS, wall + MS, Trust.WITNESS, self.name)
+
+        class Wrong(Instant):
+            instant = False
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                steady, wall = clocks.read()
+                return Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.WITNESS, self.name)
+
+        wanted = Settings(sources=(Instant("a"), Instant("b"), Wrong("c")))
+        found = survey.ask(wanted, everybody=True)
+        assert [(one.name, bool(one.off_by)) for one in found.heard] == [("a", False), ("b", False), ("c", True)]
+        assert found.known is not None
+        assert abs(found.known.offset) <= found.known.bound
+        assert not found.known.authenticated
+
+
 class TestTheCommands:
     """Exit codes and streams."""
 
@@ -192,6 +246,7 @@ class TestTheCommands:
         """Neither credentials nor a home; and what is heavy in botocore is not loaded."""
         program = f"""
 import sys
+import threading
 from skewguard.cli import main
 main(["{name}"])
 print(*(name for name in ("botocore.session", "botocore.auth", "boto3", "urllib.request") if name in sys.modules))

@@ -12,11 +12,13 @@ from typing import NamedTuple
 from skewguard import aws_profile
 from skewguard.clocks import Clocks
 from skewguard.config import Settings, nanoseconds, resolve
-from skewguard.interval import Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust
 from skewguard.polling import Result
 from skewguard.sources import FORMS, Source
 from skewguard.sources.host import HostSources
 from skewguard.timekeeper import Timekeeper
+
+_GRACE = SECOND
 
 
 class Known(NamedTuple):
@@ -142,6 +144,8 @@ def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = No
         wanted = replace(wanted, sources=tuple(_Patient(source) for source in everyone(wanted)))
     keeper = Timekeeper(wanted, clocks)
     keeper.measure()
+    if not keeper.results:
+        keeper.measure(_GRACE)  # joins the poll that ends just now, to hear why it was in vain
     reading = keeper.clocks.read()
     known = keeper.now()
     return Survey(
