@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from skewguard import health
-from skewguard.cli import doctor, endpoint, main, origins, report
+from skewguard.cli import check, doctor, endpoint, main, origins, report
 from skewguard.cli.endpoint import Answer
 from skewguard.cli.findings import Finding, Level, blocked, examine, verdict, whole_hours
 from skewguard.cli.place import Place, fix, look
@@ -370,3 +371,44 @@ class TestOrigins:
         assert main(["doctor", "--config"]) == 1
         assert "ignored: deadband: SKEWGUARD_DEADBAND: " in capsys.readouterr().out
         assert main(["doctor", "--config", "--source", "sundial"]) == 2
+
+
+class TestThePage:
+    """docs/cli.md shows what is printed."""
+
+    PAGE = (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
+
+    def shown(self, name: str) -> str:
+        """What stands below the command in the block of that name."""
+        return self.PAGE.partition(f"<!-- {name} -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
+
+    def seen(self, offset: int) -> Report:
+        said = Known(offset * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
+        return Report(
+            Survey(said, (Heard("ntp://time.aws.com", said, None, 0),), WALL),
+            HostClock(synchronized=not offset, daemons=("systemd-timesyncd",)),
+            Place("linux", systemd=True),
+            rtc=Rtc(offset * SECOND, False),
+        )
+
+    @pytest.mark.parametrize(("name", "offset", "code"), [("healthy", 0, 0), ("wrong", 1200, 1)])
+    def test_doctor(self, name: str, offset: int, code: int) -> None:
+        found = self.seen(offset)
+        assert self.shown(name) == doctor.as_text(found, examine(found), code, everything=False) + "\n"
+
+    def test_check(self) -> None:
+        assert self.shown("check") == check.judge(self.seen(1200).survey, 60 * SECOND, 240 * SECOND).line + "\n"
+
+    def test_config(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.delenv("SKEWGUARD_SOURCES")
+        monkeypatch.setenv("SKEWGUARD_MAX_OFFSET", "3600")
+        monkeypatch.setenv("SKEWGUARD_TIMEOUT", "soon")
+        assert main(["doctor", "--config", "--source", "chrony"]) == 1
+        assert capsys.readouterr().out == self.shown("config")
+
+    @pytest.mark.parametrize("name", ["check", "doctor", "offset"])
+    def test_every_option_is_told(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:
+            assert option in self.PAGE
