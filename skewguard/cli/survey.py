@@ -140,6 +140,7 @@ def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = No
         everybody: Whether to ask all, even where one of the host's own settles it.
         clocks: Other clocks than the system's, for tests.
     """
+    wanted = replace(wanted, share=False)  # the sources are asked, not what other processes were taught
     if everybody:
         wanted = replace(wanted, sources=tuple(_Patient(source) for source in everyone(wanted)))
     keeper = Timekeeper(wanted, clocks)
