@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
+from skewguard.timekeeper import Timekeeper
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
@@ -157,6 +159,24 @@ class TestAsking:
                 assert found.why_not.startswith("no time source answers: mute: ")
         finally:
             over.set()
+
+    def test_what_other_processes_were_taught_does_not_count(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """It is the sources that are asked."""
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        tmp_path.chmod(0o700)
+        taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
+        steady, wall = taught.clocks.read()
+        taught.learn(taught.utc, Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.AUTHENTICATED, "https://aws"))
+        taught.share(taught.utc)
+        other.signing_time(other.utc)
+        assert other.now() is not None  # as any other process would know
+        monkeypatch.setattr(survey, "Timekeeper", lambda *given: made.append(Timekeeper(*given)) or made[-1])
+        made: list[Timekeeper] = []
+        asked = survey.ask(Settings(sources=()))
+        made[0].signing_time(made[0].utc)
+        assert (asked.known, made[0].now()) == (None, None)
 
     def test_everybody_is_asked(self) -> None:
         """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
