@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skewguard import store
 from skewguard.cli import check, main, survey
 from skewguard.cli.survey import Heard, Known, Survey
 from skewguard.cli.words import decimal, length, off, plain
@@ -164,7 +165,8 @@ class TestAsking:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """It is the sources that are asked."""
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+        monkeypatch.setattr(store, "bases", lambda: iter([str(tmp_path)]))
+        monkeypatch.setattr(store, "_private", False)  # another test may have had this process keep to itself
         tmp_path.chmod(0o700)
         taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
         steady, wall = taught.clocks.read()

@@ -73,7 +73,8 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
     from skewguard.interval import Trust
     from skewguard.signing.domains import place
     from skewguard.signing.reply import read_date
-    from skewguard.timekeeper import UTC, response_interval
+    from skewguard.store import UTC
+    from skewguard.timekeeper import response_interval
 
     try:
         # Without the usual handlers of errors and redirections: whatever answers is the answer, and has a Date.
