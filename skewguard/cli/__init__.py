@@ -1,19 +1,22 @@
 """The command ``skewguard``, also ``python -m skewguard``. One module per subcommand; data to stdout, talk to stderr.
 
-Each has ``HELP``, a line; ``configure``, which describes its arguments; and ``run``, which answers the exit code.
+Each has ``HELP``, a line; ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which describes its
+arguments; and ``run``, which answers the exit code.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from skewguard.cli import exec_
 
-_COMMANDS: dict[str, ModuleType] = {"exec": exec_}
+_COMMANDS = {"check": "check", "doctor": "doctor", "exec": "exec_", "offset": "offset"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,18 +31,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are wrong, or ask for help.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a system's error message may not fit the terminal
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
     if given[:1] == ["exec"]:
         given, command = exec_.split(given)  # argparse must not look at what is not for us
-    parser = argparse.ArgumentParser(prog="skewguard", description="Keeps AWS calls working on a wrong clock.")
+    parser = _Parser(prog="skewguard", description="Keeps AWS calls working on a wrong clock.")
     parser.add_argument("--version", action=_Version, help="print the version, and exit")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
-    for name, module in _COMMANDS.items():
-        module.configure(subparsers.add_parser(name, help=module.HELP, description=module.HELP))
-    options = parser.parse_args(given)
+    modules: dict[str, ModuleType] = {}
+    for name in _wanted(given):
+        module = modules[name] = import_module(f"skewguard.cli.{_COMMANDS[name]}")
+        made = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
+        made.usage_error = module.USAGE_ERROR
+        module.configure(made)
+    options, unknown = parser.parse_known_args(given)
+    if unknown:  # by the subcommand's parser, for its exit code
+        subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
     options.command = command
-    return int(_COMMANDS[options.subcommand].run(options))
+    return int(modules[options.subcommand].run(options))
+
+
+def _wanted(given: Sequence[str]) -> list[str]:
+    """Pick the subcommand that was typed, if one comes first: the others' modules are then not loaded."""
+    return [given[0]] if given and given[0] in _COMMANDS else list(_COMMANDS)
+
+
+class _Parser(argparse.ArgumentParser):
+    """As argparse's own, but with an exit code of the subcommand's for wrong arguments."""
+
+    usage_error = 2
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
 
 
 class _Version(argparse.Action):

@@ -28,6 +28,9 @@ REPLACES = os.name == "posix"
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes of our own, as ``env``, ``nohup`` and ``timeout`` have them; any other is the command's."""
 
+USAGE_ERROR = 2
+"""The exit code for wrong arguments: argparse's own."""
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments. The command itself has been split off by then."""

@@ -1,0 +1,297 @@
+"""What a `Report` means: sentences for people, worst first. Pure."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from skewguard.cli.report import Report
+from skewguard.cli.survey import Heard, Known
+from skewguard.cli.words import length, off
+from skewguard.interval import SECOND
+
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
+"""From which offset on doctor warns and speaks of failure, ns, as `check` does."""
+
+TOLERANCES = (
+    (
+        5 * MINUTE,
+        "Lambda, API Gateway, AppConfig, AppSync, Amplify, Rekognition, Route 53, SES, Glacier, OpenSearch, SWF",
+    ),
+    (15 * MINUTE, "S3, STS, DynamoDB, SQS, SNS, Cognito"),
+)
+"""How far off a request's time may be, ns, and the services that were seen to hold it so."""
+
+_ROUND = MINUTE  # how far from a whole hour an offset may be that a mix-up of time zones would explain
+_QUARTER = 15 * MINUTE
+
+
+class Level(enum.IntEnum):
+    """How bad it is."""
+
+    OK = 0
+    NOTE = 1
+    WARN = 2
+    FAIL = 3
+
+
+class Finding(NamedTuple):
+    """One sentence."""
+
+    level: Level
+    text: str
+
+    def __str__(self) -> str:
+        return f"[{self.level.name:^4}] {self.text}"
+
+
+def truth(report: Report) -> Known | None:
+    """Say how far the wall clock is off: by the sources, else by an AWS endpoint that was asked."""
+    answer = report.endpoint
+    if report.survey.known is None and answer is not None and answer.utc and answer.offset is not None:
+        return Known(answer.offset, answer.bound, answer.url, authenticated=True)
+    return report.survey.known
+
+
+def examine(report: Report) -> list[Finding]:
+    """List everything there is to say, in the order of its parts."""
+    found = [headline(report), *_fakes(report), *_refusals(report), *_mix_up(report)]
+    found += _sources(report) + _udp(report) + _daemon(report) + _hardware(report) + _endpoint(report)
+    return found
+
+
+def headline(report: Report) -> Finding:
+    """Say in one sentence who is wrong, and by how much."""
+    known = truth(report)
+    if known is None:
+        return Finding(Level.FAIL, f"It cannot be told whether this host's clock is right: {report.survey.why_not}.")
+    level = _level(known)
+    says = f"give or take {length(known.bound)}, says {known.source}"
+    if level is Level.OK:
+        return Finding(level, f"This host's clock is right: it is {off(known.offset)}, {says}. AWS accepts it.")
+    whose = "The clock that this process is shown" if _only_faked(report, known) else "This host's clock"
+    return Finding(level, f"{whose} is {off(known.offset)}, {says}.")
+
+
+def _level(known: Known) -> Level:
+    return Level.FAIL if known.most > FAIL_FROM else Level.WARN if known.most > WARN_FROM else Level.OK
+
+
+def _only_faked(report: Report, known: Known) -> bool:
+    """Tell whether the kernel's own clock is right where this process's is not."""
+    ahead = report.kernel_ahead
+    return ahead is not None and abs(ahead) > SECOND and abs(known.offset - ahead) + known.bound < WARN_FROM
+
+
+def faked_only(report: Report) -> bool:
+    """Tell whether the clock is wrong in this process alone, so that nothing is to be set."""
+    known = truth(report)
+    return known is not None and (bool(report.faked) or _only_faked(report, known))
+
+
+def _fakes(report: Report) -> list[Finding]:
+    found = []
+    if report.faked:
+        found.append(Finding(Level.FAIL, f"{report.faked} fakes the clock in this process: AWS refuses such times."))
+    ahead = report.kernel_ahead
+    shown = ahead is not None and abs(ahead) > SECOND
+    if shown and ahead is not None:
+        by = f" ({report.preloaded} is set: libfaketime)" if report.preloaded else ""
+        known = truth(report)
+        kernel = f"; the kernel's is {off(known.offset - ahead)}" if known is not None else ""
+        text = f"Somebody fakes this process's clock{by}: it is {off(ahead)} against the kernel's{kernel}."
+        found.append(Finding(Level.FAIL, text))
+    elif report.preloaded:
+        found.append(Finding(Level.NOTE, f"{report.preloaded} names libfaketime, which can fake the clock."))
+    return found
+
+
+def _refusals(report: Report) -> list[Finding]:
+    known = truth(report)
+    if known is None or _level(known) is Level.OK:
+        return []
+    found = []
+    for tolerance, services in TOLERANCES:
+        minutes = tolerance // MINUTE
+        if known.least >= tolerance:
+            found.append(Finding(Level.FAIL, f"AWS refuses this host's requests now ({minutes} min): {services}."))
+        elif known.most >= tolerance:
+            found.append(Finding(Level.FAIL, f"AWS may refuse this host's requests now ({minutes} min): {services}."))
+    if not found:
+        left = length(TOLERANCES[0][0] - known.most)
+        found.append(
+            Finding(Level.WARN, f"AWS still accepts this host's requests; {left} more, and the first will not.")
+        )
+    return found
+
+
+def _mix_up(report: Report) -> list[Finding]:
+    known = truth(report)
+    if known is None:
+        return []
+    what = whole_hours(known.offset, known.bound, report.zone)
+    if not what or faked_only(report):
+        return []
+    text = f"That is {what}: as if UTC and local time had been mixed up, most often where the hardware clock is read."
+    return [Finding(Level.NOTE, f"{text} Time zones themselves do not matter to AWS.")]
+
+
+def whole_hours(offset: int, bound: int, zones: tuple[int, ...]) -> str:
+    """Put an offset as a difference of time zones; empty if it is none.
+
+    Args:
+        offset: True time minus a clock, ns.
+        bound: How sure that is, ns.
+        zones: By how much this host's local time is ahead of UTC, in summer and winter, ns.
+    """
+    slack = _ROUND + bound
+    if slack >= _QUARTER // 2 or abs(offset) < 30 * MINUTE - slack or abs(offset) > 14 * HOUR + slack:
+        return ""
+    for zone in zones:
+        if zone and abs(abs(offset) - abs(zone)) <= slack:
+            return f"just this host's time zone ({'+' if zone > 0 else '-'}{length(zone)})"
+    hours = (abs(offset) + HOUR // 2) // HOUR
+    if hours and abs(abs(offset) - hours * HOUR) <= slack:
+        return f"{hours} whole hour{'s' if hours > 1 else ''}"
+    return ""
+
+
+def _sources(report: Report) -> list[Finding]:
+    found = []
+    for one in report.survey.heard:
+        if one.said is None:
+            found.append(Finding(Level.NOTE, f"source {one.name}: {(one.error or '').removeprefix(one.name).strip()}"))
+            continue
+        says = f"source {one.name}: {one.said.offset / SECOND:+.6f} s, give or take {length(one.said.bound)}"
+        if one.off_by is None:
+            found.append(Finding(Level.WARN, f"{says}; too few agree with it"))
+        elif one.off_by:
+            found.append(Finding(Level.WARN, f"{says}; wrong by {length(one.off_by)}, say most others"))
+        else:
+            found.append(Finding(Level.OK, f"{says}; agrees"))
+    return found
+
+
+def blocked(report: Report) -> bool:
+    """Tell whether NTP seems to be blocked: servers were asked, and none of them answered."""
+    asked = [one for one in report.survey.heard if one.name.startswith("ntp://")]
+    return bool(asked) and all(silent(one) for one in asked)
+
+
+def silent(heard: Heard) -> bool:
+    """Tell whether an NTP server was asked and was silent, as if a firewall stood between."""
+    error = heard.error or ""
+    return heard.said is None and (
+        "did not answer within" in error or error == "no answer in time" or "nreachable" in error or "denied" in error
+    )
+
+
+def _udp(report: Report) -> list[Finding]:
+    asked = [one for one in report.survey.heard if one.name.startswith("ntp://")]
+    if not asked:
+        return []
+    ports = " and ".join(str(port) for port in sorted({urlsplit(one.name).port or 123 for one in asked}))
+    ntp = f"NTP (UDP port {ports})"
+    if any(one.said is not None for one in asked):
+        return [Finding(Level.OK, f"{ntp} gets through.")]
+    if blocked(report):
+        text = f"{ntp} gets no answer: most likely a firewall drops it."
+        level = Level.WARN if truth(report) is None else Level.NOTE
+        return [Finding(level, f"{text} Answers of AWS teach skewguard the time all the same.")]
+    if any("cannot be looked up" in (one.error or "") for one in asked):
+        return [Finding(Level.NOTE, "Whether NTP gets through cannot be told: a server's name cannot be looked up.")]
+    if any("refused" in (one.error or "") for one in asked):
+        return [Finding(Level.NOTE, f"{ntp} gets through to a machine where no NTP server listens.")]
+    return [Finding(Level.NOTE, f"{ntp} is answered, but with no time that can be used.")]
+
+
+def _daemon(report: Report) -> list[Finding]:
+    host = report.host
+    found = []
+    if host.daemons is None:
+        if report.place.system == "linux":
+            found.append(Finding(Level.NOTE, "Daemons that keep the clock cannot be seen from here."))
+    elif host.daemons:
+        found.append(Finding(Level.OK, f"Keeping the clock: {', '.join(host.daemons)}."))
+    else:
+        found.append(Finding(Level.NOTE, "No daemon keeps this clock (no chronyd, ntpd or systemd-timesyncd runs)."))
+    if host.synchronized is not None:
+        error = f", within {length(host.max_error)} by its last setter's claim" if host.max_error else ""
+        found.append(
+            Finding(Level.OK, f"System clock synchronized: yes (says the kernel{error}).")
+            if host.synchronized
+            else Finding(Level.NOTE, "System clock synchronized: no (says the kernel).")
+        )
+    if host.timesyncd_synchronized_at is not None:
+        ago = length(report.survey.wall - host.timesyncd_synchronized_at)
+        found.append(Finding(Level.OK, f"systemd-timesyncd last heard from its server {ago} ago."))
+    if host.timesyncd_saved_at is not None and host.timesyncd_saved_at - report.survey.wall > MINUTE:
+        back = length(host.timesyncd_saved_at - report.survey.wall)
+        found.append(Finding(Level.WARN, f"The clock was set back: systemd saved a time that is {back} later."))
+    return found
+
+
+def _hardware(report: Report) -> list[Finding]:
+    rtc, known = report.rtc, truth(report)
+    if rtc is None:
+        return []
+    holds = {True: ", said to hold local time", False: ", said to hold UTC", None: ""}[rtc.local]
+    if known is None:
+        return [Finding(Level.NOTE, f"Hardware clock{holds}: {length(rtc.ahead)} from the wall clock.")]
+    wrong = known.offset - rtc.ahead
+    if rtc.local:
+        wrong = min((wrong + zone for zone in report.zone), key=abs)
+    if abs(wrong) <= MINUTE + known.bound:
+        return [Finding(Level.OK, f"Hardware clock{holds}: right.")]
+    what = whole_hours(wrong, known.bound + SECOND, report.zone)
+    mixed = f"; that is {what}, so it seems to hold {'UTC' if rtc.local else 'local time'}" if what else ""
+    remedy = "timedatectl set-local-rtc 0" if what else "sudo hwclock --systohc, once the wall clock is right"
+    return [Finding(Level.WARN, f"Hardware clock{holds}: {off(wrong)}{mixed}. Remedy: {remedy}")]
+
+
+def _endpoint(report: Report) -> list[Finding]:
+    answer, known = report.endpoint, truth(report)
+    if answer is None:
+        return []
+    name = f"endpoint {answer.url}"
+    if answer.offset is None:
+        return [Finding(Level.FAIL, f"{name}: {_unheard(answer.certificate, answer.problem, known)}")]
+    against = (
+        f"{name}: its clock is {length(answer.offset)} {'ahead of' if answer.offset > 0 else 'behind'} this host's"
+    )
+    if abs(answer.offset) - answer.bound >= TOLERANCES[0][0]:
+        text = f"{against}, give or take {length(answer.bound)}, so it may refuse what is signed by this host's clock"
+        found = [Finding(Level.FAIL, f"{text}.")]
+    else:
+        found = [Finding(Level.OK, f"{against}, give or take {length(answer.bound)}.")]
+    sources = report.survey.known
+    if sources is not None:
+        wrong = sources.offset - answer.offset
+        if abs(wrong) - sources.bound - answer.bound > WARN_FROM:
+            text = f"{name}: the server's own clock is {off(wrong)}, say the time sources; its owner must mend that."
+            found.append(Finding(Level.FAIL, text))
+    return found
+
+
+def _unheard(certificate: str, problem: str, known: Known | None) -> str:
+    if certificate == "not yet valid":
+        blame = (
+            "" if known is None or known.offset > WARN_FROM else " But the clock is right, so it may be the server's"
+        )
+        return f"TLS holds its certificate for not yet valid: so it looks on a clock that is too slow.{blame}"
+    if certificate == "expired":
+        if known is not None and known.offset < -WARN_FROM:
+            return "TLS holds its certificate for expired: so it looks on a clock that is too fast, as this one is."
+        if known is not None:
+            return "its certificate has expired: the clock is not the reason."
+        return "TLS holds its certificate for expired: it is, or this host's clock is too fast."
+    return f"no time was heard: {problem}"
+
+
+def verdict(findings: list[Finding]) -> Level:
+    """Say how bad it is altogether."""
+    return max((finding.level for finding in findings), default=Level.OK)

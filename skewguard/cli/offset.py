@@ -1,0 +1,42 @@
+"""``skewguard offset``: one number, for scripts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from skewguard.cli import survey
+from skewguard.cli.words import decimal
+from skewguard.errors import ConfigError
+from skewguard.interval import SECOND
+
+HELP = "Print how far the clock is off: true time minus wall clock, s; positive when the host is behind."
+
+USAGE_ERROR, UNKNOWN = 2, 3
+"""Exit codes: the arguments are wrong; nothing is known."""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Describe the arguments."""
+    survey.configure(parser)
+    parser.epilog = "Exit codes: 0, 2 for wrong arguments, 3 if nothing is known: then there is no number."
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the number; answer the exit code."""
+    try:
+        found = survey.ask(survey.settings(options))
+    except ConfigError as error:
+        print(f"skewguard offset: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    known = found.known
+    if known is None:
+        print(f"skewguard offset: {found.why_not}", file=sys.stderr)
+        return UNKNOWN
+    if options.json:
+        values = {"offset": known.offset / SECOND, "error_bound": known.bound / SECOND, "source": known.source}
+        print(json.dumps(values))
+    else:
+        print(decimal(known.offset))
+    return 0

@@ -1,0 +1,251 @@
+"""The commands as child processes, against real NTP daemons that are right or wrong, on real and faked clocks."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.server
+import json
+import os
+import re
+import ssl
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from skewguard.testing import StrictEndpoint
+from tests.real.chronyd import Chronyd, chronyd
+from tests.real.faketime import FakeTime
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="chronyd and libfaketime are Linux's")
+
+OFFSETS = (0, 90, -90, 300, -300, 1200, -180, 3600)
+
+
+@pytest.fixture(scope="module")
+def daemons() -> Iterator[dict[int, Chronyd]]:
+    """One chronyd for each clock: what it shows more than the host's, s."""
+    with contextlib.ExitStack() as ending:
+        yield {offset: ending.enter_context(chronyd(offset)) for offset in OFFSETS}
+
+
+def uri(daemon: Chronyd) -> str:
+    return f"ntp://{daemon.host}:{daemon.port}?allow_local=1"
+
+
+def run(
+    *arguments: str, faked: FakeTime | None = None, clean: bool = False, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run ``skewguard``, on a faked clock if there is one, with nothing of AWS's in a `clean` environment."""
+    environment = dict(os.environ) if faked is None else faked.env()
+    if clean:
+        environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "SKEWGUARD"))}
+    return subprocess.run(
+        [sys.executable, "-m", "skewguard", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment | variables,
+    )
+
+
+@pytest.mark.parametrize(
+    ("offset", "code"), [(0, 0), (90, 1), (-90, 1), (300, 2), (-300, 2), (1200, 2), (-180, 1), (3600, 2)]
+)
+def test_check(offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
+    """The thresholds, and numbers within their own bound."""
+    done = run("check", "--source", uri(daemons[offset]), clean=True)
+    assert done.returncode == code, done
+    match = re.search(r"\| offset=(\S+)s;-60:60;-240:240 bound=(\S+)s;;;0\n$", done.stdout)
+    assert match, done.stdout
+    assert abs(float(match[1]) - offset) <= float(match[2]) + 0.05  # the daemons are faked to some ms
+    assert done.stdout.count("\n") == 1
+
+
+def test_offset(daemons: dict[int, Chronyd]) -> None:
+    """A number, and a number with its bound."""
+    assert float(run("offset", "--source", uri(daemons[-180])).stdout) == pytest.approx(-180, abs=0.1)
+    told = json.loads(run("offset", "--json", "--source", uri(daemons[1200])).stdout)
+    assert told["offset"] == pytest.approx(1200, abs=0.1)
+    assert 0 < told["error_bound"] < 1
+    assert told["source"] in uri(daemons[1200])
+
+
+def test_as_configured(daemons: dict[int, Chronyd]) -> None:
+    """The environment names the sources, and how many must agree; the command line goes before it."""
+    configured = {"SKEWGUARD_SOURCES": uri(daemons[0])}
+    assert run("check", **configured).returncode == 0
+    short = run("check", **configured, SKEWGUARD_MIN_SOURCES="2")
+    assert (short.returncode, "only 1 of 2 wanted" in short.stdout) == (2, True)
+    assert run("check", "--min-sources=1", **configured, SKEWGUARD_MIN_SOURCES="2").returncode == 0
+    assert run("check", "--source", uri(daemons[300]), **configured).returncode == 2
+
+
+def test_two_that_disagree(daemons: dict[int, Chronyd]) -> None:
+    """Nobody is believed, and doctor shows both."""
+    both = ["--source", uri(daemons[0]), "--source", uri(daemons[1200])]
+    done = run("check", "--json", *both)
+    assert done.returncode == 2
+    told = json.loads(done.stdout)
+    assert (told["offset"], "disagree" in told["message"]) == (None, True)
+    assert sorted(round(source["offset"]) for source in told["sources"]) == [0, 1200]
+    done = run("doctor", *both)
+    assert done.returncode == 3
+    assert done.stdout.count("too few agree with it") == 2
+
+
+def test_a_falseticker_is_named(daemons: dict[int, Chronyd]) -> None:
+    """By doctor, which asks all of them even where two have settled it."""
+    others = [argument for _ in range(2) for argument in ("--source", uri(daemons[0]))]  # the same one, asked once
+    with chronyd() as third:
+        done = run("doctor", *others, "--source", uri(third), "--source", uri(daemons[1200]))
+    assert done.returncode == 1
+    assert done.stdout.count("; agrees") == 2
+    assert done.stdout.count("; wrong by 20 min 0 s, say most others") == 1
+    assert done.stdout.startswith("[ OK ] This host's clock is right")
+
+
+def test_doctor_on_a_healthy_clock(daemons: dict[int, Chronyd]) -> None:
+    """One line on stdout; on stderr, whom it asks."""
+    done = run("doctor", "--source", uri(daemons[0]), clean=True)
+    assert done.returncode == 0, done
+    assert re.fullmatch(r"\[ OK \] This host's clock is right: it is .* AWS accepts it\.\n", done.stdout)
+    assert done.stderr == f"skewguard doctor: asking {uri(daemons[0]).partition('?')[0]}\n"
+    assert "a slow upload" in run("doctor", "-v", "--source", uri(daemons[0])).stdout
+
+
+@pytest.mark.parametrize(
+    ("offset", "first", "refused"),
+    [
+        (1200, r"\[FAIL\] This host's clock is 20 min 0 s slow, give or take \d.*", 2),
+        (300, r"\[FAIL\] This host's clock is (5 min 0 s|4 min 60 s) slow, give or take \d.*", 1),
+        (-180, r"\[WARN\] This host's clock is 3 min 0 s fast, give or take \d.*", 0),
+        (3600, r"\[FAIL\] This host's clock is (1 h 0 min 0 s|60 min 0 s) slow, give or take \d.*", 2),
+    ],
+)
+def test_doctor_on_a_wrong_clock(offset: int, first: str, refused: int, daemons: dict[int, Chronyd]) -> None:
+    """Who, by how much, what AWS does, and what to type. The host's clock is right: it is the source that is ahead."""
+    done = run("doctor", "--source", uri(daemons[offset]), clean=True)
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert re.fullmatch(first, lines[0])
+    assert len(re.findall("refuses? this host's requests now", done.stdout)) == refused
+    assert ("1 whole hour" in done.stdout) == (offset == 3600)
+    assert "Somebody fakes" not in done.stdout
+    assert any(line.startswith("    ") for line in lines), "no command to type"
+    told = json.loads(run("doctor", "--json", "--source", uri(daemons[offset])).stdout)
+    assert abs(told["offset"] - offset) <= told["error_bound"] + 0.05
+    assert told["commands"] == [line.strip() for line in lines if line.startswith("    ")]
+
+
+@pytest.mark.parametrize(("shift", "words"), [("+20m", "20 min 0 s fast"), ("-20m", "20 min 0 s slow")])
+def test_doctor_on_a_faked_clock(shift: str, words: str, fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
+    """It says that the clock is wrong and that somebody fakes it, and does not have the host's set."""
+    fake_time.shift(shift)
+    done = run("doctor", "--source", uri(daemons[0]), clean=True, faked=fake_time)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"[FAIL] The clock that this process is shown is {words}, give or take ")
+    assert "[FAIL] Somebody fakes this process's clock (LD_PRELOAD is set: libfaketime)" in done.stdout
+    assert done.stdout.endswith("    env -u LD_PRELOAD COMMAND\n")
+    assert run("check", "--source", uri(daemons[0]), faked=fake_time).returncode == 2
+
+
+def test_what_it_says_to_type_against_a_fake_helps(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
+    """The last line, with the command in its place."""
+    fake_time.shift("+20m")
+    told = run("doctor", "--source", uri(daemons[0]), faked=fake_time).stdout.splitlines()[-1].split()
+    command = [sys.executable, "-m", "skewguard", "check", "--source", uri(daemons[0])]
+    done = subprocess.run([*told[:-1], *command], env=fake_time.env(), timeout=60, check=False, capture_output=True)
+    assert done.returncode == 0, done
+
+
+@contextlib.contextmanager
+def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """A server whose certificate is valid from `begins` to `ends` days from now: its URL, and how to trust it."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    first, last = (now + datetime.timedelta(days=days) for days in (begins, ends))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_before=first, not_after=last).configure_cert(context)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class TestEndpoints:
+    """The clock of a server that is asked besides."""
+
+    @pytest.mark.parametrize(("offset", "code"), [(0, 0), (1200, 1)])
+    def test_a_store_whose_clock_is_wrong(self, offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
+        """One HEAD, without credentials; the server is blamed, and the host is not."""
+        with StrictEndpoint(offset=offset, tls=True) as server:
+            variables = {"AWS_CA_BUNDLE": server.ca_bundle or ""}
+            done = run("doctor", "-v", "--source", uri(daemons[0]), "--endpoint", server.url, **variables)
+            (asked,) = server.requests
+            url = server.url
+        assert done.returncode == code, done
+        assert asked.method == "HEAD"
+        assert not {name.lower() for name in asked.headers} & {"authorization", "x-amz-date", "cookie"}
+        assert done.stdout.startswith("[ OK ] This host's clock is right")
+        assert ("the server's own clock is" in done.stdout) == bool(offset)
+        assert done.stderr.endswith(f", HEAD {url}\n")
+
+    def test_a_store_alone_is_not_believed(self) -> None:
+        """It may be the one that is wrong: only AWS, verified, keeps UTC."""
+        with StrictEndpoint(offset=1200) as server:
+            done = run("doctor", "--endpoint", server.url)
+        assert done.returncode == 3
+        assert re.search(r"its clock is (20 min \d|19 min 59) s ahead of this host's", done.stdout)
+
+    @pytest.mark.parametrize(
+        ("shift", "words"),
+        [
+            ("-10d", "so it looks on a clock that is too slow.\n"),
+            ("+10d", "on a clock that is too fast, as this one is"),
+        ],
+    )
+    def test_certificates_on_a_wrong_clock(
+        self, shift: str, words: str, tmp_path: Path, fake_time: FakeTime, daemons: dict[int, Chronyd]
+    ) -> None:
+        """TLS fails first, and its message is explained; NTP still tells by how much."""
+        fake_time.shift(shift)
+        with https(tmp_path, -2, 2) as (url, variables):
+            done = run("doctor", "--source", uri(daemons[0]), "--endpoint", url, faked=fake_time, **variables)
+            alone = run("doctor", "--endpoint", url, faked=fake_time, **variables)
+        assert (done.returncode, alone.returncode) == (1, 3)
+        assert words in done.stdout, done.stdout
+        assert "TLS holds its certificate for" in alone.stdout
+
+    @pytest.mark.parametrize(
+        ("begins", "ends", "words"),
+        [(1, 2, "But the clock is right, so it may be the server's"), (-2, -1, "the clock is not the reason")],
+    )
+    def test_certificates_that_are_wrong_themselves(
+        self, begins: int, ends: int, words: str, tmp_path: Path, daemons: dict[int, Chronyd]
+    ) -> None:
+        """The clock is not blamed."""
+        with https(tmp_path, begins, ends) as (url, variables):
+            done = run("doctor", "--source", uri(daemons[0]), "--endpoint", url, **variables)
+        assert done.returncode == 1
+        assert words in done.stdout, done.stdout
+        assert done.stdout.startswith("[ OK ] This host's clock is right")
+
+    def test_one_that_is_not_there(self, daemons: dict[int, Chronyd]) -> None:
+        done = run("doctor", "--source", uri(daemons[0]), "--endpoint", "http://127.0.0.1:1")
+        assert done.returncode == 1
+        assert "no time was heard: [Errno 111] Connection refused" in done.stdout

@@ -1,0 +1,281 @@
+"""``skewguard check`` and ``offset``: what is judged and how it is put, and the commands as monitoring runs them."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skewguard import store
+from skewguard.cli import check, main, survey
+from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.words import decimal, length, off, plain
+from skewguard.clocks import Clocks
+from skewguard.config import Settings
+from skewguard.errors import SourceError
+from skewguard.interval import SECOND, Interval, Trust
+from skewguard.timekeeper import Timekeeper
+
+MS, HOUR = SECOND // 1000, 3600 * SECOND
+WALL = 1_800_000_000 * SECOND
+
+# The grammar of the Monitoring Plugins Development Guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
+RANGE = r"@?(?:(?:~|-?[\d.]+):(?:-?[\d.]+)?|-?[\d.]+)"
+PERFORMANCE = re.compile(
+    rf"([^'= ]+)=(-?[0-9.]+)(s|us|ms|%|B|c)?(?:;({RANGE})?)?(?:;({RANGE})?)?(?:;(-?[\d.]+)?)?(?:;(-?[\d.]+)?)?"
+)
+
+
+def known(offset: float, bound: float = 0.01) -> Survey:
+    said = Known(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+    return Survey(said, (Heard("ntp://a", said, None, 0),), WALL)
+
+
+def silence(*errors: str) -> Survey:
+    return Survey(None, tuple(Heard(f"ntp://{index}", None, error) for index, error in enumerate(errors)), WALL)
+
+
+def parsed(line: str) -> dict[str, tuple[str | None, ...]]:
+    """Read performance data; fails on what a reader of the guidelines could not read."""
+    _, _, data = line.partition(" | ")
+    found = {}
+    for word in data.split(" ") if data else []:
+        match = PERFORMANCE.fullmatch(word)
+        assert match, word
+        label, *values = match.groups()
+        found[label] = tuple(values)
+    return found
+
+
+class TestWords:
+    """Lengths of time as text."""
+
+    @pytest.mark.parametrize(
+        ("ns", "text"),
+        [
+            (0, "0 us"),
+            (999_499, "999 us"),
+            (999_500, "1.0 ms"),
+            (-3_400_000, "3.4 ms"),
+            (999_499_999, "999.5 ms"),
+            (999_500_000, "1.0 s"),
+            (90 * SECOND, "90.0 s"),
+            (119_950 * MS, "2 min 0 s"),
+            (1200 * SECOND, "20 min 0 s"),
+            (3599_600 * MS, "1 h 0 min 0 s"),
+            (-3661 * SECOND, "1 h 1 min 1 s"),
+            (100 * 3600 * SECOND, "4 d 4 h"),
+        ],
+    )
+    def test_lengths(self, ns: int, text: str) -> None:
+        assert length(ns) == text
+
+    def test_slow_is_behind_true_time(self) -> None:
+        assert [off(SECOND), off(-SECOND), off(0)] == ["1.0 s slow", "1.0 s fast", "right"]
+
+    @pytest.mark.parametrize(
+        ("ns", "text"),
+        [
+            (0, "0.000000"),
+            (-499, "0.000000"),
+            (-500, "-0.000001"),
+            (1200 * SECOND + 56_499, "1200.000056"),
+            (-(10**18) - 1_000_000, "-1000000000.001000"),  # more digits than a float has
+        ],
+    )
+    def test_decimals(self, ns: int, text: str) -> None:
+        assert decimal(ns) == text
+
+    @pytest.mark.parametrize(("ns", "text"), [(0, "0"), (60 * SECOND, "60"), (600 * SECOND, "600"), (1, "0.000000001")])
+    def test_thresholds(self, ns: int, text: str) -> None:
+        assert plain(ns) == text
+
+
+class TestJudging:
+    """From what the sources said to a code and a line."""
+
+    @pytest.mark.parametrize(
+        ("offset", "code"),
+        [(0, 0), (59.9, 0), (60, 0), (-60, 0), (60.1, 1), (-90, 1), (90, 1), (240, 1), (240.1, 2), (-300, 2), (1e9, 2)],
+    )
+    def test_thresholds_are_ranges(self, offset: float, code: int) -> None:
+        """As the ranges in the performance data say: their ends are inside."""
+        outcome = check.judge(known(offset), 60 * SECOND, 240 * SECOND)
+        assert outcome.code == code
+        assert outcome.line.startswith(check.NAMES[code] + " - ")
+        value = parsed(outcome.line)["offset"]
+        assert value[1:4] == ("s", "-60:60", "-240:240")
+        assert float(value[0] or "") == pytest.approx(offset)
+
+    def test_the_line(self) -> None:
+        outcome = check.judge(known(1200, 0.0034), 60 * SECOND, 240 * SECOND)
+        assert outcome.line == (
+            "CRITICAL - the clock is 20 min 0 s slow, give or take 3.4 ms, says ntp://a"
+            " | offset=1200.000000s;-60:60;-240:240 bound=0.003400s;;;0"
+        )
+        assert list(parsed(outcome.line)) == ["offset", "bound"]
+
+    @pytest.mark.parametrize("empty", range(4))
+    def test_silence(self, empty: int) -> None:
+        outcome = check.judge(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
+        assert outcome.line == f"{check.NAMES[empty]} - no time source answers: ntp://0: did not answer; ntp://1: b"
+
+    def test_why_nothing_is_known(self) -> None:
+        one = known(1).heard[0]
+        assert silence().why_not == "no time source is configured"
+        assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
+        assert Survey(None, (one,), WALL, 2).why_not == "only 1 of 2 wanted time sources answered"
+
+    def test_what_sources_say_cannot_pass_for_performance_data(self) -> None:
+        outcome = check.judge(silence("x | offset=0s"), 1, 2)
+        assert parsed(outcome.line) == {}
+        assert "|" not in outcome.line
+
+
+class TestAsking:
+    """What becomes of sources that do not answer."""
+
+    def test_a_source_that_hangs_is_named(self) -> None:
+        """The poll ends when the patience does; who came first must not matter."""
+
+        class Mute:
+            name = "mute"
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                over.wait(60)
+                raise SourceError("over")
+
+        over = threading.Event()
+        try:
+            for _ in range(10):
+                found = survey.ask(Settings(sources=(Mute(),), timeout=50 * MS))
+                assert [one.name for one in found.heard] == ["mute"]
+                assert found.why_not.startswith("no time source answers: mute: ")
+        finally:
+            over.set()
+
+    def test_what_other_processes_were_taught_does_not_count(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        """It is the sources that are asked."""
+        monkeypatch.setattr(store, "bases", lambda: iter([str(tmp_path)]))
+        monkeypatch.setattr(store, "_private", False)  # another test may have had this process keep to itself
+        tmp_path.chmod(0o700)
+        taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
+        steady, wall = taught.clocks.read()
+        taught.learn(taught.utc, Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.AUTHENTICATED, "https://aws"))
+        taught.share(taught.utc)
+        other.signing_time(other.utc)
+        assert other.now() is not None  # as any other process would know
+        monkeypatch.setattr(survey, "Timekeeper", lambda *given: made.append(Timekeeper(*given)) or made[-1])
+        made: list[Timekeeper] = []
+        asked = survey.ask(Settings(sources=()))
+        made[0].signing_time(made[0].utc)
+        assert (asked.known, made[0].now()) == (None, None)
+
+    def test_everybody_is_asked(self) -> None:
+        """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
+
+        class Instant:
+            instant = True
+
+            def __init__(self, name: str) -> None:
+                self.name = name
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                steady, wall = clocks.read()
+                return Interval(steady, wall - MS, wall + MS, Trust.WITNESS, self.name)
+
+        class Wrong(Instant):
+            instant = False
+
+            def measure(self, clocks: Clocks, deadline: int) -> Interval:
+                steady, wall = clocks.read()
+                return Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.WITNESS, self.name)
+
+        wanted = Settings(sources=(Instant("a"), Instant("b"), Wrong("c")))
+        found = survey.ask(wanted, everybody=True)
+        assert [(one.name, bool(one.off_by)) for one in found.heard] == [("a", False), ("b", False), ("c", True)]
+        assert found.known is not None
+        assert abs(found.known.offset) <= found.known.bound
+        assert not found.known.authenticated
+
+
+class TestTheCommands:
+    """Exit codes and streams."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ["--bogus"],
+            ["-w", "abc"],
+            ["-w", "-1"],
+            ["-w", "300"],
+            ["--source", "sundial"],
+            ["--min-sources", "0"],
+            ["--empty-state", "fine"],
+            ["one", "argument"],
+        ],
+    )
+    def test_wrong_arguments_are_unknown(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        """2, argparse's own, would be an alarm."""
+        try:
+            code = main(["check", *arguments])
+        except SystemExit as ended:
+            code = ended.code  # type: ignore[assignment]
+        assert code == 3
+        out, err = capsys.readouterr()
+        assert out.startswith("UNKNOWN - ") or "error:" in err
+
+    def test_a_fault_of_its_own_is_unknown(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def broken(*_: Any) -> None:
+            raise RuntimeError("two\nlines")
+
+        monkeypatch.setattr(check.survey, "ask", broken)
+        assert main(["check"]) == 3
+        assert capsys.readouterr().out == "UNKNOWN - RuntimeError: two lines\n"
+
+    @pytest.mark.parametrize(("flags", "code"), [([], 2), (["--empty-state", "unknown"], 3), (["--empty-state=ok"], 0)])
+    def test_an_unreachable_source(self, flags: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+            deaf.bind(("127.0.0.1", 0))
+            source = f"ntp://127.0.0.1:{deaf.getsockname()[1]}"
+            assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
+            assert deaf.recv(100)  # it was asked
+        out, _ = capsys.readouterr()
+        assert out.startswith(check.NAMES[code])
+        assert re.search(r"did not answer within|no answer in time", out)  # by whether the machine is busy
+        assert out.count("\n") == 1
+
+    @pytest.mark.parametrize("arguments", [["--json"], []])
+    def test_no_number_is_no_number(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["offset", *arguments]) == 3
+        assert capsys.readouterr() == ("", "skewguard offset: no time source is configured\n")
+        assert main(["offset", "--source", "sundial"]) == 2
+        assert not capsys.readouterr().out
+
+    @pytest.mark.parametrize("name", ["check", "offset", "doctor"])
+    def test_needs_no_aws(self, name: str) -> None:
+        """Neither credentials nor a home; and what is heavy in botocore is not loaded."""
+        program = f"""
+import sys
+import threading
+from skewguard.cli import main
+main(["{name}"])
+print(*(name for name in ("botocore.session", "botocore.auth", "boto3", "urllib.request") if name in sys.modules))
+"""
+        environment = {"PATH": "/nonexistent", "SKEWGUARD_SOURCES": "response", "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment
+        )
+        assert done.stdout.splitlines()[-1] == "", done.stdout
+        assert "Traceback" not in done.stderr

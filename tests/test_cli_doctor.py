@@ -1,0 +1,414 @@
+"""``skewguard doctor``: what a report means, what to type where, and where options come from. All of it from tables."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skewguard import health
+from skewguard.cli import check, doctor, endpoint, main, origins, report
+from skewguard.cli.endpoint import Answer
+from skewguard.cli.findings import Finding, Level, blocked, examine, verdict, whole_hours
+from skewguard.cli.place import Place, fix, look
+from skewguard.cli.report import Report, Rtc
+from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.errors import ConfigError
+from skewguard.health import HostClock
+from skewguard.interval import SECOND
+
+WALL = 1_800_000_000 * SECOND
+HOUR = 3600 * SECOND
+FINE = HostClock(synchronized=True, max_error=0, daemons=("chronyd",))
+
+
+def known(offset: float, bound: float = 0.01, name: str = "ntp://a") -> Known:
+    return Known(round(offset * SECOND), round(bound * SECOND), name)
+
+
+def seen(
+    offset: float | None = 0, bound: float = 0.01, error: str = "ntp://a did not answer within 1.0 s", **more: Any
+) -> Report:
+    """A report: of a host that is `offset` s slow by its one source; None if that is silent."""
+    said = None if offset is None else known(offset, bound)
+    heard = Heard("ntp://a", said, None if said else error, None if said is None else 0)
+    return Report(**{"survey": Survey(said, (heard,), WALL), "host": FINE, **more})
+
+
+def texts(seen: Report) -> str:
+    return "\n".join(str(finding) for finding in examine(seen))
+
+
+class TestFindings:
+    """What a report means."""
+
+    @pytest.mark.parametrize(
+        ("offset", "bound", "level", "words", "refuses", "may"),
+        [
+            (0, 0.01, Level.OK, "is right: it is right,", 0, 0),
+            (-59, 0.01, Level.OK, "is right: it is 59.0 s fast,", 0, 0),
+            (61, 0.01, Level.WARN, "clock is 61.0 s slow,", 0, 0),
+            (59.9, 0.2, Level.WARN, "clock is 59.9 s slow,", 0, 0),  # may be more than a minute
+            (239, 2, Level.FAIL, "clock is 3 min 59 s slow,", 0, 0),
+            (-299, 2, Level.FAIL, "clock is 4 min 59 s fast,", 0, 1),
+            (300.1, 0.1, Level.FAIL, "clock is 5 min 0 s slow,", 1, 0),
+            (899, 5, Level.FAIL, "clock is 14 min 59 s slow,", 1, 1),
+            (-901, 0.5, Level.FAIL, "clock is 15 min 1 s fast,", 2, 0),
+            (1e9, 1, Level.FAIL, "clock is 11574 d 1 h slow,", 2, 0),
+        ],
+    )
+    def test_the_offset(self, offset: float, bound: float, level: Level, words: str, refuses: int, may: int) -> None:
+        """Boundaries are those of AWS, and doubt is told."""
+        found = examine(seen(offset, bound))
+        assert found[0].level is level
+        assert words in found[0].text
+        all_of_it = texts(seen(offset, bound))
+        assert all_of_it.count("AWS refuses this host's requests now") == refuses
+        assert all_of_it.count("AWS may refuse this host's requests now") == may
+        assert ("AWS still accepts" in all_of_it) == (level is not Level.OK and not refuses and not may)
+
+    @pytest.mark.parametrize(
+        ("more", "words", "level"),
+        [
+            ({"faked": "freezegun"}, "freezegun fakes the clock in this process", Level.FAIL),
+            ({"preloaded": "LD_PRELOAD"}, "[NOTE] LD_PRELOAD names libfaketime", Level.NOTE),
+            ({"kernel_ahead": -20 * SECOND}, "Somebody fakes this process's clock: it is 20.0 s fast", Level.FAIL),
+            ({"kernel_ahead": SECOND // 2}, "AWS accepts it", Level.OK),
+            ({"host": FINE._replace(daemons=())}, "No daemon keeps this clock", Level.NOTE),
+            ({"host": FINE._replace(daemons=None)}, "cannot be seen from here", Level.NOTE),
+            ({"host": FINE._replace(synchronized=False)}, "System clock synchronized: no", Level.NOTE),
+            ({"host": FINE._replace(max_error=5_000_000)}, "yes (says the kernel, within 5.0 ms", Level.OK),
+            ({"host": FINE._replace(timesyncd_synchronized_at=WALL - 90 * SECOND)}, "its server 90.0 s ago", Level.OK),
+            ({"host": FINE._replace(timesyncd_saved_at=WALL + HOUR)}, "saved a time that is 1 h 0 min 0 s", Level.WARN),
+            ({"rtc": Rtc(SECOND // 2)}, "[ OK ] Hardware clock: right.", Level.OK),
+            ({"rtc": Rtc(2 * HOUR, True), "zone": (2 * HOUR,)}, "said to hold local time: right.", Level.OK),
+            ({"rtc": Rtc(2 * HOUR, False)}, "2 whole hours, so it seems to hold local time. Remedy: ti", Level.WARN),
+            ({"rtc": Rtc(5 * 60 * SECOND, False)}, "5 min 0 s fast. Remedy: sudo hwclock --systohc", Level.WARN),
+        ],
+    )
+    def test_one_thing_about_a_host_whose_clock_is_right(self, more: dict[str, Any], words: str, level: Level) -> None:
+        found = seen(0, **more)
+        assert words in texts(found)
+        assert verdict(examine(found)) is level
+
+    def test_a_fake_is_told_from_a_wrong_host(self) -> None:
+        """If the kernel's clock is wrong too, faking is not the reason, or not all of it."""
+        both = seen(-1200, kernel_ahead=-600 * SECOND)
+        assert texts(both).startswith("[FAIL] This host's clock is 20 min 0 s fast")
+        assert "the kernel's is 10 min 0 s fast" in texts(both)
+        assert any(line.startswith("    sudo") for line in doctor.remedy(both))
+        one = seen(-1200, kernel_ahead=-1200 * SECOND, preloaded="LD_PRELOAD")
+        assert not any("sudo" in line for line in doctor.remedy(one))
+
+    @pytest.mark.parametrize(
+        ("offset", "zones", "words"),
+        [
+            (3600, (0,), "1 whole hour"),
+            (-3583, (0,), "1 whole hour"),  # seen with S3: RequestTime and ServerTime 59 min 43 s apart
+            (7200, (2 * HOUR, HOUR), "just this host's time zone (+2 h 0 min 0 s)"),
+            (-19_800, (19_800 * SECOND,), "just this host's time zone (+5 h 30 min 0 s)"),
+            (14 * 3600, (0,), "14 whole hours"),
+            (1800, (1800 * SECOND,), "just this host's time zone (+30 min 0 s)"),
+            (3600 + 61, (0,), ""),
+            (19_800, (0,), ""),
+            (1200, (0,), ""),
+            (0, (0,), ""),
+            (0, (HOUR,), ""),
+            (15 * 3600, (0,), ""),
+        ],
+    )
+    def test_whole_hours(self, offset: int, zones: tuple[int, ...], words: str) -> None:
+        assert whole_hours(offset * SECOND, 0, zones) == words
+
+    def test_a_vague_offset_is_no_whole_hour(self) -> None:
+        assert not whole_hours(HOUR, 600 * SECOND, (0,))
+
+    @pytest.mark.parametrize(
+        ("error", "silent", "words"),
+        [
+            ("ntp://a did not answer within 1.0 s", True, "port 123) gets no answer: most likely a firewall drops it"),
+            ("no answer in time", True, "gets no answer"),
+            ("ntp://a cannot be reached: Network is unreachable", True, "gets no answer"),
+            ("ntp://a cannot be reached: Connection refused", False, "where no NTP server listens"),
+            ("ntp://a cannot be looked up: Name or service not known", False, "name cannot be looked up"),
+            ("ntp://a asks us to slow down (kiss code RATE)", False, "answered, but with no time that can be used"),
+        ],
+    )
+    def test_udp(self, error: str, silent: bool, words: str) -> None:
+        found = seen(None, error=error)
+        assert blocked(found) == silent
+        assert words in texts(found)
+        assert texts(found).startswith("[FAIL] It cannot be told whether this host's clock is right")
+
+    def test_udp_that_is_blocked_beside_a_source_that_answers(self) -> None:
+        """It is told, but makes nobody sick."""
+        heard = (Heard("chrony", known(0, name="chrony"), None, 0), Heard("ntp://b:1123", None, "no answer in time"))
+        found = Report(Survey(heard[0].said, heard, WALL), FINE)
+        assert "[NOTE] NTP (UDP port 1123) gets no answer" in texts(found)
+        assert verdict(examine(found)) is Level.NOTE
+
+    @pytest.mark.parametrize(
+        ("answer", "offset", "words"),
+        [
+            (Answer("u", 0, SECOND), 0, "[ OK ] endpoint u: its clock is 0 us behind"),
+            (Answer("u", 1200 * SECOND, SECOND), 0, "the server's own clock is 20 min 0 s fast"),
+            (Answer("u", 1200 * SECOND, SECOND), 1200, "may refuse what is signed by this host's clock."),
+            (Answer("u", problem="x", certificate="not yet valid"), None, "a clock that is too slow."),
+            (Answer("u", problem="x", certificate="not yet valid"), 1e8, "a clock that is too slow."),
+            (Answer("u", problem="x", certificate="not yet valid"), -5, "But the clock is right"),
+            (Answer("u", problem="x", certificate="expired"), -1e8, "a clock that is too fast, as this one is."),
+            (Answer("u", problem="x", certificate="expired"), 0, "the clock is not the reason."),
+            (Answer("u", problem="x", certificate="expired"), None, "it is, or this host's clock is too fast."),
+            (Answer("u", problem="timed out"), 0, "no time was heard: timed out"),
+        ],
+    )
+    def test_endpoints(self, answer: Answer, offset: float | None, words: str) -> None:
+        assert words in texts(seen(offset, endpoint=answer))
+
+    def test_aws_itself_tells_where_no_source_does(self) -> None:
+        found = seen(None, endpoint=Answer("https://sts.amazonaws.com", 600 * SECOND, SECOND, utc=True))
+        assert texts(found).startswith(
+            "[FAIL] This host's clock is 10 min 0 s slow, give or take 1.0 s, says https://sts"
+        )
+        assert "the server's own clock" not in texts(found)
+
+    def test_a_finding_as_text(self) -> None:
+        assert str(Finding(Level.OK, "x.")) == "[ OK ] x."
+
+
+PLACES: list[tuple[dict[str, str], dict[str, str], str, str, tuple[str, ...] | None, str]] = [
+    # files, environment, sys.platform, what it is, daemons, and the first command
+    ({}, {}, "win32", "", None, "net start w32time"),
+    ({}, {}, "darwin", "", None, "sudo sntp -sS time.apple.com"),
+    ({"proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2"}, {}, "linux", "wsl", (), "sudo hwclock -s"),
+    (
+        {"proc/sys/kernel/osrelease": "6.6.12-linuxkit", ".dockerenv": ""},
+        {},
+        "linux",
+        "docker-desktop",
+        None,
+        "docker run --rm --privileged alpine hwclock -s",
+    ),
+    ({".dockerenv": ""}, {}, "linux", "container", None, "sudo chronyc makestep"),
+    ({}, {"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, "linux", "container", None, "sudo chronyc makestep"),
+    ({}, {"AWS_LAMBDA_FUNCTION_NAME": "f"}, "linux", "lambda", None, "skewguard.install()"),
+    (
+        {"proc/device-tree/model": "Raspberry Pi 4 Model B Rev 1.4\0", "run/systemd/system/x": ""},
+        {},
+        "linux",
+        "raspberry-pi",
+        ("systemd-timesyncd",),
+        "sudo systemctl restart systemd-timesyncd",
+    ),
+    ({}, {}, "linux", "", ("chronyd",), "sudo chronyc makestep"),
+    ({}, {}, "linux", "", ("ntpd",), "sudo service ntp stop"),
+    ({}, {}, "linux", "", ("ntpd-rs",), "sudo systemctl restart ntpd-rs"),
+    ({}, {}, "linux", "", ("phc2sys",), "sudo systemctl restart phc2sys"),
+    ({"run/systemd/system/x": ""}, {}, "linux", "", (), "sudo timedatectl set-ntp true"),
+    ({}, {}, "linux", "", (), "sudo apt-get install -y chrony"),
+]
+
+
+class TestPlaces:
+    """Where this is, and what to type there."""
+
+    @pytest.mark.parametrize(("files", "environ", "system", "kind", "daemons", "command"), PLACES)
+    def test_what_to_type(
+        self,
+        files: dict[str, str],
+        environ: dict[str, str],
+        system: str,
+        kind: str,
+        daemons: tuple[str, ...] | None,
+        command: str,
+        tmp_path: Path,
+    ) -> None:
+        for path, text in files.items():
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path).write_text(text)
+        tools = {"timedatectl", "apt-get"}
+        place = look(environ, tmp_path, system, lambda tool: tool if tool in tools else None)
+        assert place.kind == kind
+        assert fix(place, daemons).commands[0] == command
+
+    def test_a_daemon_cannot_help_where_ntp_is_blocked(self) -> None:
+        """But on EC2 NTP comes from the hypervisor."""
+        place = Place("linux", tools=frozenset({"curl"}))
+        assert "curl -sI https://" in fix(place, ("chronyd",), blocked=True).commands[0]
+        assert "169.254.169.123" in fix(place._replace(ec2=True), ("chronyd",), blocked=True).then
+
+    def test_nothing_to_type_where_nothing_is_wrong(self) -> None:
+        assert doctor.remedy(seen(0)) == []
+        assert len(doctor.as_text(seen(0), examine(seen(0)), 0, everything=False).splitlines()) == 1
+        frozen = doctor.remedy(seen(0, faked="freezegun"))
+        assert "freezegun" in frozen[1]
+        assert not any("sudo" in line for line in frozen)
+
+
+class TestLooking:
+    """What is read on the machine."""
+
+    def test_the_hardware_clock(self, tmp_path: Path) -> None:
+        assert report.hardware_clock(tmp_path, WALL) is None
+        clock = tmp_path / "sys/class/rtc/rtc0/since_epoch"
+        clock.parent.mkdir(parents=True)
+        clock.write_text("1800003600\n")
+        assert report.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, None)
+        (tmp_path / "etc").mkdir()
+        for mode, local in (("LOCAL", True), ("UTC", False), ("?", None)):
+            (tmp_path / "etc/adjtime").write_text(f"0.0 0 0.0\n0\n{mode}\n")
+            assert report.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, local)
+        clock.write_text("nonsense")
+        assert report.hardware_clock(tmp_path, WALL) is None
+
+    @pytest.mark.parametrize(("status", "fraction"), [(0x2000, 5_000_000), (0, 5_000)])
+    def test_the_kernels_time(self, status: int, fraction: int) -> None:
+        """In ns or in µs."""
+        fields = [0] * 21
+        fields[5], fields[9], fields[10] = status, 1_800_000_000, fraction
+        assert report.kernel_time(health.TIMEX.pack(*fields)) == WALL + 5_000_000
+        with pytest.raises(ValueError, match="207"):
+            report.kernel_time(bytes(207))
+        assert len(struct.unpack(health.TIMEX.format, bytes(health.TIMEX.size))) == len(fields)
+
+    @pytest.mark.parametrize(
+        ("environ", "name"),
+        [
+            ({}, ""),
+            ({"LD_PRELOAD": "/lib/libjemalloc.so"}, ""),
+            ({"LD_PRELOAD": "/usr/lib/faketime/libfaketime.so.1"}, "LD_PRELOAD"),
+            ({"DYLD_INSERT_LIBRARIES": "libfaketime.1.dylib"}, "DYLD_INSERT_LIBRARIES"),
+            ({"FAKETIME": "+1d"}, "FAKETIME"),
+        ],
+    )
+    def test_what_is_preloaded(self, environ: dict[str, str], name: str) -> None:
+        assert report.preloaded(environ) == name
+
+    @pytest.mark.parametrize(
+        ("written", "url"),
+        [
+            ("sts.amazonaws.com", "https://sts.amazonaws.com"),
+            ("localhost:9000", "https://localhost:9000"),
+            ("http://[::1]:9000/x", "http://[::1]:9000/x"),
+        ],
+    )
+    def test_urls(self, written: str, url: str) -> None:
+        assert endpoint.check(written) == url
+
+    @pytest.mark.parametrize(
+        "written",
+        [
+            "",
+            "ftp://host",
+            "https://",
+            "https://user:word@host",
+            "https://a b",
+            "http://h:99999",
+            "http://[::1",
+            "file:///etc",
+        ],
+    )
+    def test_no_urls(self, written: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(ConfigError):
+            endpoint.check(written)
+        assert main(["doctor", "--endpoint", written]) == 2
+        assert not capsys.readouterr().out
+
+
+class TestOrigins:
+    """``doctor --config``."""
+
+    ENVIRON = {
+        "SKEWGUARD_MAX_OFFSET": "3600",
+        "SKEWGUARD_TIMEOUT": "soon",
+        "SKEWGUARD_SOURCES": "chrony, ntp://time.example.com",
+        "AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true",
+        "AWS_PROFILE": "work",
+        "AWS_CONFIG_FILE": "/etc/aws",
+    }
+    PROFILE = {"timeout": "2.5", "max_offset": "1", "deadband": "many", "sundial": "1", "enabled": "false"}
+
+    def test_each_place(self) -> None:
+        rows = {row.name: row for row in origins.trace({"min_sources": "2"}, self.ENVIRON, self.PROFILE)}
+        profile = "[work] in /etc/aws"
+        assert rows["min_sources"][1:] == ("2", "command line", "", "")
+        assert rows["max_offset"][1:] == ("3600 s", "environment", "SKEWGUARD_MAX_OFFSET", "")
+        assert rows["sources"].value == "chrony, ntp://time.example.com"
+        assert rows["timeout"][1:4] == ("2.5 s", "profile", profile)
+        assert rows["timeout"].problem.startswith("SKEWGUARD_TIMEOUT: ")
+        assert rows["deadband"][1:4] == ("10 s", "default", "")
+        assert "many" in rows["deadband"].problem
+        assert rows["enabled"][1:3] == ("false", "environment")
+        assert rows["sundial"].problem == "there is no such option"
+        assert rows["max_age"][1:] == ("86400 s", "default", "", "")
+
+    def test_it_agrees_with_what_is_settled(self) -> None:
+        """Whatever stands where: the value told is the value used."""
+        from skewguard.config import Settings, resolve
+
+        profile = {name: text for name, text in self.PROFILE.items() if name != "enabled"}
+        settled = resolve({}, self.ENVIRON, profile)
+        for row in origins.trace({}, self.ENVIRON, profile):
+            if row.name != "sundial":
+                assert row.value == origins._words(row.name, getattr(settled, row.name)), row
+        defaults = {row.name: row.value for row in origins.trace({}, {}, {})}
+        assert defaults == {name: origins._words(name, getattr(Settings(), name)) for name in defaults}
+
+    def test_the_command(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    ) -> None:
+        """A real profile; the table, and the code that says whether something is ignored."""
+        (tmp_path / "config").write_text("[default]\nskewguard =\n  max_offset = 60\n")
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+        assert main(["doctor", "--config"]) == 0
+        out = capsys.readouterr().out
+        assert f"max_offset             60 s      profile      [default] in {tmp_path / 'config'}\n" in out
+        assert "sources                response  environment  SKEWGUARD_SOURCES\n" in out
+        monkeypatch.setenv("SKEWGUARD_DEADBAND", "x")
+        assert main(["doctor", "--config"]) == 1
+        assert "ignored: deadband: SKEWGUARD_DEADBAND: " in capsys.readouterr().out
+        assert main(["doctor", "--config", "--source", "sundial"]) == 2
+
+
+class TestThePage:
+    """docs/cli.md shows what is printed."""
+
+    PAGE = (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
+
+    def shown(self, name: str) -> str:
+        """What stands below the command in the block of that name."""
+        return self.PAGE.partition(f"<!-- {name} -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
+
+    def seen(self, offset: int) -> Report:
+        said = Known(offset * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
+        return Report(
+            Survey(said, (Heard("ntp://time.aws.com", said, None, 0),), WALL),
+            HostClock(synchronized=not offset, daemons=("systemd-timesyncd",)),
+            Place("linux", systemd=True),
+            rtc=Rtc(offset * SECOND, False),
+        )
+
+    @pytest.mark.parametrize(("name", "offset", "code"), [("healthy", 0, 0), ("wrong", 1200, 1)])
+    def test_doctor(self, name: str, offset: int, code: int) -> None:
+        found = self.seen(offset)
+        assert self.shown(name) == doctor.as_text(found, examine(found), code, everything=False) + "\n"
+
+    def test_check(self) -> None:
+        assert self.shown("check") == check.judge(self.seen(1200).survey, 60 * SECOND, 240 * SECOND).line + "\n"
+
+    def test_config(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        monkeypatch.delenv("SKEWGUARD_SOURCES")
+        monkeypatch.setenv("SKEWGUARD_MAX_OFFSET", "3600")
+        monkeypatch.setenv("SKEWGUARD_TIMEOUT", "soon")
+        assert main(["doctor", "--config", "--source", "chrony"]) == 1
+        assert capsys.readouterr().out == self.shown("config")
+
+    @pytest.mark.parametrize("name", ["check", "doctor", "offset"])
+    def test_every_option_is_told(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:
+            assert option in self.PAGE
