@@ -31,7 +31,7 @@ import botocore
 import botocore.auth
 import botocore.awsrequest
 import botocore.compat
-import botocore.exceptions
+from botocore.exceptions import ClientError
 
 from skewguard.events import Degraded, logger, tell
 from skewguard.signing.report import note_refusal
@@ -208,7 +208,7 @@ def open_seam() -> None:
             "generate_presigned_post",
             _guarding_post,
         )
-        _replace("notes on errors", botocore.exceptions.ClientError, "__init__", _noting)
+        _replace("notes on errors", ClientError, "__init__", _noting)
         _open = True
 
 
