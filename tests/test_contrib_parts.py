@@ -182,8 +182,8 @@ def asking(server: Server, more: str = "") -> str:
 CHECK = ("check", "--tag", "skewguard")
 
 
-def test_djangos_checks_ask_nobody_unless_deploying(django: Django) -> None:
-    """And a clock that is right, or unknown, is no reason for a word."""
+def test_djangos_checks_say_nothing_of_a_clock_that_is_right(django: Django) -> None:
+    """Whether nothing is known yet, or the sources have just been asked."""
     with ntp_server() as server:
         code, text = django.manage(*CHECK, settings=asking(server))
         assert (code, "no issues" in text) == (0, True), text
@@ -214,6 +214,8 @@ def test_djangos_checks_warn_of_an_off_switch(django: Django) -> None:
 def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django) -> None:
     """W003: nobody answers. W004: one of three is contradicted by the others."""
     silent = "SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}"
+    _, text = django.manage(*CHECK, settings=silent)
+    assert "no issues" in text, text  # only --deploy waits for anybody's answer
     _, text = django.manage(*CHECK, "--deploy", settings=silent)
     assert "skewguard.W003" in text
     assert "ntp://127.0.0.1:9" in text
