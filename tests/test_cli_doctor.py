@@ -401,6 +401,7 @@ class TestThePage:
 
     def test_config(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.delenv("SKEWGUARD_SOURCES")
+        monkeypatch.delenv("SKEWGUARD_SHARE")
         monkeypatch.setenv("SKEWGUARD_MAX_OFFSET", "3600")
         monkeypatch.setenv("SKEWGUARD_TIMEOUT", "soon")
         assert main(["doctor", "--config", "--source", "chrony"]) == 1

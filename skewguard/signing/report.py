@@ -52,7 +52,7 @@ def report(
         if refusal.signing is signing:
             known = _known(keeper, domain)
             told["Found"] = f"skewguard: refused for its time: {refusal.judgement.reason}; {known}{why and '; '}{why}"
-    parsed["ResponseMetadata"][KEY] = told
+    parsed.setdefault("ResponseMetadata", {})[KEY] = told
 
 
 def why_not(*, retried: bool, rewindable: bool, enabled: bool, left: bool) -> str:
