@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SIGNINGS = int(os.environ.get("SKEWGUARD_LEAK_SIGNINGS", "30000"))
+SIGNINGS = int(os.environ.get("SKEWGUARD_LEAK_SIGNINGS", "10000"))
 
 PROGRAM = """
 import gc, json, os, sys, threading
