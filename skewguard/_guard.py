@@ -121,9 +121,8 @@ class _Process:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
-        for name in ("skewguard.signing.seam", "skewguard.signing.expiry"):
-            if name in sys.modules:
-                sys.modules[name].reset_lock()
+        if "skewguard.signing.names" in sys.modules:
+            sys.modules["skewguard.signing.names"].reset_lock()
         if self._keeper is not None:
             self._keeper.reset_after_fork()
 

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 import skewguard
 from skewguard.config import resolve
-from skewguard.signing import expiry, seam
+from skewguard.signing import seam
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -57,4 +57,3 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     keeper._attached = ()
     keeper.reset(resolve({"sources": ["response"]}, {}))
     seam.close_seam()
-    expiry.close_expiry()

@@ -29,7 +29,7 @@ import skewguard
 from skewguard import events
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
-from skewguard.signing import seam
+from skewguard.signing import names, seam
 from skewguard.signing.hooks import _IDS, Call, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
@@ -846,7 +846,7 @@ class TestFailOpen:
 
             def hold() -> None:
                 process = skewguard._guard._process
-                with seam._lock, process.lock, events._lock, process.keeper()._learned:
+                with names.lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
                     release.wait(20)
 

@@ -15,22 +15,21 @@ from __future__ import annotations
 
 import datetime
 import functools
-import threading
 import time
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 from urllib.parse import urlsplit
 
-import botocore
 import botocore.credentials
 import botocore.tokens
 import botocore.utils
 
 from skewguard import clocks as _clocks
 from skewguard.config import Settings
-from skewguard.events import Degraded, logger, tell
+from skewguard.events import logger
 from skewguard.interval import Trust
+from skewguard.signing import names
 from skewguard.signing.domains import is_loopback, prefix
 from skewguard.signing.reply import read_date
 from skewguard.signing.seam import from_socket
@@ -74,45 +73,26 @@ class Judge:
 
 
 _judge: Judge | None = None
-_undo: list[Callable[[], None]] = []
-_lock = threading.Lock()
 
 
 def open_expiry(judge: Judge) -> None:
     """Have expiry judged on true time from now on. What cannot be replaced is told of and left alone."""
     global _judge
     _judge = judge
-    if _undo:
-        return
-    with _lock:
-        _undo.append(_forget)
-        _recode(botocore.credentials, "_local_now")
-        _recode(botocore.tokens, "_utc_now")
-        _replace(botocore.utils, "get_current_datetime", callable, _shifting)
-        _replace(botocore.credentials, "time", lambda found: found is time, lambda _: _Clock())
-        for owner, name in (
-            ("IMDSFetcher", "_fetch_metadata_token"),
-            ("IMDSFetcher", "_get_request"),
-            ("ContainerMetadataFetcher", "_get_response"),
-        ):
-            _replace(getattr(botocore.utils, owner, None), name, callable, _listening)
+    names.once(_replace_clocks)
 
 
-def close_expiry() -> None:
-    """Put everything back. For tests: in a program, a closed guard already leaves it inert."""
-    while _undo:
-        _undo.pop()()
-
-
-def reset_lock() -> None:
-    """Replace the lock in a forked child, where another thread may have held it."""
-    global _lock
-    _lock = threading.Lock()
-
-
-def _forget() -> None:
-    global _judge
-    _judge = None
+def _replace_clocks() -> None:
+    _recode(botocore.credentials, "_local_now")
+    _recode(botocore.tokens, "_utc_now")
+    names.replace(_PART, botocore.utils, "get_current_datetime", _shifting)
+    names.replace(_PART, botocore.credentials, "time", lambda _: _Clock(), lambda found: found is time)
+    for owner, name in (
+        ("IMDSFetcher", "_fetch_metadata_token"),
+        ("IMDSFetcher", "_get_request"),
+        ("ContainerMetadataFetcher", "_get_response"),
+    ):
+        names.replace(_PART, getattr(botocore.utils, owner, None), name, _listening)
 
 
 def _behind() -> int:
@@ -187,9 +167,11 @@ def _listening(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _recode(module: Any, name: str) -> None:
     """Replace the code of a function without arguments, wherever it is held."""
+    if names.is_replaced(module, name):
+        return
     found = vars(module).get(name)
     if not isinstance(found, FunctionType) or found.__code__.co_argcount or found.__code__.co_freevars:
-        tell(Degraded(_PART, f"this botocore ({botocore.__version__}) has no {module.__name__}.{name}()"))
+        names.tell_missing(_PART, f"{module.__name__}.{name}()")
         return
     code, defaults = found.__code__, found.__defaults__
 
@@ -199,17 +181,7 @@ def _recode(module: Any, name: str) -> None:
     def undo() -> None:
         found.__code__, found.__defaults__ = code, defaults
 
-    _undo.append(undo)
+    names.will_undo(module, name, undo)
     # The default first: a call between the two finds either the old code, which has no use for it, or both.
     found.__defaults__ = (_shifting(FunctionType(code, found.__globals__, name)),)
     found.__code__ = ask.__code__
-
-
-def _replace(owner: Any, name: str, known: Callable[[Any], bool], replacement: Callable[[Any], Any]) -> None:
-    """Replace a name, if it stands for what it should."""
-    found = None if owner is None else vars(owner).get(name)
-    if found is None or not known(found):
-        tell(Degraded(_PART, f"this botocore ({botocore.__version__}) has no {name} where it was"))
-        return
-    _undo.append(functools.partial(setattr, owner, name, found))
-    setattr(owner, name, replacement(found))

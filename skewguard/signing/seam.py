@@ -13,15 +13,15 @@ A name that is not there, or not where it should be, switches off the part that 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import functools
 import http.client
 import importlib
 import inspect
 import sys
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from email.utils import formatdate
 from time import struct_time
@@ -34,6 +34,7 @@ import botocore.compat
 from botocore.exceptions import ClientError
 
 from skewguard.events import Degraded, logger, tell
+from skewguard.signing import names
 from skewguard.signing.report import note_refusal
 
 KEY = "skewguard"
@@ -139,6 +140,16 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
     return add_auth
 
 
+@contextlib.contextmanager
+def _signing_as_of(at: int | None) -> Iterator[None]:
+    """Sign as of a time (ns); None leaves the clock as it is."""
+    token = _as_of.set(_as_of.get() if at is None else at)
+    try:
+        yield
+    finally:
+        _as_of.reset(token)
+
+
 def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap the presigner of POST forms, which writes its policy's expiration before ``before-sign`` is heard."""
 
@@ -151,13 +162,8 @@ def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
                     at = guardian.lasting_time(request_dict["url"], request_dict.get("auth_path"))
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
-        if at is None:
+        with _signing_as_of(at):
             return original(self, request_dict, *args, **kwargs)
-        token = _as_of.set(at)
-        try:
-            return original(self, request_dict, *args, **kwargs)
-        finally:
-            _as_of.reset(token)
 
     return generate_presigned_post
 
@@ -174,71 +180,29 @@ def _guarding_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
                     at = await guardian.lasting_time_soon(request_dict["url"], request_dict.get("auth_path"))
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
-        if at is None:
+        with _signing_as_of(at):
             return await original(self, request_dict, *args, **kwargs)
-        token = _as_of.set(at)
-        try:
-            return await original(self, request_dict, *args, **kwargs)
-        finally:
-            _as_of.reset(token)
 
     return generate_presigned_post
 
 
-_lock = threading.Lock()
-_replaced: list[tuple[Any, str, Any]] = []
-_open = False
-_aio_open = False
 _direct: Callable[[Any, Any], int | None] | None = None
 
 
 def open_seam() -> None:
     """Replace the names, unless that is done already. What cannot be replaced is told of and left alone."""
-    global _open
-    if _open:
-        return
-    import botocore.signers
-
-    open_for_signers()
-    with _lock:
-        _replace("signing POST policies", botocore.signers, "get_current_datetime", _reading)
-        _replace(
-            "presigning POST forms",
-            getattr(botocore.signers, "S3PostPresigner", None),
-            "generate_presigned_post",
-            _guarding_post,
-        )
-        _replace("notes on errors", ClientError, "__init__", _noting)
-        _open = True
-
-
-def open_for_signers() -> None:
-    """Replace the names in the signers' own modules alone. For while `botocore.signers` is still being imported."""
-    with _lock:
-        _replace("signing", botocore.auth, "get_current_datetime", _reading)
-        if botocore.compat.HAS_CRT:
-            try:
-                crt = importlib.import_module("botocore.crt.auth")
-            except ImportError as error:
-                tell(Degraded("signing with awscrt", str(error)))
-            else:
-                _replace("signing with awscrt", crt, "get_current_datetime", _reading)
-        if getattr(botocore.auth, "formatdate", None) is formatdate:
-            _replace("signing with old S3 signatures", botocore.auth, "formatdate", _dating)
-        if getattr(botocore.auth, "time", None) is time:
-            _put(botocore.auth, "time", _Clock())
-        for signer in _signers():
-            _replace("signing", signer, "add_auth", _guarding)
+    names.once(_replace_clocks)
+    names.once(_replace_rest)
 
 
 def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
-    """Have somebody asked about requests without a record.
+    """Have somebody asked about requests without a record. May be called while `botocore.signers` is being imported.
 
     Args:
         time_of: Answers, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
     """
     global _direct
-    open_for_signers()
+    names.once(_replace_clocks)
     _direct = time_of
 
 
@@ -249,28 +213,8 @@ def asynchronous(emitter: Any) -> bool:
 
 def open_aio_seam() -> None:
     """Replace, once, the names that aiobotocore has bound for itself. Its requests are signed by botocore's signers."""
-    global _aio_open
-    signers = sys.modules.get("aiobotocore.signers")
-    if _aio_open or signers is None:
-        return
-    with _lock:
-        part = "presigning POST forms with aiobotocore"
-        _replace(part, signers, "get_current_datetime", _reading)
-        presigner = getattr(signers, "AioS3PostPresigner", None)
-        _replace(part, presigner, "generate_presigned_post", _guarding_aio_post)
-        _aio_open = True
-
-
-def _noting(original: Callable[..., None]) -> Callable[..., None]:
-    @functools.wraps(original)
-    def __init__(self: Any, error_response: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 -- wraps one
-        original(self, error_response, *args, **kwargs)
-        try:
-            note_refusal(self, error_response)
-        except Exception:
-            logger.debug("an error stays without a note", exc_info=True)
-
-    return __init__
+    if "aiobotocore.signers" in sys.modules:
+        names.once(_replace_aio)
 
 
 def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
@@ -283,8 +227,60 @@ def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
     """
     manager = getattr(sys.modules.get("s3transfer.crt"), "CRTTransferManager", None)
     if manager is not None:
-        with _lock:
-            _replace("noticing transfers by awscrt", manager, "__init__", functools.partial(_noticing, guarded))
+        with names.lock:
+            names.replace("noticing transfers by awscrt", manager, "__init__", functools.partial(_noticing, guarded))
+
+
+def close_seam() -> None:
+    """Put the names back, those of `expiry` too. For tests: in a program, a closed guard already leaves it inert."""
+    global _direct
+    _direct = None
+    names.put_back()
+
+
+def _replace_clocks() -> None:
+    """Replace the names in the signers' own modules."""
+    names.replace("signing", botocore.auth, "get_current_datetime", _reading)
+    if botocore.compat.HAS_CRT:
+        try:
+            crt = importlib.import_module("botocore.crt.auth")
+        except ImportError as error:
+            tell(Degraded("signing with awscrt", str(error)))
+        else:
+            names.replace("signing with awscrt", crt, "get_current_datetime", _reading)
+    for name, known, stand_in in (("formatdate", formatdate, _dating), ("time", time, lambda _: _Clock())):
+        if getattr(botocore.auth, name, None) is known:  # only the older signatures miss these
+            names.replace("signing with older signatures", botocore.auth, name, stand_in, known=bool)
+    for signer in _signers():
+        names.replace("signing", signer, "add_auth", _guarding)
+
+
+def _replace_rest() -> None:
+    signers = sys.modules["botocore.signers"]
+    presigner = getattr(signers, "S3PostPresigner", None)
+    names.replace("signing POST policies", signers, "get_current_datetime", _reading)
+    names.replace("presigning POST forms", presigner, "generate_presigned_post", _guarding_post)
+    names.replace("notes on errors", ClientError, "__init__", _noting)
+
+
+def _replace_aio() -> None:
+    part = "presigning POST forms with aiobotocore"
+    signers = sys.modules["aiobotocore.signers"]
+    presigner = getattr(signers, "AioS3PostPresigner", None)
+    names.replace(part, signers, "get_current_datetime", _reading)
+    names.replace(part, presigner, "generate_presigned_post", _guarding_aio_post)
+
+
+def _noting(original: Callable[..., None]) -> Callable[..., None]:
+    @functools.wraps(original)
+    def __init__(self: Any, error_response: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 -- wraps one
+        original(self, error_response, *args, **kwargs)
+        try:
+            note_refusal(self, error_response)
+        except Exception:
+            logger.debug("an error stays without a note", exc_info=True)
+
+    return __init__
 
 
 def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Callable[..., None]:
@@ -300,23 +296,6 @@ def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Cal
         original(self, *args, **kwargs)
 
     return __init__
-
-
-def close_seam() -> None:
-    """Put the names back. For tests: in a program, a closed guard already leaves them inert."""
-    global _open, _aio_open, _direct
-    with _lock:
-        _open = _aio_open = False
-        _direct = None
-        while _replaced:
-            owner, name, original = _replaced.pop()
-            setattr(owner, name, original)
-
-
-def reset_lock() -> None:
-    """Replace the lock in a forked child, where another thread may have held it."""
-    global _lock
-    _lock = threading.Lock()
 
 
 def _signers() -> list[type]:
@@ -335,22 +314,6 @@ def signer_classes() -> list[type]:
         if not timeless and signer.__module__.startswith("botocore."):
             found.append(signer)
     return found
-
-
-def _replace(part: str, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
-    if any(owner is done and name == its for done, its, _ in _replaced):
-        return  # a fork came between opening the seam and having opened it
-    original = None if owner is None else vars(owner).get(name)
-    if not callable(original):
-        where = getattr(owner, "__name__", "botocore")
-        tell(Degraded(part, f"this botocore ({botocore.__version__}) has no {where}.{name}"))
-        return
-    _put(owner, name, wrap(original))
-
-
-def _put(owner: Any, name: str, value: Any) -> None:
-    _replaced.append((owner, name, vars(owner)[name]))
-    setattr(owner, name, value)
 
 
 def stream_of(body: Any) -> Any:

@@ -1,0 +1,94 @@
+"""Names are replaced once, whoever comes when, and all are put back."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from skewguard import events
+from skewguard.signing import names
+
+
+class Owner:
+    """Stands in for a module of botocore's."""
+
+    @staticmethod
+    def now() -> int:
+        return 1
+
+
+def later(original: object) -> object:
+    """Make a replacement that adds to what is there: applied twice, it would show."""
+    assert callable(original)
+    return staticmethod(lambda: original() + 1)
+
+
+def replace_now() -> None:
+    names.replace("telling the time", Owner, "now", later)
+
+
+class SlowLock:
+    """Lets nobody in before two have come: each has found the name not yet replaced."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.both_here = threading.Barrier(2)
+
+    def __enter__(self) -> None:
+        self.both_here.wait(10)
+        self.lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.lock.release()
+
+
+def test_two_threads_at_once_replace_a_name_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a correction would be applied twice."""
+    calls: list[int] = []
+
+    def replace() -> None:
+        calls.append(1)
+        replace_now()
+
+    monkeypatch.setattr(names, "lock", SlowLock())
+    threads = [threading.Thread(target=names.once, args=(replace,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    monkeypatch.undo()
+    assert calls == [1]
+    assert Owner.now() == 2
+    names.put_back()
+    assert Owner.now() == 1
+
+
+def test_a_child_forked_in_the_middle_replaces_the_rest() -> None:
+    """What was replaced before the fork stays replaced once."""
+    replace_now()  # and the fork comes here, before `once` could note that it is done
+    names.once(replace_now)
+    assert Owner.now() == 2
+    names.put_back()
+    assert Owner.now() == 1
+    names.once(replace_now)  # it can be opened again
+    assert Owner.now() == 2
+    names.put_back()
+
+
+@pytest.mark.parametrize("owner", [None, SimpleNamespace(), SimpleNamespace(now=7)])
+def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object) -> None:
+    """One warning, which names it."""
+    before = copy.copy(owner)
+    told: list[events.Event] = []
+    unsubscribe = events.subscribe(told.append)
+    names.replace("telling the time", owner, "now", later)
+    names.put_back()
+    unsubscribe()
+    (event,) = told
+    assert isinstance(event, events.Degraded)
+    assert event.part == "telling the time"
+    assert event.reason.endswith("botocore.now")
+    assert owner == before
