@@ -24,7 +24,7 @@ LONGEST = int(threading.TIMEOUT_MAX) // 2 * SECOND
 """Whoever has longer waits this long, ns: the system's clock and locks count no further."""
 
 _AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
-_LAST_WORDS = SECOND // 50
+_LAST_WORDS = SECOND // 50  # left of a poll's time, at the most, for a source to say why it heard nothing
 _IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
 
@@ -215,7 +215,6 @@ class _Poll:
         while True:
             now = time.monotonic()
             share = (self._end - now) / (len(self._tiers) + 1)
-            # A little less than there is, so that a source can still say itself why it heard nothing.
             patience = round(share * SECOND)
             deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _LAST_WORDS)
             for index in self._waiting():
@@ -241,12 +240,11 @@ class _Poll:
 
     def results(self, outcome: Vote) -> tuple[Result, ...]:
         """List what came of each source that was asked."""
+        agreed = outcome.interval
+        unasked = "the process has no thread to spare" if agreed is None else "others were enough"
         found = []
         for index, source in enumerate(self._asked):
-            others = "others were enough" if outcome.interval is not None else "the process has no thread to spare"
-            answer = self._answers.get(index, f"it was not asked: {others}")
-            result = self._result(source, answer)
-            agreed = outcome.interval
+            result = self._result(source, self._answers.get(index, f"it was not asked: {unasked}"))
             if agreed is not None and result.interval is not None:
                 said = result.interval.aged(agreed.at)
                 apart = max(said.earliest - agreed.latest, agreed.earliest - said.latest, 0)

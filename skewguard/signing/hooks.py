@@ -272,8 +272,10 @@ class Hooks:
     def _report(self, call: Call, parsed: Any, attempts: int, context: Any) -> None:
         """Tell the caller what became of the call so far; if it is signed again, this is never seen."""
         try:
-            left = _attempts_left(context, attempts)
-            why = why_not(retried=call.retried, rewindable=call.rewindable, enabled=self.enabled(), left=left)
+            why = ""
+            if call.refusal is not None:
+                left = _attempts_left(context, attempts)
+                why = why_not(retried=call.retried, rewindable=call.rewindable, enabled=self.enabled(), left=left)
             report(parsed, self.keeper, call.place[1], call.signing, call.refusal, call.retried, why)
         except Exception:
             logger.debug("a call went unreported", exc_info=True)
