@@ -20,6 +20,14 @@ DRIFT_PPB = 100_000
 _BILLION = 1_000_000_000  # parts
 
 
+def drift_over(elapsed: int, drift_ppb: int = DRIFT_PPB) -> int:
+    """Answer by how much a clock may have wandered while it counted `elapsed` ns, in ns.
+
+    Rounded up, for a bound never shrinks.
+    """
+    return -(-abs(elapsed) * drift_ppb // _BILLION)
+
+
 class Trust(enum.IntEnum):
     """Who stands behind a measurement; a larger value outranks a smaller one that contradicts it."""
 
@@ -80,7 +88,7 @@ class Interval(_Fields):
         elapsed = steady - self.at
         if not elapsed:
             return self
-        slack = -(-abs(elapsed) * self.drift_ppb // _BILLION)  # rounded up: a bound never shrinks
+        slack = drift_over(elapsed, self.drift_ppb)
         return Interval(
             steady,
             self.earliest + elapsed - slack,

@@ -19,7 +19,7 @@ from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
-from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust, Vote, intersect
+from skewguard.interval import SECOND, Interval, Trust, Vote, drift_over, intersect
 from skewguard.neighbours import Neighbours
 from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
@@ -41,7 +41,6 @@ _BACK = 60 * SECOND  # a thread put aside may ask about a moment before the late
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _COUNTING = 0.1  # s; a poll that took all its time has then still to be counted
 _MAX_DOMAINS = 1024
-_BILLION = 1_000_000_000  # parts
 
 
 Signing: TypeAlias = tuple[int, int, int]
@@ -494,5 +493,4 @@ def response_interval(
     then the answer may be older still; and a clock that is slow counts too little of the exchange.
     """
     elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
-    elapsed += -(-elapsed * DRIFT_PPB // _BILLION)
-    return Interval(received.steady, earliest, latest + elapsed, trust, source)
+    return Interval(received.steady, earliest, latest + elapsed + drift_over(elapsed), trust, source)

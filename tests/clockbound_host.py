@@ -7,9 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 from skewguard.sources.clockbound import ClockBoundSource
-from skewguard.sources.clockbound_segment import SECOND
 from skewguard.testing import FakeClocks
 
 MS = 1_000_000

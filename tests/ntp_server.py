@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from skewguard.clocks import Clocks, system
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 from skewguard.sources.ntp import NtpSource
-from skewguard.sources.ntp_packet import PIVOT, SECOND
+from skewguard.sources.ntp_packet import PIVOT
 
 MS = SECOND // 1000
 DAY = 86_400 * SECOND

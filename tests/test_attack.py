@@ -14,8 +14,7 @@ import pytest
 
 import skewguard
 from skewguard.errors import SourceError
-from skewguard.interval import Interval
-from skewguard.sources.ntp_packet import SECOND
+from skewguard.interval import SECOND, Interval
 from tests.ntp_server import (
     CLOCKS,
     DAY,

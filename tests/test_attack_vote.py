@@ -19,9 +19,8 @@ from skewguard import events
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.events import Measured
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 from skewguard.sources.ntp import NtpSource
-from skewguard.sources.ntp_packet import SECOND
 from skewguard.testing import StrictEndpoint
 from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
 from tests.support import aws_client, client

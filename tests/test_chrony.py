@@ -19,14 +19,13 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Clocks, Reading, system
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 from skewguard.sources import Source
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.chrony_packet import (
     LENGTH,
     look,
 )
-from skewguard.sources.ntp_packet import SECOND
 from skewguard.testing.clocks import FakeClocks
 from tests.ntp_server import Handler, Server, serving, silent
 from tests.test_chrony_packet import SEQUENCE, Report

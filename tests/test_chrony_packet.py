@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading, system
 from skewguard.errors import SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources.chrony_packet import (
     LENGTH,
     Look,
@@ -27,7 +27,7 @@ from skewguard.sources.chrony_packet import (
     moved,
     request,
 )
-from skewguard.sources.ntp_packet import PIVOT, SECOND
+from skewguard.sources.ntp_packet import PIVOT
 
 CLOCKS = system()
 DAY = 86_400 * SECOND

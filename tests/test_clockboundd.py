@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import BRACKET_NS, Clocks, Reading, system
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import Source, clockboundd
-from skewguard.sources.clockboundd import MAX_WIDTH, REQUEST, SECOND, ClockBounddSource, parse
+from skewguard.sources.clockboundd import MAX_WIDTH, REQUEST, ClockBounddSource, parse
 from skewguard.testing import FakeClocks
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")

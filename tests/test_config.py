@@ -10,8 +10,7 @@ import pytest
 from skewguard import aws_profile
 from skewguard.config import ATTACH_OPTIONS, Settings, as_boolean, resolve
 from skewguard.errors import ConfigError
-
-SECOND = 1_000_000_000
+from skewguard.interval import SECOND
 
 
 def test_defaults() -> None:

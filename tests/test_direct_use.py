@@ -21,13 +21,13 @@ from botocore.signers import RequestSigner
 
 import skewguard
 from skewguard import late
+from skewguard.interval import SECOND
 from skewguard.signing import direct as direct_use
 from skewguard.signing import seam
 from skewguard.testing import FakeClocks
 from skewguard.testing.sigv4 import parse_time
 from tests.support import Oracle, attach, host_clocks
 
-SECOND = 1_000_000_000
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
 AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
 

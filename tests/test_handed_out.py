@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.signers import CloudFrontSigner, RequestSigner
 
 import skewguard
+from skewguard.interval import SECOND
 from skewguard.signing.hooks import Call, Hooks
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.judge import Judge, Key
@@ -23,7 +24,6 @@ from skewguard.testing.sigv4 import parse_time
 from skewguard.testing.wire import Request
 from tests.support import Oracle, attach, client, host_clocks
 
-SECOND = 1_000_000_000
 KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 import skewguard
 from skewguard import health
 from skewguard.health import TIMEX, Host, HostClock, Kernel, ask_kernel, known_daemons, parse_timex
+from skewguard.interval import SECOND
 
-SECOND = 1_000_000_000
 UNSYNCHRONIZED, CLOCK_ERROR = 0x40, 0x1000
 OK, INSERTING, DELETING, IN_PROGRESS, OVER, ERROR = range(6)
 NOBODY_TOLD = (ERROR, 16_000_000, 16_000_000, UNSYNCHRONIZED, 0)

@@ -20,10 +20,9 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 from skewguard.sources import Source, ntp
 from skewguard.sources.ntp import MIN_POLL, NtpSource
-from skewguard.sources.ntp_packet import SECOND
 from tests.ntp_server import (
     CLOCKS,
     Server,

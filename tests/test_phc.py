@@ -17,9 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import Source
-from skewguard.sources.ntp_packet import LATEST, PIVOT, SECOND
+from skewguard.sources.ntp_packet import LATEST, PIVOT
 from skewguard.sources.phc import PhcSource
 from skewguard.testing.clocks import FakeClocks
 

@@ -23,9 +23,9 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 
 from skewguard import events
+from skewguard.interval import SECOND
 from skewguard.signing import seam
 
-SECOND = 1_000_000_000
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.
 MOMENT = datetime.datetime(2026, 3, 1, 23, 59, 58, 999_999, tzinfo=datetime.timezone.utc)

@@ -12,9 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 from skewguard.errors import SourceError
-from skewguard.interval import Interval, Trust
-
-SECOND = 1_000_000_000
+from skewguard.interval import SECOND, Interval, Trust
 
 LARGEST = 104
 """No known layout is longer, in bytes; nothing beyond is read."""

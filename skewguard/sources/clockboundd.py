@@ -17,10 +17,8 @@ import tempfile
 
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import SourceError
-from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust, drift_over
 from skewguard.sources.named import Named, path_uri, split_uri
-
-SECOND = 1_000_000_000
 
 FORM = "clockboundd or clockboundd:/path/of/the/socket"
 PATH = "/run/clockboundd/clockboundd.sock"
@@ -209,5 +207,5 @@ class ClockBounddSource(Named):
         self._file_first = as_file
         # The daemon looked at its clock at some moment between the two of ours, and only ours can tell how long ago.
         grain = BRACKET_NS // 2
-        drift = -(-elapsed * DRIFT_PPB // SECOND)
-        return Interval(received, answer[0] - grain, answer[1] + elapsed + grain + drift, Trust.WITNESS, self._name)
+        latest = answer[1] + elapsed + drift_over(elapsed) + grain
+        return Interval(received, answer[0] - grain, latest, Trust.WITNESS, self._name)

@@ -21,9 +21,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval, narrowed
+from skewguard.interval import SECOND, Interval, narrowed
 from skewguard.sources.named import Named, split_uri
-from skewguard.sources.ntp_packet import MAX_DISTANCE, SECOND, Reply, decode, judge, request
+from skewguard.sources.ntp_packet import MAX_DISTANCE, Reply, decode, judge, request
 
 PORT = 123
 FORM = "ntp://host[:port], with or without ?allow_local=1"

@@ -16,9 +16,7 @@ from datetime import date
 
 from skewguard.clocks import BRACKET_NS
 from skewguard.errors import SourceError
-from skewguard.interval import DRIFT_PPB, Interval, Trust
-
-SECOND = 1_000_000_000
+from skewguard.interval import SECOND, Interval, Trust, drift_over
 
 PIVOT = 1_793_491_200 * SECOND
 """2026-11-01T00:00Z, about when this was built, ns since the Unix epoch: no true time is earlier."""
@@ -41,7 +39,6 @@ HEADER = 48
 _ERA = 2**32 * SECOND
 _EPOCH_1900 = 2_208_988_800 * SECOND
 _STAMPS = struct.Struct("!4Q")  # reference, origin, receive, transmit: RFC 5905, figure 8
-_BILLION = 1_000_000_000
 _DAY = 86_400 * SECOND
 _DAY_ZERO = date(1970, 1, 1).toordinal()
 
@@ -192,7 +189,7 @@ def judge(
         )
 
     elapsed = received - sent
-    drift = -(-max(elapsed, 0) * DRIFT_PPB // _BILLION)  # more than RFC 5905's PHI: what `Interval` grants the clock
+    drift = drift_over(max(elapsed, 0))  # more than RFC 5905's PHI: what `Interval` grants the clock
     delay = elapsed - (transmit - receive)
     if delay < -(2 * (GRANULARITY + reply.resolution) + drift):
         raise SourceError(f"{name} claims to have held the request for longer than the whole round trip took")

@@ -6,7 +6,6 @@ kernel's and the ENA driver's documents and has been tried only with stand-ins f
 
 from __future__ import annotations
 
-import math
 import os
 import stat
 import time
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
-from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust, drift_over
 from skewguard.sources.named import Named, path_uri, split_uri
-from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT, SECOND
+from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT
 
 DEVICE = "/dev/ptp0"
 FORM = "phc or phc:/dev/ptp0, each with or without ?utc=1"
@@ -181,6 +180,6 @@ class PhcSource(Named):
             day = _DAY_ZERO + shown // _DAY
             when = str(date.fromordinal(day)) if 1 <= day <= date.max.toordinal() else f"{shown} ns"
             raise SourceError(f"{self._name} shows an implausible date, {when}")
-        drift = math.ceil(elapsed * DRIFT_PPB / SECOND)
+        drift = drift_over(elapsed)
         earliest = shown - bound - GRANULARITY
         return Interval(after, earliest, shown + elapsed + bound + GRANULARITY + drift, Trust.WITNESS, self._name)

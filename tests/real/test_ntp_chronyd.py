@@ -10,9 +10,8 @@ import pytest
 import skewguard
 from skewguard.clocks import system
 from skewguard.errors import SourceError
-from skewguard.interval import Interval, vote
+from skewguard.interval import SECOND, Interval, vote
 from skewguard.sources.ntp import NtpSource
-from skewguard.sources.ntp_packet import SECOND
 from tests.real.chronyd import Chronyd, chronyd, free_port
 from tests.real.exact import exact
 
