@@ -107,6 +107,22 @@ class Oracle:
         return skewguard.Interval(steady, true, true, skewguard.Trust.WITNESS, self.name)
 
 
+class Radio:
+    """A source that finds this host `behind` seconds slow, give or take `within`, and answers at once."""
+
+    instant = True
+
+    def __init__(self, behind: float, *, within: float = 1e-6, name: str = "radio") -> None:
+        self.name = name
+        self._behind = round(behind * 1e9)
+        self._within = round(within * 1e9)
+
+    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
+        steady, wall = clocks.read()
+        true = wall + self._behind
+        return skewguard.Interval(steady, true - self._within, true + self._within, skewguard.Trust.WITNESS, self.name)
+
+
 def attach(target: Any, clocks: FakeClocks, source: Oracle, **options: Any) -> None:
     """Attach with other clocks than the system's, which only `install` offers."""
     skewguard._guard._process.keeper().configure(resolve({"sources": ["response"]}), clocks)

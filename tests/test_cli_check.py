@@ -22,6 +22,7 @@ from skewguard.config import Settings
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeper import Timekeeper
+from tests.support import Radio
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
@@ -183,24 +184,11 @@ class TestAsking:
     def test_everybody_is_asked(self) -> None:
         """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
 
-        class Instant:
-            instant = True
-
-            def __init__(self, name: str) -> None:
-                self.name = name
-
-            def measure(self, clocks: Clocks, deadline: int) -> Interval:
-                steady, wall = clocks.read()
-                return Interval(steady, wall - MS, wall + MS, Trust.WITNESS, self.name)
-
-        class Wrong(Instant):
+        class Slow(Radio):
             instant = False
 
-            def measure(self, clocks: Clocks, deadline: int) -> Interval:
-                steady, wall = clocks.read()
-                return Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.WITNESS, self.name)
-
-        wanted = Settings(sources=(Instant("a"), Instant("b"), Wrong("c")))
+        right = [Radio(0, within=0.001, name=name) for name in "ab"]
+        wanted = Settings(sources=(*right, Slow(3600, within=0.001, name="c")))
         found = survey.ask(wanted, everybody=True)
         assert [(one.name, bool(one.off_by)) for one in found.heard] == [("a", False), ("b", False), ("c", True)]
         assert found.known is not None

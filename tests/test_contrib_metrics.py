@@ -16,19 +16,7 @@ from skewguard.events import Stepped, tell
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.real.need import installed
-from tests.support import client
-
-
-class Slow:
-    """A source that finds the host 90 s behind, within half a second."""
-
-    name = "slow"
-    instant = True
-
-    def measure(self, clocks: Any, deadline: int) -> skewguard.Interval:
-        steady, wall = clocks.read()
-        near = wall + 90 * 10**9
-        return skewguard.Interval(steady, near - 5 * 10**8, near + 5 * 10**8, skewguard.Trust.WITNESS, self.name)
+from tests.support import Radio, client
 
 
 @pytest.fixture
@@ -63,7 +51,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"
     assert (found["skewguard_clock_known",], found["skewguard_steps_total",]) == (0, 0)
     strict_endpoint.offset = 1200
-    with skewguard.install(sources=[Slow()]):
+    with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
         client("sts", strict_endpoint).get_caller_identity()
         tell(Stepped(10**9))
         found = samples(generate_latest(registry).decode())
@@ -152,7 +140,7 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(spans))
     strict_endpoint.offset = 1200
-    with skewguard.install(sources=[Slow()]):
+    with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
         with tracing.get_tracer("test").start_as_current_span("call"):
             client("sts", strict_endpoint).get_caller_identity()
         tell(Stepped(-(10**9)))

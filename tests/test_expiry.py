@@ -27,29 +27,14 @@ from dateutil.tz import gettz
 
 import skewguard
 from skewguard import events
-from skewguard.clocks import Clocks
 from skewguard.signing import expiry, seam
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.tls import redirected
+from tests.support import Radio
 
 HOUR = 3600
 ROLE = "arn:aws:iam::123456789012:role/r"
 METADATA = ("169.254.169.254", "169.254.170.2")
-
-
-class Radio:
-    """A source that knows this host to be `behind` seconds slow, and answers at once."""
-
-    name = "radio"
-    instant = True
-
-    def __init__(self, behind: float) -> None:
-        self.behind = behind
-
-    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        steady, wall = clocks.read()
-        now = wall + round(self.behind * 1e9)
-        return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, self.name)
 
 
 def known(behind: float) -> skewguard.Installation:

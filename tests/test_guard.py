@@ -27,13 +27,12 @@ from botocore.stub import Stubber
 
 import skewguard
 from skewguard import events
-from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
 from skewguard.signing import names, seam
 from skewguard.signing.hooks import _IDS, Call, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
-from tests.support import OPERATIONS, aws_client, client, code_of, host_clocks, with_bucket
+from tests.support import OPERATIONS, Radio, aws_client, client, code_of, host_clocks, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
 USELESS_DATES = [
@@ -587,18 +586,8 @@ class TestWaysIn:
 
     def test_a_chosen_source_is_asked_before_the_first_request(self, aws: StrictEndpoint) -> None:
         """If it answers at once, nothing is signed wrong, and nobody has waited."""
-
-        class Radio:
-            name = "radio"
-            instant = True
-
-            def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-                steady, wall = clocks.read()
-                now = wall + 1200 * 10**9
-                return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
-
         aws.offset = 1200
-        with skewguard.install(sources=[Radio()]):
+        with skewguard.install(sources=[Radio(1200)]):
             aws_client("sts", aws).get_caller_identity()
         assert aws.count == 1
 
