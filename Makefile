@@ -29,9 +29,10 @@ RUNS ?= 1000000
 demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
+# Each worker starts servers of its own, so more than a few would gain nothing.
 test: setup
-	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) \
-		TEST_AIOBOTOCORE=$(AIO) $(VENV)/bin/python -m pytest $(PYTEST_ARGS)
+	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO) \
+		$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)

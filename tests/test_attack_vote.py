@@ -280,14 +280,17 @@ class TestDeadServers:
         """One second is one second, whoever does not answer, and each is accounted for."""
         took = []
         for _ in range(3):  # the best of a few: a busy machine is late for reasons of its own
+            installing = time.monotonic()
             with skewguard.install(sources=dead(), timeout=1.0):
                 began = time.monotonic()
                 skewguard.measure(timeout=1.0)
-                took.append(time.monotonic() - began)
+                over = time.monotonic()
+                assert over - installing > 0.9  # it may have joined the poll that installing began
+                took.append(over - began)
                 assert settled(lambda: skewguard.status().sources)
                 results = skewguard.status().sources
                 assert [result.interval for result in results] == [None] * 8
                 assert sum("Connection refused" in str(result.error) for result in results) == 4
                 assert skewguard.now() is None
         print(f"measure(timeout=1.0) with eight dead servers: {min(took):.3f} s at best of {len(took)}")
-        assert 0.9 < min(took) <= 1.2
+        assert min(took) <= 1.2

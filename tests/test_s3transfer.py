@@ -162,6 +162,8 @@ class TestCrt:
         need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
         monkeypatch.setattr("boto3.crt.CRT_S3_CLIENT", None)
         monkeypatch.setattr("boto3.crt.BOTOCORE_CRT_SERIALIZER", None)
+        # boto3 lets one process of a host use that client at a time; other tests may be running beside these.
+        monkeypatch.setattr("boto3.crt.PROCESS_LOCK_NAME", f"skewguard-test-{os.getpid()}")
         seen: list[events.Event] = []
         unsubscribe = events.subscribe(seen.append)
         yield seen
