@@ -2,6 +2,7 @@
 # make test   run all tests, against real servers too
 # make fuzz   throw RUNS (1000000) inputs at each parser
 # make lint   style, types, and which module may import which
+# make docs   the documentation, in site/index.html; no warning is let pass
 # make setup  only install what the tests need
 # make clean  remove everything that these made
 
@@ -18,12 +19,13 @@ BASE := $(VENV)/.base
 DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
+DOCS := $(VENV)/.docs
 FUZZ := $(VENV)/.fuzz
 READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
-.PHONY: demo test fuzz lint setup clean
+.PHONY: demo test fuzz lint docs setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -43,6 +45,10 @@ lint: $(LINT)
 	$(VENV)/bin/mypy --strict skewguard tests/typing
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
+
+# The variable silences an advertisement for another generator.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
 
 setup: $(TESTS) $(READY)
 
@@ -68,6 +74,10 @@ $(FUZZ): $(BASE)
 # pyright runs on node, which is not everywhere; with that extra it brings its own.
 $(LINT): $(TESTS)
 	$(PIP) install --group lint 'pyright[nodejs]'
+	touch $@
+
+$(DOCS): $(BASE)
+	$(PIP) install --group docs
 	touch $@
 
 # Apart, because ministack pins botocore. Exact versions: the tests know their answers word for word.
@@ -98,6 +108,6 @@ $(AIO)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(AIO) .fuzz build dist \
+	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(AIO) .fuzz build dist site \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

@@ -32,26 +32,30 @@ RESPONSE = "response"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What `install` was asked for. Options are given in seconds and kept in nanoseconds.
+    """What `install` was asked for. Lengths of time are given in seconds and kept in nanoseconds.
+
+    What stands here is also the table in docs/options.md.
 
     Attributes:
-        enabled: True or False decide; None leaves it to the AWS profile's off switch, and if that is not set, means
-            True. The environment's off switch has been heard by then.
+        enabled: True or False decide, and True overrides AWS's off switches. None leaves it to those: the
+            environment's, else the one in a session's AWS profile.
         learn_from_responses: Whether answers may teach the time. A refusal is judged either way.
-        sources: Time sources; they belong to the process. None, spelled ``"auto"``, has those asked that this host has,
-            cheapest first, until one tells.
-        deadband: While the wall clock is no further than this outside the interval known to hold true time, ns,
-            requests are signed by the wall clock, byte for byte as without skewguard.
-        max_age: What was learned longer ago than this, ns, is not used. A day's drift stays below the deadband.
-        refresh_interval: A signing that finds the sources' statement older than this, ns, has them asked again, in
-            the background.
-        timeout: How long the sources may take to answer, ns, when nobody said otherwise.
+        sources: The time sources; they belong to the process. ``auto`` has those asked that this host has, cheapest
+            first, until one tells. ``response`` alone has nobody asked. Else any of ``clockbound``, ``clockboundd``,
+            ``chrony``, ``phc`` (each also with ``:/path``), ``ntp://host[:port]``, separated by commas; in code a list
+            of these, and of objects with a name and a ``measure`` method.
+        deadband: While the wall clock is no further off than this, requests are signed by the wall clock, byte for byte
+            as without skewguard.
+        max_age: What was learned longer ago than this is not used. A day's drift stays below the deadband.
+        refresh_interval: A signing that finds the sources' statement older than this has them asked again, in the
+            background.
+        timeout: How long the sources may take to answer, when nobody said otherwise.
         min_sources: How many sources must agree before they are believed.
-        max_offset: A correction larger than this, ns, is not made, whoever asks for it; None sets no limit.
+        max_offset: A correction larger than this is not made, whoever asks for it. ``none`` sets no limit.
         require_authenticated: Whether to believe no source but those that authenticate what they say, which NTP does
             not. AWS's answers over verified TLS are authenticated.
-        share: Whether this process begins with what answers taught the user's other processes, and tells them. Without
-            `learn_from_responses` it does neither.
+        share: Whether this process begins with what answers taught the user's other processes, and tells them (Linux).
+            Without ``learn_from_responses`` it does neither.
         correct_presigned: Whether what is handed out (presigned URLs, forms, tokens) is corrected too.
     """
 

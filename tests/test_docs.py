@@ -1,0 +1,213 @@
+"""The README and the docs say what is true: their Python runs, their names exist, their table is the code's."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import boto3
+import pytest
+import yaml
+
+import mkdocs_hooks
+import skewguard
+from skewguard.config import Settings
+from skewguard.testing import StrictEndpoint
+from tests import option_table
+from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.pages import PAGES, ROOT, Block, blocks, masked
+from tests.real.faketime import FakeTime
+from tests.real.need import installed
+
+KNOWN = {"console", "ini", "python", "text", "yaml"}
+"""Languages of blocks. All but ``text``, which is a message or a picture, are tried."""
+
+FRAMEWORKS = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
+
+HELD_ELSEWHERE = {"healthy", "wrong", "check", "config"}
+"""Remarks of the blocks that tests/test_cli_doctor.py compares with what is printed."""
+
+SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()\n"
+
+
+def truthful(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+    """Answer with this machine's time, which the blocks' own clock is 20 minutes behind."""
+    now = to_stamp(time.time_ns())
+    server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
+
+
+@pytest.fixture(scope="module")
+def time_server() -> Iterator[str]:
+    """The URI of a right NTP server on loopback."""
+    with serving(truthful) as server:
+        yield f"ntp://127.0.0.1:{server.port}"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StrictEndpoint]:
+    """AWS, for the blocks, with the bucket that they use."""
+    with StrictEndpoint() as endpoint:
+        s3 = boto3.client("s3", **endpoint.client_kwargs)
+        s3.create_bucket(Bucket="my-bucket")
+        s3.put_object(Bucket="my-bucket", Key="key", Body=b"here")
+        s3.close()
+        yield endpoint
+
+
+class Reader:
+    """Somebody who tries what they read, on a host whose clock is 20 minutes slow and which has one time server."""
+
+    def __init__(self, directory: Path, aws: StrictEndpoint, time_server: str, clock: FakeTime) -> None:
+        self.directory, self.aws, self.time_server, self.clock = directory, aws, time_server, clock
+        (directory / "script.py").write_text(SCRIPT, "utf-8")
+
+    def here(self, text: str) -> str:
+        """Put the loopback server in the place of those that a block names."""
+        return re.sub(r"ntp://(169\.254\.169\.123|[a-z.]+\.(com|org))", self.time_server, text)
+
+    def run(self, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run a command on the slow clock, as the terminal would show it."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        key, secret = (self.aws.client_kwargs[f"aws_{name}"] for name in ("access_key_id", "secret_access_key"))
+        variables = {"PATH": path, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, **variables}
+        return subprocess.run(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+            cwd=self.directory,
+            env=self.clock.env(**variables),
+        )
+
+
+@pytest.fixture
+def reader(tmp_path: Path, aws: StrictEndpoint, time_server: str) -> Iterator[Reader]:
+    """A reader in a directory of their own."""
+    (tmp_path / "clock").mkdir()
+    with FakeTime(tmp_path / "clock", "-20m") as clock:
+        yield Reader(tmp_path, aws, time_server, clock)
+
+
+def ids(found: Block) -> str:
+    """Name a test by the place of its block."""
+    return found.id
+
+
+@pytest.mark.parametrize("block", blocks("python"), ids=ids)
+def test_python_runs_as_it_stands(block: Block, reader: Reader) -> None:
+    """Every block, alone, in a fresh interpreter; one that defines tests is run by pytest, as its reader would."""
+    installed(*re.findall(rf"^(?:from|import) (?:skewguard\.contrib\.)?({FRAMEWORKS})\b", block.text, re.M))
+    path = reader.directory / "test_block.py"
+    path.write_text(reader.here(block.text), "utf-8")
+    if "def test_" in block.text:  # it has a server of its own
+        done = reader.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path)
+    else:
+        done = reader.run(sys.executable, path, AWS_ENDPOINT_URL=reader.aws.url)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("block", blocks("console"), ids=ids)
+def test_what_is_typed_runs_and_prints_what_is_shown(block: Block, reader: Reader) -> None:
+    """As one shell session; what cannot be run here says why, and is at least a valid script."""
+    if block.remark in HELD_ELSEWHERE:
+        return
+    script = reader.here("\n".join(block.commands()))
+    assert script, "no line begins with a prompt"
+    syntax = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
+    assert syntax.returncode == 0, syntax.stderr
+    if block.not_run:
+        return
+    if block.remark.startswith("right clock"):
+        reader.clock.shift("+0")
+    done = reader.run("bash", "-c", script, AWS_ENDPOINT_URL=reader.aws.url, SKEWGUARD_SOURCES=reader.time_server)
+    code = re.search(r"exit (\d+)$", block.remark)
+    assert done.returncode == int(code[1] if code else 0), done.stdout
+    if block.printed():
+        assert the_same_everywhere(done.stdout) == the_same_everywhere(block.printed())
+
+
+def the_same_everywhere(text: str) -> list[str]:
+    """Leave out what `skewguard doctor` says of the machine that it runs on."""
+    of_the_host = re.compile(
+        r"\[.{4}\] (Keeping|No daemon|Daemons|System clock|systemd-timesyncd|The clock was|Hardware)"
+    )
+    return [line for line in masked(text.strip()).splitlines() if not of_the_host.match(line)]
+
+
+@pytest.mark.parametrize("block", blocks("ini", "yaml"), ids=ids)
+def test_configuration_can_be_read(block: Block) -> None:
+    """By the parser of its kind."""
+    if block.language == "yaml":
+        assert list(yaml.safe_load_all(block.text))
+    else:
+        parser = configparser.RawConfigParser()
+        parser.optionxform = str  # type: ignore[assignment,method-assign]
+        parser.read_string(block.text)
+        assert parser.sections()
+
+
+def test_every_block_is_tried() -> None:
+    """No other languages, no other remarks, no fence that the others would miss."""
+    assert {block.language for block in blocks()} <= KNOWN
+    remarks = {block.remark for block in blocks() if block.remark and not block.not_run}
+    known = HELD_ELSEWHERE | {"exit 1", "right clock"}
+    assert {remark for remark in remarks if not remark.startswith("costs:")} <= known
+    for page in PAGES:
+        fences = re.findall(r"^ *```", page.read_text("utf-8"), re.M)
+        assert len(fences) == 2 * sum(block.page == str(page.relative_to(ROOT)) for block in blocks(again=True)), page
+
+
+def test_the_option_table_is_the_codes() -> None:
+    """It is generated: python -m tests.option_table --write. One row per option, each with its meaning."""
+    assert option_table.page() == option_table.PAGE.read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", option_table.table(), re.M)
+    assert [name for name, _ in rows] == [*(field.name for field in fields(Settings)), "wait"]
+
+
+def test_the_promised_names_are_there_and_no_others() -> None:
+    """The public API."""
+    assert skewguard.__all__ == sorted(skewguard.__all__)
+    for name in skewguard.__all__:
+        assert getattr(skewguard, name).__doc__
+
+
+def test_import_is_light() -> None:
+    """Nothing runs at import, and nothing heavy is loaded."""
+    heavy = ["boto3", "botocore.auth", "ssl", "ntplib", "django", "flask", "trustme"]
+    program = f"import sys, skewguard; print(*(name for name in {heavy} if name in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_room_is_on_the_plan() -> None:
+    """docs/architecture.md names each module."""
+    plan = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = [path.name for path in (ROOT / "skewguard").glob("*.py")]
+    rooms += [f"signing/{path.name}" for path in (ROOT / "skewguard" / "signing").glob("[!_]*.py")]
+    assert [room for room in rooms if f"`{room}`" not in plan] == []
+
+
+@pytest.mark.parametrize(
+    ("html", "found"),
+    [
+        ("<a href=other.html#x>", []),
+        ('<img src="pictures/one.svg"><a class="b" href="https://example.com/a?b#c">', []),
+        ('<script src="https://cdn.example.com/x.js"></script>', ["<script> fetches https://cdn.example.com/x.js"]),
+        ("<link rel=x href=//fonts.example.com>", ["<link> fetches //fonts.example.com"]),
+        ("<a href=http://example.com>", ["a link that cannot be right: http://example.com"]),
+        ("<a href=https://example>", ["a link that cannot be right: https://example"]),
+        ("<a href=https://example.com:x>", ["a link that cannot be right: https://example.com:x"]),
+    ],
+)
+def test_the_builds_own_checks(html: str, found: list[str]) -> None:
+    """Nothing is fetched from elsewhere, and links out are well formed."""
+    assert mkdocs_hooks.problems(html) == found
