@@ -20,6 +20,7 @@ class Block(NamedTuple):
         page: The page's path, from the project's root.
         line: Where its text begins there.
         language: What stands behind the first fence.
+        title: The name of the file that it is, if the fence gives one.
         remark: What a comment in the line above says, such as ``not run: it sets the clock`` or ``exit 1``.
         text: What stands between the fences.
     """
@@ -27,6 +28,7 @@ class Block(NamedTuple):
     page: str
     line: int
     language: str
+    title: str
     remark: str
     text: str
 
@@ -39,6 +41,12 @@ class Block(NamedTuple):
     def not_run(self) -> bool:
         """Whether it changes a host, or needs what a test has not."""
         return self.remark.startswith("not run: ")
+
+    @property
+    def exit_code(self) -> int:
+        """How it ends."""
+        code = re.search(r"exit (\d+)$", self.remark)
+        return int(code[1]) if code else 0
 
     def commands(self) -> list[str]:
         """List what is typed in a block of a terminal; a line that ends with a backslash goes on in the next."""
@@ -62,14 +70,16 @@ def _all() -> Iterator[Block]:
     for page in PAGES:
         written = page.read_text("utf-8")
         for match in _FENCE.finditer(written):
-            remark, indent, language, text = match.groups()
+            remark, indent, info, text = match.groups()
+            language, _, title = info.partition(" ")
             text = re.sub(rf"^{indent}", "", text, flags=re.M)
             line = written.count("\n", 0, match.start(4)) + 1
-            yield Block(str(page.relative_to(ROOT)), line, language, remark or "", text)
+            yield Block(str(page.relative_to(ROOT)), line, language, title.removeprefix("title=").strip('"'), remark or "", text)
 
 
 def masked(text: str) -> str:
     """Hide what differs from one run to the next: numbers, units and addresses."""
     text = re.sub(r"ntp://[\w.:\[\]-]+\w", "ntp://SERVER", text)
+    text = re.sub(r"\bis (right(?=,)|\d+(\.\d+)? (us|ms) (slow|fast))", "is about right", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "LENGTH", text)
     return re.sub(r"\d+(\.\d+)?(e-\d+)?", "0", text)

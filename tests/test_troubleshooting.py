@@ -1,0 +1,240 @@
+"""Each page about an error message quotes what is really said, and promises of skewguard what it really does."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import re
+import ssl
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import botocore.credentials
+import pytest
+import trustme
+from botocore.config import Config
+from botocore.exceptions import ClientError, SSLError
+
+import skewguard
+from skewguard.cli.place import Place, fix
+from skewguard.testing import StrictEndpoint
+from tests import skew_fixtures
+from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.pages import ROOT, blocks, masked
+from tests.support import aws_client
+
+INDEX = "docs/troubleshooting/index.md"
+PAGES = ROOT / "docs" / "troubleshooting"
+SLOW, FAST = 1200, -1200  # s: what the server shows more than this host
+EC2_KEY = ("AKIDSHORT", "secret", "token")
+
+
+def kwargs(endpoint: StrictEndpoint) -> dict[str, Any]:
+    """Make a client's arguments, the endpoint's address left out: it plays AWS."""
+    return {name: value for name, value in endpoint.client_kwargs.items() if name != "endpoint_url"}
+
+
+def sts(endpoint: StrictEndpoint) -> None:
+    aws_client("sts", endpoint).get_caller_identity()
+
+
+def s3(endpoint: StrictEndpoint) -> None:
+    aws_client("s3", endpoint).list_objects_v2(Bucket="bucket")
+
+
+def functions(endpoint: StrictEndpoint) -> None:
+    aws_client("lambda", endpoint).list_functions()
+
+
+def regions(endpoint: StrictEndpoint) -> None:
+    aws_client("ec2", endpoint).describe_regions()
+
+
+def head(endpoint: StrictEndpoint) -> None:
+    aws_client("s3", endpoint).head_object(Bucket="bucket", Key="key")
+
+
+def presigned(endpoint: StrictEndpoint) -> None:
+    """Make a URL that is good for five minutes, and use it at once."""
+    made = aws_client("s3", endpoint, signature_version="s3v4")
+    url = made.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"}, ExpiresIn=300)
+    trusting = ssl.create_default_context(cafile=endpoint.ca_bundle)
+    with urllib.request.urlopen(url, context=trusting):
+        pass
+
+
+def old_token(service: str, operation: str) -> Callable[[StrictEndpoint], None]:
+    """Use temporary credentials that have just expired."""
+
+    def call(endpoint: StrictEndpoint) -> None:
+        key, secret, token = EC2_KEY
+        endpoint.add_credentials(key, secret, token, time.time() + endpoint.offset - 60)
+        names = {"aws_access_key_id": key, "aws_secret_access_key": secret, "aws_session_token": token}
+        getattr(boto3.client(service, **kwargs(endpoint) | names), operation)()
+
+    return call
+
+
+def refreshed(endpoint: StrictEndpoint) -> None:
+    """Fetch credentials that are good for ten minutes from now, by the server's clock."""
+    boto3.Session()  # install() reaches botocore's clockwork with the first
+    now = datetime.datetime.now(datetime.timezone.utc)
+    end = now + datetime.timedelta(seconds=endpoint.offset + 600)
+    fetched = {"access_key": "k", "secret_key": "s", "token": "t", "expiry_time": end.isoformat()}
+    made = botocore.credentials.RefreshableCredentials.create_from_metadata(fetched, lambda: fetched, "test")
+    made.get_frozen_credentials()
+
+
+def wrong_secret(endpoint: StrictEndpoint) -> None:
+    boto3.client("sts", **kwargs(endpoint) | {"aws_secret_access_key": "wrong"}).get_caller_identity()
+
+
+class Case:
+    """A page, how its error comes about, and whether the same call succeeds once skewguard knows the time."""
+
+    def __init__(self, page: str, call: Callable[[StrictEndpoint], None], offset: int, helped: bool) -> None:
+        self.page, self.call, self.offset, self.helped = page, call, offset, helped
+
+
+CASES = [
+    Case("signature-expired", sts, SLOW, True),
+    Case("signature-not-yet-current", sts, FAST, True),
+    Case("request-time-too-skewed", s3, SLOW, True),
+    Case("invalid-signature", functions, SLOW, True),
+    Case("auth-failure", regions, SLOW, True),
+    Case("request-expired", old_token("ec2", "describe_regions"), 0, False),
+    Case("head-forbidden", head, SLOW, True),
+    Case("presigned-expired", presigned, SLOW, True),
+    Case("presigned-not-yet-valid", presigned, FAST, True),
+    Case("expired-token", old_token("sts", "get_caller_identity"), 0, False),
+    Case("still-expired", refreshed, FAST, True),
+    Case("signature-does-not-match", wrong_secret, 0, False),
+]
+
+
+def said(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> str:
+    """Make the call, and hand back what its caller is told; empty if it succeeds."""
+    try:
+        call(endpoint)
+    except ClientError as error:
+        return f"{error}\n{error.response}"
+    except urllib.error.HTTPError as error:
+        return error.read().decode()
+    except RuntimeError as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
+
+
+@pytest.fixture
+def endpoint() -> Iterator[StrictEndpoint]:
+    """AWS, with an object."""
+    with StrictEndpoint(tls=True) as server, server.as_aws():
+        made = aws_client("s3", server)
+        made.create_bucket(Bucket="bucket")
+        made.put_object(Bucket="bucket", Key="key", Body=b"here")
+        yield server
+
+
+@contextlib.contextmanager
+def time_source(ahead: int) -> Iterator[str]:
+    """A time server that is so many seconds ahead of this host."""
+
+    def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        now = to_stamp(time.time_ns() + ahead * 10**9)
+        server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
+
+    with serving(answer) as server:
+        yield f"ntp://127.0.0.1:{server.port}"
+
+
+def quoted(page: str) -> list[str]:
+    """What a page shows, numbers and the operation's name aside."""
+    return [comparable(each.text) for each in blocks("text", again=True) if each.page == f"docs/troubleshooting/{page}.md"]
+
+
+def comparable(message: str) -> str:
+    """A message without what differs from call to call."""
+    return re.sub(r"when calling the \w+ operation", "when calling", masked(message)).strip()
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.page)
+def test_the_message_is_what_is_said(case: Case, endpoint: StrictEndpoint) -> None:
+    """Word for word, but for numbers. S3's elements stand in an order of their own."""
+    endpoint.offset = case.offset
+    found = comparable(said(case.call, endpoint))
+    for part in re.split(r"(?<=>)(?=<)", quoted(case.page)[0].removeprefix("<Error>").removesuffix("</Error>")):
+        assert part in found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.page)
+def test_what_skewguard_does_about_it(case: Case, endpoint: StrictEndpoint) -> None:
+    """It helps, or it costs one request as ever."""
+    endpoint.offset = case.offset
+    endpoint.clear()
+    with time_source(case.offset) as uri, skewguard.install(sources=[uri], wait=5):
+        assert (said(case.call, endpoint) == "") == case.helped
+        assert endpoint.count <= 1
+
+
+def test_what_other_stores_say() -> None:
+    """As MinIO and Ceph were seen to; the second message of its page."""
+    message = quoted("request-time-too-skewed")[1]
+    assert message == comparable(f"An error occurred (RequestTimeTooSkewed) when calling: {skew_fixtures.SERVERS}")
+
+
+def test_certificates(tmp_path: Path) -> None:
+    """TLS fails before anything is asked, and the note says what is known of the clock."""
+    begins = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    cert = authority.issue_cert("127.0.0.1", not_before=begins, not_after=begins + datetime.timedelta(days=9))
+    cert.configure_cert(context)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        options = {"verify": str(tmp_path / "ca.pem"), "config": Config(retries={"total_max_attempts": 1})}
+        url = f"https://127.0.0.1:{server.server_port}/"
+        with skewguard.install(), pytest.raises(SSLError) as raised:
+            boto3.client("sts", region_name="us-east-1", endpoint_url=url, **options).get_caller_identity()
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+    (shown,) = quoted("certificate")
+    expected = comparable(f"{type(raised.value).__module__}.SSLError: {raised.value}")
+    assert shown.replace("https://sts.amazonaws.com/", "URL") == re.sub(r"https://\S+", "URL", expected)
+    assert not hasattr(raised.value, "add_note") or "this host's clock" in raised.value.__notes__[0]
+
+
+def test_every_page_is_told_of_and_tried() -> None:
+    """The list has each, in the words of its title; so have these tests."""
+    names = {path.stem for path in PAGES.glob("*.md")} - {"index"}
+    assert names == {case.page for case in CASES} | {"certificate"}
+    contents = (PAGES / "index.md").read_text("utf-8")
+    for name in names:
+        assert f"({name}.md)" in contents
+        written = (PAGES / f"{name}.md").read_text("utf-8")
+        for needed in ("## What it means", "## Is it the clock?", "## The fix", "## With skewguard"):
+            assert written.count(f"\n{needed}\n") == 1
+        for command in ("$ skewguard doctor", "`date -u`", "`chronyc tracking`"):
+            assert command in " ".join(written.split()), (name, command)
+
+
+def test_the_fixes_are_doctors() -> None:
+    """What the list has people type is what `skewguard doctor` has them type."""
+    typed = {line for each in blocks("console", again=True) if each.page == INDEX for line in each.commands()}
+    systemd = Place("linux", systemd=True, tools=frozenset({"timedatectl"}))
+    places = [fix(systemd, (daemon,)) for daemon in ("chronyd", "systemd-timesyncd", "ntpd")]
+    places += [fix(systemd, ()), fix(Place("darwin"), None), fix(Place("win32"), None)]
+    assert typed == {"skewguard doctor", *(command for place in places for command in place.commands)}
