@@ -74,7 +74,9 @@ def _all() -> Iterator[Block]:
             language, _, title = info.partition(" ")
             text = re.sub(rf"^{indent}", "", text, flags=re.M)
             line = written.count("\n", 0, match.start(4)) + 1
-            yield Block(str(page.relative_to(ROOT)), line, language, title.removeprefix("title=").strip('"'), remark or "", text)
+            yield Block(
+                str(page.relative_to(ROOT)), line, language, title.removeprefix("title=").strip('"'), remark or "", text
+            )
 
 
 def masked(text: str) -> str:

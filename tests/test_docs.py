@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import re
 import subprocess
@@ -18,15 +19,16 @@ import yaml
 
 import mkdocs_hooks
 import skewguard
+import skewguard.testing
 from skewguard.config import Settings
 from skewguard.testing import StrictEndpoint
-from tests import option_table
+from tests import option_table, pictures
 from tests.ntp_server import Answer, Server, serving, to_stamp
 from tests.pages import PAGES, ROOT, Block, blocks, masked
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
-KNOWN = {"console", "ini", "python", "text", "yaml"}
+KNOWN = {"console", "ini", "json", "python", "text", "yaml"}
 """Languages of blocks. All but ``text``, which is a message or a picture, are tried."""
 
 FRAMEWORKS = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
@@ -69,7 +71,8 @@ class Reader:
         (directory / "script.py").write_text(SCRIPT, "utf-8")
 
     def here(self, text: str) -> str:
-        """Put the loopback server in the place of those that a block names."""
+        """Put servers on loopback in the place of those that a block names."""
+        text = text.replace("https://minio.example.com", self.aws.url)
         return re.sub(r"ntp://(169\.254\.169\.123|[a-z.]+\.(com|org))", self.time_server, text)
 
     def run(self, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -145,11 +148,13 @@ def the_same_everywhere(text: str) -> list[str]:
     return [line for line in masked(text.strip()).splitlines() if not of_the_host.match(line)]
 
 
-@pytest.mark.parametrize("block", blocks("ini", "yaml"), ids=ids)
+@pytest.mark.parametrize("block", blocks("ini", "json", "yaml"), ids=ids)
 def test_configuration_can_be_read(block: Block) -> None:
     """By the parser of its kind."""
     if block.language == "yaml":
         assert list(yaml.safe_load_all(block.text))
+    elif block.language == "json":
+        assert json.loads(block.text)
     else:
         parser = configparser.RawConfigParser()
         parser.optionxform = str  # type: ignore[assignment,method-assign]
@@ -173,6 +178,31 @@ def test_the_option_table_is_the_codes() -> None:
     assert option_table.page() == option_table.PAGE.read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", option_table.table(), re.M)
     assert [name for name, _ in rows] == [*(field.name for field in fields(Settings)), "wait"]
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_the_pictures_are_of_skewguards_own_arithmetic(name: str) -> None:
+    """They are generated: python -m tests.pictures --write."""
+    assert pictures.PICTURES[name]() == (pictures.PLACE / name).read_text("utf-8")
+
+
+def test_every_cell_of_the_comparison_has_a_source() -> None:
+    """What has none is left empty."""
+    page = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    rows = [re.split(r" *\| *", line)[2:-1] for line in page.splitlines() if line.startswith("| ")]
+    heads = {"corrects", "where"}
+    cells = [cell for row in rows if row[0] not in heads for cell in row]
+    assert len(cells) > 70
+    assert [cell for cell in cells if cell and not re.fullmatch(r"(\[[^\]]+\]\([^)\s]+\)(; )?)+", cell)] == []
+
+
+def test_the_reference_has_every_public_name() -> None:
+    """Of the package, its testing part and its frameworks."""
+    page = (ROOT / "docs" / "api.md").read_text("utf-8")
+    names = {*skewguard.__all__, *set(skewguard.testing.__all__) - {"DROP"}}
+    assert {name for name in names if not re.search(rf"\b{name}\b", page)} == set()
+    contrib = {path.stem for path in (ROOT / "skewguard" / "contrib").glob("[!_]*.py")} - {"awscli"}
+    assert contrib == set(re.findall(r"^::: skewguard\.contrib\.(\w+)", page, re.M))
 
 
 def test_the_promised_names_are_there_and_no_others() -> None:

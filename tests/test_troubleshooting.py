@@ -156,7 +156,9 @@ def time_source(ahead: int) -> Iterator[str]:
 
 def quoted(page: str) -> list[str]:
     """What a page shows, numbers and the operation's name aside."""
-    return [comparable(each.text) for each in blocks("text", again=True) if each.page == f"docs/troubleshooting/{page}.md"]
+    return [
+        comparable(each.text) for each in blocks("text", again=True) if each.page == f"docs/troubleshooting/{page}.md"
+    ]
 
 
 def comparable(message: str) -> str:
