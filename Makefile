@@ -46,9 +46,9 @@ lint: $(LINT)
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
 
-# The variable silences an advertisement for another generator.
+# The variable silences an advertisement for another generator. Not --quiet: it would let warnings pass.
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 setup: $(TESTS) $(READY)
 
