@@ -132,14 +132,22 @@ def said(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> st
     return ""
 
 
-@pytest.fixture
-def endpoint() -> Iterator[StrictEndpoint]:
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StrictEndpoint]:
     """AWS, with an object."""
     with StrictEndpoint(tls=True) as server, server.as_aws():
         made = aws_client("s3", server)
         made.create_bucket(Bucket="bucket")
         made.put_object(Bucket="bucket", Key="key", Body=b"here")
         yield server
+
+
+@pytest.fixture
+def endpoint(aws: StrictEndpoint) -> StrictEndpoint:
+    """The same, as if it had just been started."""
+    aws.clear()
+    aws.offset = 0
+    return aws
 
 
 @contextlib.contextmanager
@@ -179,7 +187,6 @@ def test_the_message_is_what_is_said(case: Case, endpoint: StrictEndpoint) -> No
 def test_what_skewguard_does_about_it(case: Case, endpoint: StrictEndpoint) -> None:
     """It helps, or it costs one request as ever."""
     endpoint.offset = case.offset
-    endpoint.clear()
     with time_source(case.offset) as uri, skewguard.install(sources=[uri], wait=5):
         assert (said(case.call, endpoint) == "") == case.helped
         assert endpoint.count <= 1
