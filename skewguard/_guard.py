@@ -113,11 +113,9 @@ class _Process:
         with self.lock:
             if self._keeper is None:
                 self._keeper = Timekeeper(resolve({}, profile=aws_profile.options()))
-                if hasattr(os, "register_at_fork"):
-                    os.register_at_fork(after_in_child=self._after_fork)
             return self._keeper
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
         """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
         reset_lock()
@@ -135,6 +133,8 @@ class _Process:
 
 
 _process = _Process()
+if hasattr(os, "register_at_fork"):  # now, for the fork may come while another thread is in the very first install()
+    os.register_at_fork(after_in_child=_process.after_fork)
 
 
 class Installation:

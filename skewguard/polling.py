@@ -148,16 +148,13 @@ class Poller:
 
     def _conclude(self, poll: _Poll) -> None:
         outcome = poll.outcome()
-        with self._lock:
-            current = self._under_way is poll  # else this process is a fork's child, or the poll's parent is gone
-            if current:
-                self._under_way = None
-                self._agreed = outcome.interval is not None
-                self._failures = 0 if self._agreed else min(self._failures + 1, 16)
         results = poll.results(outcome)
         try:
-            if current:
-                self._take(results, outcome)
+            if self._under_way is poll:  # else this process is a fork's child, or the poll's parent is gone
+                try:
+                    self._take(results, outcome)
+                finally:  # not before: a child forked in between would think itself told
+                    self._end(told=outcome.interval is not None)
             for result in results:
                 if result.error is not None:
                     tell(Refused(result.name, result.error))
@@ -166,6 +163,12 @@ class Poller:
             tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
         finally:
             poll.done.set()
+
+    def _end(self, told: bool) -> None:
+        with self._lock:
+            self._under_way = None
+            self._agreed = told
+            self._failures = 0 if told else min(self._failures + 1, 16)
 
 
 class _Poll:

@@ -472,8 +472,9 @@ class Timekeeper:
             self._learned.notify_all()
 
     def reset_after_fork(self) -> None:
-        """Drop, in a forked child, what only lives in the parent: locks and the poll under way."""
+        """Drop, in a forked child, what only lives in the parent: locks, the poll under way, a lesson half learned."""
         self._learned = threading.Condition()
+        self._forget_fast()
         self._poller.reset_after_fork()
         self._neighbours.reset_after_fork()
 

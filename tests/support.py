@@ -5,6 +5,10 @@ from __future__ import annotations
 import datetime
 import importlib
 import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -127,3 +131,26 @@ def attach(target: Any, clocks: FakeClocks, source: Oracle, **options: Any) -> N
     """Attach with other clocks than the system's, which only `install` offers."""
     skewguard._guard._process.keeper().configure(resolve({"sources": ["response"]}), clocks)
     skewguard.attach(target, sources=[source], **options)
+
+
+TO_AWS = """
+from skewguard.testing.tls import AWS_SUFFIXES, redirected
+def to_aws(name, asked):
+    return int(sys.argv[1]) if asked == 443 and name.endswith(AWS_SUFFIXES) else None
+"""
+"""For programs of `run_as_aws`: ``with redirected(to_aws, {"no_proxy": "*"}):``."""
+
+
+def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
+    """Run a program for which this endpoint, which has TLS, is AWS; hand back what it printed, which is JSON."""
+    endpoint.clear()
+    keys = endpoint.client_kwargs
+    env = os.environ | {
+        "AWS_ACCESS_KEY_ID": str(keys["aws_access_key_id"]),
+        "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
+        "AWS_CA_BUNDLE": str(endpoint.ca_bundle),
+    }
+    command = [sys.executable, "-c", program, str(endpoint.port), *arguments]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return json.loads(done.stdout)

@@ -1,0 +1,219 @@
+"""Forks at moments that one meets once in a million, and at any moment, on a host 20 minutes slow."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from skewguard.clocks import Clocks
+from skewguard.config import resolve
+from skewguard.interval import SECOND, Interval, Trust
+from skewguard.testing import FakeClocks, StrictEndpoint
+from skewguard.timekeeper import Timekeeper
+from tests.support import TO_AWS, run_as_aws
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+
+LATE = 1200
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[StrictEndpoint]:
+    """AWS, ahead of this host."""
+    with StrictEndpoint(tls=True, offset=LATE) as running:
+        yield running
+
+
+def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[], bool]) -> bool:
+    """Fork while another thread is in the middle of something; answer what the child does.
+
+    Args:
+        hold: Does it, in that thread; calls what it is given in the middle of it.
+        child: Run in the child, which is killed after 10 s.
+    """
+    held, release = threading.Event(), threading.Event()
+
+    def pause() -> None:
+        held.set()
+        release.wait(20)
+
+    thread = threading.Thread(target=hold, args=(pause,))
+    thread.start()
+    assert held.wait(10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the point
+        pid = os.fork()
+    if not pid:
+        try:
+            signal.alarm(10)
+            os._exit(0 if child() else 1)
+        except BaseException:  # the child of a test run must not go on as one
+            os._exit(2)
+    release.set()
+    thread.join()
+    return os.waitpid(pid, 0)[1] == 0
+
+
+class Radio:
+    """A source that knows better than the wall clock."""
+
+    name, instant = "radio", True
+
+    def measure(self, clocks: Clocks, deadline: int) -> Interval:
+        steady, wall = clocks.read()
+        true = wall + LATE * SECOND
+        return Interval(steady, true, true, Trust.WITNESS, self.name)
+
+
+class TestFork:
+    """At moments that a fork meets once in a million."""
+
+    def test_while_something_is_being_learned(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The child does not go on signing by the verdict of before."""
+        keeper = Timekeeper(resolve({"sources": ["response"]}), FakeClocks())
+        steady, wall = keeper.clocks.read()
+        assert keeper.signing_time(keeper.utc)[0] == wall
+        true = wall + LATE * SECOND
+        forget = keeper._forget_fast
+
+        def learn(pause: Callable[[], None]) -> None:
+            monkeypatch.setattr(keeper, "_forget_fast", pause)
+            keeper.learn(keeper.utc, Interval(steady, true, true, Trust.AUTHENTICATED, "aws"))
+
+        def child() -> bool:
+            monkeypatch.setattr(keeper, "_forget_fast", forget)
+            keeper.reset_after_fork()
+            return keeper.signing_time(keeper.utc)[0] == true
+
+        assert forked_while(learn, child)
+
+    def test_when_a_poll_is_over_and_nobody_has_been_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The child has the sources asked again."""
+        keeper = Timekeeper(resolve({"sources": ["response"]}), FakeClocks())
+        keeper.add_sources((Radio(),))
+
+        def ask(pause: Callable[[], None]) -> None:
+            monkeypatch.setattr(keeper._poller, "_take", lambda *_: pause())
+            keeper.start()
+
+        def child() -> bool:
+            keeper.reset_after_fork()
+            return keeper.due(keeper.utc)
+
+        assert forked_while(ask, child)
+
+    def test_during_the_very_first_install(self) -> None:
+        """In a fresh process, where nobody has made the timekeeper yet."""
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=60)
+        assert done.returncode == 0
+
+    def test_at_any_moment(self, aws: StrictEndpoint) -> None:
+        """Beside threads that install, call, measure and uninstall: each child's call succeeds, at a second attempt."""
+        ends, requests = run_as_aws(aws, FORKS, "20")
+        assert ends == [0] * 20
+        assert max(requests) <= 2
+
+
+FIRST_INSTALL = """
+import os, signal, threading
+import skewguard
+from skewguard import _guard
+
+held, release, made = threading.Event(), threading.Event(), _guard.Timekeeper
+def slowly(*args):
+    held.set()
+    release.wait(20)
+    return made(*args)
+
+_guard.Timekeeper = slowly
+thread = threading.Thread(target=skewguard.install)
+thread.start()
+held.wait(10)
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    _guard.Timekeeper = made
+    skewguard.install()
+    os._exit(0 if skewguard.status().installed else 1)
+release.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+FORKS = (
+    """
+import json, os, random, signal, sys, threading, time, warnings
+import botocore.session, skewguard
+warnings.simplefilter("ignore")
+data = botocore.session.Session().get_component("data_loader")  # reading it takes most of the time
+"""
+    + TO_AWS
+    + """
+class Radio:
+    name = "radio"
+    def measure(self, clocks, deadline):
+        steady, wall = clocks.read()
+        true = wall + 1200 * 10**9
+        return skewguard.Interval(steady, true, true, skewguard.Trust.WITNESS, self.name)
+
+def client():
+    made = botocore.session.Session()
+    made.register_component("data_loader", data)
+    return made.create_client("sts")
+
+def busy():
+    while not over:
+        skewguard.install(sources=[Radio()])
+        skewguard.measure()
+        one = client()
+        try:
+            one.get_caller_identity()
+        except Exception:  # uninstalled by the other at the wrong moment
+            pass
+        one.close()
+        skewguard.uninstall()
+
+def child():
+    skewguard.install(sources=[Radio()])
+    one, seen = client(), []
+    one.meta.events.register("response-received", lambda **_: seen.append(1))
+    one.get_caller_identity()
+    return len(seen)
+
+with redirected(to_aws, {"no_proxy": "*"}):
+    # Whoever forks while another thread imports a module can never import it in the child; so it is with botocore too.
+    with skewguard.install():
+        client().get_caller_identity()
+    over, ends, counts, chance = False, [], [], random.Random(1)
+    threads = [threading.Thread(target=busy) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(int(sys.argv[2])):
+        time.sleep(chance.uniform(0, 0.05))
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if not pid:
+            signal.alarm(30)
+            try:
+                os.write(writing, b"%d" % child())
+            except BaseException as error:
+                print(repr(error), file=sys.stderr)
+                os._exit(1)
+            os._exit(0)
+        os.close(writing)
+        ends.append(os.waitpid(pid, 0)[1])
+        counts.append(int(os.read(reading, 9) or -1))
+        os.close(reading)
+    over = True
+    for thread in threads:
+        thread.join()
+print(json.dumps([ends, counts]))
+"""
+)
