@@ -56,12 +56,27 @@ def test_the_quick_clock_keeps_pace_with_the_steady_one() -> None:
     assert abs((quick_later - quick) - (steady_later - steady)) < 5_000_000
 
 
-def test_a_platform_with_one_plain_clock_is_read_in_a_bracket(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("platform", "missing", "asked"),
+    [
+        ("macOS", ["CLOCK_BOOTTIME"], "clock_gettime_ns"),  # its MONOTONIC_RAW counts sleep
+        ("Windows", ["CLOCK_BOOTTIME", "CLOCK_MONOTONIC_RAW"], "monotonic_ns"),
+    ],
+)
+def test_a_platform_with_one_plain_clock_is_read_in_a_bracket(
+    monkeypatch: pytest.MonkeyPatch, platform: str, missing: list[str], asked: str
+) -> None:
     """Where there is no BOOTTIME the plain clock stands in, and an interrupted look is taken again."""
-    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
-    monkeypatch.delattr(time, "CLOCK_MONOTONIC_RAW", raising=False)
+    for name in missing:
+        monkeypatch.delattr(time, name, raising=False)
     ticks = iter([0, 10_000_000, 20_000_000, 20_000_100])
-    monkeypatch.setattr(time, "monotonic_ns", lambda: next(ticks, 30_000_000))
+    raw = getattr(time, "CLOCK_MONOTONIC_RAW", None)
+
+    def tick(*clock: int) -> int:
+        assert clock == (() if raw is None else (raw,))
+        return next(ticks, 30_000_000)
+
+    monkeypatch.setattr(time, asked, tick)
     assert clocks.system().read().steady == 20_000_050
 
 
