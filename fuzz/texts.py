@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import contextlib
-import dataclasses
 import datetime
 import http.client
 import io
@@ -34,7 +33,7 @@ logging.getLogger("skewguard").propagate = False
 _SIGNED = 1_434_708_169 * SECOND  # 2015-06-19T10:02:49Z, the timestamp of the messages that the corpus quotes
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
 _YEAR_10000 = 253_402_300_800 * SECOND
-_OPTIONS = tuple(field.name for field in dataclasses.fields(Settings))
+_OPTIONS = Settings._fields
 _VARIABLES = tuple(OFF_SWITCH if option == "enabled" else f"SKEWGUARD_{option.upper()}" for option in _OPTIONS)
 _PROTOCOLS = ("rest-xml", "json", "rest-json", "query", "ec2")
 

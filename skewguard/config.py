@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from skewguard.errors import ConfigError
 from skewguard.events import logger
@@ -30,8 +29,7 @@ RESPONSE = "response"
 """A source that is always there, AWS's answers. To name it alone is to have nobody asked."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """What `install` was asked for. Lengths of time are given in seconds and kept in nanoseconds.
 
     What stands here is also the table in docs/options.md.
@@ -95,7 +93,7 @@ def resolve(
         ConfigError: An option is unknown, not `allowed` here, or its value unusable.
     """
     environ = os.environ if environ is None else environ
-    names = [field.name for field in fields(Settings)]
+    names = Settings._fields
     permitted = names if allowed is None else list(allowed)
     for name in options:
         if name not in permitted:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import boto3
@@ -175,7 +174,7 @@ def test_the_option_table_is_the_codes() -> None:
     """It is generated: python -m tests.option_table --write. One row per option, each with its meaning."""
     assert option_table.page() == option_table.PAGE.read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", option_table.table(), re.M)
-    assert [name for name, _ in rows] == [*(field.name for field in fields(Settings)), "wait"]
+    assert [name for name, _ in rows] == [*Settings._fields, "wait"]
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
@@ -222,12 +221,25 @@ def test_the_promised_names_are_there_and_no_others() -> None:
         assert getattr(skewguard, name).__doc__
 
 
+def modules_after(program: str) -> set[str]:
+    """Run some imports in a fresh interpreter; answer what is loaded then."""
+    program += "; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
 def test_import_is_light() -> None:
     """Nothing runs at import, and nothing heavy is loaded."""
-    heavy = ["boto3", "botocore.auth", "ssl", "ntplib", "django", "flask", "trustme"]
-    program = f"import sys, skewguard; print(*(name for name in {heavy} if name in sys.modules))"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == ""
+    heavy = {"boto3", "botocore.auth", "ssl", "ntplib", "django", "flask", "trustme"}
+    assert not modules_after("import skewguard") & heavy
+
+
+def test_beside_boto3_import_adds_few_rooms_and_nothing_else() -> None:
+    """Neither what signs, nor the command, nor the source of any program that this one may not ask."""
+    added = modules_after("import boto3, skewguard") - modules_after("import boto3")
+    rooms = "aws_profile clocks config errors events health interval late neighbours polling sources sources.host store"
+    expected = {f"skewguard.{room}" for room in [*rooms.split(), "timekeeper", "_guard", "_ways_in"]}
+    assert added == {"skewguard", *expected}
 
 
 def test_every_room_is_on_the_plan() -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any, NamedTuple
 
 from skewguard import aws_profile
@@ -52,7 +51,7 @@ def trace(
     environ = os.environ if environ is None else environ
     profile = aws_profile.options(environ) if profile is None else profile
     resolve(given, {}, {})
-    rows = [_row(field.name, given, environ, profile) for field in fields(Settings)]
+    rows = [_row(name, given, environ, profile) for name in Settings._fields]
     known = {row.name for row in rows}
     where = _profile_place(environ)
     rows += [

@@ -6,7 +6,6 @@ A timekeeper of the command's own is used, so that nothing is installed and boto
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from typing import NamedTuple
 
 from skewguard import aws_profile
@@ -140,9 +139,9 @@ def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = No
         everybody: Whether to ask all, even where one of the host's own settles it.
         clocks: Other clocks than the system's, for tests.
     """
-    wanted = replace(wanted, share=False)  # the sources are asked, not what other processes were taught
+    wanted = wanted._replace(share=False)  # the sources are asked, not what other processes were taught
     if everybody:
-        wanted = replace(wanted, sources=tuple(_Patient(source) for source in everyone(wanted)))
+        wanted = wanted._replace(sources=tuple(_Patient(source) for source in everyone(wanted)))
     keeper = Timekeeper(wanted, clocks)
     keeper.measure()
     if not keeper.results:
