@@ -364,9 +364,10 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     watch_crt_transfers(lambda: guard.settings is not None)
     kind = Hooks
     if asynchronous(emitter):
-        from skewguard.signing.aio import AioHooks
+        from skewguard.signing.aio import AioHooks, open_aio_expiry
 
         open_aio_seam()
+        open_aio_expiry()
         kind = AioHooks
     kind(guard, _process.keeper(), session).register(emitter)
 

@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import boto3
 import botocore.auth
 import botocore.compat
 import botocore.signers
@@ -47,16 +46,22 @@ def config(**options: Any) -> Config:
     return Config(s3={"addressing_style": "path"}, **options)
 
 
+def _session() -> Any:
+    import boto3  # which is not where aiobotocore's tests run
+
+    return boto3.Session()
+
+
 def client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
     """Make a client of the endpoint's own address."""
-    return (session or boto3.Session()).client(service, **endpoint.client_kwargs, config=config(**options))
+    return (session or _session()).client(service, **endpoint.client_kwargs, config=config(**options))
 
 
 def aws_client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
     """Make a client of AWS's names, for use within ``endpoint.as_aws()``."""
     kwargs = endpoint.client_kwargs
     del kwargs["endpoint_url"]
-    return (session or boto3.Session()).client(service, **kwargs, config=config(**options))
+    return (session or _session()).client(service, **kwargs, config=config(**options))
 
 
 def with_bucket(endpoint: StrictEndpoint) -> None:

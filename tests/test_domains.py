@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+
 import botocore.session
 import pytest
 from hypothesis import given
@@ -99,6 +102,18 @@ def test_every_domain_that_botocore_knows_is_aws() -> None:
     missing = {suffix for suffix in suffixes if not is_aws(f"sts.{suffix}")}
     assert not missing, f"add to AWS_SUFFIXES: {missing}"
     assert AWS_SUFFIXES == tuple(dict.fromkeys(AWS_SUFFIXES))
+
+
+def test_every_host_that_botocore_writes_out_is_aws() -> None:
+    """Some endpoints are in none of those domains: where `aws login` renews its credentials."""
+    loader = botocore.session.get_session().get_component("data_loader")
+    if "signin" not in loader.list_available_services("endpoint-rule-set-1"):
+        pytest.skip("this botocore came before aws login")
+    rules = json.dumps(loader.load_service_model("signin", "endpoint-rule-set-1"))
+    written = [url for url in re.findall(r'"url": "https://([^"/]+)', rules) if "nsSuffix" not in url]
+    missing = {url for url in written if not is_aws(re.sub(r"\{.*?\}", "x", url))}
+    assert len(written) > 5
+    assert not missing, f"add to AWS_SUFFIXES: {missing}"
 
 
 @pytest.mark.parametrize("rest", ["", "/", "/a/b?c=/d", "?x=1", "#f", "?x=http://other/"])

@@ -3,14 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
-import http.server
 import inspect
-import json
-import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
-from email.utils import formatdate
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -29,12 +23,8 @@ import skewguard
 from skewguard import events
 from skewguard.signing import expiry, seam
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.tls import redirected
+from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
 from tests.support import Radio
-
-HOUR = 3600
-ROLE = "arn:aws:iam::123456789012:role/r"
-METADATA = ("169.254.169.254", "169.254.170.2")
 
 
 def known(behind: float) -> skewguard.Installation:
@@ -165,52 +155,6 @@ def codes(module: Any) -> Iterator[tuple[str, Any]]:
                 yield function.__qualname__, function.__code__
 
 
-class Metadata:
-    """The instance's and the container's metadata services, with a clock and credentials of the endpoint's."""
-
-    def __init__(self, endpoint: StrictEndpoint) -> None:
-        outer = self
-        self.paths: list[str] = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                self.answer("token")
-
-            def do_GET(self) -> None:
-                outer.paths.append(self.path)
-                if self.path.endswith("/security-credentials/"):
-                    return self.answer("role")
-                now = endpoint.now() // 10**9
-                endpoint.add_credentials("ASIAMETADATA", "secret", "token", now + HOUR)
-                expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
-                return self.answer(
-                    json.dumps(
-                        {
-                            "Code": "Success",
-                            "AccessKeyId": "ASIAMETADATA",
-                            "SecretAccessKey": "secret",
-                            "Token": "token",
-                            "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                        }
-                    )
-                )
-
-            def answer(self, text: str) -> None:
-                self.send_response_only(200)
-                self.send_header("Date", formatdate(endpoint.now() / 1e9, usegmt=True))
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text.encode())
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        """End it."""
-        self.server.shutdown()
-        self.server.server_close()
-
-
 @pytest.fixture(scope="module")
 def _endpoint() -> Iterator[StrictEndpoint]:
     with StrictEndpoint(tls=True) as running:
@@ -220,77 +164,8 @@ def _endpoint() -> Iterator[StrictEndpoint]:
 @pytest.fixture
 def aws(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
     """AWS, with its metadata services, for a program that has no keys of its own."""
-    metadata = Metadata(_endpoint)
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    _endpoint.offset = 0
-    _endpoint.clear()
-
-    def route(name: str, port: int) -> int | None:
-        return metadata.server.server_port if name in METADATA and port == 80 else None
-
-    with ExitStack() as ending:
-        ending.callback(metadata.close)
-        ending.enter_context(redirected(route, {}))
-        ending.enter_context(_endpoint.as_aws())
+    with without_keys(_endpoint, monkeypatch, tmp_path), _endpoint.as_aws():
         yield _endpoint
-    _endpoint.clear()
-
-
-def assume_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A role that keys in the config file may assume."""
-    keys = endpoint.client_kwargs
-    text = f"[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n"
-    text += "".join(f"{name} = {keys[name]}\n" for name in ("aws_access_key_id", "aws_secret_access_key"))
-    (home / "config").write_text(text)
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
-
-
-def web_identity(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A pod's token, changed for a role's credentials by a call that nobody signs."""
-    (home / "jwt").write_text("token")
-    patch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "jwt"))
-    patch.setenv("AWS_ROLE_ARN", ROLE)
-
-
-def instance(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """An instance's role."""
-
-
-def container(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A task's role."""
-    patch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds")
-
-
-def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A command of the user's, which asks somebody who knows the time."""
-    now = endpoint.now() // 10**9
-    endpoint.add_credentials("ASIAPROCESS", "secret", "token", now + HOUR)
-    expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
-    said = {"Version": 1, "AccessKeyId": "ASIAPROCESS", "SecretAccessKey": "secret", "SessionToken": "token"}
-    (home / "said").write_text(json.dumps({**said, "Expiration": expires.isoformat()}))
-    (home / "config").write_text(f"[default]\ncredential_process = cat {home}/said\n")
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
-
-
-def single_sign_on(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A human's role, by a bearer token that lies in a cache."""
-    start = "https://example.awsapps.com/start"
-    cache = home / "cache"
-    cache.mkdir()
-    patch.setattr(botocore.credentials.SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
-    expires = datetime.datetime.fromtimestamp(endpoint.now() / 1e9 + HOUR, datetime.timezone.utc)
-    token = {"accessToken": "t", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ"), "startUrl": start}
-    (cache / f"{hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()}.json").write_text(json.dumps(token))
-    (home / "config").write_text(
-        f"[default]\nsso_start_url = {start}\nsso_region = us-east-1\n"
-        "sso_account_id = 123456789012\nsso_role_name = r\n"
-    )
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
-
-
-PROVIDERS = [assume_role, web_identity, instance, container, process, single_sign_on]
 
 
 def call() -> None:
@@ -426,7 +301,7 @@ class TestMetadata:
     def test_loopback_shares_this_host_s_clock(self, aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         """An agent on this host that hands out credentials knows no better than the host."""
         metadata = Metadata(aws)
-        url = f"http://127.0.0.1:{metadata.server.server_port}/creds"
+        url = f"http://127.0.0.1:{metadata.port}/creds"
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
         with skewguard.install():
             assert botocore.session.get_session().get_credentials().access_key == "ASIAMETADATA"

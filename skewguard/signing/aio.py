@@ -6,11 +6,12 @@ Everything else is as for botocore: the same signer classes, handlers and judgem
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,7 +19,7 @@ from botocore.awsrequest import HeadersDict
 
 from skewguard import clocks as _clocks
 from skewguard.events import Refused, logger, tell
-from skewguard.signing import seam
+from skewguard.signing import expiry, names, seam
 from skewguard.signing.domains import prefix
 from skewguard.signing.hooks import Call, Guard, Hooks, Place
 from skewguard.timekeeper import Domain, Timekeeper
@@ -139,6 +140,36 @@ class AioHooks(Hooks):
         return seam.verified(endpoint) and all(
             rules.verify_mode is ssl.CERT_REQUIRED and rules.check_hostname for rules in _rules(endpoint)
         )
+
+
+class Listening(expiry.Listening):
+    """A metadata fetcher's HTTP session, with somebody listening."""
+
+    from_socket = staticmethod(AioHooks.from_socket)
+    headers_of = staticmethod(AioHooks.headers_of)
+
+    @contextlib.asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        """Lend the session, which is closed when nobody uses it any more."""
+        async with self._session.acquire() as session:
+            yield Listening(session)
+
+    async def send(self, request: Any) -> Any:
+        """Send a request, and hear the answer."""
+        sent = self.now()
+        response = await self._session.send(request)
+        self.hear(response, sent)
+        return response
+
+
+def open_aio_expiry() -> None:
+    """Listen to the metadata services, once, where aiobotocore asks them with classes of its own."""
+    if "aiobotocore.utils" in sys.modules:
+        names.once(_overhear)
+
+
+def _overhear() -> None:
+    expiry.overhear(sys.modules["aiobotocore.utils"], "Aio", Listening)
 
 
 def _nameless(endpoint: Any) -> bool:

@@ -27,6 +27,16 @@ AWS_SUFFIXES = (
     ".aws.scloud",
     ".aws.adc-e.uk",
     ".aws.hci.ic.gov",
+    # Where `aws login` renews its credentials, and nothing else:
+    ".signin.aws",
+    ".signin.aws.amazon.com",
+    ".signin.amazonaws.cn",
+    ".amazonaws-us-gov.com",
+    ".signin.amazonaws-eusc.eu",
+    ".signin.c2shome.ic.gov",
+    ".signin.sc2shome.sgov.gov",
+    ".signin.csphome.hci.ic.gov",
+    ".signin.csphome.adc-e.uk",
 )
 """The domains AWS serves its APIs from, in every partition."""
 

@@ -32,7 +32,7 @@ from skewguard.interval import Trust
 from skewguard.signing import names
 from skewguard.signing.domains import is_loopback, prefix
 from skewguard.signing.reply import read_date
-from skewguard.signing.seam import from_socket
+from skewguard.signing.seam import from_socket, headers_of
 from skewguard.timekeeper import Timekeeper, response_interval
 
 _PART = "judging credentials' expiry"
@@ -59,13 +59,13 @@ class Judge:
         signed, wall, _ = self.keeper.signing_time(self.keeper.utc, True)
         return signed - wall
 
-    def hear(self, http_response: Any, sent: _clocks.Reading) -> None:
+    def hear(self, url: str, headers: Any, sent: _clocks.Reading) -> None:
         """Take note of a metadata service's clock, if nobody else has spoken yet."""
         settings = self._settings()
-        if settings is None or not settings.learn_from_responses or _clocks.faked() or not from_socket(http_response):
+        if settings is None or not settings.learn_from_responses or _clocks.faked():
             return
-        source = prefix(http_response.url)
-        date = read_date(http_response.headers)
+        source = prefix(url)
+        date = read_date(headers)
         if date is None or is_loopback(urlsplit(source).hostname or ""):  # there, this host's own clock was read
             return
         now = self.keeper.clocks.read()
@@ -87,12 +87,25 @@ def _replace_clocks() -> None:
     _recode(botocore.tokens, "_utc_now")
     names.replace(_PART, botocore.utils, "get_current_datetime", _shifting)
     names.replace(_PART, botocore.credentials, "time", lambda _: _Clock(), lambda found: found is time)
+    token = getattr(botocore.tokens, "DeferredRefreshableToken", None)
+    names.replace(_PART, token, "_should_refresh", _pacing)
+    overhear(botocore.utils, "", Listening)
+
+
+def overhear(module: Any, start: str, kind: type[Listening]) -> None:
+    """Have somebody listen to what the metadata services answer to the fetchers of a module. For `names.once`.
+
+    Args:
+        module: botocore's, or another's with the same classes.
+        start: What the names of its classes begin with.
+        kind: What listens there.
+    """
     for owner, name in (
         ("IMDSFetcher", "_fetch_metadata_token"),
         ("IMDSFetcher", "_get_request"),
         ("ContainerMetadataFetcher", "_get_response"),
     ):
-        names.replace(_PART, getattr(botocore.utils, owner, None), name, _listening)
+        names.replace(_PART, getattr(module, start + owner, None), name, functools.partial(_listening, kind))
 
 
 def _behind() -> int:
@@ -132,8 +145,30 @@ class _Clock:
         return time.time() + _behind() / 1e9
 
 
-class _Listening:
+def _pacing(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap what decides whether to renew a token, which it does once a minute at most.
+
+    The renewal itself may be what tells the time. A pause that began by a clock hours fast would last for hours.
+    """
+
+    @functools.wraps(original)
+    def _should_refresh(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            if self._next_refresh is not None:
+                latest = self._time_fetcher() + datetime.timedelta(seconds=self._attempt_timeout)
+                self._next_refresh = min(self._next_refresh, latest)
+        except Exception:
+            logger.debug("a token is renewed when botocore says so", exc_info=True)
+        return original(self, *args, **kwargs)
+
+    return _should_refresh
+
+
+class Listening:
     """A metadata fetcher's HTTP session, with somebody listening."""
+
+    from_socket = staticmethod(from_socket)
+    headers_of = staticmethod(headers_of)
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -142,24 +177,31 @@ class _Listening:
         return getattr(self._session, name)
 
     def send(self, request: Any) -> Any:
-        judge = _judge
-        if judge is None:
-            return self._session.send(request)
-        sent = judge.keeper.clocks.read()
+        """Send a request, and hear the answer."""
+        sent = self.now()
         response = self._session.send(request)
-        try:
-            judge.hear(response, sent)
-        except Exception:
-            logger.debug("a metadata service went unheard", exc_info=True)
+        self.hear(response, sent)
         return response
 
+    def now(self) -> _clocks.Reading | None:
+        """Read the clocks, if anybody is interested."""
+        return None if _judge is None else _judge.keeper.clocks.read()
 
-def _listening(original: Callable[..., Any]) -> Callable[..., Any]:
+    def hear(self, response: Any, sent: _clocks.Reading | None) -> None:
+        """Have an answer judged; `sent` is when its request was."""
+        try:
+            if _judge is not None and sent is not None and self.from_socket(response):
+                _judge.hear(response.url, self.headers_of(response), sent)
+        except Exception:
+            logger.debug("a metadata service went unheard", exc_info=True)
+
+
+def _listening(kind: type[Listening], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         session = getattr(self, "_session", None)
-        if _judge is not None and hasattr(session, "send") and type(session) is not _Listening:
-            self._session = _Listening(session)
+        if _judge is not None and hasattr(session, "send") and not isinstance(session, Listening):
+            self._session = kind(session)
         return original(self, *args, **kwargs)
 
     return fetch

@@ -1,0 +1,159 @@
+"""Role credentials and tokens are judged by true time in aiobotocore's sessions as in botocore's."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiobotocore.credentials
+import aiobotocore.tokens
+import aiobotocore.utils
+import botocore.credentials
+import botocore.tokens
+import botocore.utils
+import pytest
+from aiobotocore.session import AioSession
+from botocore.exceptions import BotoCoreError, ClientError
+
+import skewguard
+from skewguard import events
+from skewguard.testing import StrictEndpoint
+from tests.aio.support import CHECKS_NAMES, as_aws, config, run
+from tests.roles import HOUR, PROVIDERS, Metadata, assume_role, process, single_sign_on, without_keys
+from tests.support import Radio
+
+each_way = pytest.mark.parametrize("way", ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"])
+each_clock = pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
+
+
+@pytest.fixture(scope="module")
+def _endpoint() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def metadata(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
+    """The metadata services, under a name, as these HTTP clients look no address up."""
+    with without_keys(_endpoint, monkeypatch, tmp_path) as services, as_aws(_endpoint, monkeypatch):
+        here = f"metadata.example:{services.port}"
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{here}/")
+        monkeypatch.setattr(aiobotocore.utils.AioContainerMetadataFetcher, "IP_ADDRESS", here)
+        monkeypatch.setattr(aiobotocore.utils.AioContainerMetadataFetcher, "_ALLOWED_HOSTS", ["metadata.example"])
+        yield services
+
+
+@pytest.fixture
+def aws(metadata: Metadata, _endpoint: StrictEndpoint) -> StrictEndpoint:
+    """AWS."""
+    return _endpoint
+
+
+def session_for(way: str) -> AioSession:
+    """Make a session that asks for credentials in the same way."""
+    session = AioSession()
+    session.set_default_client_config(config(way))
+    return session
+
+
+async def call(way: str) -> None:
+    """Make one call with whatever credentials this program has."""
+    async with session_for(way).create_client("dynamodb", region_name="us-east-1") as dynamodb:
+        await dynamodb.list_tables()
+
+
+@each_clock
+@pytest.mark.parametrize("provide", PROVIDERS)
+class TestProviders:
+    """As `tests/test_expiry.py` has it for botocore."""
+
+    @pytest.fixture(autouse=True)
+    def _host(
+        self, provide: Any, offset: int, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aws.offset = offset
+        provide(tmp_path, monkeypatch, aws)
+
+    def test_unguarded_they_fail(self, provide: Any, offset: int) -> None:
+        """On a fast host they look dead; on a slow one their signature is."""
+        with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
+            run(lambda: call("aiohttp"))
+
+    @each_way
+    def test_where_a_source_knows_everything_is_right_at_once(
+        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
+    ) -> None:
+        """No request is wasted."""
+        with skewguard.install(sources=[Radio(offset)]):
+            run(lambda: call(way), way)
+        assert {record.status for record in aws.requests} == {200}
+
+    @each_way
+    def test_where_nobody_knows_the_first_to_speak_is_heard(
+        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
+    ) -> None:
+        """The metadata service's clock, or an answer to a call that nobody signs; else one request is refused."""
+        with skewguard.install():
+            if provide in (process, single_sign_on) and offset < 0:
+                with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
+                    run(lambda: call(way), way)
+                return
+            run(lambda: call(way), way)
+        accepted = [record.status == 200 for record in aws.requests]
+        refused = provide in (assume_role, process)
+        assert accepted == [False] * refused + [True] * (len(accepted) - refused)
+
+
+class TestMetadata:
+    """What the metadata services let slip."""
+
+    @each_way
+    def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
+        """It goes on fetching."""
+        aws.offset = 2 * HOUR
+
+        async def credentials(session: AioSession) -> str:
+            found = await session.get_credentials()
+            return str((await found.get_frozen_credentials()).access_key)
+
+        with skewguard.install():
+            session = session_for(way)
+        assert run(lambda: credentials(session), way) == "ASIAMETADATA"
+        assert skewguard.now() is None
+        with skewguard.install():
+            assert run(lambda: credentials(session_for(way)), way) == "ASIAMETADATA"
+            said = skewguard.offset()
+        assert said is not None
+        assert said.seconds == pytest.approx(2 * HOUR, abs=5)
+        assert said.source.startswith("http://metadata.example:")
+
+    def test_an_unknown_aiobotocore_is_told_of_and_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """One warning for each name; calls are guarded all the same."""
+        monkeypatch.delattr(aiobotocore.utils, "AioContainerMetadataFetcher")
+        told: list[events.Event] = []
+        unsubscribe = events.subscribe(told.append)
+        with skewguard.install():
+            AioSession()
+            AioSession()
+        unsubscribe()
+        assert [type(event) for event in told] == [events.Degraded]
+
+
+class TestTripwire:
+    """What is leaned on in aiobotocore. A failure here names the place that a new one has changed."""
+
+    def test_its_clocks_are_botocores_own(self) -> None:
+        """The functions whose code is replaced, and no copies of them; nor does it read another clock."""
+        assert aiobotocore.credentials._local_now is botocore.credentials._local_now
+        assert aiobotocore.tokens._utc_now is botocore.tokens._utc_now
+        for module in (aiobotocore.credentials, aiobotocore.tokens, aiobotocore.utils):
+            assert {"time", "get_current_datetime"}.isdisjoint(vars(module)), module
+            assert ".now(" not in inspect.getsource(module).replace("self._now(", "")
+
+    def test_what_it_inherits(self) -> None:
+        """When a token is to be renewed, and by how much an instance's credentials are stretched."""
+        token, instance = aiobotocore.tokens.AioDeferredRefreshableToken, aiobotocore.utils.AioInstanceMetadataFetcher
+        assert vars(botocore.tokens.DeferredRefreshableToken)["_should_refresh"] is token._should_refresh
+        assert vars(botocore.utils.InstanceMetadataFetcher)["_evaluate_expiration"] is instance._evaluate_expiration

@@ -1,0 +1,306 @@
+"""What lies in a file, or is stretched, or belongs to one bucket, is judged by true time as well."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import botocore.compat
+import botocore.credentials
+import botocore.session
+import botocore.tokens
+import botocore.utils
+import pytest
+from botocore.exceptions import ClientError
+from botocore.utils import JSONFileCache
+
+import skewguard
+from skewguard.testing import StrictEndpoint
+from tests.real.need import need
+from tests.roles import HOUR, ROLE, Metadata, assume_role, without_keys
+from tests.support import Radio
+
+START = "https://example.awsapps.com/start"
+LOGIN = "arn:aws:iam::123456789012:user/me"
+
+each_clock = pytest.mark.parametrize("offset", [2 * HOUR, -2 * HOUR], ids=["slow", "fast"])
+
+
+@pytest.fixture(scope="module")
+def _endpoint() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def metadata(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
+    """A host with metadata services, in AWS, for a program that has no keys of its own."""
+    with without_keys(_endpoint, monkeypatch, tmp_path) as services, _endpoint.as_aws():
+        yield services
+
+
+@pytest.fixture
+def aws(metadata: Metadata, _endpoint: StrictEndpoint) -> StrictEndpoint:
+    """AWS."""
+    return _endpoint
+
+
+def moment(aws: StrictEndpoint, after: float = 0) -> datetime.datetime:
+    """So many seconds after true time's present."""
+    return datetime.datetime.fromtimestamp(aws.now() / 1e9 + after, datetime.timezone.utc)
+
+
+def text(when: datetime.datetime) -> str:
+    """As AWS and botocore write times into files."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def left(aws: StrictEndpoint, when: str) -> float:
+    """How long it is until then, by true time, s."""
+    parsed = datetime.datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
+    return parsed.timestamp() - aws.now() / 1e9
+
+
+def configure(home: Path, patch: pytest.MonkeyPatch, content: str) -> None:
+    """Write the config file."""
+    (home / "config").write_text(content)
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+
+
+def call(session: Any) -> None:
+    """Make one call with whatever credentials this session has."""
+    session.create_client("dynamodb", region_name="us-east-1").list_tables()
+
+
+class TestTokens:
+    """The bearer token of an SSO session: in a cache on disk, renewed by a call that nobody signs."""
+
+    @pytest.fixture(autouse=True)
+    def cached(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Configure a session; answer where its token is kept."""
+        cache = tmp_path / "cache"
+        cache.mkdir()
+        monkeypatch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
+        section = f"[sso-session mine]\nsso_start_url = {START}\nsso_region = us-east-1\n"
+        configure(tmp_path, monkeypatch, f"[default]\nsso_session = mine\n{section}")
+        return cache / f"{hashlib.sha1(b'mine', usedforsecurity=False).hexdigest()}.json"
+
+    @staticmethod
+    def given(aws: StrictEndpoint, cached: Path, lasts: float, then: float = HOUR) -> None:
+        """Have a token in the cache that is good for so long, s, and a service that would give a new one."""
+        token = {"accessToken": "old", "expiresAt": text(moment(aws, lasts)), "startUrl": START, "refreshToken": "r"}
+        registration = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": text(moment(aws, HOUR))}
+        cached.write_text(json.dumps(token | registration))
+        TestTokens.renewable(aws, "new", then)
+
+    @staticmethod
+    def renewable(aws: StrictEndpoint, token: str, lasts: float) -> None:
+        """Have one more request answered by this token."""
+        given = {"accessToken": token, "expiresIn": lasts, "refreshToken": "r", "tokenType": "Bearer"}
+        aws.reply_next(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
+
+    @each_clock
+    @pytest.mark.parametrize(
+        ("lasts", "token"), [(-60, "new"), (300, "new"), (3000, "old")], ids=["dead", "dying", "alive"]
+    )
+    def test_they_are_renewed_when_true_time_says_so(
+        self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float, token: str
+    ) -> None:
+        """Never sooner, nor later; and the cache says till when the new one is really good."""
+        aws.offset = offset
+        self.given(aws, cached, lasts)
+        with skewguard.install(sources=[Radio(offset)]):
+            assert botocore.session.get_session().get_auth_token().get_frozen_token().token == token
+        assert aws.count == (token == "new")
+        expected = HOUR if token == "new" else lasts
+        assert left(aws, json.loads(cached.read_text())["expiresAt"]) == pytest.approx(expected, abs=5)
+
+    def test_unguarded_the_wall_clock_says_so(self, aws: StrictEndpoint, cached: Path) -> None:
+        """A dead one is used on a slow host, and on a fast one even the new one's registration looks over."""
+        for offset, lasts in ((2 * HOUR, -60), (-2 * HOUR, 3000)):
+            aws.offset = offset
+            self.given(aws, cached, lasts)
+            token = botocore.session.get_session().get_auth_token()
+            if offset > 0:
+                assert token.get_frozen_token().token == "old"
+            else:
+                with pytest.raises(botocore.exceptions.TokenRetrievalError, match="expired"):
+                    token.get_frozen_token()
+
+    def test_an_answer_that_tells_the_time_puts_off_no_renewal(self, aws: StrictEndpoint, cached: Path) -> None:
+        """The pause between two attempts is a minute, though it was begun by a clock that was two hours fast."""
+        aws.offset = -2 * HOUR
+        self.given(aws, cached, 300, then=300)
+        lasting = {"registrationExpiresAt": text(moment(aws, 3 * HOUR))}  # else the fast clock takes it for over
+        cached.write_text(json.dumps(json.loads(cached.read_text()) | lasting))
+        self.renewable(aws, "newer", HOUR)
+        with skewguard.install():
+            token = botocore.session.get_session().get_auth_token()
+            token._attempt_timeout = 0  # as if it had passed
+            assert [token.get_frozen_token().token for _ in range(3)] == ["new", "newer", "newer"]
+
+
+@each_clock
+class TestLogin:
+    """What ``aws login`` left: credentials in a cache, renewed by a call with a dated proof of possession."""
+
+    @pytest.fixture(autouse=True)
+    def cached(self, aws: StrictEndpoint, offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """Configure a login; answer where its token is kept."""
+        if not hasattr(botocore.credentials, "LoginProvider"):
+            pytest.skip("this botocore came before aws login")
+        need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
+        aws.offset = offset
+        (tmp_path / "cache").mkdir()
+        monkeypatch.setenv("AWS_LOGIN_CACHE_DIRECTORY", str(tmp_path / "cache"))
+        configure(tmp_path, monkeypatch, f"[default]\nlogin_session = {LOGIN}\nregion = us-east-1\n")
+        return tmp_path / "cache" / f"{botocore.utils.generate_login_cache_key(LOGIN)}.json"
+
+    @staticmethod
+    def given(aws: StrictEndpoint, cached: Path, lasts: float) -> None:
+        """Have credentials in the cache that are good for so long, s, and a service that would give new ones."""
+        from awscrt.crypto import EC, ECExportFormat, ECType
+
+        def credentials(key: str, expires: float) -> dict[str, str]:
+            aws.add_credentials(key, "secret", "token", int(aws.now() / 1e9 + expires))
+            return {"accessKeyId": key, "secretAccessKey": "secret", "sessionToken": "token"}
+
+        old = credentials("ASIAOLD", lasts) | {"accountId": "1", "expiresAt": text(moment(aws, lasts))}
+        key = base64.b64encode(EC.new_generate(ECType.P_256).export_key(ECExportFormat.SEC1)).decode()
+        token = {"accessToken": old, "refreshToken": "r", "clientId": "c", "dpopKey": key}
+        cached.write_text(json.dumps(token))
+        new = {"accessToken": credentials("ASIANEW", 900), "expiresIn": 900, "refreshToken": "r", "tokenType": "t"}
+        aws.reply_next(200, {"Content-Type": "application/json"}, json.dumps(new).encode())
+
+    @pytest.mark.parametrize(("lasts", "key"), [(-60, "ASIANEW"), (300, "ASIANEW")], ids=["dead", "dying"])
+    def test_it_is_renewed_when_true_time_says_so(
+        self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float, key: str
+    ) -> None:
+        """With a proof dated now, and a cache that says till when the new ones are really good."""
+        self.given(aws, cached, lasts)
+        with skewguard.install(sources=[Radio(offset)]):
+            call(botocore.session.get_session())
+        renewal, used = aws.requests
+        assert (used.status, used.access_key) == (200, key)
+        assert abs(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9) < 5
+        assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
+
+    def test_it_is_left_alone_while_it_lives(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
+        """Nobody is asked for a new one."""
+        self.given(aws, cached, 3000)
+        aws.clear()
+        with skewguard.install(sources=[Radio(offset)]):
+            call(botocore.session.get_session())
+        assert [(record.status, record.access_key) for record in aws.requests] == [(200, "ASIAOLD")]
+
+    def test_unguarded_the_wall_clock_dates_the_proof(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
+        """Two hours off."""
+        self.given(aws, cached, -3 * HOUR)
+        credentials = botocore.session.get_session().get_credentials()
+        with contextlib.suppress(RuntimeError):
+            credentials.get_frozen_credentials()
+        proof = aws.requests[0].headers["dpop"].split(".")[1]
+        assert aws.now() / 1e9 - json.loads(decoded(proof))["iat"] == pytest.approx(offset, abs=5)
+
+
+def decoded(part: str) -> bytes:
+    """Decode a part of a JWT."""
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
+@each_clock
+@pytest.mark.parametrize(("lasts", "fresh"), [(-60, True), (600, True), (3000, False)], ids=["dead", "dying", "alive"])
+@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
+def test_a_disk_cache_of_assumed_roles(
+    aws: StrictEndpoint,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    offset: int,
+    lasts: float,
+    fresh: bool,
+    guarded: bool,
+) -> None:
+    """As the AWS CLI keeps one, and scripts do: a role is assumed anew when its credentials are dead, by true time."""
+    aws.offset = offset
+    assume_role(tmp_path, monkeypatch, aws)
+    aws.add_credentials("ASIAOLD", "secret", "token", int(aws.now() / 1e9 + lasts))
+    old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token"}
+    key = hashlib.sha1(json.dumps({"RoleArn": ROLE}, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    cached = {"Credentials": old | {"Expiration": text(moment(aws, lasts))}}
+    (tmp_path / f"{key}.json").write_text(json.dumps(cached))
+
+    def assumed() -> bool:
+        session = botocore.session.get_session()
+        session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
+        frozen = session.get_credentials().get_frozen_credentials()
+        call(session)
+        return frozen.access_key != "ASIAOLD"
+
+    if guarded:
+        with skewguard.install(sources=[Radio(offset)]):
+            assert assumed() == fresh
+        assert [record.status for record in aws.requests] == [200] * (1 + fresh)
+    else:  # either the clock says the same of this one, or the signature is too wrong to be heard
+        with pytest.raises((ClientError, RuntimeError)):
+            assumed()
+
+
+@each_clock
+class TestStaticStability:
+    """An instance's credentials are stretched while its service cannot renew them, and only then."""
+
+    @pytest.mark.parametrize("lasts", [-1800, 60], ids=["dead", "dying"])
+    def test_dead_ones_are_stretched_from_now(
+        self, metadata: Metadata, aws: StrictEndpoint, offset: int, lasts: int
+    ) -> None:
+        """By botocore's fifteen minutes and two to ten more; so the service is asked again when it should be."""
+        aws.offset, metadata.lasts = offset, lasts
+        with skewguard.install(sources=[Radio(offset)]):
+            credentials = botocore.session.get_session().get_credentials()
+        assert 17 * 60 - 5 <= (credentials._expiry_time - moment(aws)).total_seconds() <= 25 * 60 + 5
+
+    def test_living_ones_are_not(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
+        """Though the wall clock of a fast host would have them stretched."""
+        aws.offset = offset
+        with skewguard.install(sources=[Radio(offset)]):
+            credentials = botocore.session.get_session().get_credentials()
+        assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(HOUR, abs=5)
+
+    def test_unguarded_it_is_the_other_way_round(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
+        """Dead ones live on where the clock is slow, and living ones are stretched for hours where it is fast."""
+        aws.offset = offset
+        metadata.lasts = -1800 if offset > 0 else HOUR
+        credentials = botocore.session.get_session().get_credentials()
+        expected = -1800 if offset > 0 else 2 * HOUR + 21 * 60
+        assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(expected, abs=4 * 60 + 5)
+
+
+@each_clock
+def test_the_session_of_an_s3_express_bucket(aws: StrictEndpoint, offset: int) -> None:
+    """It lasts five minutes: it is used while it lives, and renewed when it is about to end, by true time."""
+    bucket = "mine--use1-az4--x-s3"
+    aws.offset = offset
+    held: list[Any] = []
+
+    def hold(request: Any, **_: Any) -> None:
+        signing = request.context["signing"]
+        if "identity_cache" in signing:
+            held.append(signing["identity_cache"].get_credentials(signing["cache_key"]))
+
+    with skewguard.install(sources=[Radio(offset)]):
+        keys = {name: value for name, value in aws.client_kwargs.items() if name != "endpoint_url"}
+        s3 = botocore.session.get_session().create_client("s3", **keys)
+        s3.meta.events.register("before-sign.s3", hold)
+        s3.create_bucket(Bucket=bucket)
+        s3.list_objects_v2(Bucket=bucket)
+        s3.list_objects_v2(Bucket=bucket)
+        held[0]._advisory_refresh_timeout = held[0]._mandatory_refresh_timeout = 301  # as if it were nearly over
+        s3.list_objects_v2(Bucket=bucket)
+    expected = ["CreateBucket", "CreateSession", "ListObjectsV2", "ListObjectsV2", "CreateSession", "ListObjectsV2"]
+    assert [(record.operation, record.status) for record in aws.requests] == [(name, 200) for name in expected]
