@@ -14,7 +14,6 @@ from typing import Any
 import boto3
 import botocore.compat
 import pytest
-import s3transfer.crt
 import s3transfer.upload
 from boto3.s3.transfer import TransferConfig
 from s3transfer.utils import ChunksizeAdjuster
@@ -175,6 +174,7 @@ class TestCrt:
     @staticmethod
     def transfer(s3: Any) -> None:
         """Begin a transfer; its endpoint is none that exists, which is found out later."""
+        import s3transfer.crt  # not to be imported where awscrt is missing
         from boto3.s3.transfer import create_transfer_manager
 
         manager = create_transfer_manager(s3, TransferConfig(preferred_transfer_client="auto"))
@@ -216,6 +216,7 @@ class TestCrt:
         need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
         import awscrt.http
         import awscrt.s3
+        import s3transfer.crt
         from awscrt.auth import AwsCredentialsProvider, AwsSigningAlgorithm, AwsSigningConfig
 
         with StrictEndpoint() as endpoint:

@@ -21,21 +21,24 @@ from tests.real.need import need
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["auth", "crt", "retries", "test_auth_*.py", "test_credentials.py", "test_retryhandler.py"]
-PARTS += ["test_signers.py", "test_tokens.py"]
+PARTS += ["test_signers.py", "test_tokens.py", "test_utils.py"]
 
 EXPECTED: dict[str, str] = {}
 """Tests that fail beside skewguard, and why. Only such as patch the very names that it replaces may stand here."""
 
 PLUGIN = '''
-"""Installs skewguard before anything of botocore's is imported, and writes down what came of each test."""
+"""Installs skewguard, has it replace all names before the first test, and writes down what came of each."""
 
 import json
 import os
+
+import botocore.session
 
 if os.environ["GUARDED"] == "yes":
     import skewguard
 
     skewguard.install(sources=["response"])
+    botocore.session.Session()
 
 outcomes = {"passed": [], "failed": [], "skipped": []}
 
@@ -45,13 +48,24 @@ def pytest_runtest_logreport(report):
         outcomes[report.outcome].append(report.nodeid)
 
 
-def pytest_sessionfinish(session):
+def replaced():
     import botocore.auth
     import botocore.signers
+    import botocore.tokens
+    import botocore.utils
 
     places = [botocore.auth.SigV4Auth.add_auth, botocore.auth.get_current_datetime]
-    places.append(botocore.signers.S3PostPresigner.generate_presigned_post)
-    outcomes["seam"] = [hasattr(place, "__wrapped__") for place in places]
+    places += [botocore.signers.S3PostPresigner.generate_presigned_post, botocore.utils.get_current_datetime]
+    places += [botocore.utils.IMDSFetcher._get_request, botocore.tokens.DeferredRefreshableToken._should_refresh]
+    return [hasattr(place, "__wrapped__") for place in places]
+
+
+def pytest_sessionstart(session):
+    outcomes["replaced"] = [replaced()]
+
+
+def pytest_sessionfinish(session):
+    outcomes["replaced"].append(replaced())
     outcomes["botocore"] = botocore.__file__
     with open(os.environ["OUTCOMES"], "w", encoding="utf-8") as file:
         json.dump(outcomes, file)
@@ -109,7 +123,7 @@ def test_botocores_own_tests_pass(suite: Path) -> None:
     tests = sorted(str(path.relative_to(suite)) for part in PARTS for path in (suite / "tests" / "unit").glob(part))
     assert len(tests) >= len(PARTS)
     found = run(suite, tests, guarded=True)
-    assert found["seam"] == [True, True, True]
+    assert found["replaced"] == [[True] * 6] * 2
     failed = set(found["failed"]) - set(EXPECTED)
     if failed:  # perhaps for reasons of this machine's
         failed &= set(run(suite, sorted(failed), guarded=False)["passed"])
