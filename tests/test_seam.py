@@ -5,22 +5,28 @@ from __future__ import annotations
 import base64
 import datetime
 import importlib
+import io
 import json
 import pkgutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import botocore
 import botocore.auth
 import botocore.session
 import botocore.signers
+import botocore.tokens
+import botocore.utils
 import pytest
 import time_machine
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
+from botocore.httpchecksum import AwsChunkedWrapper
+from botocore.httpsession import URLLib3Session
 
 from skewguard import events
 from skewguard.interval import SECOND
@@ -206,6 +212,35 @@ def test_opening_twice_and_closing_leaves_no_trace() -> None:
     assert held() == before
 
 
+def a_client() -> Any:
+    """Make any client."""
+    return botocore.session.get_session().create_client("s3")
+
+
+def a_token() -> Any:
+    """Make a bearer token."""
+    return botocore.tokens.DeferredRefreshableToken("test", dict)
+
+
+PRIVATES: dict[str, tuple[Callable[[], Any], str]] = {
+    "whether certificates are verified": (URLLib3Session, "_verify"),
+    "through which proxy": (URLLib3Session, "_proxy_config"),
+    "how that proxy forwards": (lambda: URLLib3Session()._proxy_config, "settings"),
+    "a client's HTTP session": (lambda: a_client()._endpoint, "http_session"),
+    "the stream in a body that is sent in chunks": (lambda: AwsChunkedWrapper(io.BytesIO()), "_raw"),
+    "the emitter behind a client's": (lambda: a_client().meta.events, "_emitter"),
+    "whether an emitter awaits": (lambda: a_client().meta.events._emitter, "_emit"),
+    "the signer of a form": (lambda: botocore.signers.S3PostPresigner(a_client()._request_signer), "_request_signer"),
+    "the emitter of a signer": (lambda: a_client()._request_signer, "_event_emitter"),
+    "the botocore session of boto3's": (boto3.Session, "_session"),
+    "the HTTP session of the instance's metadata": (botocore.utils.InstanceMetadataFetcher, "_session"),
+    "the HTTP session of the container's metadata": (botocore.utils.ContainerMetadataFetcher, "_session"),
+    "when a token may be renewed": (a_token, "_next_refresh"),
+    "by which clock a token is judged": (a_token, "_time_fetcher"),
+    "how often a token may be renewed": (a_token, "_attempt_timeout"),
+}
+
+
 class TestTripwire:
     """What the seam leans on in botocore. A failure here names the place that a new botocore has changed."""
 
@@ -243,6 +278,13 @@ class TestTripwire:
 
         assert "original_response" in urllib3.response.HTTPResponse.__init__.__code__.co_varnames
         assert hasattr(urllib3.response.HTTPResponse(), "_original_response")
+
+    @pytest.mark.parametrize("place", PRIVATES)
+    def test_what_is_read_is_where_it_was(self, place: str) -> None:
+        """Each private attribute that nothing is put in the place of, in a real object."""
+        make, name = PRIVATES[place]
+        found = make()
+        assert hasattr(found, name), f"{type(found).__module__}.{type(found).__name__} has no {name}: {place}"
 
 
 def test_an_unknown_botocore_switches_off_one_part_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
