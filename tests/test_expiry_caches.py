@@ -17,7 +17,7 @@ import botocore.session
 import botocore.tokens
 import botocore.utils
 import pytest
-from botocore.exceptions import ClientError
+from botocore.exceptions import TokenRetrievalError
 from botocore.utils import JSONFileCache
 
 import skewguard
@@ -122,7 +122,7 @@ class TestTokens:
         assert left(aws, json.loads(cached.read_text())["expiresAt"]) == pytest.approx(expected, abs=5)
 
     def test_unguarded_the_wall_clock_says_so(self, aws: StrictEndpoint, cached: Path) -> None:
-        """A dead one is used on a slow host, and on a fast one even the new one's registration looks over."""
+        """A dead one is used on a slow host, and on a fast one its registration looks over, too."""
         for offset, lasts in ((2 * HOUR, -60), (-2 * HOUR, 3000)):
             aws.offset = offset
             self.given(aws, cached, lasts)
@@ -130,7 +130,7 @@ class TestTokens:
             if offset > 0:
                 assert token.get_frozen_token().token == "old"
             else:
-                with pytest.raises(botocore.exceptions.TokenRetrievalError, match="expired"):
+                with pytest.raises(TokenRetrievalError, match="expired"):
                     token.get_frozen_token()
 
     def test_an_answer_that_tells_the_time_puts_off_no_renewal(self, aws: StrictEndpoint, cached: Path) -> None:
@@ -178,16 +178,16 @@ class TestLogin:
         new = {"accessToken": credentials("ASIANEW", 900), "expiresIn": 900, "refreshToken": "r", "tokenType": "t"}
         aws.reply_next(200, {"Content-Type": "application/json"}, json.dumps(new).encode())
 
-    @pytest.mark.parametrize(("lasts", "key"), [(-60, "ASIANEW"), (300, "ASIANEW")], ids=["dead", "dying"])
+    @pytest.mark.parametrize("lasts", [-60, 300], ids=["dead", "dying"])
     def test_it_is_renewed_when_true_time_says_so(
-        self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float, key: str
+        self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float
     ) -> None:
         """With a proof dated now, and a cache that says till when the new ones are really good."""
         self.given(aws, cached, lasts)
         with skewguard.install(sources=[Radio(offset)]):
             call(botocore.session.get_session())
         renewal, used = aws.requests
-        assert (used.status, used.access_key) == (200, key)
+        assert (used.status, used.access_key) == (200, "ASIANEW")
         assert abs(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9) < 5
         assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
 
@@ -216,15 +216,8 @@ def decoded(part: str) -> bytes:
 
 @each_clock
 @pytest.mark.parametrize(("lasts", "fresh"), [(-60, True), (600, True), (3000, False)], ids=["dead", "dying", "alive"])
-@pytest.mark.parametrize("guarded", [True, False], ids=["guarded", "unguarded"])
 def test_a_disk_cache_of_assumed_roles(
-    aws: StrictEndpoint,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    offset: int,
-    lasts: float,
-    fresh: bool,
-    guarded: bool,
+    aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, lasts: float, fresh: bool
 ) -> None:
     """As the AWS CLI keeps one, and scripts do: a role is assumed anew when its credentials are dead, by true time."""
     aws.offset = offset
@@ -235,20 +228,12 @@ def test_a_disk_cache_of_assumed_roles(
     cached = {"Credentials": old | {"Expiration": text(moment(aws, lasts))}}
     (tmp_path / f"{key}.json").write_text(json.dumps(cached))
 
-    def assumed() -> bool:
+    with skewguard.install(sources=[Radio(offset)]):
         session = botocore.session.get_session()
         session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
-        frozen = session.get_credentials().get_frozen_credentials()
         call(session)
-        return frozen.access_key != "ASIAOLD"
-
-    if guarded:
-        with skewguard.install(sources=[Radio(offset)]):
-            assert assumed() == fresh
-        assert [record.status for record in aws.requests] == [200] * (1 + fresh)
-    else:  # either the clock says the same of this one, or the signature is too wrong to be heard
-        with pytest.raises((ClientError, RuntimeError)):
-            assumed()
+    assert [record.status for record in aws.requests] == [200] * (1 + fresh)
+    assert (aws.requests[-1].access_key != "ASIAOLD") == fresh
 
 
 @each_clock

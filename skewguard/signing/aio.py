@@ -142,7 +142,7 @@ class AioHooks(Hooks):
         )
 
 
-class Listening(expiry.Listening):
+class AioListening(expiry.Listening):
     """A metadata fetcher's HTTP session, with somebody listening."""
 
     from_socket = staticmethod(AioHooks.from_socket)
@@ -152,7 +152,7 @@ class Listening(expiry.Listening):
     async def acquire(self) -> AsyncIterator[Any]:
         """Lend the session, which is closed when nobody uses it any more."""
         async with self._session.acquire() as session:
-            yield Listening(session)
+            yield AioListening(session)
 
     async def send(self, request: Any) -> Any:
         """Send a request, and hear the answer."""
@@ -169,7 +169,7 @@ def open_aio_expiry() -> None:
 
 
 def _overhear() -> None:
-    expiry.overhear(sys.modules["aiobotocore.utils"], "Aio", Listening)
+    expiry.overhear(sys.modules["aiobotocore.utils"], "Aio", AioListening)
 
 
 def _nameless(endpoint: Any) -> bool:
