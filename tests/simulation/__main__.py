@@ -1,6 +1,7 @@
-"""Play scenarios: ``python -m tests.simulation --scenarios 10000 --seed 1``. The first that fails tells its story.
+"""Play scenarios: ``python -m tests.simulation --scenarios 10000 --seed 1``.
 
-``--story`` tells it of a seed that keeps every rule, too; ``--plant NAME`` puts a bug in first, to see it found.
+The first that fails tells its story, and is played by the tests from then on. ``--story`` tells it of a seed that keeps
+every rule, too; ``--plant NAME`` puts a bug in first, to see it found.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 import time
 
 from tests.simulation.planted import BUGS
-from tests.simulation.playing import CHUNK, play, play_in_parallel, tell
+from tests.simulation.playing import CHUNK, FAILED_ONCE, play, play_in_parallel, remember, tell
 
 
 def main() -> int:
@@ -38,6 +39,9 @@ def main() -> int:
         print("every invariant held")
         return 0
     print(tell(score.failed, options.plant))
+    if options.plant is None:
+        remember(score.failed)
+        print(f"added to {FAILED_ONCE.name}: the tests play it from now on")
     return 1
 
 

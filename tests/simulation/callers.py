@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from types import SimpleNamespace
 from typing import Any
 
 from skewguard import events
 from skewguard.config import Settings
-from skewguard.interval import SECOND
+from skewguard.interval import SECOND, Interval
+from skewguard.neighbours import Neighbours
 from skewguard.signing import seam
 from skewguard.signing.hooks import Call, Hooks
 from skewguard.signing.reply import TOLERANCE
 from skewguard.timekeeper import Timekeeper
 from tests.simulation.oracle import Oracle
 from tests.simulation.servers import Answer, Server, mocked, reply
+from tests.simulation.sharing import Desk
 from tests.simulation.sources import TRUTHFUL, SimulatedSource
 from tests.simulation.world import World
 
@@ -28,7 +29,11 @@ class _Unread:
 
 
 class Program:
-    """One process that is guarded, and its callers."""
+    """One process that is guarded, and its callers.
+
+    Attributes:
+        ended: Whether it was killed: what it was doing is never finished.
+    """
 
     def __init__(
         self,
@@ -37,7 +42,9 @@ class Program:
         servers: list[Server],
         sources: list[SimulatedSource],
         settings: Settings,
+        name: str = "it",
     ) -> None:
+        self.name = name
         self.world = world
         self.rng = rng
         self.servers = servers
@@ -45,10 +52,11 @@ class Program:
         self.settings = settings
         self.oracle = Oracle(world.host, settings)
         self.keeper = Timekeeper(settings, world.host)
+        self.keeper._neighbours = Neighbours(Desk(self))  # it has none with clocks that are not the system's
         self.hooks = Hooks(SimpleNamespace(settings=settings), self.keeper)
         self.signed = self.succeeded = self.retried = 0
         self.told: list[events.Event] = []
-        world.check = self.check
+        self.ended = False
         self.calls: list[Attempts] = []
         self._by_key = {server.key: server for server in servers}
 
@@ -57,9 +65,10 @@ class Program:
     def hear(self, event: events.Event) -> None:
         """Listen to skewguard's events; a poll's outcome is what the oracle needs to know."""
         self.told.append(event)
-        self.world.note("%r", event)
         if isinstance(event, events.Measured) and event.interval is not None:
             spoken = event.truechimers + event.falsetickers
+            if not self.sources.keys() >= set(spoken):
+                return  # another process has asked its own
             truthful = [name for name in spoken if self.sources[name].kind in TRUTHFUL]
             # Each point of the answer is in some honest statement, and each of these holds true time.
             width = 2 * max((self.sources[name].width for name in truthful), default=0) + SECOND
@@ -68,7 +77,14 @@ class Program:
 
     def start(self) -> None:
         """Be installed: the sources are asked, if there are any."""
+        self.world.programs.append(self)
         self.keeper.start()
+
+    def end(self) -> None:
+        """Be killed."""
+        if not self.ended:
+            self.ended = True
+            self.world.programs.remove(self)
 
     def disconnect(self) -> None:
         """Lose every connection."""
@@ -91,7 +107,23 @@ class Program:
             clock = server.clock(self.world)
             miss = max(known.earliest - clock, clock - known.latest)
             if miss > bound.miss:
-                self.world.fail(f"the interval of {key} misses its clock by {miss / SECOND:.6f} s")
+                self.world.fail(f"the interval {self.name} has of {key} misses its clock by {miss / SECOND:.6f} s")
+
+    def check_told(self, key: str, said: Interval) -> None:
+        """What is written for neighbours is what servers have said; never what sources say, and no secret of http."""
+        world, server = self.world, self._by_key.get(key)
+        if server is None or self.oracle.answer(key) is None:
+            world.fail(f"neighbours are told of {key}'s clock what no server has said")
+            return
+        if server.url.startswith("http:") and not server.local:
+            world.fail(f"neighbours are told what was heard over plain http of {key}")
+        bound = self.oracle.told(server)
+        if bound is None:
+            return
+        known, clock = said.aged(world.host.steady), server.clock(world)
+        miss = max(known.earliest - clock, clock - known.latest)
+        if miss > bound.miss:
+            world.fail(f"the interval told to neighbours misses {key}'s clock by {miss / SECOND:.6f} s")
 
     def check_timestamp(self, server: Server, stamp: int, *, lasting: bool) -> None:
         """No request is signed outside the window if it could be known better; a healthy clock is left alone."""
@@ -180,6 +212,8 @@ class Attempts:
         timeless = self._version in seam.TIMELESS
         if not timeless or self._count == 1:
             self._sent = (world.truth, host.steady, host.wall)
+        if timeless:
+            program.oracle.begins(self.server.key)  # `before_sign` has looked
         lasting = self._version in seam.LASTING
         stamp = None
         if not timeless:
@@ -188,11 +222,12 @@ class Attempts:
             except Exception as error:  # the seam would catch it, and sign by the wall clock
                 world.fail(f"an exception of ours: {error!r}")
                 return
+            program.oracle.begins(self.server.key)
             stamp = host.wall if signed is None else signed
             self.stamps.append(stamp)
             program.signed += 1
             off = (stamp - self.server.clock(world)) / SECOND
-            world.note("signs for %s, %.3f s off its clock", self.server.url, off)
+            world.note("%s signs for %s, %.3f s off its clock", program.name, self.server.url, off)
             program.check_timestamp(self.server, stamp, lasting=lasting)
             if lasting:
                 self.outcome = "handed out"
@@ -212,6 +247,8 @@ class Attempts:
 
     def _arrive(self, stamp: int | None, travel: int) -> None:
         world, rng = self.program.world, self.program.rng
+        if self.program.ended:
+            return
         if self.dropped or self.fault == "reset":
             self.fault = ""
             world.after(travel, lambda: self._read(None, stamp), on_host=True)
@@ -226,6 +263,8 @@ class Attempts:
     def _read(self, answer: Answer | None, stamp: int | None) -> None:
         """Hear the answer, or that there is none, and do as botocore does."""
         program = self.program
+        if program.ended:
+            return
         if answer is not None:
             self._tell_oracle(answer, stamp)
         asked = program.hooks.needs_retry(
@@ -235,6 +274,8 @@ class Attempts:
             attempts=self._count,
             request_dict={"context": self._context},
         )
+        if program.ended:
+            return  # it was killed while it waited for its sources
         if asked is not None:
             self._judge_retry(answer, stamp)
         elif answer is not None:
@@ -303,15 +344,3 @@ class Attempts:
             return  # EXCEPTION: the wall clock jumped so far under way that the answer may be that old
         if settings.max_offset is None and answer.from_socket:
             self.program.world.fail("a call that was refused for its time was not repeated")
-
-
-class Complaints(logging.Handler):
-    """Hears what skewguard caught of its own exceptions."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__()
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and not str(record.msg).startswith("source "):
-            self._world.fail(f"an exception of ours: {record.getMessage()}: {record.exc_info[1]!r}")

@@ -5,11 +5,14 @@ Each exception that the design admits is one named condition here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from skewguard.config import Settings
-from skewguard.interval import SECOND
+from skewguard.interval import SECOND, Interval
+from skewguard.neighbours import OWN_CLOCK_FOR
+from skewguard.store import UTC
 from skewguard.timekeeper import OUTRANKS_FOR
 from tests.simulation.servers import Server
 from tests.simulation.world import Host
@@ -41,11 +44,23 @@ class Claim:
     probation: bool = False
 
 
+Shared: TypeAlias = Mapping[str, tuple[Interval, Claim | None]]
+"""What is in the file that processes share, by domain: an entry, and what its writer had heard from those servers."""
+
+
 class Bound(NamedTuple):
     """How wrong skewguard may be, ns: true time is at most `miss` outside an interval at most `width` wide."""
 
     miss: int
     width: int
+
+
+def outdated(shared: Shared, key: str) -> Shared:
+    """Copy what is shared, but for a domain whose clock was set: what is said of it is a lie from now on."""
+    return {
+        each: (said, replace(claim, width=None, exact=False) if each == key and claim is not None else claim)
+        for each, (said, claim) in shared.items()
+    }
 
 
 class Oracle:
@@ -56,6 +71,8 @@ class Oracle:
         self._settings = settings
         self._answers: dict[str, Claim] = {}
         self._witness: Claim | None = None
+        self._shared: Shared = {}  # as last seen in the file
+        self._begun: set[str] = set()
 
     # -- what was said ------------------------------------------------------------------------------------------
 
@@ -79,7 +96,8 @@ class Oracle:
             passed: How long it took in truth, ns.
             probation: Whether it may not count: it was not heard, perhaps, or a refusal that does not say why.
         """
-        missed = max(0, passed - seen - seen // 9_000 - 1)  # EXCEPTION: a freeze under way that no clock shows
+        seen += seen // 9_000 + 1  # a slow clock counts too little of it
+        missed = max(0, passed - seen)  # EXCEPTION: a freeze under way that no clock shows
         last = self._answers.get(key)
         before = last
         while last is not None and last.probation and self._exact(last):
@@ -92,11 +110,32 @@ class Oracle:
         """Note that a domain's clock was set: what it taught is a lie from now on."""
         if key in self._answers:
             self._answers[key] = replace(self._answers[key], width=None, exact=False)
+        self._shared = outdated(self._shared, key)
 
     def polled(self, honest: bool, width: int, lost: int) -> None:
         """Note a poll that settled something: whether an honest majority decided it, to what width, since when."""
         missed = self._host.lost - lost  # EXCEPTION: a freeze while the sources were asked
         self._witness = self._claim(self._host.steady, width if honest else None, missed, True)
+
+    def looked(self, shared: Shared) -> None:
+        """Note what is in the shared file, where it comes from, and that this process has seen it."""
+        self._shared = shared
+
+    def begins(self, key: str) -> None:
+        """Note that a domain is signed for: the first time, with what neighbours have learned of it and of UTC."""
+        if not self._settings.share or not self._settings.learn_from_responses:
+            return
+        for each in {UTC, key} - self._begun:
+            self._begun.add(each)
+            said, claim = self._shared.get(each, (None, None))
+            if said is None or claim is None or each in self._answers:
+                continue
+            if each == UTC or self._host.steady - said.at <= OWN_CLOCK_FOR:
+                self._answers[each] = claim
+
+    def answer(self, key: str) -> Claim | None:
+        """Answer what servers have said of a domain, if anything."""
+        return self._answers.get(key)
 
     def _claim(self, at: int, width: int | None, missed: int, chain: bool) -> Claim:
         exact = chain and width is not None and not missed
@@ -143,6 +182,12 @@ class Oracle:
         if len(bounds) < len(found):
             return None
         return Bound(max(bound.miss for bound in bounds), max(bound.width for bound in bounds))
+
+    def told(self, server: Server) -> Bound | None:
+        """Say how wrong what is shared of this server's clock may be: as wrong as its answers, whatever sources say."""
+        if server.local and self._host.touched:
+            return None  # EXCEPTION: as for signing
+        return self._worst([self._of(answer) for answer in self._possible(server.key)])
 
     def jumped_since_heard(self, server: Server) -> bool:
         """Tell whether the wall clock went forward since anybody spoke, so that what is known is in doubt."""

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skewguard import interval, polling, timekeeper
+from skewguard import interval, polling, store, timekeeper
 from skewguard.clocks import Reading
 from skewguard.interval import Interval, Trust, Vote
+from skewguard.neighbours import Neighbours
 from skewguard.signing import hooks, reply
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
 from skewguard.timekeeper import Domain, Timekeeper
@@ -58,6 +59,29 @@ def _stumble(text: str) -> int | None:
     return None
 
 
+_said, _take, _parse = Neighbours.said, Timekeeper._take, store.parse
+
+
+def _just_now(neighbours: Neighbours, key: str, steady: int) -> Interval | None:
+    said = _said(neighbours, key, steady)
+    return said and said._replace(at=steady)
+
+
+def _shares_sources(keeper: Timekeeper, age: object, results: Any, outcome: Vote) -> None:
+    _take(keeper, age, results, outcome)
+    if outcome.interval is not None:
+        keeper._neighbours.tell(store.UTC, outcome.interval, keeper.clocks, True, 0)
+
+
+def _unchecked(data: bytes) -> tuple[str, store.Memory]:
+    body = data[:-13]
+    return _parse(body + b"end %08x\n" % store.binascii.crc32(body))
+
+
+def _of_any_boot(data: bytes) -> tuple[str, store.Memory]:
+    return store.tag(), _parse(data)[1]
+
+
 class _Tireless(hooks.Call):
     retried = property(lambda call: False, lambda call, value: None)
 
@@ -81,6 +105,10 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(timekeeper, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],
+    "what sources say is shared": [(Timekeeper, "_take", _shares_sources)],
+    "a shared file of another boot is believed": [(store, "parse", _of_any_boot)],
+    "a shared file that was altered is believed": [(store, "parse", _unchecked)],
+    "what is shared is believed to be of now": [(Neighbours, "said", _just_now)],
 }
 """Each bug: which names of which modules and classes it replaces, and by what."""
 

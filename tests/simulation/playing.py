@@ -5,11 +5,16 @@ from __future__ import annotations
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import nullcontext
 from multiprocessing import get_context
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.simulation.planted import planted
 from tests.simulation.scenarios import run
 from tests.simulation.strands import dismiss
+
+FAILED_ONCE = Path(__file__).with_name("failed_once.txt")
+"""Seeds that failed, one a line: the tests play them from then on. They mean what they meant for as long as scenarios
+are drawn in the same way, so what a seed has shown deserves a test with a name as well."""
 
 CHUNK = 100
 """How many seeds a process is given at once."""
@@ -32,8 +37,8 @@ def play(first: int, end: int, plant: str | None = None) -> Score:
         with planted(plant) if plant else nullcontext():
             for seed in range(first, end):
                 scenario = run(seed)
-                signed += scenario.program.signed
-                retried += scenario.program.retried
+                signed += sum(program.signed for program in scenario.programs)
+                retried += sum(program.retried for program in scenario.programs)
                 if scenario.world.violation:
                     return Score(seed + 1 - first, signed, retried, seed, scenario.world.violation)
         return Score(end - first, signed, retried)
@@ -59,6 +64,17 @@ def play_in_parallel(first: int, end: int, jobs: int, plant: str | None = None) 
             sums = (mine + its for mine, its in zip(total[:3], score[:3], strict=True))
             total = Score(*sums, failed, violation)
     return total
+
+
+def remember(seed: int, file: Path = FAILED_ONCE) -> None:
+    """Have the tests play a seed from now on."""
+    with file.open("a") as opened:
+        opened.write(f"{seed}\n")
+
+
+def remembered(file: Path = FAILED_ONCE) -> list[int]:
+    """List the seeds that failed once."""
+    return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def tell(seed: int, plant: str | None = None) -> str:

@@ -1,19 +1,19 @@
-"""One seed, one scenario: a host, its sources, its servers, and what happens to them over minutes or days."""
+"""One seed, one scenario: a host, its processes, their sources and servers, and what happens over minutes or days."""
 
 from __future__ import annotations
 
-import logging
 import random
 from typing import Any
 
 from skewguard.config import Settings
-from skewguard.events import logger
 from skewguard.interval import SECOND
-from tests.simulation.callers import Complaints, Program
+from tests.simulation.callers import Program
+from tests.simulation.oracle import outdated
 from tests.simulation.servers import DATES, DIALECTS, FAULTS, Server
+from tests.simulation.sharing import SPOILED
 from tests.simulation.sources import KINDS, SimulatedSource
 from tests.simulation.strands import inhabited
-from tests.simulation.world import Host, World
+from tests.simulation.world import START, Host, World
 
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 
@@ -29,46 +29,50 @@ class Scenario:
         rng = self._rng = random.Random(seed)
         # Over long silences 100 ppm of drift matter; near that figure is where ageing shows.
         drift = rng.choice((0, rng.randrange(-50_000, 50_000), 99_900, -99_900))
-        self.host = Host(rng.choice(_ERRORS) * SECOND + rng.randrange(SECOND), drift)
-        self.world = World(self.host)
-        honest = rng.random() < 0.7
-        self.servers = [self._server(number, honest) for number in range(rng.randrange(1, 4))]
-        self.sources = [self._source(number, honest) for number in range(rng.choice((0, 0, 1, 2, 3, 4)))]
-        self.program = Program(self.world, rng, self.servers, self.sources, self._settings())
+        self.world = World(Host(rng.choice(_ERRORS) * SECOND + rng.randrange(SECOND), drift))
+        self._honest = rng.random() < 0.7
+        self.servers = [self._server(number) for number in range(rng.randrange(1, 4))]
+        self.programs: list[Program] = []
+        self._at_first = [self._program() for _ in range(rng.choice((1, 1, 2, 3)))]
         self._span = rng.choice((10 * MINUTE, 3 * HOUR, 3 * DAY))
 
     def run(self) -> str:
         """Let it happen; answer which invariant was broken, or ""."""
-        rng, world, program = self._rng, self.world, self.program
+        rng, world = self._rng, self.world
         for _ in range(rng.randrange(8, 30)):
             world.after(rng.randrange(self._span), self._happening(), on_host=True)
-        complaints = Complaints(world)
-        level = logger.level
-        logger.addHandler(complaints)
-        logger.setLevel(logging.DEBUG)
-        try:
-            with inhabited(world, program.hear):
+        with inhabited(world):
+            for program in self._at_first:
                 program.start()
-                world.run()
-        finally:
-            logger.removeHandler(complaints)
-            logger.setLevel(level)
+            world.run()
         return world.violation
 
     # -- who is there -------------------------------------------------------------------------------------------
 
-    def _settings(self) -> Settings:
+    def _program(self) -> Program:
+        """Make a process. One in a few is misled: the one source that somebody configured for it lies."""
+        rng, name = self._rng, f"process {len(self.programs)}"
+        if rng.random() < 0.15:
+            sources = [SimulatedSource(self.world, f"{name}'s source", "lying", rng)]
+        else:
+            sources = [self._source(f"{name}'s source {number}") for number in range(rng.choice((0, 0, 1, 2, 3, 4)))]
+        program = Program(self.world, rng, self.servers, sources, self._settings(sources), name)
+        self.programs.append(program)
+        return program
+
+    def _settings(self, sources: list[SimulatedSource]) -> Settings:
         rng = self._rng
         return Settings(
-            sources=tuple(self.sources),
+            sources=tuple(sources),
             min_sources=rng.choice((1, 1, 1, 2)),
             max_offset=rng.choice((None,) * 9 + (HOUR,)),
             learn_from_responses=rng.random() < 0.95,
             max_age=rng.choice((DAY, DAY, HOUR)),
+            share=rng.random() < 0.9,
         )
 
-    def _server(self, number: int, honest: bool) -> Server:
-        rng = self._rng
+    def _server(self, number: int) -> Server:
+        rng, honest = self._rng, self._honest
         kind = rng.choice(("aws", "aws", "aws", "unverified", "plain", "store", "store", "local"))
         server = Server(
             f"https://s{number}.us-east-1.amazonaws.com",
@@ -92,23 +96,28 @@ class Scenario:
             server.nodes = (0, rng.choice((-1_300, 1_300, 8_000)) * SECOND)
         return server
 
-    def _source(self, number: int, honest: bool) -> SimulatedSource:
-        kinds = [kind for kind in KINDS if not honest or kind not in ("lying", "near")]
+    def _source(self, name: str) -> SimulatedSource:
+        kinds = [kind for kind in KINDS if not self._honest or kind not in ("lying", "near")]
         kind = "honest" if self._rng.random() < 0.6 else self._rng.choice(kinds)
-        return SimulatedSource(self.world, f"source{number}", kind, self._rng)
+        return SimulatedSource(self.world, name, kind, self._rng)
 
     # -- what happens -------------------------------------------------------------------------------------------
 
     def _happening(self) -> Any:
         rng = self._rng
         return rng.choices(
-            (self._call, self._burst, self._step, self._repair, self._slew, self._suspend, self._freeze, self._change),
-            (60, 8, 8, 4, 4, 4, 6, 3),
+            (
+                *(self._call, self._burst, self._step, self._repair, self._slew, self._suspend, self._freeze),
+                *(self._change, self._visit, self._begin, self._reboot, self._spoil),
+            ),
+            (60, 8, 8, 4, 4, 4, 6, 3, 6, 3, 1, 3),
         )[0]
 
-    def _call(self) -> None:
-        rng = self._rng
-        self.program.call(
+    def _call(self, program: Program | None = None) -> None:
+        rng, running = self._rng, self.world.programs
+        if program is None and not running:
+            return  # it has only just been booted
+        (program or rng.choice(running)).call(
             rng.choice(self.servers),
             fault=rng.choice(("",) * 8 + (*FAULTS, "reset")),
             wait=rng.choice((0,) * 8 + (20 * SECOND, 6 * MINUTE, 16 * MINUTE, 2 * HOUR)),
@@ -128,16 +137,16 @@ class Scenario:
         self._set(self._rng.choice(_STEPS) * SECOND)
 
     def _set(self, by: int) -> None:
-        self.host.step(by)
+        self.world.host.step(by)
         self.world.note("the wall clock is stepped by %.3f s", by / SECOND)
 
     def _repair(self) -> None:
-        self._set(self.world.truth - self.host.wall)
+        self._set(self.world.truth - self.world.host.wall)
 
     def _slew(self) -> None:
         ppb = self._rng.choice((-1, 1)) * self._rng.choice((500_000, 500_000, 83_333_000))
         self.world.note("the wall clock is slewed by %d ppm", ppb // 1000)
-        self.host.slew(ppb, self._rng.randrange(HOUR))
+        self.world.host.slew(ppb, self._rng.randrange(HOUR))
 
     def _suspend(self) -> None:
         self.world.fall_asleep("suspended", int(10 ** self._rng.uniform(0, 4.8) * SECOND), lambda: None)
@@ -151,7 +160,8 @@ class Scenario:
         def wake() -> None:
             if restored:
                 world.note("it was restored from a snapshot: every connection is gone")
-                self.program.disconnect()
+                for program in world.programs:
+                    program.disconnect()
             if tools == "at once":
                 self._repair()
             elif tools == "soon":
@@ -163,8 +173,9 @@ class Scenario:
         """A source changes its ways, or a store's clock is set."""
         rng = self._rng
         stores = [server for server in self.servers if not server.utc and not server.local]
-        if self.sources and (not stores or rng.random() < 0.5):
-            source = rng.choice(self.sources)
+        sources = [source for program in self.world.programs for source in program.sources.values()]
+        if sources and (not stores or rng.random() < 0.5):
+            source = rng.choice(sources)
             if source.kind not in ("lying", "near"):
                 source.kind = rng.choice(("honest", "dead", "broken", "slow"))
                 source.instant = source.instant and source.kind != "slow"
@@ -173,8 +184,46 @@ class Scenario:
             store = rng.choice(stores)
             store.offset = rng.choice((0, 1_300, -1_300)) * SECOND
             store.moved = self.world.truth
-            self.program.oracle.moved(store.key)
+            self.world.file.known = outdated(self.world.file.known, store.key)
+            for program in self.world.programs:
+                program.oracle.moved(store.key)
             self.world.note("the clock of %s is %.0f s ahead from now on", store.url, store.offset / SECOND)
+
+    def _start(self) -> Program:
+        program = self._program()
+        self.world.note("%s begins", program.name)
+        program.start()
+        return program
+
+    def _begin(self) -> None:
+        """Another process begins; if there are many, one ends, whatever it is doing."""
+        if len(self.world.programs) > 3:
+            self._rng.choice(self.world.programs).end()
+        self._start()
+
+    def _visit(self) -> None:
+        """A process comes for one call, as cron's jobs do, and goes whether or not it has ended."""
+        visitor = self._start()
+        self._call(visitor)
+        self.world.after(self._rng.randrange(MINUTE), visitor.end)
+
+    def _reboot(self) -> None:
+        """Every process is killed; the hardware's clock has gone on, right or wrong, and others take their place."""
+        rng, world, before = self._rng, self.world, self.world.host
+        off = rng.choice((before.wall - world.truth, rng.choice(_ERRORS) * SECOND))
+        world.reboot(Host(off + world.truth - START, before.drift))
+        for _ in range(rng.randrange(1, 4)):
+            world.after(rng.randrange(MINUTE), self._start, on_host=True)
+
+    def _spoil(self) -> None:
+        rng, world = self._rng, self.world
+        if rng.random() < 0.2:
+            world.file.full = not world.file.full
+            world.note("the disk is full" if world.file.full else "the disk has room")
+        else:
+            how = rng.choice(SPOILED)
+            world.note("the shared file is %s", how)
+            world.file.spoil(how, world.host, rng)
 
 
 def run(seed: int) -> Scenario:

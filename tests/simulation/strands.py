@@ -6,6 +6,7 @@ only when the scheduler says so. Whoever waits in them, or for them, lets the wo
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections import deque
@@ -14,7 +15,8 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from skewguard import events, polling
+from skewguard import events, polling, store
+from skewguard.events import logger
 from skewguard.interval import SECOND
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ class Strand:
 
     def __init__(self, world: World, target: Callable[..., None], args: tuple[Any, ...]) -> None:
         self._world, self._target, self._args = world, target, args
-        self._abandoned = False
+        self._abandoned = self._over = False
         self._worker: _Worker | None = None
         world.strands.append(self)
 
@@ -74,11 +76,14 @@ class Strand:
             pass
         except BaseException as error:
             self._world.fail(f"a thread of skewguard's died: {error!r}")
+        self._over = True
         self._world.strands.remove(self)
 
     def resume(self) -> None:
         """Let it run, from anywhere but a strand, until it waits or ends."""
         worker = self._worker
+        if self._over:
+            return  # it was abandoned; what it waited for comes too late
         if worker is None:
             if self._abandoned:
                 return
@@ -156,11 +161,34 @@ class _Event:
         return self._set
 
 
+class Complaints(logging.Handler):
+    """Hears what skewguard caught of its own exceptions."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and not str(record.msg).startswith("source "):
+            self._world.fail(f"an exception of ours: {record.getMessage()}: {record.exc_info[1]!r}")
+
+
 @contextmanager
-def inhabited(world: World, listener: events.Listener) -> Iterator[None]:
-    """Have `skewguard.polling` keep this world's time and start its threads here."""
+def inhabited(world: World) -> Iterator[None]:
+    """Have `skewguard.polling` keep this world's time and start its threads here, and `store` read and write here."""
+    complaints, level = Complaints(world), logger.level
     kept = {name: getattr(polling, name) for name in ("time", "queue", "threading", "_thread")}
-    unsubscribe = events.subscribe(listener)
+    stored = {name: getattr(store, name) for name in ("_private", "tag", "_directories", "_contents", "_replace")}
+    unsubscribe = events.subscribe(world.hear)
+    logger.addHandler(complaints)
+    logger.setLevel(logging.DEBUG)
+    vars(store).update(
+        _private=False,
+        tag=world.file.tag,
+        _directories=lambda create: iter((0,)),
+        _contents=world.file.contents,
+        _replace=world.file.replace,
+    )
     vars(polling).update(
         time=SimpleNamespace(monotonic=lambda: world.host.quick / SECOND),
         queue=SimpleNamespace(SimpleQueue=lambda: _Queue(world), Empty=queue.Empty),
@@ -172,4 +200,7 @@ def inhabited(world: World, listener: events.Listener) -> Iterator[None]:
     finally:
         world.end()
         vars(polling).update(kept)
+        vars(store).update(stored)
         unsubscribe()
+        logger.removeHandler(complaints)
+        logger.setLevel(level)

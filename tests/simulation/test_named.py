@@ -2,90 +2,13 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Callable, Iterator
-from typing import Any
-
 import pytest
 
 from skewguard import events
-from skewguard.config import Settings
 from skewguard.interval import SECOND
-from tests.simulation.callers import Attempts, Program
+from tests.simulation.callers import Attempts
 from tests.simulation.scenarios import HOUR, MINUTE
-from tests.simulation.servers import Server
-from tests.simulation.sources import SimulatedSource
-from tests.simulation.strands import dismiss, inhabited
-from tests.simulation.world import Host, World
-
-AWS = "https://sts.us-east-1.amazonaws.com"
-
-
-class Play:
-    """A world in which one thing happens after another; every invariant is checked at every step."""
-
-    def __init__(self, wall_error: float = 0, drift: int = 0, source: str = "") -> None:
-        self.host = Host(round(wall_error * SECOND), drift)
-        self.world = World(self.host)
-        self.rng = random.Random(1)
-        sources = []
-        if source:
-            sources.append(SimulatedSource(self.world, "source", "honest", self.rng))
-            sources[0].instant = source == "instant"
-        self.servers: list[Server] = []
-        self.program = Program(self.world, self.rng, self.servers, sources, Settings(sources=tuple(sources)))
-        self._stage = inhabited(self.world, self.program.hear)
-
-    def __enter__(self) -> Play:
-        self._stage.__enter__()
-        self.program.start()
-        return self
-
-    def __exit__(self, *trouble: object) -> None:
-        self._stage.__exit__(*trouble)
-        assert not self.world.violation, self.world.story()
-
-    def server(self, url: str = AWS, **options: Any) -> Server:
-        """Put up a server."""
-        server = Server(url, **{"tolerance": 300} | options)
-        self.servers.append(server)
-        self.program._by_key[server.key] = server
-        return server
-
-    def call(self, server: Server, **options: Any) -> Attempts:
-        """Make a call and wait for its end."""
-        call = self.program.call(server, **options)
-        self.world.run(lambda: bool(call.outcome))
-        return call
-
-    def succeeds(self, server: Server, requests: int = 1, **options: Any) -> Attempts:
-        """Make a call that must succeed with so many requests."""
-        call = self.call(server, **options)
-        assert (call.outcome, len(call.stamps)) == ("ok", requests), self.world.story()
-        return call
-
-    def passes(self, length: int) -> None:
-        """Let time pass."""
-        self.world.sleep(length)
-
-    def sleeps(self, how: str, length: int, wake: Callable[[], None] = lambda: None) -> None:
-        """Suspend or freeze the host, and wait until it is awake."""
-        self.world.fall_asleep(how, length, wake)
-        self.world.run(lambda: not self.host.asleep)
-
-    def repair(self) -> None:
-        """Step the wall clock to true time, as a hypervisor's tools do."""
-        self.host.step(self.world.truth - self.host.wall)
-
-    def told(self, kind: type) -> list[Any]:
-        """List the events of a kind."""
-        return [event for event in self.program.told if isinstance(event, kind)]
-
-
-@pytest.fixture(autouse=True)
-def _no_threads_left() -> Iterator[None]:
-    yield
-    dismiss()
+from tests.simulation.stage import Play
 
 
 class TestFrozen:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
 from tests.simulation.planted import BUGS
-from tests.simulation.playing import play, play_in_parallel, tell
+from tests.simulation.playing import play, play_in_parallel, remember, remembered, tell
 
 SCENARIOS = 2_000
 WITHIN = 300
@@ -29,6 +30,14 @@ def test_scenarios_keep_every_invariant() -> None:
 def test_a_planted_bug_is_found(bug: str) -> None:
     """A simulation that cannot fail shows nothing."""
     assert play(0, WITHIN, bug).violation
+
+
+def test_what_failed_once_fails_no_more(tmp_path: Path) -> None:
+    """A seed that was found to fail is played ever after."""
+    for seed in (4711, 17):
+        remember(seed, tmp_path / "file")
+    assert remembered(tmp_path / "file") == [4711, 17]
+    assert [tell(seed) for seed in remembered() if play(seed, seed + 1).violation] == []
 
 
 def test_a_seed_is_one_story() -> None:

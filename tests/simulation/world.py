@@ -8,17 +8,23 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from skewguard import polling
 from skewguard.clocks import Reading
+from skewguard.events import Event
 from skewguard.interval import SECOND
+from tests.simulation.sharing import SharedFile
 from tests.simulation.strands import Strand
+
+if TYPE_CHECKING:
+    from tests.simulation.callers import Program
 
 START = 1_780_272_000 * SECOND
 """2026-06-01T00:00:00Z, true time when every world begins."""
 
 _BILLION = 1_000_000_000
+_WORK = 1_000  # no two things happen at one instant, not even those that waited for the host to wake
 
 
 class Host:
@@ -87,18 +93,32 @@ class Host:
 
 
 class World:
-    """The scheduler, and the story of what happened."""
+    """The scheduler, and the story of what happened.
 
-    def __init__(self, host: Host, check: Callable[[], None] = lambda: None) -> None:
+    Attributes:
+        host: The machine as it was last booted.
+        file: What its processes share.
+        programs: Those that run.
+        truth: True time.
+    """
+
+    def __init__(self, host: Host) -> None:
         self.host = host
+        self.file = SharedFile()
+        self.programs: list[Program] = []
         self.truth = START
-        self.check = check
         self.strands: list[Strand] = []
         self.violation = ""
         self._story: list[tuple[int, int, str, tuple[Any, ...]]] = []
         self._agenda: list[tuple[int, int, Callable[[], None], bool]] = []
         self._order = itertools.count()
         self._put_off: list[Callable[[], None]] = []
+
+    def hear(self, event: Event) -> None:
+        """Listen to skewguard's events."""
+        self.note("%r", event)
+        for program in self.programs:
+            program.hear(event)
 
     def note(self, text: str, *values: Any) -> None:
         """Add a line to the story."""
@@ -142,14 +162,28 @@ class World:
         """Let things happen until there is nothing left, `done` says so, or an invariant is broken."""
         while self._agenda and not self.violation and not done():
             at, _, action, on_host = heapq.heappop(self._agenda)
-            if at > self.truth:
-                self.host.live(at - self.truth)
-                self.truth = at
+            self._live_until(at)
             if on_host and self.host.asleep:
                 self._put_off.append(action)
                 continue
             action()
-            self.check()
+            for program in self.programs:
+                program.check()
+            self._live_until(self.truth + _WORK)
+
+    def _live_until(self, truth: int) -> None:
+        if truth > self.truth:
+            self.host.live(truth - self.truth)
+            self.truth = truth
+
+    def reboot(self, host: Host) -> None:
+        """End every process and boot: from now on, the host is this one."""
+        for program in list(self.programs):
+            program.end()
+        self.end()
+        self.host = host
+        self.file.reboot()
+        self.note("the host is booted again")
 
     def sleep(self, length: int) -> None:
         """Let the host wait for `length` ns while other things happen."""

@@ -1,0 +1,115 @@
+"""The file that the processes of the simulated host share, and what may befall it.
+
+`skewguard.store` is real but for the file system and the boot's name, and says what may be believed. The oracle knows
+better: the file is sound if a process of this boot wrote it whole and nobody has touched it since; then each entry goes
+back to what its writer had heard.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any
+
+from skewguard.clocks import Clocks, Reading
+from skewguard.errors import StoreError
+from skewguard.interval import SECOND, Interval, Trust
+from skewguard.store import UTC, Memory, Store, render
+
+if TYPE_CHECKING:
+    from tests.simulation.callers import Program
+    from tests.simulation.oracle import Shared
+
+SPOILED = ("torn", "altered", "empty", "another host's", "gone")
+"""What may become of the file; "altered" is one digit."""
+
+
+class SharedFile:
+    """What lies on the simulated host's disk.
+
+    Attributes:
+        boot: Counts the host's boots.
+        data: What is in the file; None if there is none.
+        known: Where its entries come from, if it is sound.
+        full: Whether the disk is full.
+    """
+
+    def __init__(self) -> None:
+        self.boot = 0
+        self.data: bytes | None = None
+        self.known: Shared = {}
+        self.full = False
+
+    def tag(self) -> str:
+        """Stand in for `skewguard.store.tag`."""
+        return f"boot-{self.boot} time:[4026531834]"
+
+    def contents(self, directory: int) -> bytes:
+        """Stand in for `skewguard.store._contents`."""
+        if self.data is None:
+            raise StoreError("there is no file")
+        return self.data
+
+    def replace(self, directory: int, data: bytes) -> None:
+        """Stand in for `skewguard.store._replace`."""
+        if self.full:
+            raise StoreError("the disk is full")
+        self.data = data
+
+    def reboot(self) -> None:
+        """Begin another boot; the file is still there."""
+        self.boot += 1
+        self.known = {}
+
+    def spoil(self, how: str, clocks: Clocks, rng: random.Random) -> None:
+        """Have one of `SPOILED` happen."""
+        data = self.data or b""
+        self.known = {}
+        match how:
+            case "torn":
+                self.data = data[: rng.randrange(max(len(data), 1))]
+            case "altered":
+                digits = [place for place in range(len(data)) if 48 <= data[place] < 58]
+                if digits:
+                    place = rng.choice(digits)
+                    changed = 48 + (data[place] - 48 + rng.randrange(1, 10)) % 10
+                    self.data = data[:place] + bytes((changed,)) + data[place + 1 :]
+            case "empty":
+                self.data = b""
+            case "another host's":
+                self.data = render(_elsewhere(clocks.read(), rng), "boot-0 of another host")
+            case "gone":
+                self.data = None
+
+
+def _elsewhere(now: Reading, rng: random.Random) -> Memory:
+    """Make what a host knows that was booted at another time."""
+    at = rng.randrange(now.steady)
+    true = now.wall + rng.choice((-1, 1)) * rng.randrange(400 * SECOND, 10**15)
+    look = Reading(rng.randrange(at, now.steady), now.wall)
+    return Memory(look, {UTC: Interval(at, true, true + SECOND, Trust.AUTHENTICATED, "elsewhere")})
+
+
+class Desk(Store):
+    """`skewguard.store.Store` as one program has it: the oracle sees what is read and written."""
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._file = program.world.file
+
+    def read(self, clocks: Clocks) -> Memory:  # type: ignore[override]
+        self._program.oracle.looked(self._file.known)
+        return Store.read(clocks)
+
+    def write(self, memory: Memory) -> None:  # type: ignore[override]
+        program, before = self._program, self._file.known
+        known: dict[str, Any] = {}
+        for key, said in memory.said.items():
+            if key in before and before[key][0][:3] == said[:3]:
+                known[key] = before[key]
+            else:
+                known[key] = (said, program.oracle.answer(key))
+                program.check_told(key, said)
+        program.oracle.looked(known)
+        Store.write(memory)
+        program.world.note("%s writes the shared file: %s", program.name, ", ".join(known))
+        self._file.known = known
