@@ -40,7 +40,7 @@ class Retried(NamedTuple):
         operation: The operation's name, ``"PutObject"``.
         verdict: ``"skew"`` or ``"stale"``.
         reason: Why, in words.
-        waited: The time from signing to the refusal, ns.
+        waited: The time from signing to the refusal, ns; if the signature went stale, by whichever clock shows more.
     """
 
     service: str

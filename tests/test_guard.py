@@ -11,7 +11,6 @@ import pickle
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from skewguard.signing import names, seam
 from skewguard.signing.hooks import _IDS, Call, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
-from tests.support import OPERATIONS, Radio, aws_client, client, code_of, host_clocks, with_bucket
+from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
 USELESS_DATES = [
@@ -301,27 +300,6 @@ def _quota(guarded: Any) -> Any:
     raise AssertionError("no standard retry handler")
 
 
-class TestConcurrency:
-    """Many callers at once."""
-
-    def test_five_hundred_first_calls_succeed(self, endpoint: StrictEndpoint) -> None:
-        """Ten minutes off, standard mode, a cold client: all succeed in at most 1,000 requests."""
-        endpoint.offset = 600
-        endpoint.tolerance = 300
-        with skewguard.install():
-            dynamodb = client("dynamodb", endpoint, retries={"mode": "standard"}, max_pool_connections=500)
-            start = threading.Barrier(500)
-
-            def call(_: int) -> str:
-                start.wait()
-                return code_of(dynamodb.list_tables)
-
-            with ThreadPoolExecutor(500) as pool:
-                outcomes = Counter(pool.map(call, range(500)))
-        assert outcomes == {"": 500}
-        assert endpoint.count <= 1000
-
-
 class TestTime:
     """What the API says."""
 
@@ -519,15 +497,6 @@ class TestTruth:
             aws_client("sts", aws).get_caller_identity()
             client("sts", strict_endpoint).get_caller_identity()
         assert strict_endpoint.count == 1
-
-    def test_two_endpoints_keep_their_two_clocks(self, endpoint: StrictEndpoint) -> None:
-        """What one teaches never reaches the other."""
-        with StrictEndpoint(offset=-3600) as other, skewguard.install():
-            clients = [client("sts", endpoint), client("sts", other)]
-            for _ in range(5):
-                for guarded in clients:
-                    guarded.get_caller_identity()
-            assert (endpoint.count, other.count) == (6, 6)
 
 
 class TestWaysIn:
@@ -881,44 +850,3 @@ class TestFailOpen:
         assert [(one.service, one.operation, one.verdict) for one in retries] == [("sts", "GetCallerIdentity", "skew")]
         assert len(changes) == 1
         assert changes[0].offset == pytest.approx(1200e9, abs=2e9)
-
-
-class TestStale:
-    """Right when signed, too late when it arrived."""
-
-    def test_is_signed_again_once_and_teaches_nothing(
-        self, monkeypatch: pytest.MonkeyPatch, told: list[events.Event]
-    ) -> None:
-        """A pool that made the request wait, a slow body, a frozen process: 400 s under way."""
-        clocks = host_clocks(monkeypatch)
-        with StrictEndpoint(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
-            sts = client("sts", server)
-            waits = iter([400.0, 0.01, 0.01])
-            sts.meta.events.register("before-send", lambda **_: clocks.advance(next(waits)))
-            sts.get_caller_identity()
-            assert server.count == 2
-            (retried,) = [event for event in told if isinstance(event, events.Retried)]
-            assert retried.verdict == "stale"
-            assert retried.waited == pytest.approx(400e9, rel=0.01)
-            assert not [event for event in told if isinstance(event, events.CorrectionChanged)]
-            sts.get_caller_identity()
-            assert server.count == 3
-
-    def test_a_process_frozen_between_signing_and_sending_is_signed_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Its steady clock stood still and its wall clock was put right on waking."""
-        clocks = host_clocks(monkeypatch)
-        truth = [clocks.wall]
-        with StrictEndpoint(clock=lambda: truth[0], tolerance=300) as server, skewguard.install(clocks=clocks):
-            sts = client("sts", server)
-
-            def freeze(**_: Any) -> None:
-                if not server.count:
-                    truth[0] += 3600 * 10**9
-                    clocks.step(3600)
-
-            sts.meta.events.register("before-send", freeze)
-            sts.get_caller_identity()
-            assert server.count == 2
-            assert skewguard.status().correcting is False

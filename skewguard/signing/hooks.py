@@ -241,7 +241,9 @@ class Hooks:
             domain.unproved = lesson
         if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
             return None
-        again = functools.partial(self._again, call, reply, judgement, operation, now)
+        # Where the machine stood still under way, the wall clock alone shows how long it was.
+        waited = elapsed if judgement.verdict is Verdict.STALE else now.steady - steady
+        again = functools.partial(self._again, call, reply, judgement, operation, waited)
         if lesson is None and judgement.verdict is Verdict.SKEW:
             return self._once_told(domain, steady, again)
         return again()
@@ -253,7 +255,7 @@ class Hooks:
         self.keeper.ask_for(domain, since)
         return again()
 
-    def _again(self, call: Call, reply: Reply, judgement: Judgement, operation: Any, now: Reading) -> float | None:
+    def _again(self, call: Call, reply: Reply, judgement: Judgement, operation: Any, waited: int) -> float | None:
         """Ask for the one retry, unless it would carry as bad a timestamp."""
         if judgement.verdict is Verdict.SKEW and not _useful(self.keeper, call, reply):
             return None
@@ -264,7 +266,7 @@ class Hooks:
                 operation.name,
                 judgement.verdict.value,
                 judgement.reason,
-                now.steady - call.signing[2],
+                waited,
             )
         )
         return 0

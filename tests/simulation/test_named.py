@@ -211,7 +211,7 @@ class TestStale:
             call = play.program.call(aws, wait=SECOND)
             play.sleeps("frozen", HOUR, play.repair)
             play.world.run(lambda: bool(call.outcome))
-            self.ends_well(play, call, SECOND)
+            self.ends_well(play, call, HOUR)
 
     def test_on_a_clock_that_is_wrong_as_well(self) -> None:
         """The correction stands: signed again by true time, and what was known is still known."""

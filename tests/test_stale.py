@@ -1,0 +1,194 @@
+"""Right when signed, too late when it arrived: signed again once, nothing learned, and the event says how long it took.
+
+Time is injected: what waits here for minutes waits by the fake clocks alone.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import skewguard
+from skewguard import events
+from skewguard.interval import SECOND
+from skewguard.testing import FakeClocks, StrictEndpoint
+from skewguard.testing.listener import Answer
+from skewguard.testing.wire import Request
+from tests.support import client, host_clocks, with_bucket
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
+    """This process's wall clock, and the server's true time until a test tells them apart."""
+    return host_clocks(monkeypatch)
+
+
+@pytest.fixture
+def told() -> Iterator[list[events.Event]]:
+    """Collect events."""
+    heard: list[events.Event] = []
+    unsubscribe = events.subscribe(heard.append)
+    yield heard
+    unsubscribe()
+
+
+def stale(told: list[events.Event]) -> list[int]:
+    """Answer how many seconds each request waited; all were stale, and nothing was learned."""
+    assert not [event for event in told if isinstance(event, events.CorrectionChanged)]
+    retries = [event for event in told if isinstance(event, events.Retried)]
+    assert {event.verdict for event in retries} <= {"stale"}
+    return [round(event.waited / SECOND) for event in retries]
+
+
+def on_send(made: Any, *happenings: Callable[[], object]) -> None:
+    """Have something happen between the signing and the sending of each attempt, as long as there is something."""
+    left = iter(happenings)
+    made.meta.events.register("before-send", lambda **_: next(left, lambda: None)())
+
+
+class LooksLate(StrictEndpoint):
+    """Looks at the date once the body has come, as S3 does unless it is asked to look before."""
+
+    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+        receive()
+        return super()._answer(request, lambda: None)
+
+
+class TakesItsTime(StrictEndpoint):
+    """Works for 100 seconds on each request that it accepts, by the fake clocks."""
+
+    clocks: FakeClocks
+
+    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+        answer = super()._answer(request, receive)
+        if answer.data.startswith(b"HTTP/1.1 200"):
+            self.clocks.advance(100)
+        return answer
+
+
+def test_a_request_that_waits(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """By 400 s, where the server tolerates 300."""
+    with StrictEndpoint(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
+        sts = client("sts", server)
+        on_send(sts, lambda: clocks.advance(400))
+        sts.get_caller_identity()
+        assert server.count == 2
+        sts.get_caller_identity()
+        assert server.count == 3
+    assert stale(told) == [400]
+
+
+def test_a_pool_of_one_connection(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """Six callers sign at once, and wait for one another: whoever came too late is signed again, and nobody twice."""
+    callers = 6
+    with TakesItsTime(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
+        server.clocks = clocks
+        sts = client("sts", server, max_pool_connections=1)
+        pools = sts._endpoint.http_session._manager
+        pools.connection_pool_kw["block"] = True  # botocore's own makes more connections instead
+        everybody = threading.Barrier(callers)
+        first = threading.local()
+
+        def all_have_signed(**_: Any) -> None:
+            if not hasattr(first, "over"):
+                first.over = True
+                everybody.wait(60)
+
+        sts.meta.events.register("before-send", all_have_signed)
+        with ThreadPoolExecutor(callers) as threads:
+            answers = list(threads.map(lambda _: sts.get_caller_identity(), range(callers)))
+        assert [answer["ResponseMetadata"]["HTTPStatusCode"] for answer in answers] == [200] * callers
+        assert sorted(record.status for record in server.requests) == [200] * 6 + [403] * 3
+    assert all(300 <= waited <= 500 for waited in stale(told))
+    assert len(stale(told)) == 3
+
+
+def test_a_slow_body(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """An upload of half an hour, refused at its end; and the second time it is quicker."""
+
+    class Slow(io.BytesIO):
+        minutes = 0
+
+        def read(self, size: int | None = -1) -> bytes:
+            minutes, self.minutes = self.minutes, 0
+            clocks.advance(60 * minutes)
+            return super().read(size)
+
+    body = Slow(b"x" * 300_000)
+    with LooksLate(clock=lambda: clocks.wall) as server:
+        with_bucket(server)
+        with skewguard.install(clocks=clocks):
+            s3 = client("s3", server)
+            on_send(s3, lambda: setattr(body, "minutes", 30))
+            s3.put_object(Bucket="bucket", Key="slow", Body=body)
+            assert [record.status for record in server.requests] == [403, 200]
+            assert s3.get_object(Bucket="bucket", Key="slow")["Body"].read() == body.getvalue()
+            assert server.count == 3
+    assert stale(told) == [1800]
+
+
+def test_a_machine_that_stood_still(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """Between signing and sending, for an hour: only its wall clock, put right on waking, shows how long it was."""
+    with StrictEndpoint(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
+        sts = client("sts", server)
+        on_send(sts, lambda: clocks.step(3600))
+        sts.get_caller_identity()
+        assert server.count == 2
+        sts.get_caller_identity()
+        assert server.count == 3
+    assert stale(told) == [3600]
+
+
+def test_a_process_that_was_stopped(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """SIGSTOP, a debugger, a laptop's lid: both clocks go on, and nothing runs. Here with the clock wrong as well."""
+    with StrictEndpoint(clock=lambda: clocks.wall, offset=-7200) as server, skewguard.install(clocks=clocks):
+        sts = client("sts", server)
+        sts.get_caller_identity()
+        told.clear()
+        server.clear()
+        on_send(sts, lambda: clocks.advance(8 * 3600))
+        sts.get_caller_identity()
+        assert server.count == 2
+        sts.get_caller_identity()
+        assert server.count == 3
+    assert stale(told) == [8 * 3600]
+
+
+def test_a_poller_of_a_queue(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """Kombu's loop signs, works on what came before, then sends: each poll that took too long costs one request."""
+    with StrictEndpoint(clock=lambda: clocks.wall) as server, skewguard.install(clocks=clocks):
+        sqs = client("sqs", server)
+        work = [0, 1000, 5, 2000, 0]
+        on_send(sqs, *[step for pause in work for step in _once(clocks, pause)])
+        for _ in work:
+            sqs.receive_message(QueueUrl=f"{server.url}/1/queue", WaitTimeSeconds=20)
+        assert [record.status for record in server.requests] == [200, 400, 200, 200, 400, 200, 200]
+    assert stale(told) == [1000, 2000]
+
+
+def _once(clocks: FakeClocks, pause: int) -> list[Callable[[], object]]:
+    """List what happens before each attempt of one poll: the second, if there is one, is sent at once."""
+    return [lambda: clocks.advance(pause)] + [lambda: None] * (pause > 900)
+
+
+def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, told: list[events.Event]) -> None:
+    """It is refused as it would have been, and nothing is learned from it."""
+
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    with StrictEndpoint(clock=lambda: clocks.wall) as server:
+        with_bucket(server)
+        with skewguard.install(clocks=clocks):
+            s3 = client("s3", server, request_checksum_calculation="when_required")
+            on_send(s3, lambda: clocks.advance(1000))
+            with pytest.raises(s3.exceptions.ClientError, match="RequestTimeTooSkewed"):
+                s3.put_object(Bucket="bucket", Key="pipe", Body=Pipe(b"abc"), ContentLength=3)
+            assert server.count == 1
+    assert stale(told) == []
