@@ -1,0 +1,236 @@
+"""Servers that fail, on hosts whose clock is wrong: whatever is not ours goes on as botocore alone would have it."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import boto3
+import botocore.endpoint
+import botocore.exceptions
+import botocore.parsers
+import pytest
+from botocore.config import Config
+
+import skewguard
+from skewguard.testing import StrictEndpoint
+from skewguard.testing.listener import Answer
+from skewguard.testing.records import Canned
+from skewguard.testing.wire import Request
+from tests.support import client
+
+MODES = ("legacy", "standard", "adaptive")
+BUSY = Canned(503, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>Busy</Code></Error></ErrorResponse>")
+THROTTLED = Canned(
+    400, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
+)
+DENIED = Canned(
+    403, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+)
+ANSWERS = {"500": Canned(500), "503": BUSY, "throttled": THROTTLED, "denied": DENIED}
+SCRIPTS = [
+    ["500"],
+    ["503", "503"],
+    ["denied"],
+    ["reset"],
+    ["reset", "500", "reset"],
+    ["truncated"],
+    ["truncated", "503"],
+    ["nonsense"],
+    ["503", "reset", "denied"],
+    ["500"] * 9,
+    ["reset"] * 9,
+    ["truncated"] * 9,
+    ["nonsense"] * 9,
+]
+
+
+class Seen(NamedTuple):
+    """What a caller, and a network in between, see of one call.
+
+    Attributes:
+        attempts: The status of each attempt, or the name of what it ended in.
+        delays: How long botocore waited between them, s.
+        outcome: The type and words of what was raised, or what the response says of retries.
+        quota: What is left of the retry quota; None in legacy mode.
+    """
+
+    attempts: list[Any]
+    delays: list[float]
+    outcome: Any
+    quota: int | None
+
+
+class Faulty(StrictEndpoint):
+    """A strict server on a bad network, or at a bad time: each request meets the next fault of its script."""
+
+    faults: deque[str] = deque()
+
+    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+        fault = self.faults.popleft() if self.faults else ""
+        if fault in ANSWERS:
+            self.script(ANSWERS[fault])
+        answer = super()._answer(request, receive)
+        match fault:
+            case "reset":
+                return Answer(b"", keep_alive=False)
+            case "truncated":
+                return Answer(answer.data[:-20], keep_alive=False)
+            case "nonsense":
+                return Answer(b"\x16\x03\x01 this is no HTTP\r\n\r\n", keep_alive=False)
+            case "timeout":
+                self.pause(30)
+        return answer
+
+
+@pytest.fixture
+def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Have botocore wait for nothing, and note how long it would have waited."""
+    waited: list[float] = []
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=waited.append))
+    return waited
+
+
+@pytest.fixture
+def server() -> Iterator[Faulty]:
+    """A server whose clock is right until a test says otherwise."""
+    with Faulty() as running:
+        yield running
+
+
+@cache
+def _session() -> boto3.Session:
+    return boto3.Session()  # one for all, as each reads botocore's models anew
+
+
+def look(
+    server: Faulty, script: list[str], mode: str, delays: list[float], *, warm: bool, guarded: bool = False
+) -> Seen:
+    """Make a call, with a client of its own that has succeeded before if it is to be warm."""
+    retries = {"mode": mode, "total_max_attempts": 5}
+    sts = client("sts", server, _session(), read_timeout=1 if "timeout" in script else 60, retries=retries)
+    if guarded:
+        skewguard.attach(sts)
+    if warm:
+        sts.get_caller_identity()
+    attempts: list[Any] = []
+
+    def note(response_dict: Any = None, exception: Any = None, **_: Any) -> None:
+        attempts.append(type(exception).__name__ if response_dict is None else response_dict["status_code"])
+
+    sts.meta.events.register("response-received", note)
+    server.faults = deque(script)
+    delays.clear()
+    random.seed(1)  # botocore's jitter
+    outcome: Any
+    try:
+        outcome = sts.get_caller_identity()["ResponseMetadata"]["RetryAttempts"]
+    except botocore.parsers.ResponseParserError as error:
+        outcome = type(error)  # it quotes the answer, with its time and number
+    except (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError) as error:
+        outcome = (type(error), str(error))
+    sts.close()
+    server.faults.clear()
+    return Seen(attempts, list(delays), outcome, _quota(sts))
+
+
+def _quota(made: Any) -> int | None:
+    for handler in made.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
+        found = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
+        if found is not None:
+            return int(found._quota.available_capacity)
+    return None
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("script", SCRIPTS, ids="-".join)
+def test_on_a_corrected_host_nothing_is_different(
+    server: Faulty, script: list[str], mode: str, delays: list[float]
+) -> None:
+    """20 minutes slow, and known: as many attempts, as long waits, the same quota, the same end as on a right clock."""
+    expected = look(server, script, mode, delays, warm=True)
+    assert expected.attempts[:1] != [200]
+    server.offset = 1200
+    assert look(server, script, mode, delays, warm=True, guarded=True) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if len(script) < 5], ids="-".join)
+def test_on_a_cold_host_one_refusal_comes_on_top(
+    server: Faulty, script: list[str], mode: str, delays: list[float]
+) -> None:
+    """Faults first, then the refusal, which costs an attempt and none of the quota; else all is as on a right clock."""
+    expected = look(server, script, mode, delays, warm=False)
+    server.offset = 1200
+    seen = look(server, script, mode, delays, warm=False, guarded=True)
+    if not isinstance(expected.outcome, int):  # it came to an end before anybody looked at the time
+        assert seen == expected
+        return
+    assert seen.attempts == [*expected.attempts[:-1], 403, 200]
+    assert seen.delays == [*expected.delays, *[0] * (len(seen.delays) - len(expected.delays))]
+    assert seen.outcome == expected.outcome + 1
+    assert seen.quota == expected.quota
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("fault", ["500", "503", "reset", "truncated", "nonsense", "denied"])
+def test_a_fault_of_the_second_attempt_is_botocores_own(
+    server: Faulty, fault: str, mode: str, delays: list[float]
+) -> None:
+    """What meets the request that was signed again is met as it always was."""
+    expected = look(server, [fault], mode, delays, warm=False)
+    server.offset = 1200
+    seen = look(server, ["", fault], mode, delays, warm=False, guarded=True)
+    assert seen.attempts == [403, *expected.attempts]
+    failed = not isinstance(expected.outcome, int)
+    assert seen.outcome == (expected.outcome if failed else expected.outcome + 1)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: str, delays: list[float]) -> None:
+    """On a cold host: the time-out counts as it does, and the refusal comes on top."""
+    expected = look(server, ["timeout"], mode, delays, warm=False)
+    assert expected.attempts == ["ReadTimeoutError", 200]
+    server.offset = 1200
+    seen = look(server, ["timeout"], mode, delays, warm=False, guarded=True)
+    assert (seen.attempts, seen.quota) == (["ReadTimeoutError", 403, 200], expected.quota)
+    assert seen.delays[:1] == expected.delays
+
+
+@pytest.mark.parametrize("mode", ["legacy", "standard"])  # adaptive would wait for its own clock
+@pytest.mark.parametrize("script", [["throttled"], ["throttled"] * 9], ids=["once", "always"])
+def test_throttling_is_none_of_our_business(server: Faulty, script: list[str], mode: str, delays: list[float]) -> None:
+    """On a wrong clock, corrected or not."""
+    expected = look(server, script, mode, delays, warm=True)
+    assert len(expected.attempts) > 1
+    server.offset = 1200
+    assert look(server, script, mode, delays, warm=True, guarded=True) == expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("trouble", ["certificate", "no TLS"])
+def test_tls_that_fails_fails_as_it_always_did(mode: str, trouble: str, delays: list[float]) -> None:
+    """A certificate that nobody trusts, a server that speaks no TLS: as many attempts, and the same error."""
+    with StrictEndpoint(offset=1200, tls=trouble == "certificate") as server:
+        url = f"https://127.0.0.1:{server.port}"
+
+        def call(*, guarded: bool) -> tuple[int, type, str, list[float]]:
+            delays.clear()
+            random.seed(1)
+            sent: list[int] = []
+            kwargs = {**server.client_kwargs, "endpoint_url": url, "verify": None}
+            sts = _session().client("sts", **kwargs, config=Config(retries={"mode": mode, "total_max_attempts": 2}))
+            if guarded:
+                skewguard.attach(sts)
+            sts.meta.events.register("before-send", lambda **_: sent.append(1))
+            with pytest.raises(botocore.exceptions.BotoCoreError) as caught:
+                sts.get_caller_identity()
+            sts.close()
+            return len(sent), caught.type, str(caught.value), list(delays)
+
+        assert call(guarded=True) == call(guarded=False)
+        assert server.count == 0
