@@ -1,5 +1,6 @@
 # make demo   see boto3 fail on a wrong clock, and succeed with skewguard
 # make test   run all tests, against real servers too
+# make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
 # make fuzz   throw RUNS (1000000) inputs at each parser
 # make lint   style, types, and which module may import which
 # make docs   the documentation, in site/index.html; no warning is let pass
@@ -25,7 +26,7 @@ READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
-.PHONY: demo test fuzz lint docs setup clean
+.PHONY: demo test bench fuzz lint docs setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -35,6 +36,9 @@ demo: $(DEMO)
 test: setup
 	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO) \
 		$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+bench: $(TESTS)
+	$(VENV)/bin/python benchmarks/report.py --write build/benchmarks.html
 
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)

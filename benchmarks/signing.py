@@ -22,6 +22,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import common
+
 SIGNINGS_A_ROUND = 40
 CALLS_A_ROUND = 6
 FIGURES = (("sign", "RequestSigner.sign", 1.06), ("call", "a whole loopback call", 1.02))
@@ -192,22 +194,38 @@ def ratio(times: Times, mode: str) -> float:
     return statistics.median(one / plain for one, plain in zip(times[mode], times["plain"], strict=True))
 
 
+def sets_of(count: int, rounds: int) -> list[dict[str, Times]]:
+    """Measure so many sets, against one server."""
+    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
+    pin(server.pid, 1)
+    assert server.stdout is not None
+    url = server.stdout.readline().strip()
+    try:
+        return [compare(url, rounds) for _ in range(count)]
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
+
+
+def measure(small: bool) -> list[common.Row]:
+    """Answer the report's rows: the plain process's median, and that times the median ratio."""
+    rows = []
+    sets = sets_of(1, 6) if small else sets_of(5, 120)
+    for what, title, aim in FIGURES:
+        plain = statistics.median(one for times in sets for one in times[what]["plain"]) * 1e6
+        more = statistics.median(ratio(times[what], "guarded") for times in sets)
+        rows.append(common.Row(title, plain, plain * more, "µs", aim))
+    return rows
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--sets", type=int, default=9, help="sets of processes, each laid out in memory anew")
     parser.add_argument("--rounds", type=int, default=240, help="rounds for each set")
     options = parser.parse_args()
-    server = subprocess.Popen([sys.executable, __file__, "--serve"], stdout=subprocess.PIPE, text=True)
-    pin(server.pid, 1)
-    assert server.stdout is not None
-    url = server.stdout.readline().strip()
-    try:
-        sets = [compare(url, options.rounds) for _ in range(options.sets)]
-    finally:
-        server.kill()
-        server.wait()
-        server.stdout.close()
+    sets = sets_of(options.sets, options.rounds)
     print(f"{'':34}{'ratio':>8}{'low to high':>18}{'added':>12}{'aim':>8}")
     for what, title, aim in FIGURES:
         for mode in MODES[1:]:

@@ -1,10 +1,13 @@
-"""The cost table: the page has the rows that the script makes, and the script writes what the page has."""
+"""The benchmarks run; and the cost table: the page has the rows that the script makes, and it writes what it has."""
 
 from __future__ import annotations
 
 import contextlib
+import html
 import importlib.util
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +19,7 @@ from skewguard.errors import SourceError
 from skewguard.interval import Interval, Trust
 from skewguard.sources import Source
 from skewguard.testing.clocks import FakeClocks
+from tests.real.need import need
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/sources.md"
@@ -110,3 +114,47 @@ def test_writing(script: ModuleType) -> None:
     for bad in ("", script.BEGIN, script.END + script.BEGIN, page + page):
         with pytest.raises(ValueError, match="once and in this order"):
             script.insert(bad, table)
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """What the report prints and draws, each benchmark at its smallest."""
+    page = tmp_path_factory.mktemp("report") / "made" / "benchmarks.html"
+    command = [sys.executable, "benchmarks/report.py", "--small", "--write", str(page)]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout, page.read_text("utf-8")
+
+
+def figures(printed: str) -> dict[str, list[str]]:
+    """Take apart what is printed: what was measured, and botocore's figure, and skewguard's, and the rest."""
+    lines = [line for block in printed.strip().split("\n\n") for line in block.splitlines()[2:]]
+    return {line[:58].strip(): re.findall(r"never|[\d,.]+", line[58:]) for line in lines}
+
+
+class TestReport:
+    """What is held against unguarded botocore."""
+
+    def test_every_benchmark_runs(self, drawn: tuple[str, str]) -> None:
+        """And those whose figures do not depend on the machine find what they are to find."""
+        printed, _ = drawn
+        need("libfaketime" not in printed, "libfaketime", "pip install libfaketime==3.0.1 (for Linux on x86-64)")
+        rows = figures(printed)
+        assert rows["sts: requests until the first success"][:2] == ["never", "2"]
+        assert rows["50 cold calls at once: failed"][:2] == ["50", "0"]
+        assert rows["3 steps, 10 calls after each: failed"][1] == "0"
+        assert rows["requests that they took"][1] in ("30", "31")
+        assert rows["requests, each for itself"][:2] == ["3", "6"]
+        assert rows["requests, sharing"][:2] == ["3", "4"]
+        assert rows["requests, with a local time source"][:2] == ["3", "3"]
+        for title in ("RequestSigner.sign", "a whole loopback call", "memory of a client"):
+            assert float(rows[title][0].replace(",", "")) > 0
+
+    def test_the_page_shows_what_is_printed(self, drawn: tuple[str, str]) -> None:
+        """Every row, as two bars, in one file that loads nothing."""
+        printed, page = drawn
+        rows = figures(printed)
+        assert page.count("<svg") == len(rows) == 14
+        for row in rows:
+            assert html.escape(row) in page
+        assert not re.findall(r"""(?:src|href)=|url\(|@import""", page)

@@ -1,0 +1,162 @@
+"""What the benchmarks share: a server that is as strict as AWS, programs that call it, and rows of figures.
+
+Each benchmark measures unguarded botocore in the same run, and answers rows; alone it prints them, and
+``benchmarks/report.py`` draws them all. Nothing leaves this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # where the tests are a package
+
+WRONG = 1200.0
+"""How slow this host is, s, wherever its clock is wrong."""
+
+
+class Row(NamedTuple):
+    """One comparison.
+
+    Attributes:
+        what: What was counted or timed.
+        plain: Unguarded botocore's figure; None where it never gets there.
+        guarded: skewguard's.
+        unit: Of both.
+        aim: The largest ratio, or figure if `plain` is None, that is good enough; None if nobody has set one.
+    """
+
+    what: str
+    plain: float | None
+    guarded: float
+    unit: str = "requests"
+    aim: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """How much more it is with skewguard."""
+        return self.guarded / self.plain if self.plain else None
+
+
+Measure = Callable[[bool], list[Row]]
+"""Measures, at its smallest if so told."""
+
+
+def render(rows: list[Row]) -> str:
+    """Write rows as a table of text."""
+    lines = [f"{'':58}{'botocore':>12}{'skewguard':>12}  {'unit':9}{'ratio':>8}{'aim':>8}"]
+    for row in rows:
+        plain = "never" if row.plain is None else f"{row.plain:,.6g}"
+        ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
+        aim = "" if row.aim is None else f"{row.aim:g}"
+        lines.append(f"{row.what:58}{plain:>12}{row.guarded:>12,.6g}  {row.unit:9}{ratio:>8}{aim:>8}")
+    return "\n".join(lines)
+
+
+def main(measure: Measure, title: str | None) -> None:
+    """Be a benchmark's command line."""
+    parser = argparse.ArgumentParser(description=(title or "").splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="only see that it runs")
+    print(render(measure(parser.parse_args().small)))
+
+
+# -- programs -----------------------------------------------------------------------------------------------------
+
+HEAD = """
+import json, os, sys, threading, time
+import botocore.config, botocore.exceptions, botocore.session
+from skewguard.testing.tls import AWS_SUFFIXES, redirected
+
+mode, port = sys.argv[1], int(sys.argv[2])
+
+class Radio:
+    # A time source of this host's own: it knows how slow the wall clock is, and answers at once.
+    name, instant = "radio", True
+    def measure(self, clocks, deadline):
+        steady, wall = clocks.read()
+        now = wall + 1200 * 10**9
+        return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
+
+def client(service="sts", **options):
+    config = botocore.config.Config(**options)
+    return botocore.session.Session().create_client(service, region_name="us-east-1", config=config)
+
+def fails(call):
+    try:
+        call()
+    except botocore.exceptions.ClientError:
+        return 1
+    return 0
+
+lead = redirected(lambda name, asked: port if asked == 443 and name.endswith(AWS_SUFFIXES) else None, {"no_proxy": "*"})
+lead.__enter__()
+if mode != "plain":
+    import skewguard
+    skewguard.install(**({"sources": [Radio()]} if mode == "source" else {}))
+"""
+"""How a program begins that takes the server for AWS: ``plain``, ``guarded``, or guarded with a ``source``."""
+
+
+class Aws:
+    """AWS, as far as the programs can tell."""
+
+    def __init__(self, server: Any, environment: dict[str, str]) -> None:
+        self.server = server
+        self.environment = environment
+
+    def start(self, program: str, mode: str, *arguments: object, **more: str) -> subprocess.Popen[str]:
+        """Start a program."""
+        command = [sys.executable, "-u", "-c", HEAD + program, mode, str(self.server.port), *map(str, arguments)]
+        return subprocess.Popen(
+            command, env=self.environment | more, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, program: str, mode: str, *arguments: object, **more: str) -> tuple[Any, int]:
+        """Run a program; answer the JSON that it printed last, and how many requests it made."""
+        self.server.clear()
+        child = self.start(program, mode, *arguments, **more)
+        out = child.communicate()[0]
+        if child.returncode:
+            raise SystemExit(f"a {mode} program failed")
+        return json.loads(out.splitlines()[-1]), self.server.count
+
+
+@contextlib.contextmanager
+def aws(offset: float = WRONG, **more: str) -> Iterator[Aws]:
+    """Run AWS, so many seconds ahead of this host."""
+    from skewguard.testing import StrictEndpoint
+
+    with tempfile.TemporaryDirectory() as shared, StrictEndpoint(tls=True, offset=offset) as server:
+        keys = server.client_kwargs
+        environment = os.environ | {
+            "PYTHONPATH": str(ROOT),
+            "AWS_ACCESS_KEY_ID": str(keys["aws_access_key_id"]),
+            "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
+            "AWS_CA_BUNDLE": str(server.ca_bundle),
+            "AWS_CONFIG_FILE": "/nonexistent",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "SKEWGUARD_SOURCES": "response",
+            "SKEWGUARD_SHARE": "false",
+            "XDG_RUNTIME_DIR": shared,
+            **more,
+        }
+        yield Aws(server, environment)
+
+
+def many_files() -> None:
+    """Have room for a few thousand sockets, as far as this user may."""
+    with contextlib.suppress(ImportError):
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        room = 10_000 if hard == resource.RLIM_INFINITY else min(hard, 10_000)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, room), hard))
