@@ -136,7 +136,7 @@ class Program:
         bound = oracle.bound(server)
         if bound is None:
             return
-        if not bound.miss and abs(wall - clock) <= self.settings.deadband - SECOND // 10 and stamp != wall:
+        if not bound.miss and abs(wall - clock) <= oracle.healthy and stamp != wall:
             world.fail(f"a healthy clock was corrected by {(stamp - wall) / SECOND:.3f} s")
         if lasting and oracle.jumped_since_heard(server):
             return  # EXCEPTION: what is handed out follows the wall clock while it may have been put right

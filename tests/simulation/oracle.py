@@ -96,7 +96,7 @@ class Oracle:
             passed: How long it took in truth, ns.
             probation: Whether it may not count: it was not heard, perhaps, or a refusal that does not say why.
         """
-        seen += seen // 9_000 + 1  # a slow clock counts too little of it
+        seen += seen // 10_000 + 1  # a slow clock counts too little of it, but not by more than 100 ppm
         missed = max(0, passed - seen)  # EXCEPTION: a freeze under way that no clock shows
         last = self._answers.get(key)
         before = last
@@ -231,6 +231,12 @@ class Oracle:
             chosen.append(by_witness)  # EXCEPTION: after a jump, sources asked since may outrank an answer of before it
         worst = self._worst(chosen)
         return worst and Bound(worst.miss + worst.width, worst.width)
+
+    @property
+    def healthy(self) -> int:
+        """How far off a wall clock may be that must be left alone, ns."""
+        # EXCEPTION: a verdict stands for a while, in which a clock that is slewed may have become healthy
+        return self._settings.deadband - SECOND // 10 - (_FAST if self._host.touched else 0)
 
     def slack(self, bound: Bound) -> int:
         """Say how far from the server's clock a timestamp may be, ns."""
