@@ -374,7 +374,8 @@ class Timekeeper:
         steady = self.clocks.read().steady
         with self._learned:
             if look is not None and look.steady <= self._last_look.steady:
-                self._last_look = look  # so that a step since then is noticed, and may raise doubt
+                self._last_look = look  # so that a step since then is noticed, and may raise doubt; and is so once
+                self._jumps = deque((jump for jump in self._jumps if jump[0] < look.steady), self._jumps.maxlen)
             for each in (self.utc, domain):
                 if each.inherited is False:
                     said = self._neighbours.said(each.key, steady) if each.estimate is None else None

@@ -20,7 +20,7 @@ from skewguard import store
 from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import StoreError
-from skewguard.interval import SECOND, Interval, Trust
+from skewguard.interval import SECOND, Interval, Trust, Vote
 from skewguard.neighbours import OWN_CLOCK_FOR, RENEW, Neighbours
 from skewguard.signing.domains import place
 from skewguard.store import UTC, Store
@@ -166,6 +166,16 @@ class TestInheriting:
         host.clocks.step(7200)
         assert abs(host.error(host.process(), lasting=True) - 6000) < 0.001
         assert host.process().now() is not None
+
+    def test_a_jump_that_was_noticed_before_counts_once(self) -> None:
+        """By a poll that told nothing, say. Twice, it would explain a wall clock that was as much ahead before."""
+        host = Host(-7200)
+        host.answer(host.process())
+        host.clocks.advance(1)
+        heir = host.process()
+        host.clocks.step(7200)
+        heir._take(heir._age, (), Vote(None, (), ()))
+        assert abs(host.error(heir, lasting=True)) < 0.001
 
     def test_a_steady_clock_that_went_back_means_nothing_is_known(self, host: Host) -> None:
         """As after a snapshot was restored, files and all."""
