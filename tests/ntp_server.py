@@ -7,6 +7,7 @@ import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -144,3 +145,14 @@ def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
 
 def silent(server: Server, request: bytes, peer: tuple[str, int]) -> None:
     """Answer nothing."""
+
+
+def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:
+    """A server whose clock is the host's wall clock, or that many seconds ahead of it."""
+
+    def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        now = time.time_ns() + round(offset * SECOND)
+        reference = to_stamp(now - 60 * SECOND)
+        server.send(Answer(to_stamp(now), to_stamp(now), request[40:48], reference), peer)
+
+    return serving(answer)

@@ -407,7 +407,7 @@ class TestThePage:
         assert main(["doctor", "--config", "--source", "chrony"]) == 1
         assert capsys.readouterr().out == self.shown("config")
 
-    @pytest.mark.parametrize("name", ["check", "doctor", "offset"])
+    @pytest.mark.parametrize("name", ["check", "doctor", "offset", "watch"])
     def test_every_option_is_told(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main([name, "--help"])

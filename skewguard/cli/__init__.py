@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from skewguard.cli import exec_
 
-_COMMANDS = {"check": "check", "doctor": "doctor", "exec": "exec_", "offset": "offset"}
+_COMMANDS = {"check": "check", "doctor": "doctor", "exec": "exec_", "offset": "offset", "watch": "watch"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
     except Exception as error:
         kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
-    print(as_json(outcome, found) if options.json else outcome.line)
+    print(json.dumps(as_values(outcome, found)) if options.json else outcome.line)
     return outcome.code
 
 
@@ -108,20 +108,18 @@ def judge(found: Survey, warning: int, critical: int, empty: int = CRITICAL) -> 
     )
 
 
-def as_json(outcome: Outcome, found: Survey | None) -> str:
-    """Put it as JSON: seconds, as numbers."""
+def as_values(outcome: Outcome, found: Survey | None) -> dict[str, object]:
+    """Put it as JSON's values: seconds, as numbers."""
     known = None if found is None else found.known
-    return json.dumps(
-        {
-            "status": NAMES[outcome.code],
-            "exit_code": outcome.code,
-            "message": outcome.text,
-            "offset": None if known is None else known.offset / SECOND,
-            "error_bound": None if known is None else known.bound / SECOND,
-            "source": None if known is None else known.source,
-            "sources": [] if found is None else survey_json(found),
-        }
-    )
+    return {
+        "status": NAMES[outcome.code],
+        "exit_code": outcome.code,
+        "message": outcome.text,
+        "offset": None if known is None else known.offset / SECOND,
+        "error_bound": None if known is None else known.bound / SECOND,
+        "source": None if known is None else known.source,
+        "sources": [] if found is None else survey_json(found),
+    }
 
 
 def survey_json(found: Survey) -> list[dict[str, object]]:

@@ -163,16 +163,8 @@ def whole_hours(offset: int, bound: int, zones: tuple[int, ...]) -> str:
 def _sources(report: Report) -> list[Finding]:
     found = []
     for one in report.survey.heard:
-        if one.said is None:
-            found.append(Finding(Level.NOTE, f"source {one.name}: {(one.error or '').removeprefix(one.name).strip()}"))
-            continue
-        says = f"source {one.name}: {one.said.offset / SECOND:+.6f} s, give or take {length(one.said.bound)}"
-        if one.off_by is None:
-            found.append(Finding(Level.WARN, f"{says}; too few agree with it"))
-        elif one.off_by:
-            found.append(Finding(Level.WARN, f"{says}; wrong by {length(one.off_by)}, say most others"))
-        else:
-            found.append(Finding(Level.OK, f"{says}; agrees"))
+        level = Level.NOTE if one.said is None else Level.OK if one.off_by == 0 else Level.WARN
+        found.append(Finding(level, f"source {one}"))
     return found
 
 

@@ -9,6 +9,7 @@ import argparse
 from typing import NamedTuple
 
 from skewguard import aws_profile
+from skewguard.cli.words import decimal, length
 from skewguard.clocks import Clocks
 from skewguard.config import Settings, nanoseconds, resolve
 from skewguard.interval import SECOND, Interval, Trust
@@ -61,6 +62,22 @@ class Heard(NamedTuple):
     error: str | None = None
     off_by: int | None = None
 
+    @property
+    def verdict(self) -> str:
+        """What is to be thought of it, in a few words; if it told nothing, why."""
+        if self.said is None:
+            return (self.error or "").removeprefix(self.name).strip()
+        if self.off_by is None:
+            return "too few agree with it"
+        return f"wrong by {length(self.off_by)}, say most others" if self.off_by else "agrees"
+
+    def __str__(self) -> str:
+        if self.said is None:
+            return f"{self.name}: {self.verdict}"
+        offset, bound = decimal(self.said.offset), length(self.said.bound)
+        sign = "" if offset.startswith("-") else "+"
+        return f"{self.name}: {sign}{offset} s, give or take {bound}; {self.verdict}"
+
 
 class Survey(NamedTuple):
     """What came of asking.
@@ -84,14 +101,10 @@ class Survey(NamedTuple):
             return "no time source is configured"
         spoke = [one for one in self.heard if one.said is not None]
         if not spoke:
-            return "no time source answers: " + "; ".join(f"{one.name}: {_shortened(one)}" for one in self.heard)
+            return "no time source answers: " + "; ".join(map(str, self.heard))
         if len(spoke) < self.min_sources:
             return f"only {len(spoke)} of {self.min_sources} wanted time sources answered"
         return f"the {len(spoke)} time sources that answered disagree"
-
-
-def _shortened(heard: Heard) -> str:
-    return (heard.error or "").removeprefix(heard.name).strip()
 
 
 def seconds(text: str) -> int:

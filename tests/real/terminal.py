@@ -1,0 +1,90 @@
+"""A terminal in which a program runs; what it draws is read off a terminal emulator, as people see it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import pyte
+
+_PATIENCE = 20.0  # s
+_OWN_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+
+
+class Terminal:
+    """A program and its screen."""
+
+    def __init__(self, child: subprocess.Popen[bytes], end: int, width: int, height: int) -> None:
+        self.child = child
+        self.written = b""
+        self._end = end
+        self._screen = pyte.Screen(width, height)
+        self._stream = pyte.ByteStream(self._screen)
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on the screen now."""
+        return [line.rstrip() for line in self._screen.display]
+
+    def until(self, shown: Callable[[list[str]], bool]) -> list[str]:
+        """Let the program run until the screen is as wanted; answer it. Fails if it never is."""
+        limit = time.monotonic() + _PATIENCE
+        while not shown(self.lines):
+            if time.monotonic() > limit or not self._read():
+                raise AssertionError("the screen never was as wanted:\n" + "\n".join(self.lines))
+        return self.lines
+
+    def wait(self) -> int:
+        """Let the program end; answer its exit code."""
+        while self._read():
+            pass
+        return self.child.wait(_PATIENCE)
+
+    def type(self, keys: bytes) -> None:
+        """Press keys; Ctrl-C is 3."""
+        os.write(self._end, keys)
+
+    def _read(self) -> bool:
+        """Wait a moment for output; False when there will be no more."""
+        ready, _, _ = select.select([self._end], [], [], _PATIENCE)
+        try:
+            data = os.read(self._end, 65536) if ready else b""
+        except OSError:  # how Linux tells that the program has let go of the terminal
+            return False
+        self.written += data
+        self._stream.feed(data)
+        return bool(data)
+
+
+@contextlib.contextmanager
+def terminal(
+    *command: str, env: Mapping[str, str] = os.environ, width: int = 100, height: int = 30
+) -> Iterator[Terminal]:
+    """Run a command in a terminal of its own, whose Ctrl-C is the kernel's; it is ended with the block."""
+    end, theirs = os.openpty()
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    clean = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
+    child = subprocess.Popen(
+        [sys.executable, "-c", _OWN_IT, *command],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env={**clean, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
+        start_new_session=True,
+    )
+    os.close(theirs)
+    try:
+        yield Terminal(child, end, width, height)
+    finally:
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+        os.close(end)

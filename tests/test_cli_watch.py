@@ -1,0 +1,223 @@
+"""``skewguard watch``: what is drawn, and what becomes of it where there is no terminal or no rich."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from skewguard.cli import main, plot, screen, watch
+from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.interval import SECOND
+from tests.ntp_server import Server, wall_server
+
+WALL = 1_800_000_000 * SECOND
+MS = SECOND // 1000
+
+
+def known(offset: float, bound: float = 0) -> Known:
+    return Known(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+
+
+@pytest.fixture
+def right() -> Iterator[Server]:
+    """An NTP server that is right, by this host's clock."""
+    with wall_server() as server:
+        yield server
+
+
+def uri(server: Server) -> str:
+    return f"ntp://127.0.0.1:{server.port}"
+
+
+class TestThePlot:
+    """Lines of characters."""
+
+    def test_a_clock_that_wanders_past_the_right_time(self) -> None:
+        """The bound around each offset; a gap where nothing was heard; a line where the clock would be right."""
+        rounds = [known(2, 1), known(1, 1), None, known(0), known(-1)]
+        assert plot.draw(rounds, 40, 5, plot.ASCII) == [
+            "+3 s +|",
+            "     +o|",
+            "+1 s +|o",
+            "     +-|-o-",
+            "-1 s +    o",
+        ]
+
+    def test_the_newest_are_kept(self) -> None:
+        """As many as there are columns for; the scale is that of all."""
+        lines = plot.draw([known(value) for value in range(100)], 20, 4)
+        assert len(lines[0]) == 20
+        assert lines[0].endswith("●")
+        assert lines[0].startswith("+99 s ")
+        assert "●" not in lines[3]
+
+    def test_the_scale_tells_its_lines_apart(self) -> None:
+        """A millisecond beside an hour; and a clock that never moves has a line to stand on."""
+        lines = plot.draw([known(3600), known(3600.001)], 40, 5)
+        labels = [line.split("┤")[0].strip() for line in lines]
+        assert labels == ["+3600.0010 s", "", "+3600.0005 s", "", "+3600.0000 s"]
+        assert [line[-1] for line in plot.draw([known(0)], 40, 3)] == ["┤", "●", "┤"]
+
+    def test_nothing_heard(self) -> None:
+        assert plot.draw([None, None], 40, 3) == ["nothing heard yet", "", ""]
+
+
+class TestThePicture:
+    """Table and plots, in windows of any size."""
+
+    SAID = (
+        Heard("ntp://a", known(0.001, 0.002), None, 0),
+        Heard("ntp://b", known(-180, 0.002), None, 180 * SECOND),
+        Heard("ntp://c", None, "ntp://c did not answer within 1.0 s"),
+    )
+
+    def drawn(self, width: int, height: int, heard: tuple[Heard, ...] = SAID) -> list[str]:
+        console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
+        history = screen.History(SECOND // 2)
+        history.add(Survey(heard[0].said, heard, WALL))
+        console.print(history.picture(console))
+        return str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
+
+    def test_names_offsets_bounds_and_verdicts(self) -> None:
+        lines = self.drawn(100, 40)
+        assert lines[0] == "skewguard watch  2027-01-15T08:00:00Z  round 1, every 0.5 s; Ctrl-C ends"
+        assert lines[1] == "OK - the clock is 1.0 ms slow, give or take 2.0 ms, says ntp://a"
+        assert [line.split() for line in lines[3:7]] == [
+            ["source", "offset", "give", "or", "take", "verdict"],
+            ["ntp://a", "+0.001000", "s", "2.0", "ms", "agrees"],
+            ["ntp://b", "-180.000000", "s", "2.0", "ms", "wrong", "by", "3", "min", "0", "s,", "say", "most", "others"],
+            ["ntp://c", "-", "-", "did", "not", "answer", "within", "1.0", "s"],
+        ]
+        assert lines.count("nothing heard yet") == 1
+
+    @pytest.mark.parametrize(("height", "plots"), [(5, 0), (13, 1), (17, 2), (21, 3), (60, 3)])
+    def test_it_fits(self, height: int, plots: int) -> None:
+        """As many plots as there is room for, none cut in half; a line is left for the cursor."""
+        lines = self.drawn(60, height)
+        assert len(lines) < max(height, 9)
+        assert sum(line in {"ntp://a", "ntp://b", "ntp://c"} for line in lines) == plots
+        assert all(len(line) <= 60 for line in lines)
+        assert lines[5].startswith("ntp://b  -180.000000 s        2.0 ms  wrong by 3 min")
+
+
+class TestThePage:
+    """docs/cli.md shows what is drawn."""
+
+    def test_the_picture(self) -> None:
+        page = (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
+        shown = page.partition("<!-- watch -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
+        console = Console(file=io.StringIO(), width=100, height=25)
+        history = screen.History(2 * SECOND)
+        for number in range(12):
+            drift = 0.004 - number * 0.009 / 11
+            said = [known(drift, 0.002), known(drift + 0.001, 0.003), known(drift + 180, 0.002)]
+            names = [f"ntp://{name}.example" for name in "abc"]
+            off_by = (0, 0, 180 * SECOND)
+            heard = [Heard(name, one, None, by) for name, one, by in zip(names, said, off_by, strict=True)]
+            history.add(Survey(said[0]._replace(source=names[0]), tuple(heard), WALL))
+        console.print(history.picture(console))
+        assert str(console.file.getvalue()) == shown  # type: ignore[attr-defined]
+
+
+class TestLines:
+    """What stands in place of the picture where stdout is no terminal."""
+
+    def test_a_line_for_each_round(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:
+        """Judged as `check` does; the server is asked once, for it may not be asked again so soon."""
+        assert main(["watch", "--interval", "0.01", "--count", "3", "--source", uri(right)]) == 0
+        out, err = capsys.readouterr()
+        assert not err
+        lines = out.splitlines()
+        assert len(lines) == 3
+        for line in lines:
+            assert "Z OK - the clock is " in line
+            assert line.endswith("; agrees")
+        assert len(right.requests) == 1
+
+    def test_json_lines(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["watch", "--json", "--interval", "0", "--count", "2", "--source", uri(right)]) == 0
+        for line in capsys.readouterr().out.splitlines():
+            told = json.loads(line)
+            assert (told["status"], told["time"][-1]) == ("OK", "Z")
+            assert abs(told["sources"][0]["offset"]) <= told["sources"][0]["error_bound"] + 0.001
+
+    def test_a_line(self) -> None:
+        """As docs/cli.md shows it."""
+        said = known(90, 0.003)._replace(source="chrony")
+        line = watch.line(Survey(said, (Heard("chrony", said, None, 0),), WALL))
+        assert f"\n{line}\n" in (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
+
+    def test_no_answer_is_told_once_a_line(self) -> None:
+        silent = Survey(None, (Heard("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
+        assert watch.line(silent) == (
+            "2027-01-15T08:00:00Z CRITICAL - no time source answers: ntp://a: did not answer within 1.0 s"
+        )
+
+    def test_whoever_reads_may_leave(self, right: Server) -> None:
+        """As head does."""
+        command = [sys.executable, "-m", "skewguard", "watch", "--interval", "0", "--source", uri(right)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            child.stdout.readline()
+            child.stdout.close()
+            assert (child.wait(20), child.stderr.read()) == (0, b"")
+
+    def test_an_interrupt_ends_it(
+        self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """While it waits for the next round, or while it writes."""
+
+        def interrupt(*_: Any) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(watch.time, "sleep", interrupt)
+        assert main(["watch", "--source", uri(right)]) == 0
+        assert capsys.readouterr().out.count("\n") == 1
+        monkeypatch.setattr(watch, "line", interrupt)
+        assert main(["watch", "--source", uri(right)]) == 0
+
+
+class TestRefusals:
+    """One sentence each."""
+
+    @pytest.mark.parametrize(
+        "arguments", [["--interval", "soon"], ["--count", "0"], ["--count", "-1"], ["--source", "sundial"], []]
+    )
+    def test_wrong_arguments(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+        """Nobody to ask is one of them: the tests' environment has no source."""
+        try:
+            code = main(["watch", *arguments])
+        except SystemExit as ended:
+            code = ended.code  # type: ignore[assignment]
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert "skewguard watch: " in err
+
+    def test_without_rich(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """On a terminal it says what to install; nobody is asked."""
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.delitem(sys.modules, "skewguard.cli.screen", raising=False)
+        monkeypatch.delattr("skewguard.cli.screen")
+        monkeypatch.setitem(sys.modules, "rich.console", None)
+        with wall_server() as server:
+            assert main(["watch", "--source", uri(server)]) == 2
+            assert not server.requests
+        out, err = capsys.readouterr()
+        assert not out
+        assert err.count("\n") == 1
+        assert "pip install 'skewguard[cli]'" in err
+
+    def test_lines_need_no_rich(self, right: Server) -> None:
+        program = f"import sys; from skewguard.cli import main; main(['watch', '--count=1', '--source={uri(right)}']); "
+        program += "print('rich' in sys.modules)"
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout.endswith("agrees\nFalse\n")
