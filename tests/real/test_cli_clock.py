@@ -14,9 +14,11 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
+from pynag.Utils import PerfData
 
 from skewguard.testing import StrictEndpoint
 from tests.real.chronyd import Chronyd, chronyd
@@ -62,10 +64,31 @@ def test_check(offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
     """The thresholds, and numbers within their own bound."""
     done = run("check", "--source", uri(daemons[offset]), clean=True)
     assert done.returncode == code, done
-    match = re.search(r"\| offset=(\S+)s;-60:60;-240:240 bound=(\S+)s;;;0\n$", done.stdout)
-    assert match, done.stdout
-    assert abs(float(match[1]) - offset) <= float(match[2]) + 0.05  # the daemons are faked to some ms
     assert done.stdout.count("\n") == 1
+    told, bound = read_as_nagios_does(done.stdout)
+    assert abs(float(told.value) - offset) <= float(bound.value) + 0.05  # the daemons are faked to some ms
+    assert told.get_status() == code, "the ranges say the same as the exit code"
+    assert (told.uom, told.warn, told.crit, told.min) == ("s", "-60:60", "-240:240", "")
+    assert (bound.uom, bound.warn, bound.crit, bound.min) == ("s", "", "", "0")
+
+
+@pytest.mark.parametrize(("more", "code"), [([], 2), (["--empty-state", "unknown"], 3)])
+def test_check_where_nobody_answers(more: list[str], code: int) -> None:
+    """A daemon that has ended; there is no performance data."""
+    with chronyd() as gone:
+        source = uri(gone)
+    done = run("check", "--source", source, *more, clean=True)
+    assert done.returncode == code, done
+    assert done.stdout.startswith(("CRITICAL - no time source answers: ", "UNKNOWN - no time source answers: "))
+    assert "|" not in done.stdout
+
+
+def read_as_nagios_does(line: str) -> Any:
+    """The metrics of a plugin's line, as pynag reads them."""
+    read = PerfData(line.strip().partition(" | ")[2])
+    assert read.is_valid()
+    assert [metric.label for metric in read.metrics] == ["offset", "bound"]
+    return read.metrics
 
 
 def test_offset(daemons: dict[int, Chronyd]) -> None:
