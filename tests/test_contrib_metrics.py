@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -67,6 +68,30 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     assert generate_latest(registry) == b""
     tell(Stepped(10**9))  # nobody counts it, nobody fails
     export(registry)()
+
+
+def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those asked before and after; one that is wrong, one that falls silent."""
+    from prometheus_client import generate_latest
+
+    from skewguard.contrib.prometheus import export
+
+    def votes() -> dict[str, float]:
+        found = samples(generate_latest(registry).decode())
+        return {name[1]: value for name, value in found.items() if name[0] == "skewguard_source_agrees"}
+
+    def nothing(*_: Any) -> skewguard.Interval:
+        raise skewguard.SourceError("nothing")
+
+    right = [Radio(90, within=0.5, name=name) for name in "abc"]
+    with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar")]):
+        skewguard.measure()
+        unexport = export(registry)
+        assert votes() == {"a": 1, "b": 1, "c": 1, "liar": 0}
+        monkeypatch.setattr(right[2], "measure", nothing)
+        skewguard.measure()
+        assert votes() == {"a": 1, "b": 1, "c": pytest.approx(math.nan, nan_ok=True), "liar": 0}
+        unexport()
 
 
 MANY = """

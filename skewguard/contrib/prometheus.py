@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 import skewguard
-from skewguard.events import Event, Refused, Retried, Stepped, subscribe
+from skewguard.events import Event, Measured, Refused, Retried, Stepped, subscribe
 
 
 def _correcting() -> bool:
@@ -59,6 +59,21 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
     )
     refusals = Counter("skewguard_refused", "Statements about time that were not believed.", registry=registry)
     steps = Counter("skewguard_steps", "Steps of the wall clock.", registry=registry)
+    agrees = Gauge(
+        "skewguard_source_agrees",
+        "1 if a time source agreed with most others when last asked, 0 if it did not; NaN if it told nothing.",
+        ["source"],
+        registry=registry,
+        multiprocess_mode="livemostrecent",
+    )
+    asked = skewguard.status().sources
+    known = {one.name for one in asked}
+
+    def count_votes(truechimers: Iterable[str], falsetickers: Iterable[str]) -> None:
+        votes = dict.fromkeys(known, math.nan) | dict.fromkeys(falsetickers, 0.0) | dict.fromkeys(truechimers, 1.0)
+        known.update(votes)
+        for source, vote in votes.items():
+            agrees.labels(source).set(vote)
 
     def hear(event: Event) -> None:
         match event:
@@ -68,6 +83,8 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
                 refusals.inc()
             case Stepped():
                 steps.inc()
+            case Measured(_, truechimers, falsetickers):
+                count_votes(truechimers, falsetickers)
         if several:
             refresh()
 
@@ -75,13 +92,15 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
         for name, gauge in gauges.items():
             gauge.set(_GAUGES[name][1]())
 
+    spoke = [one for one in asked if one.interval is not None]
+    count_votes([one.name for one in spoke if one.off_by == 0], [one.name for one in spoke if one.off_by != 0])
     if several:
         refresh()
     end = subscribe(hear)
 
     def unexport() -> None:
         end()
-        for metric in (*gauges.values(), retries, refusals, steps):
+        for metric in (*gauges.values(), retries, refusals, steps, agrees):
             registry.unregister(metric)
 
     return unexport

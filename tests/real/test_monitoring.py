@@ -1,0 +1,231 @@
+"""``examples/monitoring`` with a real Prometheus, which scrapes a program whose clock is 20 minutes slow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from skewguard.testing import StrictEndpoint
+from tests.contrib_apps import aws
+from tests.ntp_server import wall_server
+from tests.real.faketime import FakeTime
+from tests.real.need import installed, need
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "monitoring"
+INSTALL = "apt-get install -y prometheus (starts a service), or unpack that package as .ci/run does"
+DASHBOARD = json.loads((EXAMPLES / "dashboard.json").read_text("utf-8"))
+TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
+PATIENCE = 20.0  # s
+
+PROGRAM = """
+import sys
+
+import boto3
+from prometheus_client import start_http_server
+
+import skewguard
+from skewguard.contrib.prometheus import export
+
+export()
+skewguard.install(wait=10)
+boto3.client("sts").get_caller_identity()
+start_http_server(int(sys.argv[1]), "127.0.0.1")
+sys.stdin.read()
+"""
+
+
+class Prometheus:
+    """A running server, asked over its API."""
+
+    def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
+        self.url = url
+        self.process = process
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """Ask; answer its data. Fails if it does not accept the question."""
+        query = urllib.parse.urlencode(parameters)
+        with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=PATIENCE) as answer:
+            told = json.load(answer)
+        assert told["status"] == "success", told
+        return told["data"]
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Evaluate an expression now."""
+        data = self.get("query", query=expression)
+        assert data["resultType"] == "vector"
+        return list(data["result"])
+
+    def firing(self) -> dict[str, float]:
+        """The alerts that fire, and the value of each."""
+        alerts = self.get("alerts")["alerts"]
+        return {one["labels"]["alertname"]: float(one["value"]) for one in alerts if one["state"] == "firing"}
+
+
+def until(found: Callable[[], bool]) -> None:
+    """Wait for it; fails if it never comes true."""
+    limit = time.monotonic() + PATIENCE
+    while True:
+        with contextlib.suppress(OSError):
+            if found():
+                return
+        assert time.monotonic() < limit, "it never came true"
+        time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
+    """Run one with the example's configuration, in a hurry: it scrapes `target`, and alerts wait for nothing."""
+    need(shutil.which("prometheus") is not None, "prometheus", INSTALL)
+    hurried = (EXAMPLES / "prometheus.yml").read_text().replace("15s", "200ms").replace("localhost:9464", target)
+    (directory / "prometheus.yml").write_text(hurried)
+    (directory / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", (EXAMPLES / "alerts.yml").read_text()))
+    port = free_port()
+    with (directory / "log").open("wb") as file:
+        server = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={directory / 'prometheus.yml'}",
+                f"--storage.tsdb.path={directory / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+                "--scrape.discovery-reload-interval=100ms",  # undocumented; else it takes 10
+            ],
+            stdout=file,
+            stderr=file,
+        )
+    try:
+        yield Prometheus(f"http://127.0.0.1:{port}", server)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def free_port() -> int:
+    """A TCP port that nobody had a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+@pytest.fixture(scope="module")
+def clock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeTime]:
+    """The program's clock."""
+    with FakeTime(tmp_path_factory.mktemp("clock"), "-20m") as faked:
+        yield faked
+
+
+@pytest.fixture(scope="module")
+def watching(clock: FakeTime, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A Prometheus that has scraped the program a few times; a source that the program asks is wrong."""
+    installed("prometheus_client")
+    with contextlib.ExitStack() as ending:
+        servers = [ending.enter_context(wall_server(offset)) for offset in (0, 0, 180)]
+        sources = ",".join(f"ntp://127.0.0.1:{server.port}" for server in servers)
+        endpoint = ending.enter_context(StrictEndpoint())
+        more = {"SKEWGUARD_SOURCES": sources, "SKEWGUARD_SHARE": "false", "AWS_DEFAULT_REGION": "us-east-1"}
+        target = f"127.0.0.1:{free_port()}"
+        directory = tmp_path_factory.mktemp("prometheus")
+        running = ending.enter_context(prometheus(directory, target))  # first: it takes 5 s to look for its targets
+        child = clock.popen(PROGRAM, target.partition(":")[2], env={**aws(endpoint), **more}, stderr=None)
+        ending.callback(child.kill)
+        ended = (child.poll, running.process.poll)
+        until(lambda: any(code() is not None for code in ended) or running.query("sum_over_time(up[1m]) > 2") != [])
+        assert [code() for code in ended] == [None, None], (directory / "log").read_text()
+        yield running
+
+
+class TestAlerts:
+    """``alerts.yml``."""
+
+    def test_when_each_fires(self) -> None:
+        """Time is promtool's; the examples' own table says what is expected, an alert before the cliff at 300 s."""
+        need(shutil.which("promtool") is not None, "promtool", INSTALL)
+        for command in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
+            done = subprocess.run(
+                ["promtool", *command], capture_output=True, text=True, timeout=60, check=False, cwd=EXAMPLES
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+
+    def test_a_program_whose_clock_is_wrong(self, watching: Prometheus, clock: FakeTime) -> None:
+        """It and the source that contradicts the others are told of; once the clock is set, the source alone."""
+        until(lambda: len(watching.firing()) >= 3)
+        firing = watching.firing()
+        assert firing == {
+            "ClockOff": pytest.approx(1200, abs=0.5),
+            "ClockNearCliff": firing["ClockOff"],
+            "Falseticker": 0,
+        }
+        rules = [rule for group in watching.get("rules")["groups"] for rule in group["rules"]]
+        assert {rule["health"] for rule in rules} == {"ok"}, rules
+        tried = re.findall(r"alertname[=:] ?\"?(\w+)", (EXAMPLES / "alerts_test.yml").read_text())
+        assert {rule["name"] for rule in rules} == set(tried), "each alert is tried"
+        clock.shift("+0")
+        try:
+            until(lambda: set(watching.firing()) == {"Falseticker"})
+        finally:
+            clock.shift("-20m")
+
+
+class TestDashboard:
+    """``dashboard.json``."""
+
+    @pytest.mark.parametrize("expression", [target["expr"] for target in TARGETS])
+    def test_each_expression_has_data(self, expression: str, watching: Prometheus) -> None:
+        """With the variables in place as Grafana would put them."""
+        filled = expression.replace("$instance", ".*").replace("$__rate_interval", "1m")
+        assert "$" not in filled
+        assert watching.query(filled), filled
+
+    def test_its_variable_has_values(self, watching: Prometheus) -> None:
+        (variable,) = [one for one in DASHBOARD["templating"]["list"] if one["type"] == "query"]
+        metric, label = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"]["query"]).groups()  # type: ignore[union-attr]
+        (instance,) = watching.get(f"label/{label}/values", **{"match[]": metric})
+        assert instance.startswith("127.0.0.1:")
+
+    def test_its_form(self) -> None:
+        """Panels are told apart and do not overlap; every query is whole, and of the chosen data source."""
+        panels = DASHBOARD["panels"]
+        assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
+        assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"] if one["type"] == "datasource"}
+        taken: set[tuple[int, int]] = set()
+        for panel in panels:
+            x, y, width, height = (panel["gridPos"][name] for name in "xywh")
+            cells = {(x + dx, y + dy) for dx in range(width) for dy in range(height)}
+            assert x + width <= 24
+            assert not cells & taken, panel["title"]
+            taken |= cells
+            assert len({target["refId"] for target in panel["targets"]}) == len(panel["targets"]) > 0
+        for part in (*panels, *TARGETS):
+            assert part["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+    if sys.version_info >= (3, 11):  # which Grafana's package needs
+
+        def test_grafanas_own_types_hold_all_of_it(self) -> None:
+            """What they did not know would be lost on the way through them."""
+            installed("grafana_foundation_sdk")
+            from grafana_foundation_sdk.cog.encoder import JSONEncoder
+            from grafana_foundation_sdk.models.dashboard import Dashboard
+
+            kept = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
+            assert lost(DASHBOARD, kept) == []
+
+
+def lost(before: Any, after: Any, where: str = "") -> list[str]:
+    """List what is in `before` and not the same in `after`."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        return [one for key in before for one in lost(before[key], after.get(key), f"{where}/{key}")]
+    if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
+        pairs = enumerate(zip(before, after, strict=True))
+        return [one for place, (old, new) in pairs for one in lost(old, new, f"{where}/{place}")]
+    return [] if before == after else [where]
