@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -21,15 +22,21 @@ class CorrectionChanged(NamedTuple):
 
     Attributes:
         domain: ``"utc"`` for AWS, else the endpoint's origin.
-        offset: True time minus wall clock, ns; positive when the host is behind.
+        offset: What is added to the wall clock, ns; positive when the host is behind.
         error_bound: Half the width of what is known, ns.
-        source: Who said so.
+        source: Who said so; empty if nobody has told the time lately.
+        wall: The wall clock's time then, ns since the Unix epoch.
+        found: By how much true time was ahead of it, ns; 0 if that is not known.
+        withheld: Whether `max_offset` forbids to correct that.
     """
 
     domain: str
     offset: int
     error_bound: int
     source: str
+    wall: int
+    found: int
+    withheld: bool = False
 
 
 class Retried(NamedTuple):
@@ -81,6 +88,9 @@ class Degraded(NamedTuple):
 Event: TypeAlias = CorrectionChanged | Retried | Refused | Measured | Stepped | Degraded
 Listener: TypeAlias = Callable[[Event], object]
 
+_EPISODE = 900.0  # s; a stale signature within this of the one before belongs to the same trouble
+
+_stale_until = 0.0  # s on the monotonic clock
 _lock = threading.Lock()
 _listeners: tuple[Listener, ...] = ()
 
@@ -115,25 +125,53 @@ def tell(event: Event) -> None:
 
 
 def _log(event: Event) -> None:
-    """Write a line: a warning when people should look at their clock, else a whisper."""
+    """Write a line: a warning when people should look, once for each episode; else a whisper."""
     match event:
-        case CorrectionChanged(domain, 0):
-            logger.info("the wall clock agrees with %s again: signing by the wall clock", domain)
-        case CorrectionChanged(domain, offset, bound, source):
-            logger.warning(
-                "the wall clock is %.1f s %s %s (by %s, within %.1f s): signing with the corrected time",
-                abs(offset) / 1e9,
-                "behind" if offset > 0 else "ahead of",
-                "true time" if domain == "utc" else f"the clock of {domain}",
-                source,
-                bound / 1e9,
-            )
+        case CorrectionChanged():
+            level, text = _in_words(event)
+            logger.log(level, "%s", text)
         case Degraded(part, reason):
             logger.warning("%s is switched off: %s", part, reason)
-        case Retried(service, operation, verdict, reason, _):
-            logger.info("%s.%s is signed again (%s: %s)", service, operation, verdict, reason)
+        case Retried(service, operation, "stale", reason, waited):
+            logger.log(
+                logging.WARNING if _begins() else logging.DEBUG,
+                "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not the "
+                "reason, but a slow upload, a full connection pool, or a blocked thread or event loop",
+                waited / 1e9,
+                service,
+                operation,
+                reason,
+            )
         case _:
             logger.debug("%r", event)
+
+
+def _in_words(event: CorrectionChanged) -> tuple[int, str]:
+    """Put an episode's beginning, its change or its end: how important it is, and what to say."""
+    utc = event.domain == "utc"
+    whose, where = ("true time", "requests to AWS") if utc else (f"the clock of {event.domain}", "requests there")
+    if not event.source:
+        return logging.INFO, f"nobody has told {whose} lately: {where} are signed by this host's clock again"
+    off = f"{abs(event.found) / 1e9:.1f} s {'behind' if event.found > 0 else 'ahead of'} {whose}"
+    says = f"within {event.error_bound / 1e9:.1f} s, by {event.source}"
+    if not event.offset and not event.withheld:
+        return logging.INFO, f"this host's clock is right again: {off} ({says}); {where} are signed by it"
+    done = "by this host's clock, as max_offset forbids to correct that" if event.withheld else f"with {whose}"
+    shown = f"it shows {_utc(event.wall)} when it is {_utc(event.wall + event.found)}"
+    return logging.WARNING, f"this host's clock is {off} ({says}): {shown}; from now on {where} are signed {done}"
+
+
+def _utc(ns: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // 1_000_000_000))
+
+
+def _begins() -> bool:
+    """Tell whether signatures begin to grow stale: none was for a while."""
+    global _stale_until
+    now = time.monotonic()
+    begins = now >= _stale_until
+    _stale_until = now + _EPISODE
+    return begins
 
 
 def reset_lock() -> None:

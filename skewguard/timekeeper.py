@@ -71,7 +71,7 @@ class Domain:
         fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
             clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
         announced: The correction last told of, ns.
-        refused: Whether the last look found a correction that `max_offset` forbids.
+        way: Whether it was then told that requests are corrected, and that `max_offset` forbids it.
     """
 
     def __init__(self, key: str, *, seeded: bool, shared: bool = True) -> None:
@@ -87,7 +87,7 @@ class Domain:
         self.unproved: Lesson | None = None
         self.fast = _LOOK
         self.announced = 0
-        self.refused = False
+        self.way = (False, False)
 
 
 class Timekeeper:
@@ -194,17 +194,18 @@ class Timekeeper:
         known = self.known(domain, steady)
         wanted = self._wanted(known, wall)
         correction = wanted if self._permitted(wanted) else 0
+        withheld = correction != wanted
+        news = False
         with self._learned:
-            before, refused_before = domain.announced, domain.refused
-            domain.refused = correction != wanted
             if generation == self._generation:  # else this verdict is old by now
                 low, high = wall - quick - _FAST_SLACK, wall - quick + _FAST_SLACK
                 domain.fast = (quick + _FAST_FOR, low, high, correction, steady - quick)
-                domain.announced = correction
-        if abs(correction - before) > self.settings.deadband or bool(correction) != bool(before):
-            self._announce(domain, correction, known)
-        if known is not None and correction != wanted and not refused_before:
-            tell(Refused(known.source, f"a correction of {wanted / SECOND:.1f} s is more than max_offset allows"))
+                moved = abs(correction - domain.announced)
+                news = moved > self.settings.deadband or (bool(correction), withheld) != domain.way
+                if news:
+                    domain.announced, domain.way = correction, (bool(correction), withheld)
+        if news:
+            self._announce(domain, correction, known, wall, withheld)
         if lasting and self._in_doubt(domain, known, wall):
             correction = 0
         return wall + correction, wall, steady
@@ -265,11 +266,13 @@ class Timekeeper:
         limit = self.settings.max_offset
         return limit is None or abs(correction) <= limit
 
-    def _announce(self, domain: Domain, correction: int, known: Interval | None) -> None:
+    @staticmethod
+    def _announce(domain: Domain, correction: int, known: Interval | None, wall: int, withheld: bool) -> None:
         if known is None:
-            tell(CorrectionChanged(domain.key, correction, 0, ""))
+            tell(CorrectionChanged(domain.key, correction, 0, "", wall, 0))
         else:
-            tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source))
+            found = known.midpoint - wall
+            tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source, wall, found, withheld))
 
     def _notice_step(self, now: Reading) -> None:
         before = self._last_look

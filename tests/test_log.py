@@ -1,0 +1,159 @@
+"""What the log says: a line where an episode begins, changes or ends, and silence between."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import skewguard
+from skewguard import events
+from skewguard.events import Retried, tell
+from skewguard.interval import SECOND
+from skewguard.testing import StrictEndpoint
+from tests.support import aws_client, client, host_clocks
+from tests.test_timekeeper import World
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
+    """The lines that people see, each with its level; whoever reads them takes them away."""
+    lines: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(f"{record.levelname} {record.getMessage()}")
+
+    handler = Handler(logging.INFO)
+    events.logger.addHandler(handler)
+    with caplog.at_level(logging.DEBUG, "skewguard"):
+        yield lines
+    events.logger.removeHandler(handler)
+
+
+def taken(lines: list[str]) -> list[str]:
+    """What was written since the last look."""
+    found = lines.copy()
+    lines.clear()
+    return found
+
+
+class TestCalls:
+    """Real calls, on a host whose clock a test moves."""
+
+    def test_an_episode(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+        """One line when the first call was refused; none for those after it; one when the clock was put right."""
+        clocks = host_clocks(monkeypatch)
+        ahead = clocks.wall - clocks.steady + 1200 * SECOND
+        server = StrictEndpoint(clock=lambda: clocks.steady + ahead, tls=True)
+        with server, server.as_aws(), skewguard.install(clocks=clocks):
+            sts = aws_client("sts", server)
+            sts.get_caller_identity()
+            (line,) = taken(log)
+            assert line == (
+                "WARNING this host's clock is 1200.5 s behind true time (within 1.0 s, by "
+                "https://sts.us-east-1.amazonaws.com): it shows 2026-01-01 00:00:00Z when it is "
+                "2026-01-01 00:20:00Z; from now on requests to AWS are signed with true time"
+            )
+            page = (Path(__file__).parent.parent / "docs" / "monitoring.md").read_text("utf-8")
+            assert f"\n{line.removeprefix('WARNING ')}\n" in page
+            for _ in range(5):
+                clocks.advance(40)
+                sts.get_caller_identity()
+                aws_client("dynamodb", server).list_tables()
+            assert taken(log) == []
+
+            clocks.step(1195)
+            for _ in range(5):
+                clocks.advance(40)
+                sts.get_caller_identity()
+            (line,) = taken(log)
+            assert line.startswith("INFO this host's clock is right again: ")
+            assert line.endswith("by https://sts.us-east-1.amazonaws.com); requests to AWS are signed by it")
+
+            clocks.step(3605)
+            sts.get_caller_identity()
+            (line,) = taken(log)
+            assert line.startswith("WARNING this host's clock is 3599.5 s ahead of true time (within ")
+
+    def test_an_endpoint_with_a_clock_of_its_own(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+        """It is named, and true time is not mentioned."""
+        clocks = host_clocks(monkeypatch)
+        with (
+            StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server,
+            skewguard.install(clocks=clocks),
+        ):
+            s3 = client("s3", server)
+            s3.list_buckets()
+            s3.list_buckets()
+            (line,) = taken(log)
+            assert line.startswith(f"WARNING this host's clock is 3599.5 s ahead of the clock of {server.url} (within ")
+            assert line.endswith(f"requests there are signed with the clock of {server.url}")
+
+
+class TestEpisodes:
+    """What is one, and what is another."""
+
+    def test_a_clock_that_drifts_away_is_told_of_each_deadband(self, log: list[str]) -> None:
+        """However small its steps."""
+        world = World(0)
+        world.hear()
+        for _ in range(100):
+            world.clocks.step(-0.5)
+            world.clocks.advance(31)
+            world.error()
+        lines = taken(log)
+        assert [line.split(" s behind")[0].rpartition(" ")[2] for line in lines] == ["11.7", "22.2", "32.7", "43.2"]
+
+    def test_it_ends_where_nobody_tells_the_time(self, log: list[str]) -> None:
+        """Which does not mean that the clock is right."""
+        world = World(1200, max_age=600 * SECOND)
+        world.hear()
+        world.error()
+        world.clocks.advance(601)
+        world.error()
+        assert taken(log)[1:] == [
+            "INFO nobody has told true time lately: requests to AWS are signed by this host's clock again"
+        ]
+
+    def test_a_correction_that_is_not_allowed(self, log: list[str]) -> None:
+        """It is said once that nothing is done, and what; also where less had been corrected before."""
+        world = World(500, max_offset=600 * SECOND)
+        world.hear()
+        world.error()
+        world.clocks.step(-200)
+        for _ in range(3):
+            world.clocks.advance(31)
+            world.error()
+        first, second = taken(log)
+        assert first.endswith("signed with true time")
+        assert second.startswith("WARNING this host's clock is 700.")
+        assert second.endswith("are signed by this host's clock, as max_offset forbids to correct that")
+
+    def test_what_was_forgotten_begins_anew(self, log: list[str]) -> None:
+        world = World(1200)
+        for _ in range(2):
+            world.hear()
+            world.error()
+            world.keeper.reset(world.keeper.settings, world.clocks)
+            world.error()
+        assert [line.split()[0] for line in taken(log)] == ["WARNING", "WARNING"]
+
+    def test_signatures_that_grow_stale(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+        """Told of at the first; again after a quarter of an hour without."""
+        now = [1000.0]
+        monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
+        monkeypatch.setattr(events, "_stale_until", 0.0)
+        for _ in range(4):
+            tell(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
+            now[0] += 600
+        (line,) = taken(log)
+        assert line.startswith("WARNING a request was refused 400 s after it was signed (s3.PutObject: ")
+        assert "The clock is not the reason" in line
+        now[0] += 301
+        tell(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
+        assert len(taken(log)) == 1
+        tell(Retried("s3", "PutObject", "skew", "signed 1200 s behind the server's clock", SECOND))
+        assert taken(log) == [], "the correction has its own line"
