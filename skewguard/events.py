@@ -135,8 +135,8 @@ def _log(event: Event) -> None:
         case Retried(service, operation, "stale", reason, waited):
             logger.log(
                 logging.WARNING if _begins() else logging.DEBUG,
-                "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not the "
-                "reason, but a slow upload, a full connection pool, or a blocked thread or event loop",
+                "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not "
+                "the reason, but a slow upload, a full connection pool, or a blocked thread or event loop",
                 waited / 1e9,
                 service,
                 operation,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from skewguard import health
-from skewguard.cli import check, doctor, endpoint, main, origins, report
+from skewguard.cli import check, doctor, endpoint, main, message, origins, report
 from skewguard.cli.endpoint import Answer
 from skewguard.cli.findings import Finding, Level, blocked, examine, verdict, whole_hours
 from skewguard.cli.place import Place, fix, look
@@ -395,6 +395,13 @@ class TestThePage:
     def test_doctor(self, name: str, offset: int, code: int) -> None:
         found = self.seen(offset)
         assert self.shown(name) == doctor.as_text(found, examine(found), code, everything=False) + "\n"
+
+    def test_error(self) -> None:
+        found = self.seen(0)
+        command = self.PAGE.partition("<!-- error -->\n```console\n")[2].partition("\n")[0]
+        told = message.explain(command, found.survey.known)
+        lines = doctor.as_text(found, [examine(found)[0], *told], 0, everything=False, also=len(told))
+        assert self.shown("error") == lines + "\n"
 
     def test_check(self) -> None:
         assert self.shown("check") == check.judge(self.seen(1200).survey, 60 * SECOND, 240 * SECOND).line + "\n"

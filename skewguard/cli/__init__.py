@@ -31,9 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are wrong, or ask for help.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a system's error message may not fit the terminal
+            stream.reconfigure(errors="backslashreplace")  # a system's message may not fit the terminal, nor a pipe's
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
     if given[:1] == ["exec"]:

@@ -13,6 +13,7 @@ from skewguard.interval import SECOND
 
 if TYPE_CHECKING:
     from skewguard.cli import findings, report
+    from skewguard.cli.survey import Known
 
 HELP = "Find out whether a clock is wrong, whose, by how much, and what to do."
 
@@ -23,6 +24,7 @@ HEALTHY, SICK, USAGE_ERROR, UNKNOWN = range(4)
 def configure(parser: argparse.ArgumentParser) -> None:
     """Describe the arguments."""
     parser.add_argument("--endpoint", metavar="URL", help="also ask this server's clock, by one HEAD request")
+    parser.add_argument("--error", metavar="MESSAGE", help="explain this error message of AWS; - reads it from stdin")
     parser.add_argument("-v", "--verbose", action="store_true", help="tell everything, also where nothing is wrong")
     parser.add_argument("--config", action="store_true", help="print each option and where it comes from; ask nobody")
     survey.configure(parser)
@@ -53,18 +55,30 @@ def run(options: argparse.Namespace) -> int:
     print(f"skewguard doctor: asking {asked or 'nobody: no time source is configured'}", file=sys.stderr, flush=True)
     seen = report.gather(wanted, url)
     found = findings.examine(seen)
+    told = [] if options.error is None else _explain(options.error, findings.truth(seen))
+    found[1:1] = told
     worst = findings.verdict(found)
     code = SICK if worst >= findings.Level.WARN else HEALTHY
     if findings.truth(seen) is None:
         code = UNKNOWN
-    print(as_json(seen, found, code) if options.json else as_text(seen, found, code, everything=options.verbose))
+    print(
+        as_json(seen, found, code)
+        if options.json
+        else as_text(seen, found, code, everything=options.verbose, also=len(told))
+    )
     return code
 
 
-def as_text(seen: report.Report, found: list[findings.Finding], code: int, *, everything: bool) -> str:
-    """Put it for people: one line where all is well, else every finding and, last, what to type."""
+def _explain(text: str, known: Known | None) -> list[findings.Finding]:
+    from skewguard.cli import message
+
+    return message.explain(sys.stdin.read(message.LIMIT) if text == "-" else text, known)
+
+
+def as_text(seen: report.Report, found: list[findings.Finding], code: int, *, everything: bool, also: int = 0) -> str:
+    """Put it for people: one line where all is well, and `also` more; else every finding and, last, what to type."""
     if code == HEALTHY and not everything:
-        return str(found[0])
+        return "\n".join(map(str, found[: 1 + also]))
     lines = [str(finding) for finding in found]
     if code == HEALTHY:
         lines.append(

@@ -251,7 +251,7 @@ def _endpoint(report: Report) -> list[Finding]:
         return []
     name = f"endpoint {answer.url}"
     if answer.offset is None:
-        return [Finding(Level.FAIL, f"{name}: {_unheard(answer.certificate, answer.problem, known)}")]
+        return [Finding(Level.FAIL, f"{name}: {unheard(answer.certificate, answer.problem, known)}")]
     against = (
         f"{name}: its clock is {length(answer.offset)} {'ahead of' if answer.offset > 0 else 'behind'} this host's"
     )
@@ -269,7 +269,14 @@ def _endpoint(report: Report) -> list[Finding]:
     return found
 
 
-def _unheard(certificate: str, problem: str, known: Known | None) -> str:
+def unheard(certificate: str, problem: str, known: Known | None) -> str:
+    """Explain why a server was not heard.
+
+    Args:
+        certificate: ``"not yet valid"`` or ``"expired"``, if TLS held its certificate for that.
+        problem: What it was, if something else.
+        known: How far this host's clock is off, if that is known.
+    """
     if certificate == "not yet valid":
         blame = (
             "" if known is None or known.offset > WARN_FROM else " But the clock is right, so it may be the server's"

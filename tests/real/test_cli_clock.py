@@ -21,6 +21,7 @@ import trustme
 from pynag.Utils import PerfData
 
 from skewguard.testing import StrictEndpoint
+from tests.contrib_apps import aws
 from tests.real.chronyd import Chronyd, chronyd
 from tests.real.faketime import FakeTime
 
@@ -186,6 +187,29 @@ def test_what_it_says_to_type_against_a_fake_helps(fake_time: FakeTime, daemons:
     command = [sys.executable, "-m", "skewguard", "check", "--source", uri(daemons[0])]
     done = subprocess.run([*told[:-1], *command], env=fake_time.env(), timeout=60, check=False, capture_output=True)
     assert done.returncode == 0, done
+
+
+CALL = """
+import boto3
+try:
+    boto3.client("sts").get_caller_identity()
+except Exception as error:
+    print(error)
+"""
+
+
+def test_a_pasted_error(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
+    """What a refused call printed is explained by the clock where that is wrong, and by waiting where it is right."""
+    fake_time.shift("-20m")
+    with StrictEndpoint() as server:
+        error = fake_time.run(CALL, env=aws(server)).stdout
+    assert "Signature expired" in error
+    source = uri(daemons[0])
+    done = run("doctor", "--source", source, "--error", error, faked=fake_time)
+    assert done.returncode == 1
+    assert re.search(r"which is (20 min [0-3]|19 min 59) s later; 15 min 0 s would be accepted\.", done.stdout)
+    assert "The error: this host's clock is 20 min 0 s slow: that is why." in done.stdout
+    assert "the request waited as long" in run("doctor", "--source", source, "--error", error).stdout
 
 
 @contextlib.contextmanager

@@ -1,0 +1,111 @@
+"""``skewguard doctor --error``: what messages of AWS say of the clocks, by this host's."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+
+import pytest
+
+from skewguard.cli import main, message
+from skewguard.cli.survey import Known
+from skewguard.interval import SECOND
+from tests.ntp_server import wall_server
+from tests.skew_fixtures import FIXTURES, early, late
+
+EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
+LATE = late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5)
+S3 = (
+    "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current time is "
+    "too large.</Message><RequestTime>20150604T232559Z</RequestTime><ServerTime>2015-06-04T22:26:16Z</ServerTime>"
+    "<MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>"
+)
+
+
+def client_error(code: str, text: str) -> str:
+    """As botocore words an exception, and Python prints it."""
+    return f"botocore.exceptions.ClientError: An error occurred ({code}) when calling the PutObject operation: {text}"
+
+
+TOO_LARGE = "The difference between the request time and the current time is too large."
+NOT_ABLE = "AWS was not able to validate the provided access credentials"
+TIMESTAMP = "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"
+WRONG_KEY = "The request signature we calculated does not match the signature you provided."
+TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate is not yet valid (_ssl.c:1006)"
+
+
+def told(text: str, offset: float | None) -> str:
+    known = None if offset is None else Known(round(offset * SECOND), SECOND // 100, "ntp://a")
+    return "\n".join(map(str, message.explain(text, known)))
+
+
+@pytest.mark.parametrize(
+    ("text", "offset", "words"),
+    [
+        (EARLY, None, "which is 19 min 21 s later; 15 min 0 s would be accepted."),
+        (EARLY, None, "So the clock that signed was slow, or the request waited as long (a slow upload"),
+        (EARLY, 1161, "this host's clock is 19 min 21 s slow: that is why."),
+        (EARLY, 300, "this host's clock is 5 min 0 s slow: that is why."),  # it waited too, but that was accepted
+        (EARLY, 0, "this host's clock is right. If it was then too, the request waited as long: a slow upload"),
+        (EARLY, -1161, "this host's clock is 19 min 21 s fast now, which does not explain it"),
+        (LATE, None, "signed at 2024-03-19 14:59:52Z, refused at 2024-03-19 13:00:06Z by the server's clock"),
+        (LATE, None, "which is 1 h 59 min 46 s earlier; 5 min 0 s would be accepted."),
+        (LATE, None, "So the clock that signed was fast, or the server's is slow"),
+        (LATE, -7186, "this host's clock is 1 h 59 min 46 s fast: that is why."),
+        (LATE, 0, "it was signed elsewhere, or the server's clock is slow."),
+        (client_error("SignatureDoesNotMatch", EARLY), 1161, "that is why."),
+        (S3, -3583, "this host's clock is 59 min 43 s fast: that is why."),
+        (
+            client_error("RequestTimeTooSkewed", TOO_LARGE),
+            0,
+            "it is about time, but does not state both clocks. This host's clock is right: the request waited",
+        ),
+        (client_error("RequestExpired", TIMESTAMP), 900, "mend that first"),
+        (
+            client_error("AuthFailure", NOT_ABLE),
+            0,
+            "AWS words wrong credentials alike. This host's clock is right: suspect the credentials.",
+        ),
+        (client_error("AuthFailure", NOT_ABLE), None, "is not known"),
+        (
+            client_error("SignatureDoesNotMatch", WRONG_KEY),
+            1200,
+            "no clock is to blame: the secret key is wrong.",
+        ),
+        (client_error("403", "Forbidden"), 0, "it may be about time; AWS words wrong credentials alike."),
+        (client_error("404", "Not Found"), 1200, "no clock is to blame"),
+        (client_error("NoSuchBucket", "The specified bucket does not exist"), 1200, "no clock is to blame"),
+        (client_error("ExpiredToken", "The provided token has expired."), 0, "the credentials have expired"),
+        (TLS, 1200, "a clock that is too slow."),
+        ("certificate verify failed: certificate has expired", 0, "the clock is not the reason."),
+        ("", None, "no clock is to blame"),
+        ("\udcff<Code>", 0, "no clock is to blame"),
+    ],
+)
+def test_what_a_message_means(text: str, offset: float | None, words: str) -> None:
+    assert words in told(text, offset)
+    assert all(line.startswith("[NOTE] The error: ") for line in told(text, offset).splitlines())
+
+
+@pytest.mark.parametrize("fixture", [one for one in FIXTURES if "Signature" in one.message], ids=lambda one: one.name)
+def test_both_clocks_of_real_messages_are_found(fixture: object) -> None:
+    """Whatever stands around them; but sums that do not add up are nobody's."""
+    said = told(client_error(fixture.code, fixture.message), None)  # type: ignore[attr-defined]
+    assert ("by the server's clock" in said) == (fixture.name != "grammar-that-does-not-add-up")  # type: ignore[attr-defined]
+
+
+def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """On a healthy host two more lines, on stdout; the message may come through a pipe."""
+    with wall_server() as server:
+        source = f"ntp://127.0.0.1:{server.port}"
+        assert main(["doctor", "--source", source, "--error", EARLY]) == 0
+        typed = capsys.readouterr().out.splitlines()
+        monkeypatch.setattr(sys, "stdin", io.StringIO(client_error("SignatureDoesNotMatch", EARLY)))
+        assert main(["doctor", "--source", source, "--error", "-"]) == 0
+        piped = capsys.readouterr().out.splitlines()
+        command = [sys.executable, "-m", "skewguard", "doctor", "--source", source, "--error", "-"]
+        log = subprocess.run(command, input=b"\xff\n" + EARLY.encode(), capture_output=True, timeout=60, check=True)
+    assert [line[:6] for line in typed] == ["[ OK ]", "[NOTE]", "[NOTE]"]
+    assert typed[1:] == piped[1:] == log.stdout.decode().splitlines()[1:], "a log may hold anything"
+    assert typed[2].startswith("[NOTE] The error: this host's clock is right. If it was then too, the request waited")
