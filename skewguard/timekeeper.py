@@ -87,7 +87,7 @@ class Domain:
         self.unproved: Lesson | None = None
         self.fast = _LOOK
         self.announced = 0
-        self.way = (False, False)
+        self.way: tuple[bool, bool] = (False, False)
 
 
 class Timekeeper:

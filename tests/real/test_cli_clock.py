@@ -177,6 +177,8 @@ def test_doctor_on_a_faked_clock(shift: str, words: str, fake_time: FakeTime, da
     assert done.stdout.startswith(f"[FAIL] The clock that this process is shown is {words}, give or take ")
     assert "[FAIL] Somebody fakes this process's clock (LD_PRELOAD is set: libfaketime)" in done.stdout
     assert done.stdout.endswith("    env -u LD_PRELOAD COMMAND\n")
+    told = json.loads(run("doctor", "--json", "--source", uri(daemons[0]), faked=fake_time).stdout)
+    assert abs(abs(told["offset"]) - 1200) <= told["error_bound"] + 0.05
     assert run("check", "--source", uri(daemons[0]), faked=fake_time).returncode == 2
 
 
