@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import struct
 from pathlib import Path
@@ -19,6 +20,7 @@ from skewguard.cli.survey import Heard, Known, Survey
 from skewguard.errors import ConfigError
 from skewguard.health import HostClock
 from skewguard.interval import SECOND
+from skewguard.sources.chrony_packet import Tracking
 
 WALL = 1_800_000_000 * SECOND
 HOUR = 3600 * SECOND
@@ -174,6 +176,24 @@ class TestFindings:
             "[FAIL] This host's clock is 10 min 0 s slow, give or take 1.0 s, says https://sts"
         )
         assert "the server's own clock" not in texts(found)
+
+    @pytest.mark.parametrize(
+        ("more", "words"),
+        [
+            (
+                {},
+                "[ OK ] chronyd follows C0000201 (stratum 3): the clock is 72 us slow of NTP time, "
+                "last corrected 12.0 s ago.",
+            ),
+            ({"leap": 3}, "[NOTE] chronyd is not synchronized. Look at its servers with: chronyc -n sources"),
+            ({"ref_id": 0}, "[NOTE] chronyd is not synchronized."),
+            ({"ref_id": 0x7F7F0101}, "[NOTE] chronyd follows its own clock, which nothing corrects."),
+        ],
+    )
+    def test_chronyd(self, more: dict[str, int], words: str) -> None:
+        """Its own account; the time is the kernel's, whatever this process is shown."""
+        said = Tracking(0xC0000201, 3, 0, WALL + HOUR - 12 * SECOND, 72_000, 0, 0, 0, 0)
+        assert words in texts(seen(0, chrony=dataclasses.replace(said, **more), kernel_ahead=HOUR))
 
     def test_a_finding_as_text(self) -> None:
         assert str(Finding(Level.OK, "x.")) == "[ OK ] x."

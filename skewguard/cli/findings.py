@@ -10,6 +10,7 @@ from skewguard.cli.report import Report
 from skewguard.cli.survey import Heard, Known
 from skewguard.cli.words import length, off
 from skewguard.interval import SECOND
+from skewguard.sources.chrony_packet import Tracking
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -211,6 +212,8 @@ def _daemon(report: Report) -> list[Finding]:
         found.append(Finding(Level.OK, f"Keeping the clock: {', '.join(host.daemons)}."))
     else:
         found.append(Finding(Level.NOTE, "No daemon keeps this clock (no chronyd, ntpd or systemd-timesyncd runs)."))
+    if report.chrony is not None:
+        found.append(_chrony(report.chrony, report.survey.wall + (report.kernel_ahead or 0)))
     if host.synchronized is not None:
         error = f", within {length(host.max_error)} by its last setter's claim" if host.max_error else ""
         found.append(
@@ -225,6 +228,18 @@ def _daemon(report: Report) -> list[Finding]:
         back = length(host.timesyncd_saved_at - report.survey.wall)
         found.append(Finding(Level.WARN, f"The clock was set back: systemd saved a time that is {back} later."))
     return found
+
+
+def _chrony(said: Tracking, wall: int) -> Finding:
+    """Put chronyd's tracking report as chronyc does, in a sentence."""
+    if not said.synchronized:
+        return Finding(Level.NOTE, "chronyd is not synchronized. Look at its servers with: chronyc -n sources")
+    if said.local:
+        return Finding(Level.NOTE, "chronyd follows its own clock, which nothing corrects.")
+    text = (
+        f"chronyd follows {said.ref_id:08X} (stratum {said.stratum}): the clock is {off(said.correction)} of NTP time"
+    )
+    return Finding(Level.OK, f"{text}, last corrected {length(wall - said.ref_time)} ago.")
 
 
 def _hardware(report: Report) -> list[Finding]:

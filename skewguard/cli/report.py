@@ -16,10 +16,15 @@ from skewguard.cli import survey as _survey
 from skewguard.cli.endpoint import Answer
 from skewguard.cli.place import Place
 from skewguard.cli.survey import Survey
+from skewguard.clocks import Clocks
 from skewguard.config import Settings
+from skewguard.errors import SourceError
 from skewguard.health import HostClock
 from skewguard.interval import SECOND
+from skewguard.sources.chrony import ChronySource
+from skewguard.sources.chrony_packet import Tracking
 
+_PATIENCE = SECOND // 2
 _NANO = 0x2000  # STA_NANO: the fraction counts ns, not µs
 
 
@@ -48,6 +53,7 @@ class Report(NamedTuple):
         preloaded: The faketime library that this process was started with, or its setting; empty if none.
         faked: The test library that fakes the clock in this process; empty if none.
         endpoint: What an endpoint said, if one was asked.
+        chrony: What chronyd reports of itself; None if it does not run, or does not answer.
     """
 
     survey: Survey
@@ -59,15 +65,17 @@ class Report(NamedTuple):
     preloaded: str = ""
     faked: str = ""
     endpoint: Answer | None = None
+    chrony: Tracking | None = None
 
 
 def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.environ) -> Report:
     """Look at everything. Sends NTP packets to the sources that are NTP servers, and a HEAD to `url`, if given."""
     clocks = _clocks.system()
     found = _survey.ask(wanted, everybody=True, clocks=clocks)
+    host = health.look()
     return Report(
         survey=found,
-        host=health.look(),
+        host=host,
         place=_place.look(environ),
         rtc=hardware_clock("/", time.time_ns()),
         zone=zones(time.time()),
@@ -75,7 +83,17 @@ def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.en
         preloaded=preloaded(environ),
         faked=_clocks.faked() or "",
         endpoint=None if url is None else endpoint.ask(url, clocks),
+        chrony=_chrony(wanted, clocks) if "chronyd" in (host.daemons or ()) else None,
     )
+
+
+def _chrony(wanted: Settings, clocks: Clocks) -> Tracking | None:
+    """Ask chronyd how it stands: the one that is a source, else where it usually is."""
+    named = [source for source in _survey.everyone(wanted) if isinstance(source, ChronySource)]
+    try:
+        return (named or [ChronySource()])[0].tracking(clocks, clocks.read().steady + _PATIENCE)
+    except SourceError:
+        return None
 
 
 def hardware_clock(root: str | Path, wall: int) -> Rtc | None:

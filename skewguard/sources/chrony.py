@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval
-from skewguard.sources.chrony_packet import check_header, decode, judge, look, moved, request
+from skewguard.sources.chrony_packet import Look, Tracking, check_header, decode, judge, look, moved, request
 from skewguard.sources.named import Named, path_uri, split_uri
 from skewguard.sources.ntp_packet import MAX_DISTANCE
 
@@ -113,6 +113,25 @@ class ChronySource(Named):
             SourceError: chronyd does not run or answer, is not synchronized, or must not be believed; or the wall
                 clock is being set just now. One sentence with the source's name.
         """
+        tracking, before, after = self._exchange(clocks, deadline)
+        return judge(
+            tracking, before, after, self._name, max_distance=self._max_distance, allow_local=self._allow_local
+        )
+
+    def tracking(self, clocks: Clocks, deadline: int) -> Tracking:
+        """Ask chronyd for its tracking report, and hand it out whatever it says.
+
+        Args:
+            clocks: As for `measure`.
+            deadline: As for `measure`.
+
+        Raises:
+            SourceError: chronyd does not run, or does not answer so that it can be understood.
+        """
+        return self._exchange(clocks, deadline)[0]
+
+    def _exchange(self, clocks: Clocks, deadline: int) -> tuple[Tracking, Look, Look]:
+        """Ask at one address after another: the report, and the clocks before and after it."""
         began = clocks.read().steady
         if began >= deadline:
             raise SourceError(f"{self._name} was given no time to answer")
@@ -133,7 +152,7 @@ class ChronySource(Named):
                 break
         raise SourceError(failure)
 
-    def _ask(self, clocks: Clocks, target: str | _Peer, limit: int) -> Interval:
+    def _ask(self, clocks: Clocks, target: str | _Peer, limit: int) -> tuple[Tracking, Look, Look]:
         """Ask at one address; OSError, TimeoutError if it is silent, means that another may be tried."""
         with contextlib.ExitStack() as closing:
             sock = _connected(target, closing)
@@ -147,17 +166,9 @@ class ChronySource(Named):
                 if moved(before, after):
                     continue
                 try:
-                    tracking = decode(datagram)
+                    return decode(datagram), before, after
                 except SourceError as error:
                     raise SourceError(f"{self._name} gives no time: {error}") from None
-                return judge(
-                    tracking,
-                    before,
-                    after,
-                    self._name,
-                    max_distance=self._max_distance,
-                    allow_local=self._allow_local,
-                )
         raise SourceError(f"{self._name} speaks of the wall clock, which is being set at this moment")
 
 

@@ -95,6 +95,16 @@ class Tracking:
     root_dispersion: int
     update_interval: int
 
+    @property
+    def synchronized(self) -> bool:
+        """Whether chronyd says that it follows something, if only its own clock."""
+        return self.leap in (0, 1, 2) and 0 < self.stratum < 16 and self.ref_id != 0
+
+    @property
+    def local(self) -> bool:
+        """Whether that is its own clock, which nothing corrects."""
+        return self.ref_id == _LOCAL
+
 
 def request(sequence: int) -> bytes:
     """The packet that asks for the tracking report; the reply repeats the 32 bits of `sequence`."""
@@ -208,12 +218,12 @@ def judge(
         SourceError: chronyd is not synchronized, or no longer, or contradicts itself, or is absurd. One sentence,
             with the name.
     """
-    if tracking.leap not in (0, 1, 2) or not 0 < tracking.stratum < 16 or not tracking.ref_id:
+    if not tracking.synchronized:
         raise SourceError(
             f"{name} says that it is not synchronized (leap {tracking.leap}, stratum {tracking.stratum},"
             f" reference {tracking.ref_id:08X})"
         )
-    local = tracking.ref_id == _LOCAL
+    local = tracking.local
     if local and not allow_local:
         raise SourceError(
             f"{name} follows its own clock, which nothing corrects (reference 127.127.1.1);"

@@ -191,6 +191,19 @@ def test_what_it_says_to_type_against_a_fake_helps(fake_time: FakeTime, daemons:
     assert done.returncode == 0, done
 
 
+def test_what_chronyd_says_of_itself(daemons: dict[int, Chronyd]) -> None:
+    """One that follows another, one that follows itself, and one that follows nobody."""
+    with chronyd(upstream=daemons[0]) as follower, chronyd(synchronized=False) as lost:
+        for daemon, words in (
+            (follower, "[ OK ] chronyd follows 7F000001 (stratum 2): the clock is "),
+            (daemons[0], "[NOTE] chronyd follows its own clock"),
+            (lost, "[NOTE] chronyd is not synchronized."),
+        ):
+            source = f"chrony://{daemon.host}:{daemon.cmdport}"
+            done = run("doctor", "-v", "--source", uri(daemons[0]), "--source", source)
+            assert words in done.stdout, done.stdout
+
+
 CALL = """
 import boto3
 try:
