@@ -16,6 +16,8 @@ from rich.console import Console
 from skewguard.cli import main, plot, screen, watch
 from skewguard.cli.survey import Heard, Known, Survey
 from skewguard.interval import SECOND
+from skewguard.sources.host import HostSources
+from skewguard.sources.ntp import NtpSource
 from tests.ntp_server import Server, wall_server
 
 WALL = 1_800_000_000 * SECOND
@@ -140,6 +142,15 @@ class TestLines:
         for line in lines:
             assert "Z OK - the clock is " in line
             assert line.endswith("; agrees")
+        assert len(right.requests) == 1
+
+    def test_what_the_host_has_is_looked_up_once(
+        self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """New objects in each round would ask the server in each."""
+        monkeypatch.setattr(HostSources, "tiers", lambda _: [(NtpSource("127.0.0.1", right.port),)])
+        assert main(["watch", "--interval", "0", "--count", "3", "--source", "auto"]) == 0
+        assert capsys.readouterr().out.count("; agrees\n") == 3
         assert len(right.requests) == 1
 
     def test_json_lines(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:

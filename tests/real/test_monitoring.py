@@ -209,9 +209,11 @@ class TestDashboard:
         def test_grafanas_own_types_hold_all_of_it(self) -> None:
             """What they did not know would be lost on the way through them."""
             installed("grafana_foundation_sdk")
+            from grafana_foundation_sdk.cog import plugins
             from grafana_foundation_sdk.cog.encoder import JSONEncoder
             from grafana_foundation_sdk.models.dashboard import Dashboard
 
+            plugins.register_default_plugins()  # the kinds of panels and queries, each with options of its own
             kept = json.loads(JSONEncoder().encode(Dashboard.from_json(DASHBOARD)))
             assert lost(DASHBOARD, kept) == []
 
