@@ -93,8 +93,8 @@ def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.
         unexport = export(registry)
         assert votes() == said, "those that were asked before are known"
         unexport()
+    unexport = export(registry)
     with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar")]):
-        unexport = export(registry)
         skewguard.measure()
         monkeypatch.setattr(right[2], "measure", nothing)
         skewguard.measure()
