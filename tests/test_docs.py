@@ -32,8 +32,8 @@ KNOWN = {"console", "ini", "json", "python", "text", "yaml"}
 
 FRAMEWORKS = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
 
-HELD_ELSEWHERE = {"healthy", "wrong", "check", "config"}
-"""Remarks of the blocks that tests/test_cli_doctor.py compares with what is printed."""
+HELD_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch"}
+"""Remarks of the blocks that tests/test_cli_doctor.py and test_cli_watch.py compare with what is printed."""
 
 SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()\n"
 
