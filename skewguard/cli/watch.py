@@ -12,7 +12,6 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 
 from skewguard.cli import check, survey
 from skewguard.cli.findings import FAIL_FROM, WARN_FROM
@@ -54,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         return _refuse(str(error))
     # The same objects in every round: they know when they may ask their server again.
-    wanted = replace(wanted, sources=survey.everyone(wanted))
+    wanted = wanted._replace(sources=survey.everyone(wanted))
     if not wanted.sources:
         return _refuse("no time source is configured; name one, such as --source ntp://time.aws.com")
     rounds = look(wanted, options.interval, options.count)
