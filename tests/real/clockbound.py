@@ -7,9 +7,11 @@ host's wall clock is right, and the daemons must say so; where it serves another
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -45,7 +47,7 @@ def clockbound(server: Chronyd) -> Iterator[Path]:
     """Run 2.x and 0.1.x beside a chronyd that follows `server`; yields the /run that they have to themselves."""
     built("2.0.3/ready")
     built("0.1.4/ready")
-    with _run([], ["run", str(_DAEMONS), str(server.port)]) as run:
+    with _alone(), _run([], ["run", str(_DAEMONS), str(server.port)]) as run:
         yield run
 
 
@@ -68,6 +70,14 @@ def clockbound3(directory: Path, offset_seconds: float = 0) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for the other processes that run tests: 0.1.x asks whichever chronyd has port 323 of this host."""
+    with Path(tempfile.gettempdir(), "skewguard-tests-323").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextlib.contextmanager
 def _run(more: list[str], arguments: list[str]) -> Iterator[Path]:
     need(shutil.which("unshare") is not None, "unshare", "apt-get install -y util-linux")
     need(shutil.which("chronyd") is not None, "chronyd in the path", INSTALL_CHRONYD)
@@ -82,6 +92,7 @@ def _run(more: list[str], arguments: list[str]) -> Iterator[Path]:
             yield Path(f"/proc/{process.pid}/root/run")
         finally:
             process.kill()
+            process.communicate()  # until the last of them is gone, and its ports are free
 
 
 def eventually(source: Source) -> Interval:
