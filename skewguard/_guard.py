@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     import boto3
 
 
+_LONGEST_IMPORT = 2  # s; a fork waits no longer for one
 _WITHIN = 10 * SECOND  # how well time must be known for waiting to end, unless somebody asks for better
 
 
@@ -102,6 +104,9 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        # Held while what signs is imported, and during forks: for what another thread is importing, a child would wait
+        # for ever.
+        self.importing = threading.RLock()
         self.everywhere = _Guard()
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self.installation: Installation | None = None
@@ -115,9 +120,19 @@ class _Process:
                 self._keeper = Timekeeper(resolve({}, profile=aws_profile.options()))
             return self._keeper
 
-    def after_fork(self) -> None:
-        """Replace, in a forked child, the locks that another thread may have held, and drop what it was doing."""
+    def before_fork(self) -> None:
+        """Wait for another thread's import; not for long, as that may be waiting for this thread."""
+        self.importing.acquire(timeout=_LONGEST_IMPORT)
+
+    def after_fork_in_parent(self) -> None:
+        """Let others import again."""
+        with contextlib.suppress(RuntimeError):  # it was not to be had
+            self.importing.release()
+
+    def after_fork_in_child(self) -> None:
+        """Replace the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
+        self.importing = threading.RLock()
         reset_lock()
         if "skewguard.signing.names" in sys.modules:
             sys.modules["skewguard.signing.names"].reset_lock()
@@ -134,7 +149,11 @@ class _Process:
 
 _process = _Process()
 if hasattr(os, "register_at_fork"):  # now, for the fork may come while another thread is in the very first install()
-    os.register_at_fork(after_in_child=_process.after_fork)
+    os.register_at_fork(
+        before=_process.before_fork,
+        after_in_parent=_process.after_fork_in_parent,
+        after_in_child=_process.after_fork_in_child,
+    )
 
 
 class Installation:
@@ -195,7 +214,8 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
             botocore.register_initializer(_process.initialize)
             handle = _process.installation = Installation(settings)
             _reach_default_session()
-            _process.watch = WhenImported("botocore.auth", functools.partial(_reach_direct_users, keeper))
+            with _process.importing:
+                _process.watch = WhenImported("botocore.auth", functools.partial(_reach_direct_users, keeper))
             if _process.everywhere.settings is not None:
                 keeper.start()
         else:
@@ -355,16 +375,18 @@ def _hook(guard: _Guard, emitter: Any, session: Any) -> None:
     """Put a guard's hooks on an emitter, and open the seam they need."""
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
     # skewguard need not make an AWS call.
-    from skewguard.signing.expiry import Judge, open_expiry
-    from skewguard.signing.hooks import Hooks
-    from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam, watch_crt_transfers
+    with _process.importing:
+        from skewguard.signing.expiry import Judge, open_expiry
+        from skewguard.signing.hooks import Hooks
+        from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam, watch_crt_transfers
 
     open_seam()
     open_expiry(Judge(_process.keeper(), lambda: _process.everywhere.settings or _process.attached))
     watch_crt_transfers(lambda: guard.settings is not None)
     kind = Hooks
     if asynchronous(emitter):
-        from skewguard.signing.aio import AioHooks, open_aio_expiry
+        with _process.importing:
+            from skewguard.signing.aio import AioHooks, open_aio_expiry
 
         open_aio_seam()
         open_aio_expiry()
@@ -394,7 +416,8 @@ def _reach_default_session() -> None:
 
 def adopt(target: Any) -> None:
     """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
-    from skewguard.signing.seam import WHO, open_seam
+    with _process.importing:
+        from skewguard.signing.seam import WHO, open_seam
 
     open_seam()
     emitter, inner = _reach(target)

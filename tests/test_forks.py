@@ -114,6 +114,12 @@ class TestFork:
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=60)
         assert done.returncode == 0
 
+    @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.expiry"])
+    def test_while_another_thread_imports_what_signs(self, what: str) -> None:
+        """For `install`, or for the first session. The fork waits; else the child would for ever, for the import."""
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=60)
+        assert done.returncode == 0
+
     def test_at_any_moment(self, aws: StrictEndpoint) -> None:
         """Beside threads that install, call, measure and uninstall: each child's call succeeds, at a second attempt."""
         ends, requests = run_as_aws(aws, FORKS, "20")
@@ -143,6 +149,35 @@ if not child:
     skewguard.install()
     os._exit(0 if skewguard.status().installed else 1)
 release.set()
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+IMPORTING = """
+import importlib.machinery, os, signal, sys, threading, time
+import botocore.session, skewguard
+
+held = threading.Event()
+execute = importlib.machinery.SourceFileLoader.exec_module
+def slowly(self, module):
+    if module.__name__ == sys.argv[1]:
+        held.set()
+        time.sleep(0.3)
+    return execute(self, module)
+
+importlib.machinery.SourceFileLoader.exec_module = slowly
+def begin():
+    skewguard.install()
+    botocore.session.Session()
+
+thread = threading.Thread(target=begin)
+thread.start()
+assert held.wait(10)
+child = os.fork()
+if not child:
+    signal.alarm(10)
+    begin()
+    os._exit(0)
 thread.join()
 assert os.waitpid(child, 0)[1] == 0
 """
@@ -188,9 +223,6 @@ def child():
     return len(seen)
 
 with redirected(to_aws, {"no_proxy": "*"}):
-    # Whoever forks while another thread imports a module can never import it in the child; so it is with botocore too.
-    with skewguard.install():
-        client().get_caller_identity()
     over, ends, counts, chance = False, [], [], random.Random(1)
     threads = [threading.Thread(target=busy) for _ in range(2)]
     for thread in threads:
