@@ -14,10 +14,10 @@ from fuzz.check import only, sound
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.knowledge import plausible
 from skewguard.sources import chrony_packet, clockbound_segment, clockboundd, ntp_packet
 from skewguard.sources.ntp_packet import LATEST, PIVOT, SECOND
 from skewguard.sources.phc import PhcSource
-from skewguard.timekeeper import plausible
 
 NOW = PIVOT + 30 * 86_400 * SECOND
 STEADY = 1000 * SECOND

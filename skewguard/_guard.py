@@ -27,9 +27,10 @@ from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
 from skewguard.health import HostClock
 from skewguard.interval import SECOND
+from skewguard.knowledge import Domain
 from skewguard.late import WhenImported
 from skewguard.polling import Result
-from skewguard.timekeeper import Domain, Timekeeper
+from skewguard.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     import boto3

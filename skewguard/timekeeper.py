@@ -13,35 +13,25 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
-from skewguard.interval import SECOND, Interval, Trust, Vote, drift_over, intersect
+from skewguard.interval import SECOND, Interval, Vote
+from skewguard.knowledge import LOOK, Domain, Knowledge, Lesson, plausible
 from skewguard.neighbours import Neighbours
 from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
 from skewguard.sources.host import HostSources
 from skewguard.store import UTC, Store
 
-EARLIEST = 1_761_955_200 * SECOND
-"""2025-11-01, a year before this package was first released: whoever claims an earlier time is wrong."""
-
-LATEST = EARLIEST + 40 * 366 * 86_400 * SECOND
-"""Decades ahead: whoever claims a later time is wrong too."""
-
-OUTRANKS_FOR = 900 * SECOND
-"""How long an authenticated answer outranks sources that contradict it."""
-
 _FAST_FOR = 30 * SECOND  # a verdict on the wall clock stands this long...
 _FAST_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
-_BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
 _LISTEN_AGAIN = SECOND  # an answer younger than this has nothing to add on success
 _COUNTING = 0.1  # s; a poll that took all its time has then still to be counted
 _MAX_DOMAINS = 1024
-
 
 Signing: TypeAlias = tuple[int, int, int]
 """(signed, wall, steady), ns: what to sign as of, which is the wall clock's time plus the correction, and when it was.
@@ -50,44 +40,6 @@ A bare tuple, for it is made at every signing.
 """
 
 NEVER: Signing = (0, 0, 0)
-
-Lesson: TypeAlias = tuple[Interval | None, Interval]
-"""What was known of a domain before something was learned, and after."""
-
-_LOOK: tuple[int, int, int, int, int] = (-1, 0, 0, 0, 0)
-
-
-class Domain:
-    """One set of servers that share a clock.
-
-    Attributes:
-        key: `UTC`, or the endpoint's origin.
-        seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
-            clock, so for it UTC would be a guess in the wrong direction.
-        shared: Whether what it taught may become a neighbour process's estimate.
-        estimate: What its answers taught.
-        inherited: The estimate that a neighbour's was, at the beginning; False until neighbours are looked for.
-        unproved: What a refusal taught that did not say it was about time, until a call has succeeded with it.
-        fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
-            clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
-        announced: The correction last told of, ns.
-        way: Whether it was then told that requests are corrected, and that `max_offset` forbids it.
-    """
-
-    def __init__(self, key: str, *, seeded: bool, shared: bool = True) -> None:
-        self.key = key
-        self.seeded = seeded
-        self.shared = shared
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.estimate: Interval | None = None
-        self.inherited: Interval | Literal[False] | None = False
-        self.unproved: Lesson | None = None
-        self.fast = _LOOK
-        self.announced = 0
-        self.way: tuple[bool, bool] = (False, False)
 
 
 class Timekeeper:
@@ -107,19 +59,15 @@ class Timekeeper:
     def reset(self, settings: Settings, clocks: Clocks | None = None) -> None:
         """Forget what time it is, and begin anew. A poll under way concerns nobody any more."""
         with self._learned:
-            self.settings = settings
+            self._knowledge = Knowledge(settings, self.utc)
             self.clocks = _clocks.system() if clocks is None else clocks
             self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
             self.results: tuple[Result, ...] = ()
-            self._witness: Interval | None = None
-            self._overheard: Interval | None = None
             self._last_look = self.clocks.read()
             # Other clocks than the host's cannot be compared with other processes'.
             self._neighbours = Neighbours(Store() if clocks is None else None)
-            # How far the wall clock jumped forward, ns, and the steady instant of the last look before that.
-            self._jumps: deque[tuple[int, int]] = deque(maxlen=32)
             self._age = age = object()
-            self._poller = Poller(self.clocks, self._objection, functools.partial(self._take, age))
+            self._poller = Poller(self.clocks, self._knowledge.objection, functools.partial(self._take, age))
             self._have_asked()
             for domain in list(self._all):
                 domain.forget()
@@ -131,10 +79,15 @@ class Timekeeper:
             self.reset(settings, clocks)
         else:
             with self._learned:
-                self.settings = settings
+                self._knowledge.settings = settings
                 self._forget_fast()
                 if self._askable != (settings.sources, self._attached, settings.min_sources):
                     self._have_asked()
+
+    @property
+    def settings(self) -> Settings:
+        """Those in force."""
+        return self._knowledge.settings
 
     # -- reading ------------------------------------------------------------------------------------------------
 
@@ -174,7 +127,7 @@ class Timekeeper:
         """Say what is known of UTC, as of now."""
         if self.utc.inherited is False:
             self._inherit(self.utc)
-        return self._utc(self.clocks.read().steady)
+        return self.known(self.utc, self.clocks.read().steady)
 
     def fresh(self, domain: Domain, steady: int) -> bool:
         """Tell whether this domain has been heard so recently that another success has nothing to add."""
@@ -191,9 +144,10 @@ class Timekeeper:
         generation = self._generation
         quick = self._quick()
         steady, wall = self.clocks.read()
-        known = self.known(domain, steady)
-        wanted = self._wanted(known, wall)
-        correction = wanted if self._permitted(wanted) else 0
+        knowledge = self._knowledge
+        known = knowledge.of(domain, steady)
+        wanted = knowledge.correction(known, wall)
+        correction = wanted if knowledge.permits(wanted) else 0
         withheld = correction != wanted
         news = False
         with self._learned:
@@ -206,7 +160,7 @@ class Timekeeper:
                     domain.announced, domain.way = correction, (bool(correction), withheld)
         if news:
             self._announce(domain, correction, known, wall, withheld)
-        if lasting and self._in_doubt(domain, known, wall):
+        if lasting and knowledge.in_doubt(domain, known, wall):
             correction = 0
         return wall + correction, wall, steady
 
@@ -231,40 +185,7 @@ class Timekeeper:
 
     def known(self, domain: Domain, steady: int) -> Interval | None:
         """Say what is known of this domain's clock at a steady instant, if it is still young enough to use."""
-        if domain is self.utc:
-            return self._utc(steady)
-        own = self._usable(domain.estimate, steady)
-        return self._utc(steady) if own is None and domain.seeded else own
-
-    def _utc(self, steady: int) -> Interval | None:
-        estimate, agreed = self.utc.estimate, self._witness
-        answer, witness = self._usable(estimate, steady), self._usable(agreed, steady)
-        if estimate is None or agreed is None or answer is None or witness is None:
-            return answer or witness or self._usable(self._overheard, steady)
-        joined = intersect(witness, answer)
-        if joined is not None:
-            return joined
-        # Where the machine stood still after the answer, its tools have put the wall clock forward by at least what
-        # the anchor is late; sources asked since then know better.
-        jumped = sum(by for at, by in list(self._jumps) if estimate.at <= at <= agreed.at)
-        overtaken = 0 < witness.earliest - answer.latest <= jumped
-        return witness if overtaken or steady - estimate.at > OUTRANKS_FOR else answer
-
-    def _usable(self, said: Interval | None, steady: int) -> Interval | None:
-        if said is None or not -_BACK < steady - said.at <= self.settings.max_age:
-            return None
-        return said.aged(steady)
-
-    def _wanted(self, known: Interval | None, wall: int) -> int:
-        """Say by how much to correct the wall clock, ns; 0 if it may be right."""
-        deadband = self.settings.deadband
-        if known is None or known.earliest - deadband <= wall <= known.latest + deadband:
-            return 0
-        return known.midpoint - wall
-
-    def _permitted(self, correction: int) -> bool:
-        limit = self.settings.max_offset
-        return limit is None or abs(correction) <= limit
+        return self._knowledge.of(domain, steady)
 
     @staticmethod
     def _announce(domain: Domain, correction: int, known: Interval | None, wall: int, withheld: bool) -> None:
@@ -285,36 +206,20 @@ class Timekeeper:
         tell(Stepped(moved))
         self._poller.expire()  # a jump is a signal: have the sources asked again soon
         if moved > 0:
-            self._jumps.append((before.steady, moved))
-
-    def _in_doubt(self, domain: Domain, known: Interval | None, wall: int) -> bool:
-        """Tell whether the wall clock may be right against what is known.
-
-        A frozen machine's anchor is late, never early. So where the wall clock is ahead of what is known, but would
-        not be without the jumps it made since anybody has spoken, the machine's tools may have put right a clock that
-        stood still, and the anchor with it.
-        """
-        if known is None or not self._jumps or wall <= known.latest + self.settings.deadband:
-            return False
-        said = [domain.estimate]
-        if domain is self.utc or (domain.seeded and self._usable(domain.estimate, known.at) is None):
-            said = [self.utc.estimate, self._witness, self._overheard]
-        spoken = max((one.at for one in said if one is not None), default=0)
-        jumped = sum(by for at, by in list(self._jumps) if at >= spoken)
-        return wall - jumped <= known.latest + self.settings.deadband
+            self._knowledge.jumps.append((before.steady, moved))
 
     @property
     def correcting(self) -> bool:
         """Whether AWS's requests are signed away from the wall clock."""
         steady, wall = self.clocks.read()
-        wanted = self._wanted(self._utc(steady), wall)
-        return wanted != 0 and self._permitted(wanted) and not _clocks.faked()
+        wanted = self._knowledge.correction(self.known(self.utc, steady), wall)
+        return wanted != 0 and self._knowledge.permits(wanted) and not _clocks.faked()
 
     @property
     def doubtful(self) -> bool:
         """Whether the wall clock may be right against what is known of UTC."""
         steady, wall = self.clocks.read()
-        return self._in_doubt(self.utc, self._utc(steady), wall)
+        return self._knowledge.in_doubt(self.utc, self.known(self.utc, steady), wall)
 
     # -- learning -----------------------------------------------------------------------------------------------
 
@@ -331,22 +236,20 @@ class Timekeeper:
             return None
         self._notice_step(self.clocks.read())
         with self._learned:
-            before = domain.estimate
-            old = self._usable(before, said.at)
-            after = domain.estimate = (intersect(old, said) if old is not None else None) or said
+            lesson = domain.learn(said, self._knowledge.usable(domain.estimate, said.at))
             self._forget_fast()
             self._learned.notify_all()
-        return before, after
+        return lesson
 
     def overhear(self, said: Interval) -> None:
         """Take note of the clock of somebody who is neither source nor endpoint; it counts until one speaks.
 
         So the service that hands an instance its credentials tells a fresh host the time.
         """
-        if self._objection(said) is None:
+        if self._knowledge.objection(said) is None:
             with self._learned:
-                self._overheard = said
-                if self.utc.estimate is None and self._witness is None:
+                self._knowledge.overheard = said
+                if self.utc.estimate is None and self._knowledge.witness is None:
                     self._forget_fast()
 
     def unlearn(self, domain: Domain, lesson: Lesson) -> None:
@@ -361,7 +264,7 @@ class Timekeeper:
         """Have every domain looked at afresh; call it with the lock held."""
         self._generation += 1
         for domain in list(self._all):
-            domain.fast = _LOOK
+            domain.fast = LOOK
 
     # -- neighbours ---------------------------------------------------------------------------------------------
 
@@ -378,7 +281,8 @@ class Timekeeper:
         with self._learned:
             if look is not None and look.steady <= self._last_look.steady:
                 self._last_look = look  # so that a step since then is noticed, and may raise doubt; and is so once
-                self._jumps = deque((jump for jump in self._jumps if jump[0] < look.steady), self._jumps.maxlen)
+                jumps = self._knowledge.jumps
+                self._knowledge.jumps = deque((jump for jump in jumps if jump[0] < look.steady), jumps.maxlen)
             for each in (self.utc, domain):
                 if each.inherited is False:
                     said = self._neighbours.said(each.key, steady) if each.estimate is None else None
@@ -392,7 +296,7 @@ class Timekeeper:
         if said is None or domain.unproved or not domain.shared or not self._sharing:
             return
         now = self.clocks.read()
-        wrong = self._wanted(said.aged(now.steady), now.wall) != 0
+        wrong = self._knowledge.correction(said.aged(now.steady), now.wall) != 0
         self._neighbours.tell(domain.key, said, self.clocks, wrong, self.settings.deadband)
 
     def inherited(self) -> list[Domain]:
@@ -418,14 +322,6 @@ class Timekeeper:
         named, attached, quorum = self._askable = (self.settings.sources, self._attached, self.settings.min_sources)
         chosen = (named or ()) + attached
         self._poller.ask(self._host.tiers if named is None and not attached else lambda: [chosen], quorum)
-
-    def _objection(self, said: Interval) -> str | None:
-        """Say why a source's statement may not count; None if it may."""
-        if not plausible(said):
-            return "it states an implausible date"
-        if self.settings.require_authenticated and said.trust < Trust.AUTHENTICATED:
-            return "nothing authenticates it, and require_authenticated is set"
-        return None
 
     def ask_for(self, domain: Domain, since: int) -> None:
         """Have the sources asked, and wait, if they can help this domain and have not told since a steady instant."""
@@ -471,7 +367,7 @@ class Timekeeper:
                 return
             self.results = results
             if outcome.interval is not None:
-                self._witness = outcome.interval
+                self._knowledge.witness = outcome.interval
                 self._forget_fast()
             self._learned.notify_all()
 
@@ -481,21 +377,3 @@ class Timekeeper:
         self._forget_fast()
         self._poller.reset_after_fork()
         self._neighbours.reset_after_fork()
-
-
-def plausible(said: Interval) -> bool:
-    """Tell whether a statement lies between the year before this package's first release and some decades ahead."""
-    return said.earliest >= EARLIEST and said.latest <= LATEST
-
-
-def response_interval(
-    earliest: int, latest: int, sent: Reading, received: Reading, trust: Trust, source: str
-) -> Interval:
-    """Turn what a server's clock showed in an answer into an interval as of its receipt.
-
-    The server looked at its clock at some moment between sending and receipt, so the answer may be as old as the
-    whole exchange. That the wall clock advanced more than the steady one meanwhile may mean the machine stood still:
-    then the answer may be older still; and a clock that is slow counts too little of the exchange.
-    """
-    elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
-    return Interval(received.steady, earliest, latest + elapsed + drift_over(elapsed), trust, source)

@@ -21,11 +21,12 @@ from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust, Vote
+from skewguard.knowledge import Domain
 from skewguard.neighbours import OWN_CLOCK_FOR, RENEW, Neighbours
 from skewguard.signing.domains import place
 from skewguard.store import UTC, Store
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.timekeeper import Domain, Timekeeper
+from skewguard.timekeeper import Timekeeper
 from tests.real.need import need
 from tests.support import client, code_of, with_bucket
 
@@ -302,8 +303,8 @@ class TestTelling:
         keeper = host.process()
         keeper.signing_time(keeper.utc)
         truth = host.truth_at_zero + host.clocks.steady
-        keeper._witness = Interval(host.clocks.steady, truth - 1, truth + 1, Trust.WITNESS, "ntp://x")
-        keeper._overheard = keeper._witness._replace(source="http://metadata")
+        keeper._knowledge.witness = Interval(host.clocks.steady, truth - 1, truth + 1, Trust.WITNESS, "ntp://x")
+        keeper._knowledge.overheard = keeper._knowledge.witness._replace(source="http://metadata")
         keeper.share(keeper.utc)
         assert not file().exists()
         host.answer(keeper)

@@ -18,8 +18,9 @@ from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
+from skewguard.knowledge import OUTRANKS_FOR, Domain, response_interval
 from skewguard.testing.clocks import FakeClocks
-from skewguard.timekeeper import OUTRANKS_FOR, Domain, Timekeeper, response_interval
+from skewguard.timekeeper import Timekeeper
 
 DAY = 86_400
 

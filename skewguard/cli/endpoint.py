@@ -71,10 +71,10 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
     import urllib.request
 
     from skewguard.interval import Trust
+    from skewguard.knowledge import response_interval
     from skewguard.signing.domains import place
     from skewguard.signing.reply import read_date
     from skewguard.store import UTC
-    from skewguard.timekeeper import response_interval
 
     try:
         # Without the usual handlers of errors and redirections: whatever answers is the answer, and has a Date.

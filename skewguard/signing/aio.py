@@ -19,10 +19,11 @@ from botocore.awsrequest import HeadersDict
 
 from skewguard import clocks as _clocks
 from skewguard.events import Refused, logger, tell
+from skewguard.knowledge import Domain
 from skewguard.signing import expiry, names, seam
 from skewguard.signing.domains import prefix
 from skewguard.signing.hooks import Call, Guard, Hooks, Place
-from skewguard.timekeeper import Domain, Timekeeper
+from skewguard.timekeeper import Timekeeper
 
 NAMELESS = "aws, host names unchecked"
 """The time domain of AWS as heard by sessions that check certificates, but not whose they are."""

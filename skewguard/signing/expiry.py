@@ -29,11 +29,12 @@ from skewguard import clocks as _clocks
 from skewguard.config import Settings
 from skewguard.events import logger
 from skewguard.interval import Trust
+from skewguard.knowledge import response_interval
 from skewguard.signing import names
 from skewguard.signing.domains import is_loopback, prefix
 from skewguard.signing.reply import read_date
 from skewguard.signing.seam import from_socket, headers_of
-from skewguard.timekeeper import Timekeeper, response_interval
+from skewguard.timekeeper import Timekeeper
 
 _PART = "judging credentials' expiry"
 

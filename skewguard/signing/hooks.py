@@ -15,11 +15,12 @@ from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Refused, Retried, logger, tell
 from skewguard.interval import SECOND, Trust
+from skewguard.knowledge import Domain, Lesson, response_interval
 from skewguard.signing import seam
 from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge, read
 from skewguard.signing.report import Refusal, note_failure, report, why_not
-from skewguard.timekeeper import NEVER, Domain, Lesson, Timekeeper, response_interval
+from skewguard.timekeeper import NEVER, Timekeeper
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"

@@ -15,8 +15,8 @@ from botocore.exceptions import HTTPClientError
 
 import skewguard
 from skewguard.signing import hooks
+from skewguard.store import UTC
 from skewguard.testing import StrictEndpoint
-from skewguard.timekeeper import UTC
 from tests.aio.support import (
     CHECKS_NAMES,
     as_aws,

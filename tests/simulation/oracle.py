@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeAlias
 
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval
+from skewguard.knowledge import OUTRANKS_FOR
 from skewguard.neighbours import OWN_CLOCK_FOR
 from skewguard.store import UTC
-from skewguard.timekeeper import OUTRANKS_FOR
 from tests.simulation.servers import Server
 from tests.simulation.world import Host
 

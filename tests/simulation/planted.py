@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skewguard import interval, polling, store, timekeeper
+from skewguard import interval, knowledge, polling, store, timekeeper
 from skewguard.clocks import Reading
 from skewguard.interval import Interval, Trust, Vote
+from skewguard.knowledge import Domain
 from skewguard.neighbours import Neighbours
 from skewguard.signing import hooks, reply
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
-from skewguard.timekeeper import Domain, Timekeeper
+from skewguard.timekeeper import Timekeeper
 
 _FOREVER = 10**30
 
@@ -103,7 +104,7 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "retries are not counted": [(hooks, "Call", _Tireless)],
     "any Date of a success is believed": [(hooks, "_fits", lambda heard, signed, elapsed: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
-    "sources outrank answers": [(timekeeper, "OUTRANKS_FOR", -1)],
+    "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],
     "what sources say is shared": [(Timekeeper, "_take", _shares_sources)],
     "a shared file of another boot is believed": [(store, "parse", _of_any_boot)],
