@@ -1,0 +1,136 @@
+"""What follows from what was said, whatever it was: the rules, held against a true time that is known here."""
+
+from __future__ import annotations
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from skewguard.clocks import Reading
+from skewguard.config import Settings
+from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
+from skewguard.knowledge import EARLIEST, LATEST, Domain, Knowledge, plausible, response_interval
+from skewguard.store import UTC
+
+ZERO = EARLIEST + 10**17
+"""True time when the steady clock of these tests shows 0, ns."""
+
+seconds = st.integers(0, 3 * 86_400).map(lambda whole: whole * SECOND)
+breadths = st.integers(0, 600 * SECOND)
+drifts = st.integers(-DRIFT_PPB, DRIFT_PPB)  # of the steady clock, parts per billion
+
+
+def true_at(steady: int, drift: int = 0) -> int:
+    """True time at a steady instant."""
+    return ZERO + steady + steady * drift // 10**9
+
+
+@st.composite
+def honest(draw: st.DrawFn, drift: int, trust: Trust) -> Interval:
+    """Someone who says, at some instant, something true."""
+    at = draw(seconds)
+    return Interval(at, true_at(at, drift) - draw(breadths), true_at(at, drift) + draw(breadths), trust, "somebody")
+
+
+def make(**settings: object) -> Knowledge:
+    """Know nothing yet."""
+    return Knowledge(Settings(**settings), Domain(UTC, seeded=False))  # type: ignore[arg-type]
+
+
+@given(data=st.data(), drift=drifts, later=seconds)
+def test_of_honest_words_only_the_truth_follows(data: st.DataObject, drift: int, later: int) -> None:
+    """Whoever spoke, in whatever order, however long ago, and wherever the wall clock jumped."""
+    known = make()
+    own = Domain("https://store", seeded=data.draw(st.booleans()))
+    for domain in data.draw(st.lists(st.sampled_from([known.utc, own]), max_size=6)):
+        said = data.draw(honest(drift, Trust.AUTHENTICATED))
+        domain.learn(said, known.usable(domain.estimate, said.at))
+    if data.draw(st.booleans()):
+        known.witness = data.draw(honest(drift, Trust.WITNESS))
+    if data.draw(st.booleans()):
+        known.overheard = data.draw(honest(drift, Trust.WITNESS))
+    known.jumps.extend(data.draw(st.lists(st.tuples(seconds, seconds), max_size=3)))
+    spoken = [known.utc.estimate, own.estimate, known.witness, known.overheard]
+    steady = max((said.at for said in spoken if said is not None), default=0) + later
+    for domain in (known.utc, own):
+        found = known.of(domain, steady)
+        if found is not None:
+            assert found.earliest <= true_at(steady, drift) <= found.latest
+
+
+@given(data=st.data())
+def test_the_newest_word_is_never_widened(data: st.DataObject) -> None:
+    """What was known before can make it more exact, and nothing else."""
+    known = make()
+    for _ in range(2):
+        said = data.draw(honest(data.draw(drifts), Trust.AUTHENTICATED))
+        before, after = known.utc.learn(said, known.usable(known.utc.estimate, said.at))
+        assert after is known.utc.estimate
+        assert said.earliest <= after.earliest <= after.latest <= said.latest
+    assert before is not None
+
+
+@given(breadth=breadths, wall=st.integers(ZERO - 10**14, ZERO + 10**14), deadband=st.integers(0, 10 * SECOND))
+def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: int, wall: int, deadband: int) -> None:
+    """A clock that may be right is left alone; another is put in the middle of what is known."""
+    known = make(deadband=deadband)
+    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "somebody")
+    correction = known.correction(found, wall)
+    if abs(wall - ZERO) <= breadth + deadband:
+        assert correction == 0
+    else:
+        assert wall + correction == found.midpoint
+        assert abs(correction) > deadband
+    assert known.correction(None, wall) == 0
+
+
+@given(limit=st.none() | st.integers(0, 10**15), correction=st.integers(-(10**15), 10**15))
+def test_the_largest_correction(limit: int | None, correction: int) -> None:
+    """It is a limit in both directions, and what is no correction is always allowed."""
+    known = make(max_offset=limit)
+    assert known.permits(correction) == known.permits(-correction) == (limit is None or abs(correction) <= limit)
+    assert known.permits(0)
+
+
+@given(said=honest(0, Trust.AUTHENTICATED), data=st.data(), by=st.integers(1, 10**15))
+def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.DataObject, by: int) -> None:
+    """And it is the other way round too: such a jump, since anybody has spoken, is a reason for doubt."""
+    known = make()
+    known.utc.learn(said, None)
+    found = known.of(known.utc, said.at)
+    lead = data.draw(st.sampled_from([0, 1, by, by + 1]) | st.integers(-(10**15), 10**16))
+    wall = said.latest + known.settings.deadband + lead
+    assert not known.in_doubt(known.utc, found, wall)
+    at = data.draw(st.sampled_from([said.at - 1, said.at]) | seconds)
+    known.jumps.append((at, by))
+    assert known.in_doubt(known.utc, found, wall) == (at >= said.at and 0 < lead <= by)
+
+
+@given(said=honest(0, Trust.WITNESS), age=st.integers(0, 10**16), limit=seconds)
+def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> None:
+    """Up to that age, it is, aged."""
+    found = make(max_age=limit).usable(said, said.at + age)
+    assert found == (said.aged(said.at + age) if age <= limit else None)
+
+
+@given(earliest=st.integers(0, 2 * LATEST), breadth=breadths)
+@example(earliest=EARLIEST, breadth=LATEST - EARLIEST)
+@example(earliest=EARLIEST - 1, breadth=0)
+@example(earliest=LATEST, breadth=1)
+def test_the_plausible_range(earliest: int, breadth: int) -> None:
+    """All of an interval must lie in it."""
+    said = Interval(0, earliest, earliest + breadth, Trust.WITNESS, "somebody")
+    assert plausible(said) == (EARLIEST <= earliest and earliest + breadth <= LATEST)
+    assert (make().objection(said) is None) == plausible(said)
+    assert make(require_authenticated=True).objection(said) is not None
+
+
+@given(data=st.data(), drift=drifts, sent=seconds, took=st.integers(0, 900 * SECOND), error=breadths)
+def test_an_answer_holds_the_truth_whenever_the_server_looked(
+    data: st.DataObject, drift: int, sent: int, took: int, error: int
+) -> None:
+    """At the beginning of the exchange, at its end, or anywhere between."""
+    shown = true_at(data.draw(st.integers(sent, sent + took)), drift)
+    received = Reading(sent + took, 0)
+    said = response_interval(shown - error, shown + error, Reading(sent, 0), received, Trust.AUTHENTICATED, "server")
+    assert said.at == received.steady
+    assert said.earliest <= true_at(received.steady, drift) <= said.latest
