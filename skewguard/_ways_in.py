@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from skewguard import _guard
+from skewguard._process import adopt
 from skewguard.events import logger
 
 
@@ -16,7 +17,7 @@ def guard(target: Any) -> None:
     """Install, and guard a session or client that was made before anybody could install."""
     try:
         _guard.install()
-        _guard.adopt(target)
+        adopt(target)
     except Exception as error:
         logger.warning("%r stays unguarded: %s", target, error)
 

@@ -52,8 +52,8 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         monkeypatch.delenv(name, raising=False)
     yield
     skewguard.uninstall()
-    keeper = skewguard._guard._process.keeper()
-    skewguard._guard._process.attached = None
+    keeper = skewguard._process.process.keeper()
+    skewguard._process.process.attached = None
     keeper._attached = ()
     keeper.reset(resolve({"sources": ["response"]}, {}))
     seam.close_seam()

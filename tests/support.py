@@ -134,7 +134,7 @@ class Radio:
 
 def attach(target: Any, clocks: FakeClocks, source: Oracle, **options: Any) -> None:
     """Attach with other clocks than the system's, which only `install` offers."""
-    skewguard._guard._process.keeper().configure(resolve({"sources": ["response"]}), clocks)
+    skewguard._process.process.keeper().configure(resolve({"sources": ["response"]}), clocks)
     skewguard.attach(target, sources=[source], **options)
 
 

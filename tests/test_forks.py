@@ -130,22 +130,22 @@ class TestFork:
 FIRST_INSTALL = """
 import os, signal, threading
 import skewguard
-from skewguard import _guard
+from skewguard import _process
 
-held, release, made = threading.Event(), threading.Event(), _guard.Timekeeper
+held, release, made = threading.Event(), threading.Event(), _process.Timekeeper
 def slowly(*args):
     held.set()
     release.wait(20)
     return made(*args)
 
-_guard.Timekeeper = slowly
+_process.Timekeeper = slowly
 thread = threading.Thread(target=skewguard.install)
 thread.start()
 held.wait(10)
 child = os.fork()
 if not child:
     signal.alarm(10)
-    _guard.Timekeeper = made
+    _process.Timekeeper = made
     skewguard.install()
     os._exit(0 if skewguard.status().installed else 1)
 release.set()

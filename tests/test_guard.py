@@ -634,7 +634,7 @@ class TestWaysIn:
         """No packet leaves a host that said no."""
         with skewguard.install(enabled=False, sources=["ntp://127.0.0.1:1"]):
             assert skewguard.status().sources == ()
-            assert skewguard._guard._process.keeper()._poller._asked is None
+            assert skewguard._process.process.keeper()._poller._asked is None
 
     @pytest.mark.parametrize("service", ["imagebuilder", "greengrassv2", "amplifyuibuilder"])
     def test_attach_knows_a_client_from_a_session(self, service: str) -> None:
@@ -742,7 +742,7 @@ class TestOffSwitches:
 
         monkeypatch.setattr(session, "get_scoped_config", slowly)
         with skewguard.install():
-            hooks = Hooks(skewguard._guard._process.everywhere, skewguard._guard._process.keeper(), session)
+            hooks = Hooks(skewguard._process.process.everywhere, skewguard._process.process.keeper(), session)
             answers: list[bool] = []
             threads = [threading.Thread(target=lambda: answers.append(hooks.enabled())) for _ in range(3)]
             for thread in threads:
@@ -789,7 +789,7 @@ class TestFailOpen:
 
     def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
         """Tracing libraries do; a copy is the same call, a pickled one is nobody's."""
-        process = skewguard._guard._process
+        process = skewguard._process.process
         call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
         context = {seam.KEY: call}
         assert copy.deepcopy(context)[seam.KEY] is call
@@ -803,7 +803,7 @@ class TestFailOpen:
             held, release = threading.Event(), threading.Event()
 
             def hold() -> None:
-                process = skewguard._guard._process
+                process = skewguard._process.process
                 with names.lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
                     release.wait(20)

@@ -198,7 +198,7 @@ class TestLeftAlone:
 
 def test_only_what_is_handed_out_lasts(clocks: FakeClocks) -> None:
     """A client that signs its own calls in the URL can retry them."""
-    hooks = Hooks(skewguard._guard._Guard(), skewguard._guard._process.keeper())
+    hooks = Hooks(skewguard._process.Guard(), skewguard._process.process.keeper())
     sent, asked, bare = {"client_config": None}, {"client_config": None, "is_presign_request": True}, {}
     assert [Call(hooks, "v4-query", b"", context).lasting for context in (sent, asked, bare)] == [False, True, True]
     assert not Call(hooks, "v4", b"", bare).lasting

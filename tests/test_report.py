@@ -141,7 +141,7 @@ def test_a_certificate_that_is_not_yet_valid_is_explained(caplog: pytest.LogCapt
     """Where the clock is so far behind that TLS fails first; any other failure of TLS has no note."""
     from skewguard.signing.report import note_failure
 
-    keeper = skewguard._guard._process.keeper()
+    keeper = skewguard._process.process.keeper()
     error = SSLError(endpoint_url="https://sts", error="certificate verify failed: certificate is not yet valid")
     note_failure(error, keeper)
     (note,) = notes_of(error, caplog)

@@ -103,7 +103,7 @@ def answer(attempt: Attempt) -> Canned:
 
 def skew() -> int:
     """Read the client's skew: what would be signed, minus the wall clock, in whole seconds."""
-    keeper = skewguard._guard._process.keeper()
+    keeper = skewguard._process.process.keeper()
     signed, wall, _ = keeper.signing_time(keeper.utc)
     return signed // 10**9 - wall // 10**9
 

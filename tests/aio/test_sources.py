@@ -73,7 +73,7 @@ def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way:
 
     async def main() -> None:
         skewguard.install(sources=["response"])
-        keeper = skewguard._guard._process.keeper()
+        keeper = skewguard._process.process.keeper()
         async with client("dynamodb", endpoint, way, max_pool_connections=200) as dynamodb:
             keeper.add_sources((radio,))
             async with anyio.create_task_group() as tasks:
@@ -181,7 +181,7 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
 
     async def main() -> None:
         skewguard.install(sources=["response"])
-        keeper = skewguard._guard._process.keeper()
+        keeper = skewguard._process.process.keeper()
         async with client("dynamodb", endpoint) as dynamodb:
             await dynamodb.list_tables()
             keeper.add_sources((Radio(instant=True),))
