@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 
+import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -15,6 +17,9 @@ from skewguard.signing import seam
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+# Every session reads botocore's models for itself; that was most of the tests' time.
+botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
