@@ -209,7 +209,7 @@ def test_certificates(tmp_path: Path) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         options = {"verify": str(tmp_path / "ca.pem"), "config": Config(retries={"total_max_attempts": 1})}

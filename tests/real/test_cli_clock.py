@@ -239,7 +239,7 @@ def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[s
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
     try:
         yield f"https://127.0.0.1:{server.server_port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
