@@ -43,7 +43,7 @@ class Settings(NamedTuple):
             ``chrony``, ``phc`` (each also with ``:/path``), ``ntp://host[:port]``, separated by commas; in code a list
             of these, and of objects with a name and a ``measure`` method.
         deadband: While the wall clock is no further off than this, requests are signed by the wall clock, byte for byte
-            as without skewguard.
+            as without skewguard. A correction ends within half of it.
         max_age: What was learned longer ago than this is not used. A day's drift stays below the deadband.
         refresh_interval: A signing that finds the sources' statement older than this has them asked again, in the
             background.

@@ -119,12 +119,22 @@ class Knowledge:
             return None
         return said.aged(steady)
 
-    def correction(self, known: Interval | None, wall: int) -> int:
-        """Say by how much to correct the wall clock, ns; 0 if it may be right."""
-        deadband = self.settings.deadband
-        if known is None or known.earliest - deadband <= wall <= known.latest + deadband:
+    def correction(self, known: Interval | None, wall: int, so_far: int = 0) -> int:
+        """Say by how much to correct the wall clock, ns; 0 if it may be right.
+
+        Args:
+            known: What is known.
+            wall: What the wall clock shows.
+            so_far: The correction in force, ns. One that goes on ends at half the deadband: at its edge it would come
+                and go with every answer.
+        """
+        if known is None:
             return 0
-        return known.midpoint - wall
+        deadband = self.settings.deadband
+        wanted = known.midpoint - wall
+        if so_far and abs(wanted - so_far) <= deadband:
+            deadband //= 2
+        return 0 if known.earliest - deadband <= wall <= known.latest + deadband else wanted
 
     def permits(self, correction: int) -> bool:
         """Tell whether `max_offset` allows a correction, ns."""

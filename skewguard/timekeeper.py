@@ -146,7 +146,7 @@ class Timekeeper:
         steady, wall = self.clocks.read()
         knowledge = self._knowledge
         known = knowledge.of(domain, steady)
-        wanted = knowledge.correction(known, wall)
+        wanted = knowledge.correction(known, wall, domain.announced)
         correction = wanted if knowledge.permits(wanted) else 0
         withheld = correction != wanted
         news = False
@@ -212,7 +212,7 @@ class Timekeeper:
     def correcting(self) -> bool:
         """Whether AWS's requests are signed away from the wall clock."""
         steady, wall = self.clocks.read()
-        wanted = self._knowledge.correction(self.known(self.utc, steady), wall)
+        wanted = self._knowledge.correction(self.known(self.utc, steady), wall, self.utc.announced)
         return wanted != 0 and self._knowledge.permits(wanted) and not _clocks.faked()
 
     @property

@@ -83,6 +83,20 @@ def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: 
     assert known.correction(None, wall) == 0
 
 
+@given(breadth=breadths, lead=st.integers(0, 12 * SECOND), moved=st.integers(-(10**11), 10**11), data=st.data())
+def test_a_correction_goes_on_until_the_clock_is_well_within_the_deadband(
+    breadth: int, lead: int, moved: int, data: st.DataObject
+) -> None:
+    """In both directions: else it would come and go at the edge. One of quite another size is another correction."""
+    deadband = data.draw(st.integers(0, 10 * SECOND))
+    known = make(deadband=deadband)
+    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "somebody")
+    for wall in (found.latest + lead, found.earliest - lead):
+        so_far = found.midpoint - wall + moved
+        ends = deadband // 2 if so_far and abs(moved) <= deadband else deadband
+        assert bool(known.correction(found, wall, so_far)) == (lead > ends)
+
+
 @given(limit=st.none() | st.integers(0, 10**15), correction=st.integers(-(10**15), 10**15))
 def test_the_largest_correction(limit: int | None, correction: int) -> None:
     """It is a limit in both directions, and what is no correction is always allowed."""

@@ -107,6 +107,16 @@ class TestEpisodes:
         lines = taken(log)
         assert [line.split(" s behind")[0].rpartition(" ")[2] for line in lines] == ["11.7", "22.2", "32.7", "43.2"]
 
+    def test_a_clock_at_the_edge_of_the_deadband_is_one(self, log: list[str]) -> None:
+        """Each answer tells the time a little differently; it ends where the clock is well within."""
+        world = World(11)
+        for step in (0, 1.5, -1.5, 1.5, -1.5, 6):
+            world.clocks.step(step)
+            world.clocks.advance(31)
+            world.hear()
+            world.error()
+        assert [line.split()[0] for line in taken(log)] == ["WARNING", "INFO"]
+
     def test_it_ends_where_nobody_tells_the_time(self, log: list[str]) -> None:
         """Which does not mean that the clock is right."""
         world = World(1200, max_age=600 * SECOND)

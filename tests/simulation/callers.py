@@ -59,6 +59,7 @@ class Program:
         self.ended = False
         self.calls: list[Attempts] = []
         self._by_key = {server.key: server for server in servers}
+        self._corrected: dict[str, int] = {}  # by how much each clock's last timestamp was, ns
 
     # -- what is told -------------------------------------------------------------------------------------------
 
@@ -136,7 +137,8 @@ class Program:
         bound = oracle.bound(server)
         if bound is None:
             return
-        if not bound.miss and abs(wall - clock) <= oracle.healthy and stamp != wall:
+        corrected, self._corrected[server.key] = self._corrected.get(server.key, 0), stamp - wall
+        if not bound.miss and abs(wall - clock) <= oracle.healthy(corrected) and stamp != wall:
             world.fail(f"a healthy clock was corrected by {(stamp - wall) / SECOND:.3f} s")
         if lasting and oracle.jumped_since_heard(server):
             return  # EXCEPTION: what is handed out follows the wall clock while it may have been put right

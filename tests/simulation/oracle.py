@@ -232,11 +232,17 @@ class Oracle:
         worst = self._worst(chosen)
         return worst and Bound(worst.miss + worst.width, worst.width)
 
-    @property
-    def healthy(self) -> int:
-        """How far off a wall clock may be that must be left alone, ns."""
+    def healthy(self, corrected: int) -> int:
+        """How far off a wall clock may be that must be left alone, ns.
+
+        Args:
+            corrected: By how much the last timestamp for this clock was corrected, ns.
+        """
         # EXCEPTION: a verdict stands for a while, in which a clock that is slewed may have become healthy
-        return self._settings.deadband - SECOND // 10 - (_FAST if self._host.touched else 0)
+        deadband = self._settings.deadband
+        if 0 < abs(corrected) < 3 * deadband:
+            deadband //= 2  # EXCEPTION: then a correction goes on
+        return deadband - SECOND // 10 - (_FAST if self._host.touched else 0)
 
     def slack(self, bound: Bound) -> int:
         """Say how far from the server's clock a timestamp may be, ns."""
