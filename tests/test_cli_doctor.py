@@ -160,7 +160,7 @@ class TestFindings:
             (Answer("u", 1200 * SECOND, SECOND), 1200, "may refuse what is signed by this host's clock."),
             (Answer("u", problem="x", certificate="not yet valid"), None, "a clock that is too slow."),
             (Answer("u", problem="x", certificate="not yet valid"), 1e8, "a clock that is too slow."),
-            (Answer("u", problem="x", certificate="not yet valid"), -5, "But the clock is right"),
+            (Answer("u", problem="x", certificate="not yet valid"), -5, "But this host's clock is right"),
             (Answer("u", problem="x", certificate="expired"), -1e8, "a clock that is too fast, as this one is."),
             (Answer("u", problem="x", certificate="expired"), 0, "the clock is not the reason."),
             (Answer("u", problem="x", certificate="expired"), None, "it is, or this host's clock is too fast."),

@@ -33,6 +33,15 @@ NOT_ABLE = "AWS was not able to validate the provided access credentials"
 TIMESTAMP = "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"
 WRONG_KEY = "The request signature we calculated does not match the signature you provided."
 TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate is not yet valid (_ssl.c:1006)"
+STILL = "RuntimeError: Credentials were refreshed, but the refreshed credentials are still expired."
+PRESIGNED = (
+    "<Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>300</X-Amz-Expires>"
+    "<Expires>2017-07-20T04:18:45Z</Expires><ServerTime>2017-07-20T04:18:55Z</ServerTime></Error>"
+)
+FUTURE = (
+    "<Error><Code>AccessDenied</Code><Message>Request is not yet valid</Message><X-Amz-Date>1558754452000</X-Amz-Date>"
+    "<Expires>2019-05-25T03:35:52Z</Expires><ServerTime>2019-05-23T21:07:35Z</ServerTime></Error>"
+)
 
 
 def told(text: str, offset: float | None) -> str:
@@ -79,8 +88,20 @@ def told(text: str, offset: float | None) -> str:
         (client_error("ExpiredToken", "The provided token has expired."), 0, "the credentials have expired"),
         (TLS, 1200, "a clock that is too slow."),
         ("certificate verify failed: certificate has expired", 0, "the clock is not the reason."),
-        ("", None, "no clock is to blame"),
-        ("\udcff<Code>", 0, "no clock is to blame"),
+        (TLS, 0, "a clock that is too slow. But this host's clock is right."),
+        (TLS, -1200, "a clock that is too slow. But this host's clock is 20 min 0 s fast."),
+        (STILL, -1200, "so it looks on a fast clock. This host's clock is 20 min 0 s fast: mend that first."),
+        (STILL, 0, "This host's clock is right: whoever made them handed out old ones."),
+        (PRESIGNED, 1200, "Those made on a slow clock die early. This host's clock is 20 min 0 s slow"),
+        (PRESIGNED, 0, "This host's clock is right: it was used too late, or made on another host."),
+        (FUTURE, -108_797, "which is 1 d 6 h earlier."),
+        ("boto3: RequestTimeTooSkewed!", 1200, "it is about time, but does not state both clocks."),
+        ("AuthFailure", 0, "it may be about time"),
+        ("SignatureDoesNotMatch", None, "it may be about time"),
+        (WRONG_KEY, 1200, "no clock is to blame: the secret key is wrong."),
+        ("", None, "no error of AWS was found in it"),
+        ("KeyError: 'x'", 0, "no error of AWS was found in it"),
+        ("\udcff<Code>", 0, "no error of AWS was found in it"),
     ],
 )
 def test_what_a_message_means(text: str, offset: float | None, words: str) -> None:

@@ -293,9 +293,9 @@ def unheard(certificate: str, problem: str, known: Known | None) -> str:
         known: How far this host's clock is off, if that is known.
     """
     if certificate == "not yet valid":
-        blame = (
-            "" if known is None or known.offset > WARN_FROM else " But the clock is right, so it may be the server's"
-        )
+        blame = ""
+        if known is not None and known.offset <= WARN_FROM:
+            blame = f" But this host's clock is {off(known.offset) if known.most > WARN_FROM else 'right'}."
         return f"TLS holds its certificate for not yet valid: so it looks on a clock that is too slow.{blame}"
     if certificate == "expired":
         if known is not None and known.offset < -WARN_FROM:

@@ -13,13 +13,26 @@ from skewguard.cli.findings import WARN_FROM, Finding, Level, unheard
 from skewguard.cli.survey import Known
 from skewguard.cli.words import length, off
 from skewguard.interval import SECOND
-from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Verdict, judge, read
+from skewguard.signing.reply import (
+    CLOCK_CODES,
+    POSSIBLE_CODES,
+    TOLERANCE,
+    WRONG_KEY_TEXT,
+    Attempt,
+    Reply,
+    Verdict,
+    judge,
+    read,
+)
 
 LIMIT = 65_536
 """How many characters are looked at: a log may have been pasted."""
 
 _CLIENT_ERROR = re.compile(r"An error occurred \(([^()\s]+)\) when calling [^:]{1,200}: *(.*)", re.DOTALL)
 _FIELDS = re.compile(r"<(Code|Message|RequestTime|ServerTime|MaxAllowedSkewMilliseconds|X-Amz-Date)>([^<]*)</")
+_BARE = re.compile(rf"\b({'|'.join(sorted(CLOCK_CODES | POSSIBLE_CODES))})\b")
+_PRESIGNED = re.compile(r"AccessDenied.{0,200}Request has expired", re.DOTALL)
+_STILL_EXPIRED = re.compile(r"refreshed credentials are still expired")
 _TLS = re.compile(r"certificate (?:is )?(not yet valid|has expired)", re.IGNORECASE)
 _DEAD_TOKEN = re.compile(r"ExpiredToken|token included in the request is expired|token has expired", re.IGNORECASE)
 _WAITED = "a slow upload, a full connection pool, a blocked thread or event loop, or a process that was frozen"
@@ -42,15 +55,23 @@ def _sentences(text: str, known: Known | None) -> list[str]:
         return [
             "the credentials have expired, by AWS's clock: fetch new ones. A slow clock has programs keep dead ones."
         ]
+    if _STILL_EXPIRED.search(text):
+        told = "botocore fetched credentials that this host's clock holds for over: so it looks on a fast clock."
+        return [f"{told} {_here(known, 'whoever made them handed out old ones')}"]
+    if _PRESIGNED.search(text):
+        told = "a presigned URL was used after its time, by the server's clock. Those made on a slow clock die early."
+        return [f"{told} {_here(known, 'it was used too late, or made on another host')}"]
     reply = parse(text)
     if reply.requested is not None and reply.stated is not None:
         server = (reply.stated.earliest + reply.stated.latest) // 2 // SECOND * SECOND
-        return [*_two_clocks(reply.requested, server, reply.tolerance or TOLERANCE, known)]
+        return [*_two_clocks(reply.requested, server, reply.tolerance, known)]
     found = judge(Attempt(reply.requested or 0, 0), reply)
     if found.verdict is Verdict.SKEW:
         return [f"it is about time, but does not state both clocks. {_here(known)}"]
     if found.reason == "no server clock was heard":
         return [f"it may be about time; AWS words wrong credentials alike. {_here(known, 'suspect the credentials')}"]
+    if not (reply.code or _CLIENT_ERROR.search(text) or WRONG_KEY_TEXT.search(text)):
+        return ["no error of AWS was found in it: paste all of the message."]
     return [f"no clock is to blame: {found.reason}."]
 
 
@@ -59,24 +80,26 @@ def parse(text: str) -> Reply:
     error = {name: value.strip() for name, value in _FIELDS.findall(text)}
     if match := _CLIENT_ERROR.search(text):
         error |= {"Code": match[1], "Message": match[2].strip()}
+    elif "Code" not in error and (match := _BARE.search(text)):
+        error["Code"] = match[1]
     code = error.get("Code", "")
     # The answer to a HEAD has no words, and botocore puts its status in their place.
     status = int(code) if code in {"400", "401", "403"} else 404
     return read(status, {}, {"Error": {"Message": text.strip(), **error}})
 
 
-def _two_clocks(signed: int, server: int, tolerance: int, known: Known | None) -> list[str]:
+def _two_clocks(signed: int, server: int, tolerance: int | None, known: Known | None) -> list[str]:
     gap = server - signed
-    told = f"signed at {_utc(signed)}, refused at {_utc(server)} by the server's clock, which is {length(gap)}"
-    told += f" {'later' if gap > 0 else 'earlier'}; {length(tolerance)} would be accepted."
     late = gap > 0
+    told = f"signed at {_utc(signed)}, refused at {_utc(server)} by the server's clock, which is {length(gap)}"
+    told += f" {'later' if late else 'earlier'}{f'; {length(tolerance)} would be accepted' if tolerance else ''}."
     if known is None:
         blame = (
             f"So the clock that signed was slow, or the request waited as long ({_WAITED})."
             if late
             else "So the clock that signed was fast, or the server's is slow: nothing arrives before it is signed."
         )
-    elif known.most > WARN_FROM and abs(gap - known.offset) <= tolerance + known.bound:
+    elif known.most > WARN_FROM and abs(gap - known.offset) <= (tolerance or TOLERANCE) + known.bound:
         blame = f"this host's clock is {off(known.offset)}: that is why."
     elif known.most > WARN_FROM:
         blame = f"this host's clock is {off(known.offset)} now, which does not explain it: was it signed here?"

@@ -31,10 +31,12 @@ _DATE_BEFORE, _DATE_AFTER = SECOND // 2, 2 * SECOND
 _TEXT_BEFORE, _TEXT_AFTER = SECOND // 2, 3 * SECOND // 2
 
 _REASONS = http.client.responses
-_CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
-_POSSIBLE_CODES = frozenset(
+CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
+"""Surely about time."""
+POSSIBLE_CODES = frozenset(
     {"SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure", "RequestExpired", "ExpiredRequest"}
 )
+"""About time, or about keys."""
 _SILENT_STATUSES = frozenset({400, 401, 403})
 
 _GRAMMAR = re.compile(
@@ -44,7 +46,7 @@ _GRAMMAR = re.compile(
 _SKEW_TEXT = re.compile(r"difference between the request time and the (?:current|server's|server&#39;s) time", re.I)
 _NOT_YET_TEXT = re.compile(r"^\s*request is not yet valid", re.I)
 _EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+?)\.?(?:\s|$)", re.I)
-_WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
+WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
 
 _IMF_FIXDATE = re.compile(
     r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4}) "
@@ -124,7 +126,7 @@ class Reply:
     @property
     def unexplained(self) -> bool:
         """Whether this refusal may be about time but does not say so: of HEAD and EC2, and of some with no message."""
-        return not self.time_text and self.code not in _CLOCK_CODES and _suspicion(self) is None
+        return not self.time_text and self.code not in CLOCK_CODES and _suspicion(self) is None
 
     @property
     def heard(self) -> Span | None:
@@ -225,7 +227,7 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
         signed = reply.requested
     heard = reply.heard
     if heard is None:
-        if reply.time_text or reply.code in _CLOCK_CODES:
+        if reply.time_text or reply.code in CLOCK_CODES:
             return Judgement(Verdict.SKEW, "the error is about time, but no server clock was heard")
         return Judgement(Verdict.NOT_TIME, "no server clock was heard")
     # How far true time at signing lay after the timestamp, if the server's clock is the truth.
@@ -245,9 +247,9 @@ def _suspicion(reply: Reply) -> str | None:
     """Tell why a clock cannot have caused this error; None if one can."""
     if reply.status < 400 or reply.status >= 500:
         return "not a refusal"
-    if _WRONG_KEY_TEXT.search(reply.message):
+    if WRONG_KEY_TEXT.search(reply.message):
         return "the secret key is wrong"
-    if reply.time_text or reply.code in _CLOCK_CODES or reply.code in _POSSIBLE_CODES:
+    if reply.time_text or reply.code in CLOCK_CODES or reply.code in POSSIBLE_CODES:
         return None
     if not reply.code and not reply.message and reply.status in _SILENT_STATUSES:
         return None
