@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import argparse
 import io
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from skewguard.cli import exec_
+from skewguard.cli.output import CannotWriteError, tell
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 _COMMANDS = {"check": "check", "doctor": "doctor", "exec": "exec_", "offset": "offset", "watch": "watch"}
 
@@ -31,10 +36,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: The arguments are wrong, or ask for help.
     """
+    try:
+        return _run(list(sys.argv[1:] if arguments is None else arguments))
+    except KeyboardInterrupt:
+        # As Python itself ends, so that a shell's loop around it ends too; but without the traceback.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGINT)
+        raise
+
+
+def _run(given: list[str]) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a system's message may not fit the terminal, nor a pipe's
-    given = list(sys.argv[1:] if arguments is None else arguments)
     command: list[str] = []
     if given[:1] == ["exec"]:
         given, command = exec_.split(given)  # argparse must not look at what is not for us
@@ -47,11 +61,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         made = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         made.usage_error = module.USAGE_ERROR
         module.configure(made)
-    options, unknown = parser.parse_known_args(given)
-    if unknown:  # by the subcommand's parser, for its exit code
-        subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
-    options.command = command
-    return int(modules[options.subcommand].run(options))
+    usage_error = parser.usage_error
+    try:
+        options, unknown = parser.parse_known_args(given)
+        usage_error = modules[options.subcommand].USAGE_ERROR
+        if unknown:  # by the subcommand's parser, for its exit code
+            subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
+        options.command = command
+        return int(modules[options.subcommand].run(options))
+    except CannotWriteError as error:
+        tell(f"skewguard: cannot write: {error}", aside=True)
+        return usage_error
 
 
 def _wanted(given: Sequence[str]) -> list[str]:
@@ -68,6 +88,9 @@ class _Parser(argparse.ArgumentParser):
         self.print_usage(sys.stderr)
         self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
 
+    def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
+        tell(message.rstrip("\n"), aside=file is sys.stderr)
+
 
 class _Version(argparse.Action):
     """As argparse's own, but the version, which is slow to find, is looked up only when asked for."""
@@ -79,7 +102,7 @@ class _Version(argparse.Action):
         from importlib.metadata import PackageNotFoundError, version
 
         try:
-            print(f"skewguard {version('skewguard')}")
+            tell(f"skewguard {version('skewguard')}")
         except PackageNotFoundError:
-            print("skewguard (not installed)")
+            tell("skewguard (not installed)")
         parser.exit()

@@ -11,6 +11,7 @@ import json
 from typing import NamedTuple
 
 from skewguard.cli import survey
+from skewguard.cli.output import tell
 from skewguard.cli.survey import Survey
 from skewguard.cli.words import decimal, length, off, plain
 from skewguard.errors import ConfigError
@@ -79,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
     except Exception as error:
         kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
-    print(json.dumps(as_values(outcome, found)) if options.json else outcome.line)
+    tell(json.dumps(as_values(outcome, found)) if options.json else outcome.line)
     return outcome.code
 
 

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from skewguard.cli import survey
+from skewguard.cli.output import tell
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 
@@ -46,13 +47,13 @@ def run(options: argparse.Namespace) -> int:
         url = None if options.endpoint is None else endpoint.check(options.endpoint)
         wanted = survey.settings(options)
     except ConfigError as error:
-        print(f"skewguard doctor: {error}", file=sys.stderr)
+        tell(f"skewguard doctor: {error}", aside=True)
         return USAGE_ERROR
     from skewguard.cli import findings, report
 
     names = [source.name for source in survey.everyone(wanted)]
     asked = ", ".join(names + ([] if url is None else [f"HEAD {url}"]))
-    print(f"skewguard doctor: asking {asked or 'nobody: no time source is configured'}", file=sys.stderr, flush=True)
+    tell(f"skewguard doctor: asking {asked or 'nobody: no time source is configured'}", aside=True)
     seen = report.gather(wanted, url)
     found = findings.examine(seen)
     told = [] if options.error is None else _explain(options.error, findings.truth(seen))
@@ -61,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
     code = SICK if worst >= findings.Level.WARN else HEALTHY
     if findings.truth(seen) is None:
         code = UNKNOWN
-    print(
+    tell(
         as_json(seen, found, code)
         if options.json
         else as_text(seen, found, code, everything=options.verbose, also=len(told))
@@ -72,7 +73,9 @@ def run(options: argparse.Namespace) -> int:
 def _explain(text: str, known: Known | None) -> list[findings.Finding]:
     from skewguard.cli import message
 
-    return message.explain(sys.stdin.read(message.LIMIT) if text == "-" else text, known)
+    if text == "-":
+        text = sys.stdin.read(message.LIMIT) if sys.stdin else ""  # closed before we began
+    return message.explain(text, known)
 
 
 def as_text(seen: report.Report, found: list[findings.Finding], code: int, *, everything: bool, also: int = 0) -> str:
@@ -144,7 +147,7 @@ def _config(options: argparse.Namespace) -> int:
 
     found = origins.trace(survey.given(options))
     if options.json:
-        print(json.dumps([row._asdict() for row in found]))
+        tell(json.dumps([row._asdict() for row in found]))
     else:
-        print(origins.table(found))
+        tell(origins.table(found))
     return SICK if any(row.problem for row in found) else HEALTHY

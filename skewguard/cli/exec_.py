@@ -10,10 +10,10 @@ import argparse
 import logging
 import os
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from skewguard.cli.output import tell
 from skewguard.config import resolve
 from skewguard.events import logger
 
@@ -55,23 +55,23 @@ def run(options: argparse.Namespace) -> int:
     """Become the command; answer an exit code only where that cannot be done."""
     command: list[str] = options.command
     if not command:
-        print("skewguard exec: there is no command to run", file=sys.stderr)
+        tell("skewguard exec: there is no command to run", aside=True)
         return FAILED
     try:
         environment = guarded(os.environ)
         _check_settings()
     except Exception as error:
-        print(f"skewguard exec: {command[0]} runs unguarded: {error}", file=sys.stderr)
+        tell(f"skewguard exec: {command[0]} runs unguarded: {error}", aside=True)
         environment = dict(os.environ)
     try:
         if REPLACES:
             os.execvpe(command[0], command, environment)
         return subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError as error:
-        print(f"skewguard exec: {command[0]}: {error.strerror}", file=sys.stderr)
+        tell(f"skewguard exec: {command[0]}: {error.strerror}", aside=True)
         return NOT_FOUND
     except OSError as error:
-        print(f"skewguard exec: {command[0]}: {error.strerror}", file=sys.stderr)
+        tell(f"skewguard exec: {command[0]}: {error.strerror}", aside=True)
         return NOT_EXECUTABLE
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from skewguard.cli import survey
+from skewguard.cli.output import tell
 from skewguard.cli.words import decimal
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
@@ -28,15 +28,15 @@ def run(options: argparse.Namespace) -> int:
     try:
         found = survey.ask(survey.settings(options))
     except ConfigError as error:
-        print(f"skewguard offset: {error}", file=sys.stderr)
+        tell(f"skewguard offset: {error}", aside=True)
         return USAGE_ERROR
     known = found.known
     if known is None:
-        print(f"skewguard offset: {found.why_not}", file=sys.stderr)
+        tell(f"skewguard offset: {found.why_not}", aside=True)
         return UNKNOWN
     if options.json:
         values = {"offset": known.offset / SECOND, "error_bound": known.bound / SECOND, "source": known.source}
-        print(json.dumps(values))
+        tell(json.dumps(values))
     else:
-        print(decimal(known.offset))
+        tell(decimal(known.offset))
     return 0

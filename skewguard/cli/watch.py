@@ -8,13 +8,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
 
 from skewguard.cli import check, survey
 from skewguard.cli.findings import FAIL_FROM, WARN_FROM
+from skewguard.cli.output import tell
 from skewguard.cli.survey import Survey
 from skewguard.config import Settings
 from skewguard.errors import ConfigError
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     if not wanted.sources:
         return _refuse("no time source is configured; name one, such as --source ntp://time.aws.com")
     rounds = look(wanted, options.interval, options.count)
-    if options.json or not sys.stdout.isatty():
+    if options.json or not (sys.stdout and sys.stdout.isatty()):
         return _print(rounds, as_json=options.json)
     try:
         from skewguard.cli import screen
@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refuse(why: str) -> int:
-    print(f"skewguard watch: {why}", file=sys.stderr)
+    tell(f"skewguard watch: {why}", aside=True)
     return USAGE_ERROR
 
 
@@ -85,13 +85,10 @@ def look(wanted: Settings, interval: int, count: int | None) -> Iterator[Survey]
 
 
 def _print(rounds: Iterator[Survey], *, as_json: bool) -> int:
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         for found in rounds:
-            print(json_line(found) if as_json else line(found), flush=True)
-    except KeyboardInterrupt:
-        pass
-    except BrokenPipeError:  # whoever read it has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if not tell(json_line(found) if as_json else line(found)):
+                break
     return 0
 
 

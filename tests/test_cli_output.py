@@ -1,0 +1,88 @@
+"""The commands where nobody reads on, nothing can be written, or somebody has had enough: no tracebacks, ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.ntp_server import serving, silent, wall_server
+
+SKEWGUARD = f"{sys.executable} -m skewguard"
+NOTHING_KNOWN = {"doctor": 3, "check": 2, "offset": 3, "doctor --config": 0}
+"""Commands and their exit codes where no source is configured."""
+
+
+def shell(script: str) -> subprocess.CompletedProcess[str]:
+    """Run a line of bash, in which a pipe ends as its worst part does."""
+    environment = {**os.environ, "SKEWGUARD_SOURCES": "response", "AWS_CONFIG_FILE": os.devnull}
+    command = ["bash", "-o", "pipefail", "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+
+
+@pytest.mark.parametrize("command", NOTHING_KNOWN)
+@pytest.mark.parametrize("rest", ["| true", "2>&1 | true", ">&-", "2>&-"])
+def test_whoever_stops_reading_does_not_change_the_outcome(command: str, rest: str) -> None:
+    """Of several, the first that ended badly is what a pipe ends as."""
+    done = shell(f"{SKEWGUARD} {command} {rest}")
+    assert done.returncode == NOTHING_KNOWN[command], done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "Exception" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("command", ["--version", "--help", "doctor --help"])
+@pytest.mark.parametrize("rest", ["| true", ">&-"])
+def test_so_does_help(command: str, rest: str) -> None:
+    done = shell(f"{SKEWGUARD} {command} {rest}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the platform has no /dev/full")
+@pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("check", 3), ("doctor --config", 2), ("--version", 2)])
+def test_a_full_disk_is_told_of(command: str, code: int) -> None:
+    """In a line; `check` is then UNKNOWN."""
+    done = shell(f"{SKEWGUARD} {command} > /dev/full")
+    assert done.returncode == code
+    assert done.stderr.splitlines()[-1] == "skewguard: cannot write: No space left on device"
+    assert "Traceback" not in done.stderr
+
+
+def test_a_watch_ends_with_its_reader() -> None:
+    with wall_server() as server:
+        source = f"--source ntp://127.0.0.1:{server.port}"
+        done = shell(f"{SKEWGUARD} watch {source} --interval 0.05 | head -1")
+        closed = shell(f"{SKEWGUARD} watch {source} --interval 0.05 >&-")
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
+    assert (closed.returncode, closed.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C is a signal on POSIX")
+@pytest.mark.parametrize("command", ["doctor", "check", "offset"])
+def test_ctrl_c_is_quiet_and_ends_as_by_the_signal(command: str) -> None:
+    """So that a shell's loop around it ends too."""
+    with serving(silent) as server:
+        source = f"ntp://127.0.0.1:{server.port}"
+        child = subprocess.Popen(
+            [sys.executable, "-m", "skewguard", command, "--source", source, "--timeout", "50"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        limit = time.monotonic() + 20
+        while not server.requests and time.monotonic() < limit:
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    assert child.returncode == -signal.SIGINT
+    assert (out, err.replace(f"skewguard doctor: asking {source}\n", "")) == ("", "")
+
+
+def test_a_message_that_should_come_from_a_closed_stdin() -> None:
+    done = shell(f"{SKEWGUARD} doctor --error - <&-")
+    assert done.returncode == 3
+    assert "no error of AWS was found in it" in done.stdout
