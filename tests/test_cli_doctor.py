@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import shutil
 import struct
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +98,20 @@ class TestFindings:
         found = seen(0, **more)
         assert words in texts(found)
         assert verdict(examine(found)) is level
+
+    @pytest.mark.parametrize(
+        ("offset", "words"), [(86_401, "certificates for not yet valid:"), (-1e8, "certificates for expired:")]
+    )
+    def test_tls_fails_first_on_a_clock_that_is_days_off(self, offset: float, words: str) -> None:
+        """So it is said, and nothing promised."""
+        assert words in texts(seen(offset))
+        assert doctor.remedy(seen(offset))[-1].endswith("succeed, unless TLS fails first.")
+        assert "TLS" not in texts(seen(offset / abs(offset) * 80_000))
+        assert doctor.remedy(seen(80_000))[-1].endswith("succeed.")
+
+    def test_a_source_is_quoted_once(self) -> None:
+        assert texts(seen(None)).count("did not answer within 1.0 s") == 1
+        assert texts(seen(None)).startswith("[FAIL] It cannot be told whether this host's clock is right: no time")
 
     def test_a_fake_is_told_from_a_wrong_host(self) -> None:
         """If the kernel's clock is wrong too, faking is not the reason, or not all of it."""
@@ -260,6 +277,22 @@ class TestPlaces:
         assert "curl -sI https://" in fix(place, ("chronyd",), blocked=True).commands[0]
         assert "169.254.169.123" in fix(place._replace(ec2=True), ("chronyd",), blocked=True).then
 
+    @pytest.mark.skipif(shutil.which("sh") is None, reason="POSIX's shell")
+    @pytest.mark.parametrize(("answer", "set_to"), [("Date: Sat, 21 Nov 2026 15:50:13 GMT", "Sat, 21 Nov"), ("", "")])
+    def test_the_time_by_https(self, answer: str, set_to: str, tmp_path: Path) -> None:
+        """Where curl hears nothing the clock stays as it is: GNU's `date -s ""` would set it to midnight."""
+        for name, does in (("curl", f"printf 'HTTP/2 200\\r\\n{answer}\\r\\n'"), ("sudo", 'echo "$@"')):
+            (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+            (tmp_path / name).chmod(0o755)
+        commands = fix(Place("linux", tools=frozenset({"curl"})), None, blocked=True).commands
+        path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["sh", "-c", "\n".join(commands)], env={"PATH": path}, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.startswith(f"date -u -s {set_to}") if set_to else not done.stdout
+        assert "\r" not in done.stdout
+        assert (done.returncode == 0) == bool(set_to)
+
     def test_nothing_to_type_where_nothing_is_wrong(self) -> None:
         assert doctor.remedy(seen(0)) == []
         assert len(doctor.as_text(seen(0), examine(seen(0)), 0, everything=False).splitlines()) == 1
@@ -345,6 +378,8 @@ class TestOrigins:
         "SKEWGUARD_MAX_OFFSET": "3600",
         "SKEWGUARD_TIMEOUT": "soon",
         "SKEWGUARD_SOURCES": "chrony, ntp://time.example.com",
+        "SKEWGUARD_SOURCE": "chrony",
+        "SKEWGUARD_ENABLED": "false",
         "AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true",
         "AWS_PROFILE": "work",
         "AWS_CONFIG_FILE": "/etc/aws",
@@ -352,7 +387,8 @@ class TestOrigins:
     PROFILE = {"timeout": "2.5", "max_offset": "1", "deadband": "many", "sundial": "1", "enabled": "false"}
 
     def test_each_place(self) -> None:
-        rows = {row.name: row for row in origins.trace({"min_sources": "2"}, self.ENVIRON, self.PROFILE)}
+        traced = origins.trace({"min_sources": "2"}, self.ENVIRON, self.PROFILE)
+        rows = {row.name: row for row in reversed(traced)}
         profile = "[work] in /etc/aws"
         assert rows["min_sources"][1:] == ("2", "command line", "", "")
         assert rows["max_offset"][1:] == ("3600 s", "environment", "SKEWGUARD_MAX_OFFSET", "")
@@ -362,7 +398,10 @@ class TestOrigins:
         assert rows["deadband"][1:4] == ("10 s", "default", "")
         assert "many" in rows["deadband"].problem
         assert rows["enabled"][1:3] == ("false", "environment")
-        assert rows["sundial"].problem == "there is no such option"
+        none = "there is no such option"
+        assert rows["sundial"].problem == none
+        assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", none)], "a slip of the pen"
+        assert ("SKEWGUARD_ENABLED", none) in [row[3:] for row in traced if row.name == "enabled"]
         assert rows["max_age"][1:] == ("86400 s", "default", "", "")
 
     def test_it_agrees_with_what_is_settled(self) -> None:
@@ -372,7 +411,7 @@ class TestOrigins:
         profile = {name: text for name, text in self.PROFILE.items() if name != "enabled"}
         settled = resolve({}, self.ENVIRON, profile)
         for row in origins.trace({}, self.ENVIRON, profile):
-            if row.name != "sundial":
+            if row.value != "(ignored)":
                 assert row.value == origins._words(row.name, getattr(settled, row.name)), row
         defaults = {row.name: row.value for row in origins.trace({}, {}, {})}
         assert defaults == {name: origins._words(name, getattr(Settings(), name)) for name in defaults}

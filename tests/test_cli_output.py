@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from skewguard.cli.output import folded
 from tests.ntp_server import serving, silent, wall_server
 
 SKEWGUARD = f"{sys.executable} -m skewguard"
@@ -86,3 +87,17 @@ def test_a_message_that_should_come_from_a_closed_stdin() -> None:
     done = shell(f"{SKEWGUARD} doctor --error - <&-")
     assert done.returncode == 3
     assert "no error of AWS was found in it" in done.stdout
+
+
+def test_lines_are_folded_to_a_terminal() -> None:
+    """Between words; commands can be copied."""
+    text = "[FAIL] one two three four\n[ OK ] short\n    a command that is longer than that\nWhat to do, and why: https://long.example.com/"
+    assert folded(text, 20).splitlines() == [
+        "[FAIL] one two three",
+        "       four",
+        "[ OK ] short",
+        "    a command that is longer than that",
+        "What to do, and why:",
+        "https://long.example.com/",
+    ]
+    assert folded(text, 80) == text

@@ -62,11 +62,10 @@ def run(options: argparse.Namespace) -> int:
     code = SICK if worst >= findings.Level.WARN else HEALTHY
     if findings.truth(seen) is None:
         code = UNKNOWN
-    tell(
-        as_json(seen, found, code)
-        if options.json
-        else as_text(seen, found, code, everything=options.verbose, also=len(told))
-    )
+    if options.json:
+        tell(as_json(seen, found, code))
+    else:
+        tell(as_text(seen, found, code, everything=options.verbose, also=len(told)), fold=True)
     return code
 
 
@@ -117,6 +116,8 @@ def remedy(seen: report.Report) -> list[str]:
         end.append(do.then)
     if seen.place.kind != "lambda":
         end.append("Until then skewguard.install(), or `skewguard exec -- COMMAND`, has AWS calls from Python succeed.")
+        if known is not None and known.least >= findings.DAY:
+            end[-1] = f"{end[-1][:-1]}, unless TLS fails first."
     return end
 
 

@@ -14,6 +14,7 @@ from skewguard.sources.chrony_packet import Tracking
 
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
+DAY = 24 * HOUR
 
 WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
 """From which offset on doctor warns and speaks of failure, ns, as `check` does."""
@@ -69,7 +70,8 @@ def headline(report: Report) -> Finding:
     """Say in one sentence who is wrong, and by how much."""
     known = truth(report)
     if known is None:
-        return Finding(Level.FAIL, f"It cannot be told whether this host's clock is right: {report.survey.why_not}.")
+        why = report.survey.why_not.partition(":")[0]  # what each says is told below
+        return Finding(Level.FAIL, f"It cannot be told whether this host's clock is right: {why}.")
     level = _level(known)
     says = f"give or take {length(known.bound)}, says {known.source}"
     if level is Level.OK:
@@ -127,6 +129,10 @@ def _refusals(report: Report) -> list[Finding]:
         found.append(
             Finding(Level.WARN, f"AWS still accepts this host's requests; {left} more, and the first will not.")
         )
+    if known.least >= DAY:
+        what = "not yet valid" if known.offset > 0 else "expired"
+        text = f"TLS goes by this clock too. It may fail first, as it holds certificates for {what}"
+        found.append(Finding(Level.NOTE, f"{text}: then nothing helps but to set the clock."))
     return found
 
 

@@ -14,6 +14,7 @@ from skewguard.cli.words import plain
 from skewguard.config import OFF_SWITCH, Settings, resolve
 from skewguard.errors import ConfigError
 
+_PREFIX = "SKEWGUARD_"
 _LENGTHS = frozenset({"deadband", "max_age", "refresh_interval", "timeout", "max_offset"})
 
 
@@ -53,6 +54,12 @@ def trace(
     resolve(given, {}, {})
     rows = [_row(name, given, environ, profile) for name in Settings._fields]
     known = {row.name for row in rows}
+    rows += [
+        Row(name, "(ignored)", "environment", variable, "there is no such option")
+        for variable in sorted(environ)
+        if variable.startswith(_PREFIX)
+        and ((name := variable.removeprefix(_PREFIX).lower()) not in known or name == "enabled")
+    ]
     where = _profile_place(environ)
     rows += [
         Row(name, "(ignored)", "profile", where, "there is no such option") for name in sorted(profile.keys() - known)
@@ -61,7 +68,7 @@ def trace(
 
 
 def _row(name: str, given: Mapping[str, Any], environ: Mapping[str, str], profile: Mapping[str, Any]) -> Row:
-    variable = OFF_SWITCH if name == "enabled" else f"SKEWGUARD_{name.upper()}"
+    variable = OFF_SWITCH if name == "enabled" else f"{_PREFIX}{name.upper()}"
     places = [("command line", "", given.get(name)), ("environment", variable, environ.get(variable))]
     places.append(("profile", _profile_place(environ), profile.get(name)))
     problems = []

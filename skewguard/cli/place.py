@@ -17,7 +17,10 @@ _INSTALLERS = (
     ("yum", "sudo yum install -y chrony"),
     ("apk", "sudo apk add chrony"),
 )
-_SERVED_BY_HTTPS = """sudo date -u -s "$(curl -sI https://aws.amazon.com | sed -n 's/^[Dd]ate: //p' | tr -d '\\r')\""""
+_SERVED_BY_HTTPS = (
+    "now=$(curl -sI https://aws.amazon.com | sed -n 's/^[Dd]ate: //p' | tr -d '\\r')",
+    'sudo date -u -s "${now:?curl has heard nothing}"',  # an empty string would be midnight
+)
 
 
 class Place(NamedTuple):
@@ -163,7 +166,7 @@ def _linux(place: Place, daemons: tuple[str, ...] | None, blocked: bool) -> Fix:
     if blocked and not place.ec2 and "curl" in place.tools:
         return Fix(
             "NTP does not get through here, so the time must come another way. By HTTPS, to a second or so:",
-            (_SERVED_BY_HTTPS,),
+            _SERVED_BY_HTTPS,
             "To have it kept right: open UDP port 123 outwards, or name your network's own NTP server to the daemon.",
         )
     if "chronyd" in running:

@@ -295,7 +295,7 @@ class TestEndpoints:
 
     @pytest.mark.parametrize(
         ("begins", "ends", "words"),
-        [(1, 2, "But the clock is right, so it may be the server's"), (-2, -1, "the clock is not the reason")],
+        [(1, 2, "But this host's clock is right."), (-2, -1, "the clock is not the reason")],
     )
     def test_certificates_that_are_wrong_themselves(
         self, begins: int, ends: int, words: str, tmp_path: Path, daemons: dict[int, Chronyd]

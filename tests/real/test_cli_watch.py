@@ -99,3 +99,17 @@ def test_it_ends_as_well_when_it_is_told_to(servers: list[Server], fake_time: Fa
         seen.child.send_signal(signal.SIGTERM)
         assert seen.wait() == 0
         assert b"\x1b[?1049l" in seen.written
+
+
+def test_doctor_fits_the_terminal(servers: list[Server], fake_time: FakeTime) -> None:
+    """Words are not cut at its edge."""
+    fake_time.shift("-20m")
+    source = f"ntp://127.0.0.1:{servers[0].port}"
+    with terminal(
+        sys.executable, "-m", "skewguard", "doctor", "--source", source, env=fake_time.env(), width=60
+    ) as seen:
+        assert seen.wait() == 1
+    lines = seen.written.decode().splitlines()
+    assert max(map(len, lines)) <= 60
+    assert lines[1:3] == ["[FAIL] The clock that this process is shown is 20 min 0 s", "       " + lines[2].strip()]
+    assert "\x1b" not in seen.written.decode()
