@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import skewguard
-from skewguard.events import Stepped, tell
+from skewguard.events import Refused, Stepped, tell
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.real.need import installed
@@ -177,6 +177,7 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
         with tracing.get_tracer("test").start_as_current_span("call"):
             client("sts", strict_endpoint).get_caller_identity()
         tell(Stepped(-(10**9)))
+        tell(Refused("a", "for a test"))
         found = read(reader)
         end()
         tell(Stepped(10**9))
@@ -186,6 +187,7 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     assert found["skewguard.correcting"] == [(1, {})]
     assert found["skewguard.retries"] == [(1, {"aws.service": "sts", "skewguard.verdict": "skew"})]
     assert found["skewguard.steps"] == [(1, {"skewguard.direction": "backward"})]
+    assert found["skewguard.refused"] == [(1, {})]
     assert "skewguard.clock.offset" not in later
     assert later["skewguard.steps"] == found["skewguard.steps"]
     (span,) = spans.get_finished_spans()
@@ -193,3 +195,23 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     (event,) = span.events
     assert event.attributes["skewguard.reason"] == "signed 1200 s behind the server's clock"
     tracing.shutdown()
+
+
+def test_opentelemetry_reads_which_sources_agree(otel: tuple[Any, Any]) -> None:
+    """As Prometheus does; one that is silent has no value."""
+    from skewguard.contrib.opentelemetry import instrument
+
+    def nothing(*_: Any) -> skewguard.Interval:
+        raise skewguard.SourceError("nothing")
+
+    provider, reader = otel
+    end = instrument(provider)
+    right = [Radio(90, within=0.5, name=name) for name in "abc"]
+    silent = Radio(90, name="silent")
+    silent.measure = nothing  # type: ignore[method-assign]
+    with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar"), silent]):
+        skewguard.measure()
+        votes = {told["skewguard.source"]: vote for vote, told in read(reader)["skewguard.source.agrees"]}
+        end()
+        assert "skewguard.source.agrees" not in read(reader)
+    assert votes == {"a": 1, "b": 1, "c": 1, "liar": 0}

@@ -8,7 +8,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
 import skewguard
-from skewguard.events import Event, Retried, Stepped, subscribe
+from skewguard.events import Event, Refused, Retried, Stepped, subscribe
 
 
 def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None]:
@@ -24,12 +24,15 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
     """
     ended = False
 
+    def several(read: Callable[[], Iterable[Observation]]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
+        return [lambda _: [] if ended else read()]
+
     def observing(read: Callable[[], float | None]) -> list[Callable[[CallbackOptions], Iterable[Observation]]]:
-        def observe(_: CallbackOptions) -> Iterable[Observation]:
-            value = None if ended else read()
+        def observations() -> list[Observation]:
+            value = read()
             return [] if value is None else [Observation(value)]
 
-        return [observe]
+        return several(observations)
 
     meter = metrics.get_meter("skewguard", meter_provider=meter_provider)
     meter.create_observable_gauge(
@@ -50,8 +53,17 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         unit="1",
         description="1 while requests to AWS are signed away from the wall clock.",
     )
+    meter.create_observable_gauge(
+        "skewguard.source.agrees",
+        several(_votes),
+        unit="1",
+        description="1 if a time source agreed with most others when last asked, 0 if it did not.",
+    )
     retries = meter.create_counter(
         "skewguard.retries", unit="{retry}", description="Refused attempts that were signed again."
+    )
+    refusals = meter.create_counter(
+        "skewguard.refused", unit="{statement}", description="Statements about time that were not believed."
     )
     steps = meter.create_counter("skewguard.steps", unit="{step}", description="Steps of the wall clock.")
 
@@ -63,6 +75,8 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
                 span.set_attribute("skewguard.retried", True)
                 told = {"aws.service": service, "aws.operation": operation, "skewguard.verdict": verdict}
                 span.add_event("skewguard.retried", {**told, "skewguard.reason": reason})
+            case Refused():
+                refusals.add(1)
             case Stepped(by):
                 steps.add(1, {"skewguard.direction": "forward" if by > 0 else "backward"})
 
@@ -74,3 +88,8 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         unsubscribe()
 
     return end
+
+
+def _votes() -> list[Observation]:
+    spoke = [one for one in skewguard.status().sources if one.interval is not None]
+    return [Observation(int(one.off_by == 0), {"skewguard.source": one.name}) for one in spoke]
