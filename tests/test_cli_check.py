@@ -126,7 +126,9 @@ class TestJudging:
     @pytest.mark.parametrize("empty", range(4))
     def test_silence(self, empty: int) -> None:
         outcome = check.judge(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
-        assert outcome.line == f"{check.NAMES[empty]} - no time source answers: ntp://0: did not answer; ntp://1: b"
+        assert (
+            outcome.line == f"{check.NAMES[empty]} - no time source tells the time: ntp://0: did not answer; ntp://1: b"
+        )
 
     def test_why_nothing_is_known(self) -> None:
         one = known(1).heard[0]
@@ -158,7 +160,7 @@ class TestAsking:
             for _ in range(10):
                 found = survey.ask(Settings(sources=(Mute(),), timeout=50 * MS))
                 assert [one.name for one in found.heard] == ["mute"]
-                assert found.why_not.startswith("no time source answers: mute: ")
+                assert found.why_not.startswith("no time source tells the time: mute: ")
         finally:
             over.set()
 

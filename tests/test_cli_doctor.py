@@ -16,7 +16,8 @@ import pytest
 from skewguard import health
 from skewguard.cli import check, doctor, endpoint, main, message, origins, report
 from skewguard.cli.endpoint import Answer
-from skewguard.cli.findings import Finding, Level, blocked, examine, verdict, whole_hours
+from skewguard.cli.finding import Finding, Level, whole_hours
+from skewguard.cli.findings import blocked, examine, verdict
 from skewguard.cli.place import Place, fix, look
 from skewguard.cli.report import Report, Rtc
 from skewguard.cli.survey import Heard, Known, Survey

@@ -169,7 +169,7 @@ class TestLines:
     def test_no_answer_is_told_once_a_line(self) -> None:
         silent = Survey(None, (Heard("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
         assert watch.line(silent) == (
-            "2027-01-15T08:00:00Z CRITICAL - no time source answers: ntp://a: did not answer within 1.0 s"
+            "2027-01-15T08:00:00Z CRITICAL - no time source tells the time: ntp://a: did not answer within 1.0 s"
         )
 
     def test_whoever_reads_may_leave(self, right: Server) -> None:

@@ -13,7 +13,7 @@ from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 
 if TYPE_CHECKING:
-    from skewguard.cli import findings, report
+    from skewguard.cli import finding, report
     from skewguard.cli.survey import Known
 
 HELP = "Find out whether a clock is wrong, whose, by how much, and what to do."
@@ -49,18 +49,18 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         tell(f"skewguard doctor: {error}", aside=True)
         return USAGE_ERROR
-    from skewguard.cli import findings, report
+    from skewguard.cli import finding, findings, report
 
     names = [source.name for source in survey.everyone(wanted)]
     asked = ", ".join(names + ([] if url is None else [f"HEAD {url}"]))
     tell(f"skewguard doctor: asking {asked or 'nobody: no time source is configured'}", aside=True)
     seen = report.gather(wanted, url)
     found = findings.examine(seen)
-    told = [] if options.error is None else _explain(options.error, findings.truth(seen))
+    told = [] if options.error is None else _explain(options.error, finding.truth(seen))
     found[1:1] = told
     worst = findings.verdict(found)
-    code = SICK if worst >= findings.Level.WARN else HEALTHY
-    if findings.truth(seen) is None:
+    code = SICK if worst >= finding.Level.WARN else HEALTHY
+    if finding.truth(seen) is None:
         code = UNKNOWN
     if options.json:
         tell(as_json(seen, found, code))
@@ -69,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
     return code
 
 
-def _explain(text: str, known: Known | None) -> list[findings.Finding]:
+def _explain(text: str, known: Known | None) -> list[finding.Finding]:
     from skewguard.cli import message
 
     if text == "-":
@@ -77,11 +77,11 @@ def _explain(text: str, known: Known | None) -> list[findings.Finding]:
     return message.explain(text, known)
 
 
-def as_text(seen: report.Report, found: list[findings.Finding], code: int, *, everything: bool, also: int = 0) -> str:
+def as_text(seen: report.Report, found: list[finding.Finding], code: int, *, everything: bool, also: int = 0) -> str:
     """Put it for people: one line where all is well, and `also` more; else every finding and, last, what to type."""
     if code == HEALTHY and not everything:
         return "\n".join(map(str, found[: 1 + also]))
-    lines = [str(finding) for finding in found]
+    lines = [str(one) for one in found]
     if code == HEALTHY:
         lines.append(
             "If AWS still refuses requests for their time, they waited between signing and arrival: a slow upload, a "
@@ -92,10 +92,10 @@ def as_text(seen: report.Report, found: list[findings.Finding], code: int, *, ev
 
 def remedy(seen: report.Report) -> list[str]:
     """Say what to type; nothing if this host's clock is right."""
-    from skewguard.cli import findings
+    from skewguard.cli import finding, findings
     from skewguard.cli.place import fix
 
-    known = findings.truth(seen)
+    known = finding.truth(seen)
     if known is not None and known.most <= findings.WARN_FROM and not seen.faked:
         return []
     if seen.faked:
@@ -116,18 +116,18 @@ def remedy(seen: report.Report) -> list[str]:
         end.append(do.then)
     if seen.place.kind != "lambda":
         end.append("Until then skewguard.install(), or `skewguard exec -- COMMAND`, has AWS calls from Python succeed.")
-        if known is not None and known.least >= findings.DAY:
+        if known is not None and known.least >= finding.DAY:
             end[-1] = f"{end[-1][:-1]}, unless TLS fails first."
     return end
 
 
-def as_json(seen: report.Report, found: list[findings.Finding], code: int) -> str:
+def as_json(seen: report.Report, found: list[finding.Finding], code: int) -> str:
     """Put it for programs: seconds, as numbers."""
-    from skewguard.cli import findings
+    from skewguard.cli import finding, findings
     from skewguard.cli.check import survey_json
     from skewguard.cli.place import fix
 
-    known = findings.truth(seen)
+    known = finding.truth(seen)
     do = fix(seen.place, seen.host.daemons, blocked=findings.blocked(seen)) if remedy(seen) else None
     commands = [] if do is None or seen.faked or findings.faked_only(seen) else list(do.commands)
     return json.dumps(
@@ -137,7 +137,7 @@ def as_json(seen: report.Report, found: list[findings.Finding], code: int) -> st
             "error_bound": None if known is None else known.bound / SECOND,
             "source": None if known is None else known.source,
             "sources": survey_json(seen.survey),
-            "findings": [{"level": finding.level.name, "text": finding.text} for finding in found],
+            "findings": [{"level": one.level.name, "text": one.text} for one in found],
             "commands": commands,
         }
     )

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import enum
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from skewguard.cli import keepers
+from skewguard.cli.finding import DAY, MINUTE, Finding, Level, truth, whole_hours
 from skewguard.cli.report import Report
 from skewguard.cli.survey import Heard, Known
 from skewguard.cli.words import length, off
 from skewguard.interval import SECOND
-from skewguard.sources.chrony_packet import Tracking
-
-MINUTE = 60 * SECOND
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
 """From which offset on doctor warns and speaks of failure, ns, as `check` does."""
@@ -28,41 +23,11 @@ TOLERANCES = (
 )
 """How far off a request's time may be, ns, and the services that were seen to hold it so."""
 
-_ROUND = MINUTE  # how far from a whole hour an offset may be that a mix-up of time zones would explain
-_QUARTER = 15 * MINUTE
-
-
-class Level(enum.IntEnum):
-    """How bad it is."""
-
-    OK = 0
-    NOTE = 1
-    WARN = 2
-    FAIL = 3
-
-
-class Finding(NamedTuple):
-    """One sentence."""
-
-    level: Level
-    text: str
-
-    def __str__(self) -> str:
-        return f"[{self.level.name:^4}] {self.text}"
-
-
-def truth(report: Report) -> Known | None:
-    """Say how far the wall clock is off: by the sources, else by an AWS endpoint that was asked."""
-    answer = report.endpoint
-    if report.survey.known is None and answer is not None and answer.utc and answer.offset is not None:
-        return Known(answer.offset, answer.bound, answer.url, authenticated=True)
-    return report.survey.known
-
 
 def examine(report: Report) -> list[Finding]:
     """List everything there is to say, in the order of its parts."""
     found = [headline(report), *_fakes(report), *_refusals(report), *_mix_up(report)]
-    found += _sources(report) + _udp(report) + _daemon(report) + _hardware(report) + _endpoint(report)
+    found += _sources(report) + _udp(report) + keepers.daemons(report) + keepers.hardware(report) + _endpoint(report)
     return found
 
 
@@ -147,26 +112,6 @@ def _mix_up(report: Report) -> list[Finding]:
     return [Finding(Level.NOTE, f"{text} Time zones themselves do not matter to AWS.")]
 
 
-def whole_hours(offset: int, bound: int, zones: tuple[int, ...]) -> str:
-    """Put an offset as a difference of time zones; empty if it is none.
-
-    Args:
-        offset: True time minus a clock, ns.
-        bound: How sure that is, ns.
-        zones: By how much this host's local time is ahead of UTC, in summer and winter, ns.
-    """
-    slack = _ROUND + bound
-    if slack >= _QUARTER // 2 or abs(offset) < 30 * MINUTE - slack or abs(offset) > 14 * HOUR + slack:
-        return ""
-    for zone in zones:
-        if zone and abs(abs(offset) - abs(zone)) <= slack:
-            return f"just this host's time zone ({'+' if zone > 0 else '-'}{length(zone)})"
-    hours = (abs(offset) + HOUR // 2) // HOUR
-    if hours and abs(abs(offset) - hours * HOUR) <= slack:
-        return f"{hours} whole hour{'s' if hours > 1 else ''}"
-    return ""
-
-
 def _sources(report: Report) -> list[Finding]:
     found = []
     for one in report.survey.heard:
@@ -206,64 +151,6 @@ def _udp(report: Report) -> list[Finding]:
     if any("refused" in (one.error or "") for one in asked):
         return [Finding(Level.NOTE, f"{ntp} gets through to a machine where no NTP server listens.")]
     return [Finding(Level.NOTE, f"{ntp} is answered, but with no time that can be used.")]
-
-
-def _daemon(report: Report) -> list[Finding]:
-    host = report.host
-    found = []
-    if host.daemons is None:
-        if report.place.system == "linux":
-            found.append(Finding(Level.NOTE, "Daemons that keep the clock cannot be seen from here."))
-    elif host.daemons:
-        found.append(Finding(Level.OK, f"Keeping the clock: {', '.join(host.daemons)}."))
-    else:
-        found.append(Finding(Level.NOTE, "No daemon keeps this clock (no chronyd, ntpd or systemd-timesyncd runs)."))
-    if report.chrony is not None:
-        found.append(_chrony(report.chrony, report.survey.wall + (report.kernel_ahead or 0)))
-    if host.synchronized is not None:
-        error = f", within {length(host.max_error)} by its last setter's claim" if host.max_error else ""
-        found.append(
-            Finding(Level.OK, f"System clock synchronized: yes (says the kernel{error}).")
-            if host.synchronized
-            else Finding(Level.NOTE, "System clock synchronized: no (says the kernel).")
-        )
-    if host.timesyncd_synchronized_at is not None:
-        ago = length(report.survey.wall - host.timesyncd_synchronized_at)
-        found.append(Finding(Level.OK, f"systemd-timesyncd last heard from its server {ago} ago."))
-    if host.timesyncd_saved_at is not None and host.timesyncd_saved_at - report.survey.wall > MINUTE:
-        back = length(host.timesyncd_saved_at - report.survey.wall)
-        found.append(Finding(Level.WARN, f"The clock was set back: systemd saved a time that is {back} later."))
-    return found
-
-
-def _chrony(said: Tracking, wall: int) -> Finding:
-    """Put chronyd's tracking report as chronyc does, in a sentence."""
-    if not said.synchronized:
-        return Finding(Level.NOTE, "chronyd is not synchronized. Look at its servers with: chronyc -n sources")
-    if said.local:
-        return Finding(Level.NOTE, "chronyd follows its own clock, which nothing corrects.")
-    text = (
-        f"chronyd follows {said.ref_id:08X} (stratum {said.stratum}): the clock is {off(said.correction)} of NTP time"
-    )
-    return Finding(Level.OK, f"{text}, last corrected {length(wall - said.ref_time)} ago.")
-
-
-def _hardware(report: Report) -> list[Finding]:
-    rtc, known = report.rtc, truth(report)
-    if rtc is None:
-        return []
-    holds = {True: ", said to hold local time", False: ", said to hold UTC", None: ""}[rtc.local]
-    if known is None:
-        return [Finding(Level.NOTE, f"Hardware clock{holds}: {length(rtc.ahead)} from the wall clock.")]
-    wrong = known.offset - rtc.ahead
-    if rtc.local:
-        wrong = min((wrong + zone for zone in report.zone), key=abs)
-    if abs(wrong) <= MINUTE + known.bound:
-        return [Finding(Level.OK, f"Hardware clock{holds}: right.")]
-    what = whole_hours(wrong, known.bound + SECOND, report.zone)
-    mixed = f"; that is {what}, so it seems to hold {'UTC' if rtc.local else 'local time'}" if what else ""
-    remedy = "timedatectl set-local-rtc 0" if what else "sudo hwclock --systohc, once the wall clock is right"
-    return [Finding(Level.WARN, f"Hardware clock{holds}: {off(wrong)}{mixed}. Remedy: {remedy}")]
 
 
 def _endpoint(report: Report) -> list[Finding]:

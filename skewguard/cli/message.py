@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 import time
 
-from skewguard.cli.findings import WARN_FROM, Finding, Level, unheard
+from skewguard.cli.finding import Finding, Level
+from skewguard.cli.findings import WARN_FROM, unheard
 from skewguard.cli.survey import Known
 from skewguard.cli.words import length, off
 from skewguard.interval import SECOND

@@ -11,9 +11,11 @@ from typing import NamedTuple
 from skewguard import clocks as _clocks
 from skewguard import health
 from skewguard.cli import endpoint
+from skewguard.cli import ntpd as _ntpd
 from skewguard.cli import place as _place
 from skewguard.cli import survey as _survey
 from skewguard.cli.endpoint import Answer
+from skewguard.cli.ntpd import Ntpd
 from skewguard.cli.place import Place
 from skewguard.cli.survey import Survey
 from skewguard.clocks import Clocks
@@ -54,6 +56,7 @@ class Report(NamedTuple):
         faked: The test library that fakes the clock in this process; empty if none.
         endpoint: What an endpoint said, if one was asked.
         chrony: What chronyd reports of itself; None if it does not run, or does not answer.
+        ntpd: What ntpd reports of itself, likewise.
     """
 
     survey: Survey
@@ -66,6 +69,7 @@ class Report(NamedTuple):
     faked: str = ""
     endpoint: Answer | None = None
     chrony: Tracking | None = None
+    ntpd: Ntpd | None = None
 
 
 def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.environ) -> Report:
@@ -73,6 +77,7 @@ def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.en
     clocks = _clocks.system()
     found = _survey.ask(wanted, everybody=True, clocks=clocks)
     host = health.look()
+    daemons = host.daemons or ()
     return Report(
         survey=found,
         host=host,
@@ -83,7 +88,8 @@ def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.en
         preloaded=preloaded(environ),
         faked=_clocks.faked() or "",
         endpoint=None if url is None else endpoint.ask(url, clocks),
-        chrony=_chrony(wanted, clocks) if "chronyd" in (host.daemons or ()) else None,
+        chrony=_chrony(wanted, clocks) if "chronyd" in daemons else None,
+        ntpd=_ntpd.ask() if "ntpd" in daemons else None,
     )
 
 

@@ -101,7 +101,7 @@ class Survey(NamedTuple):
             return "no time source is configured"
         spoke = [one for one in self.heard if one.said is not None]
         if not spoke:
-            return "no time source answers: " + "; ".join(map(str, self.heard))
+            return "no time source tells the time: " + "; ".join(map(str, self.heard))
         if len(spoke) < self.min_sources:
             return f"only {len(spoke)} of {self.min_sources} wanted time sources answered"
         return f"the {len(spoke)} time sources that answered disagree"

@@ -80,7 +80,9 @@ def test_check_where_nobody_answers(more: list[str], code: int) -> None:
         source = uri(gone)
     done = run("check", "--source", source, *more, clean=True)
     assert done.returncode == code, done
-    assert done.stdout.startswith(("CRITICAL - no time source answers: ", "UNKNOWN - no time source answers: "))
+    assert done.stdout.startswith(
+        ("CRITICAL - no time source tells the time: ", "UNKNOWN - no time source tells the time: ")
+    )
     assert "|" not in done.stdout
 
 
