@@ -228,8 +228,11 @@ def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django)
 
 def test_djangos_check_clock_speaks_as_a_nagios_plugin(django: Django) -> None:
     """Exit codes 0, 1, 2; 2 also where nobody could tell; perfdata with the thresholds."""
+    from pynag.Utils import PerfData
+
     for offset, arguments, code, word in (
         (0, (), 0, "OK"),
+        (-50, (), 0, "OK"),
         (-90, (), 1, "WARNING"),
         (300, (), 2, "CRITICAL"),
         (90, ("--warning", "100"), 0, "OK"),
@@ -238,9 +241,10 @@ def test_djangos_check_clock_speaks_as_a_nagios_plugin(django: Django) -> None:
             done = django.manage("check_clock", "--timeout", "5", *arguments, settings=asking(server))
         assert done[0] == code, done
         assert done[1].startswith(f"{word} - the wall clock is ")
-        value, warning, critical = done[1].partition("| offset=")[2].strip().split(";")
-        assert float(value.removesuffix("s")) == pytest.approx(offset, abs=1)
-        assert (warning, critical) == ("100" if arguments else "60", "240")
+        (told,) = PerfData(done[1].strip().partition(" | ")[2]).metrics
+        assert (told.label, told.uom, told.get_status()) == ("offset", "s", code), "the ranges say the same"
+        assert float(told.value) == pytest.approx(offset, abs=1)
+        assert told.crit == "-240:240"
     code, text = django.manage("check_clock", settings="SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}")
     assert (code, text.strip()) == (2, "CRITICAL - no time source could be reached")
 

@@ -1,7 +1,7 @@
 """The command ``skewguard``, also ``python -m skewguard``. One module per subcommand; data to stdout, talk to stderr.
 
 Each has ``HELP``, a line; ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which describes its
-arguments; and ``run``, which answers the exit code.
+arguments; and ``run``, which answers the exit code. `check` also words what stdout says of wrong arguments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import argparse
 import io
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -60,6 +60,7 @@ def _run(given: list[str]) -> int:
         module = modules[name] = import_module(f"skewguard.cli.{_COMMANDS[name]}")
         made = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
         made.usage_error = module.USAGE_ERROR
+        made.usage_line = getattr(module, "usage_line", None)
         module.configure(made)
     usage_error = parser.usage_error
     try:
@@ -83,8 +84,11 @@ class _Parser(argparse.ArgumentParser):
     """As argparse's own, but with an exit code of the subcommand's for wrong arguments."""
 
     usage_error = 2
+    usage_line: Callable[[str], str] | None = None
 
     def error(self, message: str) -> NoReturn:
+        if self.usage_line is not None:
+            tell(self.usage_line(message))
         self.print_usage(sys.stderr)
         self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
 

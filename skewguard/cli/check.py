@@ -70,6 +70,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without --source, those configured are asked."
 
 
+def usage_line(message: str) -> str:
+    """Put it that the arguments are wrong as a plugin does: a monitoring system shows what stands on stdout."""
+    return Outcome(UNKNOWN, message).line
+
+
 def run(options: argparse.Namespace) -> int:
     """Check; answer the exit code."""
     found: Survey | None = None

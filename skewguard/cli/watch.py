@@ -68,7 +68,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _refuse(why: str) -> int:
-    tell(f"skewguard watch: {why}", aside=True)
+    tell(f"skewguard watch: {why}", aside=True, fold=True)
     return USAGE_ERROR
 
 

@@ -33,6 +33,7 @@ class Command(BaseCommand):
         off = abs(offset.seconds)
         code = 2 if off >= critical else 1 if off >= warning else 0
         name = ("OK", "WARNING", "CRITICAL")[code]
-        self.stdout.write(f"{name} - {wording(offset)} | offset={offset.seconds:+.6f}s;{warning:g};{critical:g}")
+        ranges = f"-{warning:g}:{warning:g};-{critical:g}:{critical:g}"
+        self.stdout.write(f"{name} - {wording(offset)} | offset={offset.seconds:.6f}s;{ranges}")
         if code:
             sys.exit(code)
