@@ -30,6 +30,6 @@ class SkewguardConfig(AppConfig):
             raise ImproperlyConfigured(f"SKEWGUARD: {error}") from error
 
     def ready(self) -> None:
-        """Register the checks. Only ``check --deploy`` sends anything."""
+        """Register the checks. Only ``check --deploy`` asks the sources."""
         checks.register(check_clock, TAG)
         checks.register(check_sources, TAG, deploy=True)
