@@ -12,6 +12,7 @@ from skewguard.cli import main, message
 from skewguard.cli.survey import Known
 from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
+from tests.pages import Block, blocks
 from tests.skew_fixtures import FIXTURES, early, late
 
 EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
@@ -114,6 +115,16 @@ def test_both_clocks_of_real_messages_are_found(fixture: object) -> None:
     """Whatever stands around them; but sums that do not add up are nobody's."""
     said = told(client_error(fixture.code, fixture.message), None)  # type: ignore[attr-defined]
     assert ("by the server's clock" in said) == (fixture.name != "grammar-that-does-not-add-up")  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "block", [one for one in blocks("text") if one.page.startswith("docs/troubleshooting/")], ids=lambda one: one.id
+)
+def test_each_message_that_has_a_page_is_known(block: Block) -> None:
+    """And held to be about time as the page does; that of a wrong secret alone is not."""
+    said = told(block.text, 1200)
+    assert "no error of AWS was found" not in said
+    assert ("no clock is to blame" in said) == block.page.endswith("/signature-does-not-match.md")
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
