@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from fuzz.check import only, sound
+from skewguard.cli import keepers
+from skewguard.cli import ntpd as variables
+from skewguard.cli.report import Report
+from skewguard.cli.survey import Survey
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
@@ -78,6 +82,18 @@ def chrony(data: bytes) -> None:
                 )
                 sound(said)
                 assert PIVOT <= said.earliest <= said.latest <= LATEST
+
+
+def ntpd(data: bytes) -> None:
+    """ntpd's variables, told to us and to somebody else, and what doctor makes of them."""
+    sequence = int.from_bytes(data[2:4], "big")
+    with only(ValueError):
+        variables.parse(data, sequence ^ 1)
+        raise AssertionError("an answer to another request was taken for ours")
+    with only(ValueError):
+        said = variables.parse(data, sequence)
+        heard = Report(Survey(None, (), NOW), ntpd=said)
+        assert all(str(one).isprintable() and len(str(one)) < 250 for one in keepers.daemons(heard))
 
 
 def ntp(data: bytes) -> None:

@@ -27,6 +27,7 @@ TARGETS = {
     "environment": Target(texts.environment, 256),
     "message": Target(texts.message, 512),
     "ntp": Target(packets.ntp, 96),
+    "ntpd": Target(packets.ntpd, 160),
     "phc": Target(packets.phc, 96),
     "response": Target(texts.response, 1024),
     "store": Target(texts.store, 512),

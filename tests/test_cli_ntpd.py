@@ -61,6 +61,8 @@ def test_real_answers() -> None:
         answer(GOOD.replace(b"stratum=3", b"stratum=x")),
         answer(GOOD.replace(b"-1.234567", b"inf")),
         answer(GOOD.replace(b"-1.234567", b"nan")),
+        answer(GOOD.replace(b"-1.234567", b"1e300")),
+        answer(GOOD.replace(b"0xeeac3fc8", b"0xfffeeac3fc8")),
         answer(GOOD.replace(b"0xeeac3fc8.8", b"x.y")),
         answer(GOOD.replace(b"169.254.169.123", b"\x1b[2J")),
     ],

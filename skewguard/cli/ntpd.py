@@ -21,9 +21,10 @@ _HEADER = struct.Struct(
 _ASK, _READ_VARIABLES = 2 << 3 | 6, 2
 _ANSWERED, _FAILED_OR_MORE = 0x80, 0x60
 _WANTED = b"leap,stratum,refid,reftime,offset"
-_VARIABLE = re.compile(r"(\w+)=([\w.:()+-]+)", re.ASCII)
+_VARIABLE = re.compile(r"(\w+)=([\w.:()+-]{1,40})", re.ASCII)
 _EPOCH_1900 = 2_208_988_800
 _ERA = 2**32
+_LARGEST = 2**63  # ns: some 300 years
 
 
 class Ntpd(NamedTuple):
@@ -90,7 +91,10 @@ def parse(answer: bytes, sequence: int) -> Ntpd:
         seconds, _, fraction = said["reftime"].partition(".")
         era = _ERA if int(seconds, 16) < _EPOCH_1900 else 0  # NTP's seconds begin anew in 2036
         since = (int(seconds, 16) + era - _EPOCH_1900) * SECOND + int(fraction, 16) * SECOND // _ERA
-        millis = round(float(said["offset"]) * 1_000_000)
-        return Ntpd(int(said["leap"]), int(said["stratum"]), said["refid"], millis, since)
+        correction = round(float(said["offset"]) * 1_000_000)  # from ms
+        told = Ntpd(int(said["leap"]), int(said["stratum"]), said["refid"], correction, since)
     except (KeyError, OverflowError) as error:
-        raise ValueError(f"it lacks {error}") from error
+        raise ValueError(f"a variable is missing or no number: {error}") from error
+    if max(abs(told.offset), abs(told.reftime)) > _LARGEST:
+        raise ValueError("no such time")
+    return told
