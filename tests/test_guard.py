@@ -804,7 +804,7 @@ class TestFailOpen:
 
             def hold() -> None:
                 process = skewguard._process.process
-                with names.lock, process.lock, events._lock, process.keeper()._learned:
+                with names._lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
                     release.wait(20)
 

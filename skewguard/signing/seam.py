@@ -227,7 +227,7 @@ def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
     """
     manager = getattr(sys.modules.get("s3transfer.crt"), "CRTTransferManager", None)
     if manager is not None:
-        with names.lock:
+        with names.replacing():
             names.replace("noticing transfers by awscrt", manager, "__init__", functools.partial(_noticing, guarded))
 
 
@@ -245,7 +245,7 @@ def _replace_clocks() -> None:
         try:
             crt = importlib.import_module("botocore.crt.auth")
         except ImportError as error:
-            tell(Degraded("signing with awscrt", str(error)))
+            names.degraded("signing with awscrt", str(error))
         else:
             names.replace("signing with awscrt", crt, "get_current_datetime", _reading)
     for name, known, stand_in in (("formatdate", formatdate, _dating), ("time", time, lambda _: _Clock())):
