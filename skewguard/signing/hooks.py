@@ -94,6 +94,9 @@ class Hooks:
         self._profile_off: bool | None = None
         self._considered: object = self  # the settings under which it was found to be on
 
+    def __deepcopy__(self, memo: object) -> Hooks:
+        return self  # sessions get copied; a copy is guarded as its original
+
     def register(self, emitter: Any) -> None:
         """Put the handlers before all others on an emitter, instead of any hooks of ours that it has."""
         self.unregister(emitter)
