@@ -6,6 +6,7 @@ import contextlib
 import copy
 import email.utils
 import io
+import logging
 import os
 import pickle
 import threading
@@ -794,6 +795,50 @@ class TestFailOpen:
         context = {seam.KEY: call}
         assert copy.deepcopy(context)[seam.KEY] is call
         assert pickle.loads(pickle.dumps(context)) == {seam.KEY: None}
+
+    def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
+        """As one that is not guarded can; and the copy is guarded."""
+        with skewguard.install():
+            copied = copy.deepcopy(boto3.Session())
+            client("sts", endpoint, copied).get_caller_identity()
+        assert [record.status for record in endpoint.requests] == [403, 200]
+
+    def test_a_default_session_of_ones_own_kind(
+        self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What cannot be reached is told of; all others are guarded."""
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", object())
+        with skewguard.install():
+            client("sts", endpoint).get_caller_identity()
+        assert "stays unguarded" in caplog.text
+
+    @pytest.mark.parametrize("again", [{}, {"max_offset": 7}])
+    def test_a_log_handler_may_make_sessions(self, again: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+        """In another thread, which holds a lock that whoever logs in `install` waits for."""
+        made: list[bool] = []
+
+        def use() -> None:
+            boto3.Session()
+            skewguard.install()
+
+        def emit(record: logging.LogRecord) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                thread = threading.Thread(target=use, daemon=True)
+                thread.start()
+                thread.join(2)
+                made.append(not thread.is_alive())
+            return True
+
+        caplog.set_level(logging.DEBUG, "skewguard")
+        if again:
+            skewguard.install()
+        events.logger.addFilter(emit)
+        try:
+            skewguard.install(**again or {"sources": [Radio(0)]})
+        finally:
+            events.logger.removeFilter(emit)
+        assert made
+        assert all(made)
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
     @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
