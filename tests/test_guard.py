@@ -29,7 +29,8 @@ import skewguard
 from skewguard import events
 from skewguard.errors import ConfigError
 from skewguard.signing import names, seam
-from skewguard.signing.hooks import _IDS, Call, Hooks
+from skewguard.signing.call import Call
+from skewguard.signing.hooks import _IDS, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
 from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket

@@ -31,6 +31,7 @@ from botocore.httpsession import URLLib3Session
 from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.signing import seam
+from skewguard.signing.as_of import AS_OF
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.
@@ -144,11 +145,11 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
             found.append(dict(sign(botocore.auth.SigV4Auth)["headers"])["x-amz-date"])
             return self.at
 
-    token = seam._as_of.set(MOMENT_NS)
+    token = AS_OF.set(MOMENT_NS)
     try:
         headers = dict(sign(botocore.auth.SigV4Auth, Nesting(MOMENT_NS))["headers"])
     finally:
-        seam._as_of.reset(token)
+        AS_OF.reset(token)
     assert headers["x-amz-date"] == "20260301T235958Z"
     assert found[0] == "20260302T005958Z"
     unguarded = datetime.datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%SZ%z")
@@ -159,14 +160,14 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
 def test_other_threads_see_the_real_clock_meanwhile() -> None:
     """A guarded signing concerns its own context only."""
     seen: list[datetime.datetime] = []
-    token = seam._as_of.set(MOMENT_NS)
+    token = AS_OF.set(MOMENT_NS)
     try:
         thread = threading.Thread(target=lambda: seen.append(botocore.auth.get_current_datetime()))
         thread.start()
         thread.join()
         assert botocore.auth.get_current_datetime() == MOMENT.replace(tzinfo=None)
     finally:
-        seam._as_of.reset(token)
+        AS_OF.reset(token)
     assert seen[0] != MOMENT.replace(tzinfo=None)
 
 

@@ -14,7 +14,7 @@ import trio
 from botocore.exceptions import HTTPClientError
 
 import skewguard
-from skewguard.signing import hooks
+from skewguard.signing.call import _rewindable
 from skewguard.store import UTC
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import (
@@ -260,7 +260,7 @@ def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None
         async def tell(self) -> int:  # type: ignore[override]
             return 0
 
-    assert not hooks._rewindable(Awaited())
+    assert not _rewindable(Awaited())
     gc.collect()
 
 
