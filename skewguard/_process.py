@@ -131,11 +131,11 @@ def reach_default_session() -> None:
 def adopt(target: Any) -> None:
     """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
     with process.importing:
-        from skewguard.signing.seam import WHO, open_seam
+        from skewguard.signing.seam import is_guarded, open_seam
 
     open_seam()
     emitter, inner = reach(target)
-    if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
+    if not is_guarded(emitter):  # somebody has attached it, or it was reached before
         hook(process.everywhere, emitter, inner)
 
 

@@ -151,6 +151,19 @@ def asynchronous(emitter: Any) -> bool:
     return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
 
 
+def is_guarded(emitter: Any) -> bool:
+    """Tell whether an emitter has handlers of ours, be they switched off."""
+    answers = emitter.emit(WHO)
+    if inspect.iscoroutine(answers):  # aiobotocore's; ours answer at once, so it need not be awaited
+        try:
+            answers.send(None)
+        except StopIteration as done:
+            answers = done.value
+        else:
+            answers.close()
+    return bool(answers)
+
+
 def open_aio_seam() -> None:
     """Replace, once, the names that aiobotocore has bound for itself. Its requests are signed by botocore's signers."""
     if "aiobotocore.signers" in sys.modules:
