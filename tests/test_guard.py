@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import botocore
@@ -33,6 +34,7 @@ from skewguard.signing.call import Call
 from skewguard.signing.hooks import _IDS, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
+from skewguard.testing.sigv4 import parse_time
 from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
@@ -353,6 +355,25 @@ class TestTime:
             ("sts", 403),
             ("sts", 200),
             ("dynamodb", 200),
+        ]
+
+    def test_a_url_inside_a_call_is_made_once(self, aws: StrictEndpoint) -> None:
+        """Before the first attempt, so that it is right from the second call on."""
+        with skewguard.install():
+            ec2 = aws_client("ec2", aws)
+            for _ in range(2):
+                ec2.copy_snapshot(SourceRegion="eu-west-1", SourceSnapshotId="snap-1")
+        late = []
+        for record in aws.requests:
+            [url] = parse_qs(record.body.decode())["PresignedUrl"]
+            [stamp] = parse_qs(urlsplit(url).query)["X-Amz-Date"]
+            signed = parse_time(stamp)
+            assert signed is not None
+            late.append(round((record.received_at / 1e9 - signed) / 60))
+        assert [(record.status, minutes) for record, minutes in zip(aws.requests, late, strict=True)] == [
+            (401, 20),
+            (200, 20),
+            (200, 0),
         ]
 
 
