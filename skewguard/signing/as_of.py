@@ -41,21 +41,18 @@ class SteeredTime:
 
 
 def reading(original: Callable[..., datetime.datetime]) -> Callable[..., datetime.datetime]:
-    """Stand in for a ``get_current_datetime``."""
+    """Stand in for a ``get_current_datetime``, and answer in the form that it answers in."""
 
     @functools.wraps(original)
     def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
+        wall = original(*args, **kwargs)
         at = AS_OF.get()
         if at is None:
-            return original(*args, **kwargs)
-        return _moment(at, *args, **kwargs)
+            return wall
+        moment = _EPOCH + datetime.timedelta(microseconds=at // 1000)
+        return moment.replace(tzinfo=None) if wall.tzinfo is None else moment.astimezone(wall.tzinfo)
 
     return get_current_datetime
-
-
-def _moment(at: int, remove_tzinfo: bool = True) -> datetime.datetime:
-    moment = _EPOCH + datetime.timedelta(microseconds=at // 1000)
-    return moment.replace(tzinfo=None) if remove_tzinfo else moment
 
 
 def dating(original: Callable[..., str]) -> Callable[..., str]:
