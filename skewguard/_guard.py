@@ -134,24 +134,24 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     """
     settings = resolve(options, profile=aws_profile.options())
     limit = parse_keyword("wait", wait, nanoseconds)
+    keeper = process.keeper()
     with process.lock:
         found = process.installation
         if found is None:
-            keeper = process.keeper()
             keeper.configure(settings, clocks)
             process.everywhere.settings = _in_force(settings)
             botocore.register_initializer(process.initialize)
             handle = process.installation = Installation(settings)
             reach_default_session()
             process.watch = reach_direct_users(keeper)
-            if process.everywhere.settings is not None:
-                keeper.start()
         else:
             handle = Installation(found.settings, found)
-            if options and settings != found.settings:
-                logger.warning("install() again with other options changes nothing; uninstall() first")
+    if found is None and process.everywhere.settings is not None:
+        keeper.start()  # not with the lock held: who is told of it may install, as botocore's plugin does
+    elif found is not None and options and settings != found.settings:
+        logger.warning("install() again with other options changes nothing; uninstall() first")
     if limit and _in_force(handle.settings):
-        process.keeper().wait_until(_WITHIN, limit)
+        keeper.wait_until(_WITHIN, limit)
     return handle
 
 

@@ -30,7 +30,10 @@ class Guard:
 
 
 class _Process:
-    """The state of this process. Locked for changes; signing only reads."""
+    """The state of this process. Locked for changes; neither making a session nor signing waits for that.
+
+    So whatever is logged with the lock held, a log handler may make sessions, in any thread.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -45,10 +48,11 @@ class _Process:
 
     def keeper(self) -> Timekeeper:
         """Answer the one timekeeper of this process; it is made when first needed, and stays."""
-        with self.lock:
-            if self._keeper is None:
-                self._keeper = Timekeeper(resolve({}, profile=aws_profile.options()))
-            return self._keeper
+        if self._keeper is None:
+            settings = resolve({}, profile=aws_profile.options())
+            with self.lock:
+                self._keeper = self._keeper or Timekeeper(settings)
+        return self._keeper
 
     def before_fork(self) -> None:
         """Wait for another thread's import; not for long, as that may be waiting for this thread."""
@@ -118,17 +122,20 @@ def reach_default_session() -> None:
     boto3 = sys.modules.get("boto3")
     made = getattr(boto3, "DEFAULT_SESSION", None)
     if made is not None:
-        adopt(made)
+        try:
+            adopt(made)
+        except ConfigError as error:  # somebody has put something of his own there
+            logger.warning("boto3's default session stays unguarded: %s", error)
 
 
 def adopt(target: Any) -> None:
     """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
     with process.importing:
-        from skewguard.signing.seam import WHO, open_seam
+        from skewguard.signing.seam import is_guarded, open_seam
 
     open_seam()
     emitter, inner = reach(target)
-    if not emitter.emit(WHO):  # somebody has attached it, or it was reached before
+    if not is_guarded(emitter):  # somebody has attached it, or it was reached before
         hook(process.everywhere, emitter, inner)
 
 

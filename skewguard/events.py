@@ -98,7 +98,8 @@ _listeners: tuple[Listener, ...] = ()
 def subscribe(listener: Listener) -> Callable[[], None]:
     """Have `listener` called with every event, in the thread that caused it; it should be quick.
 
-    What it raises is logged and dropped.
+    What it raises is logged and dropped. It should leave AWS calls to another thread, and not wait for that: in this
+    one, botocore may hold the lock of the credentials that they need.
 
     Returns:
         A function that ends the subscription.

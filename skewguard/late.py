@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -14,7 +14,7 @@ from skewguard.events import logger
 
 
 class WhenImported(MetaPathFinder):
-    """Stands first in ``sys.meta_path`` until a module is imported; finds it as if it were not there.
+    """Stands first in ``sys.meta_path`` until a module has been imported; finds it as if it were not there.
 
     Args:
         name: The module.
@@ -31,33 +31,56 @@ class WhenImported(MetaPathFinder):
 
     def stop(self) -> None:
         """Wait no longer."""
-        if self in sys.meta_path:
+        with contextlib.suppress(ValueError):  # it was there no more
             sys.meta_path.remove(self)
 
-    def find_spec(self, fullname: str, *_: object) -> ModuleSpec | None:
-        """Let the others find the module, and have its loader call us when it is done."""
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Let the others find the module, and have its loader followed. Who only looks for it has changed nothing."""
         if fullname != self._name:
             return None
+        finders: list[Any] = list(sys.meta_path)
+        if self in finders:
+            del finders[: finders.index(self) + 1]  # those before have been asked already
+        for finder in finders:
+            find = getattr(finder, "find_spec", None)  # Python 3.11 and before let a finder have none
+            spec: ModuleSpec | None = find and find(fullname, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Followed(spec.loader, self._executed)  # type: ignore[assignment]
+                return spec
+        return None
+
+    def _executed(self, module: ModuleType) -> None:
+        if self not in sys.meta_path or sys.modules.get(self._name) is not module:
+            return  # nobody waits any more, or this is somebody's private copy
         self.stop()
-        spec = importlib.util.find_spec(fullname)
-        try:
-            loader: Any = getattr(spec, "loader", None)
-            execute = loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                package, _, last = fullname.rpartition(".")
-                if package:  # as the import would do next: `then` may name it
-                    setattr(sys.modules[package], last, module)
-                self._act()
-
-            loader.exec_module = exec_module
-        except Exception:
-            logger.debug("the import of %s goes unnoticed", fullname, exc_info=True)
-        return spec
+        package, _, last = self._name.rpartition(".")
+        if package:  # as the import would do next: `then` may name it
+            setattr(sys.modules[package], last, module)
+        self._act()
 
     def _act(self) -> None:
         try:
             self._then()
         except Exception:
             logger.debug("nothing is done about %s", self._name, exc_info=True)
+
+
+class _Followed:
+    """Stands in for a loader, which may be that of many modules, until it has executed this one."""
+
+    def __init__(self, loader: Any, then: Callable[[ModuleType], None]) -> None:
+        self._loader = loader
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
+
+    def exec_module(self, module: ModuleType) -> None:
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        module.__loader__ = self._loader
+        self._loader.exec_module(module)
+        self._then(module)

@@ -66,7 +66,7 @@ class Poller:
         self._take = take
         self._tiers: Callable[[], Iterable[Tier]] = tuple
         self._quorum = 1
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may sign, too
         self._under_way: _Poll | None = None
         self._asked: int | None = None  # the steady instant at which the last poll began
         self._failures = 0  # how many polls in a row have told nothing
@@ -134,7 +134,7 @@ class Poller:
 
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, the lock and the poll that only the parent's threads will finish."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         if self._under_way is not None:
             self._under_way = self._asked = None
 

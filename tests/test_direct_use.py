@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import importlib.machinery
+import importlib.util
 import subprocess
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -296,16 +299,64 @@ class TestLate:
             __import__("imported_late.nowhere")
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, late.WhenImported)]
 
+    def test_looking_for_the_module_is_not_importing_it(self, module: str) -> None:
+        """Programs ask whether botocore is there before they import it."""
+        seen: list[bool] = []
+        late.WhenImported(module, lambda: seen.append(sys.modules[module].done))
+        assert importlib.util.find_spec(module) is not None
+        assert seen == []
+        __import__(module)
+        assert seen == [True]
+
+    def test_an_import_that_failed_may_be_tried_again(self, module: str, tmp_path: Path) -> None:
+        """The one that succeeds is noticed."""
+        seen: list[bool] = []
+        late.WhenImported(module, lambda: seen.append(True))
+        (tmp_path / "imported_late.py").write_text("1 / 0\n")
+        with pytest.raises(ZeroDivisionError):
+            __import__(module)
+        (tmp_path / "imported_late.py").write_text("done = True  # now\n")
+        assert __import__(module).done
+        assert seen == [True]
+
+    def test_a_private_copy_is_nobodys_module(self, module: str) -> None:
+        """Nothing is done about it, and the module is still waited for."""
+        seen: list[bool] = []
+        late.WhenImported(module, lambda: seen.append(True))
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.loader is not None
+        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+        assert seen == []
+        __import__(module)
+        assert seen == [True]
+
+    def test_a_loader_of_many_modules(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As of a zip file or a frozen program: its other modules are none of our business."""
+        with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
+            for name in ("__init__", "one", "other"):
+                packed.writestr(f"packed_late/{name}.py", "")
+        monkeypatch.syspath_prepend(tmp_path / "packed.zip")
+        seen: list[str] = []
+        late.WhenImported("packed_late.one", lambda: seen.append("acted"))
+        try:
+            one = importlib.import_module("packed_late.one")
+            other = importlib.import_module("packed_late.other")
+            package = sys.modules["packed_late"]
+            assert (package.one, package.other) == (one, other)
+            assert type(one.__loader__) is type(one.__spec__.loader) is type(other.__loader__)
+            assert seen == ["acted"]
+        finally:
+            for name in ("packed_late.one", "packed_late.other", "packed_late"):
+                sys.modules.pop(name, None)
+
     def test_a_loader_that_cannot_be_followed(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The module is imported all the same."""
-
-        class Fixed:
-            __slots__ = ()
-            create_module = staticmethod(lambda spec: None)
-            exec_module = staticmethod(lambda found: setattr(found, "done", "by another"))
-
-        spec = SimpleNamespace(loader=Fixed())
+        """It and its finder are of the old kind, as Python 3.11 still knows them: the import is not hindered."""
         watch = late.WhenImported(module, lambda: pytest.fail("acted"))
+        spec = importlib.machinery.ModuleSpec(module, None)
+        finders = [watch, SimpleNamespace(), SimpleNamespace(find_spec=lambda *_: spec)]
         with monkeypatch.context() as patch:
-            patch.setattr(late.importlib.util, "find_spec", lambda name: spec)
-            assert watch.find_spec(module, None) is spec
+            patch.setattr(sys, "meta_path", finders)
+            assert watch.find_spec(module) is spec
+        assert spec.loader is None
+        watch.stop()

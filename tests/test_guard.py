@@ -6,6 +6,7 @@ import contextlib
 import copy
 import email.utils
 import io
+import logging
 import os
 import pickle
 import threading
@@ -13,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import botocore
@@ -28,9 +30,11 @@ import skewguard
 from skewguard import events
 from skewguard.errors import ConfigError
 from skewguard.signing import names, seam
-from skewguard.signing.hooks import _IDS, Call, Hooks
+from skewguard.signing.call import Call
+from skewguard.signing.hooks import _IDS, Hooks
 from skewguard.sources.host import HostSources
 from skewguard.testing import StrictEndpoint
+from skewguard.testing.sigv4 import parse_time
 from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
@@ -351,6 +355,25 @@ class TestTime:
             ("sts", 403),
             ("sts", 200),
             ("dynamodb", 200),
+        ]
+
+    def test_a_url_inside_a_call_is_made_once(self, aws: StrictEndpoint) -> None:
+        """Before the first attempt, so that it is right from the second call on."""
+        with skewguard.install():
+            ec2 = aws_client("ec2", aws)
+            for _ in range(2):
+                ec2.copy_snapshot(SourceRegion="eu-west-1", SourceSnapshotId="snap-1")
+        late = []
+        for record in aws.requests:
+            [url] = parse_qs(record.body.decode())["PresignedUrl"]
+            [stamp] = parse_qs(urlsplit(url).query)["X-Amz-Date"]
+            signed = parse_time(stamp)
+            assert signed is not None
+            late.append(round((record.received_at / 1e9 - signed) / 60))
+        assert [(record.status, minutes) for record, minutes in zip(aws.requests, late, strict=True)] == [
+            (401, 20),
+            (200, 20),
+            (200, 0),
         ]
 
 
@@ -795,6 +818,50 @@ class TestFailOpen:
         assert copy.deepcopy(context)[seam.KEY] is call
         assert pickle.loads(pickle.dumps(context)) == {seam.KEY: None}
 
+    def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
+        """As one that is not guarded can; and the copy is guarded."""
+        with skewguard.install():
+            copied = copy.deepcopy(boto3.Session())
+            client("sts", endpoint, copied).get_caller_identity()
+        assert [record.status for record in endpoint.requests] == [403, 200]
+
+    def test_a_default_session_of_ones_own_kind(
+        self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """What cannot be reached is told of; all others are guarded."""
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", object())
+        with skewguard.install():
+            client("sts", endpoint).get_caller_identity()
+        assert "stays unguarded" in caplog.text
+
+    @pytest.mark.parametrize("again", [{}, {"max_offset": 7}])
+    def test_a_log_handler_may_make_sessions(self, again: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+        """In another thread, which holds a lock that whoever logs in `install` waits for."""
+        made: list[bool] = []
+
+        def use() -> None:
+            boto3.Session()
+            skewguard.install()
+
+        def emit(record: logging.LogRecord) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                thread = threading.Thread(target=use, daemon=True)
+                thread.start()
+                thread.join(2)
+                made.append(not thread.is_alive())
+            return True
+
+        caplog.set_level(logging.DEBUG, "skewguard")
+        if again:
+            skewguard.install()
+        events.logger.addFilter(emit)
+        try:
+            skewguard.install(**again or {"sources": [Radio(0)]})
+        finally:
+            events.logger.removeFilter(emit)
+        assert made
+        assert all(made)
+
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
     @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_a_child_forked_while_locks_are_held_makes_sessions(self) -> None:
@@ -804,7 +871,7 @@ class TestFailOpen:
 
             def hold() -> None:
                 process = skewguard._process.process
-                with names.lock, process.lock, events._lock, process.keeper()._learned:
+                with names._lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
                     release.wait(20)
 

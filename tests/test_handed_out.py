@@ -17,7 +17,8 @@ from botocore.signers import CloudFrontSigner, RequestSigner
 
 import skewguard
 from skewguard.interval import SECOND
-from skewguard.signing.hooks import Call, Hooks
+from skewguard.signing.call import Call
+from skewguard.signing.hooks import Hooks
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.judge import Judge, Key
 from skewguard.testing.sigv4 import parse_time

@@ -53,7 +53,7 @@ def test_two_threads_at_once_replace_a_name_once(monkeypatch: pytest.MonkeyPatch
         calls.append(1)
         replace_now()
 
-    monkeypatch.setattr(names, "lock", SlowLock())
+    monkeypatch.setattr(names, "_lock", SlowLock())
     threads = [threading.Thread(target=names.once, args=(replace,)) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -84,7 +84,8 @@ def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object) -> None:
     before = copy.copy(owner)
     told: list[events.Event] = []
     unsubscribe = events.subscribe(told.append)
-    names.replace("telling the time", owner, "now", later)
+    with names.replacing():
+        names.replace("telling the time", owner, "now", later)
     names.put_back()
     unsubscribe()
     (event,) = told
@@ -92,3 +93,27 @@ def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object) -> None:
     assert event.part == "telling the time"
     assert event.reason.endswith("botocore.now")
     assert owner == before
+
+
+def test_who_is_told_may_make_a_session() -> None:
+    """In whatever thread: that opens the seam again, while the one who was told waits for it."""
+    opened: list[bool] = []
+
+    def listen(_: events.Event) -> None:
+        thread = threading.Thread(target=names.once, args=(replace_now,), daemon=True)
+        thread.start()
+        thread.join(2)
+        opened.append(not thread.is_alive())
+
+    unsubscribe = events.subscribe(listen)
+    names.once(lambda: names.missing("telling the time", "now"))
+    unsubscribe()
+    names.put_back()
+    assert opened == [True]
+
+
+def test_a_signal_may_come_in_the_middle() -> None:
+    """Its handler, which makes a session too, runs in the thread that is replacing names."""
+    names.once(lambda: names.once(replace_now))
+    assert Owner.now() == 2
+    names.put_back()

@@ -163,6 +163,24 @@ class TestInLine:
         assert results[0].error == "it was not asked: the process has no thread to spare"
 
 
+def test_a_signal_may_come_in_the_middle() -> None:
+    """Its handler, which signs too, runs in the thread that is just starting a poll."""
+    desk = Desk((Teller("source", instant=True),))
+    tiers, ended = desk.poller._tiers, []
+
+    def interrupted() -> object:
+        desk.poller.ask(tiers, 1)
+        desk.poll()
+        return tiers()
+
+    desk.poller._tiers = interrupted  # type: ignore[assignment]
+    thread = threading.Thread(target=lambda: ended.append(desk.poll()), daemon=True)
+    thread.start()
+    thread.join(10)
+    assert ended
+    assert len(desk.told) == 2
+
+
 class TestTiers:
     """One after the other, only as far as needed."""
 

@@ -31,10 +31,12 @@ from botocore.httpsession import URLLib3Session
 from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.signing import seam
+from skewguard.signing.as_of import AS_OF, reading
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.
-MOMENT = datetime.datetime(2026, 3, 1, 23, 59, 58, 999_999, tzinfo=datetime.timezone.utc)
+UTC = datetime.timezone.utc
+MOMENT = datetime.datetime(2026, 3, 1, 23, 59, 58, 999_999, tzinfo=UTC)
 MOMENT_NS = int(MOMENT.timestamp()) * SECOND + 999_999_999
 
 
@@ -144,30 +146,48 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
             found.append(dict(sign(botocore.auth.SigV4Auth)["headers"])["x-amz-date"])
             return self.at
 
-    token = seam._as_of.set(MOMENT_NS)
+    token = AS_OF.set(MOMENT_NS)
     try:
         headers = dict(sign(botocore.auth.SigV4Auth, Nesting(MOMENT_NS))["headers"])
     finally:
-        seam._as_of.reset(token)
+        AS_OF.reset(token)
     assert headers["x-amz-date"] == "20260301T235958Z"
     assert found[0] == "20260302T005958Z"
     unguarded = datetime.datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%SZ%z")
-    assert abs(unguarded - datetime.datetime.now(datetime.timezone.utc)) < datetime.timedelta(seconds=5)
+    assert abs(unguarded - datetime.datetime.now(UTC)) < datetime.timedelta(seconds=5)
 
 
 @pytest.mark.usefixtures("opened")
 def test_other_threads_see_the_real_clock_meanwhile() -> None:
     """A guarded signing concerns its own context only."""
     seen: list[datetime.datetime] = []
-    token = seam._as_of.set(MOMENT_NS)
+    token = AS_OF.set(MOMENT_NS)
     try:
         thread = threading.Thread(target=lambda: seen.append(botocore.auth.get_current_datetime()))
         thread.start()
         thread.join()
         assert botocore.auth.get_current_datetime() == MOMENT.replace(tzinfo=None)
     finally:
-        seam._as_of.reset(token)
+        AS_OF.reset(token)
     assert seen[0] != MOMENT.replace(tzinfo=None)
+
+
+def test_a_clock_is_asked_as_botocore_asks_it() -> None:
+    """Whatever that may be in a later version; the answer has the form that it would have had."""
+
+    def get_current_datetime(remove_tzinfo: bool = True, *, zone: datetime.tzinfo = UTC) -> datetime.datetime:
+        now = datetime.datetime.now(zone)
+        return now.replace(tzinfo=None) if remove_tzinfo else now
+
+    east = datetime.timezone(datetime.timedelta(hours=9))
+    stand_in = reading(get_current_datetime)
+    token = AS_OF.set(MOMENT_NS)
+    try:
+        answers = [stand_in(), stand_in(remove_tzinfo=False), stand_in(False, zone=east)]
+    finally:
+        AS_OF.reset(token)
+    assert answers == [MOMENT.replace(tzinfo=None), MOMENT, MOMENT]
+    assert [answer.tzinfo for answer in answers] == [None, UTC, east]
 
 
 @pytest.mark.usefixtures("opened")

@@ -21,8 +21,9 @@ from skewguard import clocks as _clocks
 from skewguard.events import Refused, logger, tell
 from skewguard.knowledge import Domain
 from skewguard.signing import expiry, names, seam
+from skewguard.signing.call import Call, Place
 from skewguard.signing.domains import prefix
-from skewguard.signing.hooks import Call, Guard, Hooks, Place
+from skewguard.signing.hooks import Guard, Hooks
 from skewguard.timekeeper import Timekeeper
 
 NAMELESS = "aws, host names unchecked"

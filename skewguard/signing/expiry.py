@@ -214,7 +214,7 @@ def _recode(module: Any, name: str) -> None:
         return
     found = vars(module).get(name)
     if not isinstance(found, FunctionType) or found.__code__.co_argcount or found.__code__.co_freevars:
-        names.tell_missing(_PART, f"{module.__name__}.{name}()")
+        names.missing(_PART, f"{module.__name__}.{name}()")
         return
     code, defaults = found.__code__, found.__defaults__
 

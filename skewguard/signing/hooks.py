@@ -6,19 +6,19 @@ Thin, and fail open: whatever goes wrong in here, the call goes on as botocore a
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from skewguard import clocks as _clocks
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Refused, Retried, logger, tell
-from skewguard.interval import SECOND, Trust
+from skewguard.interval import Trust
 from skewguard.knowledge import Domain, Lesson, response_interval
 from skewguard.signing import seam
+from skewguard.signing.call import Call, Place, attempts_left, fits, useful
 from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
-from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge, read
+from skewguard.signing.reply import Attempt, Judgement, Reply, Span, Verdict, judge, read
 from skewguard.signing.report import Refusal, note_failure, report, why_not
 from skewguard.timekeeper import NEVER, Timekeeper
 
@@ -26,56 +26,13 @@ BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
 _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", seam.WHO: "skewguard-who"}
 
-_USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
 _MAX_PLACES = 1024
-_ACCEPTED = 900 * SECOND  # whoever accepts a signature has a clock within this of its timestamp
-_PLAIN_BODIES = (dict, bytes, str, bytearray)
-
-
-Place: TypeAlias = tuple[str, Domain]
-"""The beginning of a URL, slash included, and the time domain of whoever answers there."""
 
 
 class Guard(Protocol):
     """Who is behind a set of hooks: the settings in force, or None while it is switched off."""
 
     settings: Settings | None
-
-
-class Call:
-    """One guarded API call, kept in ``request.context`` over all its attempts."""
-
-    __slots__ = ("hooks", "lasting", "place", "refusal", "retried", "rewindable", "signing", "timeless")
-
-    def __init__(self, hooks: Hooks, signature_version: Any, body: Any, context: Any = ()) -> None:
-        self.hooks = hooks
-        self.lasting = signature_version in seam.LASTING and _handed_out(context)
-        self.timeless = signature_version in seam.TIMELESS  # there is nothing in it that could be wrong
-        self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
-        self.retried = False
-        self.refusal: Refusal | None = None
-        self.place = hooks.last  # where the last attempt went, and the clock that is kept there
-        self.signing = NEVER  # of the last attempt, once it is signed
-
-    def __deepcopy__(self, memo: object) -> Call:
-        return self  # contexts get copied by tracing libraries; a copy is still this call
-
-    def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (type(None), ())  # and some get pickled; elsewhere, nobody guards the call
-
-    def begin(self, request: Any) -> int | None:
-        """Note that an attempt is being signed; answer the time to sign as of (ns), or None for the wall clock."""
-        hooks = self.hooks
-        url: str = request.url
-        place = hooks.last
-        if not url.startswith(place[0]):
-            place = hooks.find(url, request.auth_path)
-        self.place = place
-        if self.lasting and not hooks.corrects_presigned():
-            return None
-        signing = self.signing = hooks.keeper.signing_time(place[1], self.lasting)
-        signed = signing[0]
-        return None if signed == signing[1] else signed
 
 
 class Hooks:
@@ -93,6 +50,9 @@ class Hooks:
         self._session = session  # until its profile is read: a client often outlives its session
         self._profile_off: bool | None = None
         self._considered: object = self  # the settings under which it was found to be on
+
+    def __deepcopy__(self, memo: object) -> Hooks:
+        return self  # sessions get copied; a copy is guarded as its original
 
     def register(self, emitter: Any) -> None:
         """Put the handlers before all others on an emitter, instead of any hooks of ours that it has."""
@@ -229,7 +189,7 @@ class Hooks:
             lesson = self._learn(call, reply.heard, http_response, endpoint, now)
         elif reply.unexplained and domain.unproved is not None:
             keeper.unlearn(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
-        elif call.timeless or 300 <= status < 400 or _fits(reply.date, signed, elapsed):
+        elif call.timeless or 300 <= status < 400 or fits(reply.date, signed, elapsed):
             lesson = self._learn(call, reply.date, http_response, endpoint, now)
         else:
             tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
@@ -240,7 +200,7 @@ class Hooks:
         call.refusal = Refusal(call.signing, judgement)
         if reply.unexplained:
             domain.unproved = lesson
-        if call.retried or not call.rewindable or not self.enabled() or not _attempts_left(context, attempts):
+        if call.retried or not call.rewindable or not self.enabled() or not attempts_left(context, attempts):
             return None
         # Where the machine stood still under way, the wall clock alone shows how long it was.
         waited = elapsed if judgement.verdict is Verdict.STALE else now.steady - steady
@@ -258,7 +218,7 @@ class Hooks:
 
     def _again(self, call: Call, reply: Reply, judgement: Judgement, operation: Any, waited: int) -> float | None:
         """Ask for the one retry, unless it would carry as bad a timestamp."""
-        if judgement.verdict is Verdict.SKEW and not _useful(self.keeper, call, reply):
+        if judgement.verdict is Verdict.SKEW and not useful(self.keeper, call, reply):
             return None
         call.retried = True
         tell(
@@ -277,7 +237,7 @@ class Hooks:
         try:
             why = ""
             if call.refusal is not None:
-                left = _attempts_left(context, attempts)
+                left = attempts_left(context, attempts)
                 why = why_not(retried=call.retried, rewindable=call.rewindable, enabled=self.enabled(), left=left)
             report(parsed, self.keeper, call.place[1], call.signing, call.refusal, call.retried, why)
         except Exception:
@@ -304,11 +264,6 @@ class Hooks:
         return lesson
 
 
-def _handed_out(context: Any) -> bool:
-    """Tell whether what is signed in a lasting way is handed out; a client's own call may be signed in its URL too."""
-    return "client_config" not in context or bool(context.get("is_presign_request"))
-
-
 def _switched_off(session: Any) -> bool:
     """Tell whether a session's profile asks for no correction."""
     if session is None:
@@ -317,51 +272,4 @@ def _switched_off(session: Any) -> bool:
         return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, ""))
     except Exception:  # no such profile: botocore will tell the caller itself
         logger.debug("the AWS profile could not be read", exc_info=True)
-        return False
-
-
-def _fits(heard: Span | None, signed: int, elapsed: int) -> bool:
-    """Tell whether a Date can be that of the server which accepted a timestamp, rather than some intermediary's.
-
-    Else a proxy with a clock of its own would break calls that are right.
-    """
-    if heard is None:
-        return True
-    return heard.latest >= signed - _ACCEPTED and heard.earliest <= signed + elapsed + _ACCEPTED
-
-
-def _useful(keeper: Timekeeper, call: Call, reply: Reply) -> bool:
-    """Tell whether signing again would move the timestamp, and to where the server accepts it if it said where."""
-    signed, _, steady = keeper.signing_time(call.place[1])
-    elapsed = steady - call.signing[2]
-    if abs(signed - call.signing[0] - elapsed) < _USEFUL:
-        return False
-    heard = reply.heard
-    if heard is None:
-        return True
-    limit = reply.tolerance or TOLERANCE
-    return heard.earliest - limit < signed < heard.latest + elapsed + limit
-
-
-def _attempts_left(context: Any, attempts: int) -> bool:
-    """Tell whether the caller allows one more attempt."""
-    retries = getattr(context.get("client_config"), "retries", None) or {}
-    total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
-    return total is None or attempts < int(total)  # where nobody has counted yet, it is the first of several
-
-
-def _rewindable(body: Any) -> bool:
-    """Tell whether a body can be sent again from where it was sent first.
-
-    botocore rewinds to position 0, so a stream that was handed over elsewhere would be sent again as another body.
-    """
-    if not body or isinstance(body, _PLAIN_BODIES):
-        return True
-    try:
-        raw = seam.stream_of(body)
-        seekable = getattr(raw, "seekable", None)
-        if inspect.iscoroutinefunction(getattr(raw, "tell", None)) or (seekable is not None and not seekable()):
-            return False  # botocore's rewinding does not await, and aiobotocore's is the same
-        return bool(hasattr(raw, "seek") and raw.tell() == 0)
-    except Exception:
         return False

@@ -2,48 +2,59 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import botocore
 
 from skewguard.events import Degraded, tell
 
-lock = threading.Lock()
-"""Held while names are being replaced."""
-
+_lock = threading.RLock()  # a signal's handler may make a session, too
 _done: set[Callable[[], None]] = set()
 _replaced: list[tuple[Any, str, Callable[[], None]]] = []
+_untold: list[Degraded] = []
 
 
 def once(replace_some: Callable[[], None]) -> None:
     """Have a function replace the names that it knows, unless it has done so already."""
     if replace_some in _done:
         return
-    with lock:
+    with replacing():
         if replace_some not in _done:
             replace_some()
             _done.add(replace_some)
 
 
+@contextlib.contextmanager
+def replacing() -> Iterator[None]:
+    """Replace names, one thread at a time. What was missing is told of afterwards: who listens may make a session."""
+    with _lock:
+        yield
+        found = tuple(_untold)
+        _untold.clear()
+    for event in found:
+        tell(event)
+
+
 def replace(
     part: str, owner: Any, name: str, wrap: Callable[[Any], Any], known: Callable[[Any], bool] = callable
 ) -> None:
-    """Put something in the place of what a name stands for. For functions that `once` calls.
+    """Put something in the place of what a name stands for, within `replacing` or what `once` calls.
 
     Args:
         part: What does not work if this cannot be done, for people.
         owner: The module or class; None if it is missing itself.
         name: What it is called there.
         wrap: Makes the replacement from the original.
-        known: Tells whether the original is what it should be; else it is told of and left alone.
+        known: Tells whether the original is what it should be; else it is left alone, and told of.
     """
     if is_replaced(owner, name):
         return
     original = None if owner is None else vars(owner).get(name)
     if not known(original):
-        tell_missing(part, f"{getattr(owner, '__name__', 'botocore')}.{name}")
+        missing(part, f"{getattr(owner, '__name__', 'botocore')}.{name}")
         return
     will_undo(owner, name, lambda: setattr(owner, name, original))
     setattr(owner, name, wrap(original))
@@ -59,14 +70,19 @@ def will_undo(owner: Any, name: str, undo: Callable[[], None]) -> None:
     _replaced.append((owner, name, undo))
 
 
-def tell_missing(part: str, name: str) -> None:
-    """Tell, once, that this botocore is not as we know it."""
-    tell(Degraded(part, f"this botocore ({botocore.__version__}) has no {name}"))
+def missing(part: str, name: str) -> None:
+    """Note that this botocore is not as we know it."""
+    degraded(part, f"this botocore ({botocore.__version__}) has no {name}")
+
+
+def degraded(part: str, reason: str) -> None:
+    """Note that a part does not work, and why: `replacing` tells it."""
+    _untold.append(Degraded(part, reason))
 
 
 def put_back() -> None:
     """Undo it all. For tests: in a program, a closed guard already leaves it inert."""
-    with lock:
+    with _lock:
         _done.clear()
         while _replaced:
             _, _, undo = _replaced.pop()
@@ -75,5 +91,5 @@ def put_back() -> None:
 
 def reset_lock() -> None:
     """Replace the lock in a forked child, where another thread may have held it."""
-    global lock
-    lock = threading.Lock()
+    global _lock
+    _lock = threading.RLock()

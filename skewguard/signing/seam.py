@@ -2,9 +2,9 @@
 
 botocore's signers read the clock by names in their own modules: ``get_current_datetime`` (`botocore.auth`,
 `botocore.crt.auth`, `botocore.signers`), ``formatdate`` and ``time`` (`botocore.auth`, the older signatures). The
-seam replaces those names, once, by functions that answer as before unless a guarded signing is under way in the same
-context; then they answer the time it signs as of. A guarded signing begins in the ``add_auth`` of each signer class,
-which is the last moment before the clock is read: after any refresh of credentials, so that nested signings nest.
+seam replaces those names, once, by what `as_of` has for them. A guarded signing begins in the ``add_auth`` of each
+signer class, which is the last moment before the clock is read: after any refresh of credentials, so that nested
+signings nest.
 
 It is guarded if the request carries a record, which ``before-sign`` put there; `direct` is asked about the others.
 
@@ -13,18 +13,14 @@ A name that is not there, or not where it should be, switches off the part that 
 
 from __future__ import annotations
 
-import contextlib
-import datetime
 import functools
 import http.client
 import importlib
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from email.utils import formatdate
-from time import struct_time
 from typing import Any, Protocol
 
 import botocore
@@ -35,6 +31,7 @@ from botocore.exceptions import ClientError
 
 from skewguard.events import Degraded, logger, tell
 from skewguard.signing import names
+from skewguard.signing.as_of import AS_OF, SteeredTime, dating, reading, signing_as_of
 from skewguard.signing.report import note_refusal
 
 KEY = "skewguard"
@@ -52,9 +49,6 @@ TIMELESS = frozenset({botocore.UNSIGNED, "bearer"})
 """The signature versions without a timestamp."""
 
 _WRAPPERS = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-_as_of: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
 
 
 class Call(Protocol):
@@ -73,50 +67,6 @@ class Guardian(Protocol):
         ...
 
 
-class _Clock:
-    """Stands in for the ``time`` module in `botocore.auth`, where SigV2 and S3's query signature read it."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(time, name)
-
-    def time(self) -> float:
-        at = _as_of.get()
-        return time.time() if at is None else at // 1000 / 1e6  # never rounded up into the next second
-
-    def gmtime(self, seconds: float | None = None) -> struct_time:
-        at = _as_of.get()
-        if seconds is None and at is not None:
-            seconds = at // 1_000_000_000
-        return time.gmtime(seconds)
-
-
-def _reading(original: Callable[..., datetime.datetime]) -> Callable[..., datetime.datetime]:
-    @functools.wraps(original)
-    def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
-        at = _as_of.get()
-        if at is None:
-            return original(*args, **kwargs)
-        return _moment(at, *args, **kwargs)
-
-    return get_current_datetime
-
-
-def _moment(at: int, remove_tzinfo: bool = True) -> datetime.datetime:
-    moment = _EPOCH + datetime.timedelta(microseconds=at // 1000)
-    return moment.replace(tzinfo=None) if remove_tzinfo else moment
-
-
-def _dating(original: Callable[..., str]) -> Callable[..., str]:
-    @functools.wraps(original)
-    def format_date(timeval: float | None = None, *args: Any, **kwargs: Any) -> str:
-        at = _as_of.get()
-        if timeval is None and at is not None:
-            timeval = at // 1_000_000_000
-        return original(timeval, *args, **kwargs)
-
-    return format_date
-
-
 def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def add_auth(self: Any, request: Any) -> Any:
@@ -129,25 +79,15 @@ def _guarding(original: Callable[..., Any]) -> Callable[..., Any]:
                 at = _direct(self, request)
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
-        if at is None and _as_of.get() is None:
+        if at is None and AS_OF.get() is None:
             return original(self, request)
-        token = _as_of.set(at)
+        token = AS_OF.set(at)
         try:
             return original(self, request)
         finally:
-            _as_of.reset(token)
+            AS_OF.reset(token)
 
     return add_auth
-
-
-@contextlib.contextmanager
-def _signing_as_of(at: int | None) -> Iterator[None]:
-    """Sign as of a time (ns); None leaves the clock as it is."""
-    token = _as_of.set(_as_of.get() if at is None else at)
-    try:
-        yield
-    finally:
-        _as_of.reset(token)
 
 
 def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,7 +102,7 @@ def _guarding_post(original: Callable[..., Any]) -> Callable[..., Any]:
                     at = guardian.lasting_time(request_dict["url"], request_dict.get("auth_path"))
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
-        with _signing_as_of(at):
+        with signing_as_of(at):
             return original(self, request_dict, *args, **kwargs)
 
     return generate_presigned_post
@@ -180,7 +120,7 @@ def _guarding_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
                     at = await guardian.lasting_time_soon(request_dict["url"], request_dict.get("auth_path"))
         except Exception:
             logger.debug("the wall clock is used: the guarded path failed", exc_info=True)
-        with _signing_as_of(at):
+        with signing_as_of(at):
             return await original(self, request_dict, *args, **kwargs)
 
     return generate_presigned_post
@@ -211,6 +151,19 @@ def asynchronous(emitter: Any) -> bool:
     return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
 
 
+def is_guarded(emitter: Any) -> bool:
+    """Tell whether an emitter has handlers of ours, be they switched off."""
+    answers = emitter.emit(WHO)
+    if inspect.iscoroutine(answers):  # aiobotocore's; ours answer at once, so it need not be awaited
+        try:
+            answers.send(None)
+        except StopIteration as done:
+            answers = done.value
+        else:
+            answers.close()
+    return bool(answers)
+
+
 def open_aio_seam() -> None:
     """Replace, once, the names that aiobotocore has bound for itself. Its requests are signed by botocore's signers."""
     if "aiobotocore.signers" in sys.modules:
@@ -227,7 +180,7 @@ def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
     """
     manager = getattr(sys.modules.get("s3transfer.crt"), "CRTTransferManager", None)
     if manager is not None:
-        with names.lock:
+        with names.replacing():
             names.replace("noticing transfers by awscrt", manager, "__init__", functools.partial(_noticing, guarded))
 
 
@@ -240,15 +193,15 @@ def close_seam() -> None:
 
 def _replace_clocks() -> None:
     """Replace the names in the signers' own modules."""
-    names.replace("signing", botocore.auth, "get_current_datetime", _reading)
+    names.replace("signing", botocore.auth, "get_current_datetime", reading)
     if botocore.compat.HAS_CRT:
         try:
             crt = importlib.import_module("botocore.crt.auth")
         except ImportError as error:
-            tell(Degraded("signing with awscrt", str(error)))
+            names.degraded("signing with awscrt", str(error))
         else:
-            names.replace("signing with awscrt", crt, "get_current_datetime", _reading)
-    for name, known, stand_in in (("formatdate", formatdate, _dating), ("time", time, lambda _: _Clock())):
+            names.replace("signing with awscrt", crt, "get_current_datetime", reading)
+    for name, known, stand_in in (("formatdate", formatdate, dating), ("time", time, lambda _: SteeredTime())):
         if getattr(botocore.auth, name, None) is known:  # only the older signatures miss these
             names.replace("signing with older signatures", botocore.auth, name, stand_in, known=bool)
     for signer in _signers():
@@ -258,7 +211,7 @@ def _replace_clocks() -> None:
 def _replace_rest() -> None:
     signers = sys.modules["botocore.signers"]
     presigner = getattr(signers, "S3PostPresigner", None)
-    names.replace("signing POST policies", signers, "get_current_datetime", _reading)
+    names.replace("signing POST policies", signers, "get_current_datetime", reading)
     names.replace("presigning POST forms", presigner, "generate_presigned_post", _guarding_post)
     names.replace("notes on errors", ClientError, "__init__", _noting)
 
@@ -267,7 +220,7 @@ def _replace_aio() -> None:
     part = "presigning POST forms with aiobotocore"
     signers = sys.modules["aiobotocore.signers"]
     presigner = getattr(signers, "AioS3PostPresigner", None)
-    names.replace(part, signers, "get_current_datetime", _reading)
+    names.replace(part, signers, "get_current_datetime", reading)
     names.replace(part, presigner, "generate_presigned_post", _guarding_aio_post)
 
 

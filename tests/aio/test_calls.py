@@ -14,7 +14,8 @@ import trio
 from botocore.exceptions import HTTPClientError
 
 import skewguard
-from skewguard.signing import hooks
+from skewguard.signing import seam
+from skewguard.signing.call import _rewindable
 from skewguard.store import UTC
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import (
@@ -68,6 +69,25 @@ def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: s
 
     with StrictEndpoint(offset=offset) as endpoint:
         run(main, way)
+
+
+def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guarded() -> None:
+    """It is handed a client whose emitter awaits."""
+
+    async def main() -> None:
+        async with client("sts", endpoint) as first:
+            for _ in range(2):
+                skewguard.initialize_client_plugin(first)
+                await first.get_caller_identity()
+        async with client("sts", endpoint) as attached:
+            skewguard.attach(attached, enabled=False)
+            skewguard.initialize_client_plugin(attached)
+            [(_, guard)] = await attached.meta.events.emit(seam.WHO)
+            assert guard is None
+
+    with StrictEndpoint(offset=1200) as endpoint:
+        run(main)
+        assert [record.status for record in endpoint.requests] == [403, 200, 200]
 
 
 @each_backend
@@ -260,7 +280,7 @@ def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None
         async def tell(self) -> int:  # type: ignore[override]
             return 0
 
-    assert not hooks._rewindable(Awaited())
+    assert not _rewindable(Awaited())
     gc.collect()
 
 

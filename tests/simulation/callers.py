@@ -11,7 +11,8 @@ from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval
 from skewguard.neighbours import Neighbours
 from skewguard.signing import seam
-from skewguard.signing.hooks import Call, Hooks
+from skewguard.signing.call import Call
+from skewguard.signing.hooks import Hooks
 from skewguard.signing.reply import TOLERANCE
 from skewguard.timekeeper import Timekeeper
 from tests.simulation.oracle import Oracle

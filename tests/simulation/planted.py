@@ -12,6 +12,7 @@ from skewguard.interval import Interval, Trust, Vote
 from skewguard.knowledge import Domain
 from skewguard.neighbours import Neighbours
 from skewguard.signing import hooks, reply
+from skewguard.signing.call import Call
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
 from skewguard.timekeeper import Timekeeper
 
@@ -83,7 +84,7 @@ def _of_any_boot(data: bytes) -> tuple[str, store.Memory]:
     return store.tag(), _parse(data)[1]
 
 
-class _Tireless(hooks.Call):
+class _Tireless(Call):
     retried = property(lambda call: False, lambda call, value: None)
 
 
@@ -102,7 +103,7 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "unverified endpoints teach": [(hooks.Hooks, "verified", staticmethod(lambda endpoint: True))],
     "statements do not age": [(interval, "_BILLION", _FOREVER)],
     "retries are not counted": [(hooks, "Call", _Tireless)],
-    "any Date of a success is believed": [(hooks, "_fits", lambda heard, signed, elapsed: True)],
+    "any Date of a success is believed": [(hooks, "fits", lambda heard, signed, elapsed: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],

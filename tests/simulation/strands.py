@@ -192,7 +192,7 @@ def inhabited(world: World) -> Iterator[None]:
     vars(polling).update(
         time=SimpleNamespace(monotonic=lambda: world.host.quick / SECOND),
         queue=SimpleNamespace(SimpleQueue=lambda: _Queue(world), Empty=queue.Empty),
-        threading=SimpleNamespace(Event=lambda: _Event(world), Lock=threading.Lock),
+        threading=SimpleNamespace(Event=lambda: _Event(world), Lock=threading.Lock, RLock=threading.RLock),
         _thread=world.begin,
     )
     try:
