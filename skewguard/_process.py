@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from skewguard import aws_profile
+from skewguard import aws_profile, late
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, resolve
 from skewguard.errors import ConfigError
 from skewguard.events import logger, reset_lock
@@ -37,9 +37,6 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        # Held while what signs is imported, and during forks: for what another thread is importing, a child would wait
-        # for ever.
-        self.importing = threading.RLock()
         self.everywhere = Guard()
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self.installation: Installation | None = None
@@ -56,17 +53,17 @@ class _Process:
 
     def before_fork(self) -> None:
         """Wait for another thread's import; not for long, as that may be waiting for this thread."""
-        self.importing.acquire(timeout=_LONGEST_IMPORT)
+        late.importing.acquire(timeout=_LONGEST_IMPORT)
 
     def after_fork_in_parent(self) -> None:
         """Let others import again."""
         with contextlib.suppress(RuntimeError):  # it was not to be had
-            self.importing.release()
+            late.importing.release()
 
     def after_fork_in_child(self) -> None:
         """Replace the locks that another thread may have held, and drop what it was doing."""
         self.lock = threading.RLock()
-        self.importing = threading.RLock()
+        late.importing = threading.RLock()
         reset_lock()
         if "skewguard.signing.names" in sys.modules:
             sys.modules["skewguard.signing.names"].reset_lock()
@@ -85,7 +82,7 @@ def hook(guard: Guard, emitter: Any, session: Any) -> None:
     """Put a guard's hooks on an emitter, and open the seam they need."""
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
     # skewguard need not make an AWS call.
-    with process.importing:
+    with late.importing:
         from skewguard.signing.expiry import Judge, open_expiry
         from skewguard.signing.hooks import Hooks
         from skewguard.signing.seam import asynchronous, open_aio_seam, open_seam, watch_crt_transfers
@@ -95,7 +92,7 @@ def hook(guard: Guard, emitter: Any, session: Any) -> None:
     watch_crt_transfers(lambda: guard.settings is not None)
     kind = Hooks
     if asynchronous(emitter):
-        with process.importing:
+        with late.importing:
             from skewguard.signing.aio import AioHooks, open_aio_expiry
 
         open_aio_seam()
@@ -130,7 +127,7 @@ def reach_default_session() -> None:
 
 def adopt(target: Any) -> None:
     """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
-    with process.importing:
+    with late.importing:
         from skewguard.signing.seam import is_guarded, open_seam
 
     open_seam()
@@ -141,7 +138,7 @@ def adopt(target: Any) -> None:
 
 def reach_direct_users(keeper: Timekeeper) -> WhenImported:
     """Have the global guard reach signers that are used without a client, once they are imported."""
-    with process.importing:
+    with late.importing:
         return WhenImported("botocore.auth", functools.partial(_guard_direct_use, keeper))
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skewguard import late
 from skewguard.events import logger
 
 BLOCK = "skewguard"
@@ -37,7 +38,8 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     try:
         if key.encode() not in Path(os.path.expandvars(path)).expanduser().read_bytes():
             return None  # most have none: then botocore's parser need not be loaded
-        from botocore.configloader import load_config
+        with late.importing:
+            from botocore.configloader import load_config
 
         return load_config(path)["profiles"].get(name, {}).get(key)
     except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from skewguard import late
 from skewguard.events import logger
 
 UNKNOWN_US = 16_000_000
@@ -144,7 +145,8 @@ def _adjtimex() -> Any:
     if sys.platform != "linux":
         return None
     try:
-        import ctypes
+        with late.importing:
+            import ctypes
 
         return ctypes.CDLL(None).adjtimex
     except (ImportError, OSError, AttributeError):

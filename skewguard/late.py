@@ -1,9 +1,13 @@
-"""Act once a module has been imported, without importing it for that: botocore's signers take 200 ms to load."""
+"""What is imported late: that a fork waits for it; and how to act once somebody else has imported a module.
+
+botocore's signers take 200 ms to load, so nothing is imported here to learn that it was.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -11,6 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from skewguard.events import logger
+
+importing = threading.RLock()
+"""Held by whoever imports something late, in whatever thread, and during forks.
+
+For what another thread is importing, a forked child would wait for ever. Name it as ``late.importing``: a child has a
+new one.
+"""
 
 
 class WhenImported(MetaPathFinder):

@@ -9,6 +9,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -120,6 +121,21 @@ class TestFork:
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=60)
         assert done.returncode == 0
 
+    @pytest.mark.parametrize(
+        ("module", "code"),
+        [
+            ("skewguard.sources.chrony", "resolve({'sources': 'chrony'})"),
+            ("skewguard.sources.phc", "HostSources(sys.argv[3])._hardware_clock()"),
+            ("encodings.idna", "NtpSource('localhost')._addresses()"),
+            ("ntplib", "decode(bytes(48), bytes(8))"),
+        ],
+    )
+    def test_while_a_poll_imports(self, module: str, code: str, tmp_path: Path) -> None:
+        """In the background, whatever the program does: a child could look up no name any more, with or without us."""
+        (tmp_path / "sys/class/ptp/ptp0").mkdir(parents=True)
+        program = [sys.executable, "-W", "ignore", "-c", POLL_IMPORTING, module, code, str(tmp_path)]
+        assert subprocess.run(program, check=False, timeout=60).returncode == 0
+
     def test_at_any_moment(self, aws: StrictEndpoint) -> None:
         """Beside threads that install, call, measure and uninstall: each child's call succeeds, at a second attempt."""
         ends, requests = run_as_aws(aws, FORKS, "20")
@@ -177,6 +193,41 @@ child = os.fork()
 if not child:
     signal.alarm(10)
     begin()
+    os._exit(0)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+POLL_IMPORTING = """
+import importlib.machinery, os, signal, sys, threading, time
+from skewguard import _process
+from skewguard.config import resolve
+from skewguard.sources.host import HostSources
+from skewguard.sources.ntp import NtpSource
+from skewguard.sources.ntp_packet import decode
+
+held = threading.Event()
+execute = importlib.machinery.SourceFileLoader.exec_module
+def slowly(self, module):
+    if module.__name__ == sys.argv[1]:
+        held.set()
+        time.sleep(0.3)
+    return execute(self, module)
+
+importlib.machinery.SourceFileLoader.exec_module = slowly
+def poll():
+    try:
+        eval(sys.argv[2])
+    except Exception:  # what it comes to is another matter
+        pass
+
+thread = threading.Thread(target=poll)
+thread.start()
+assert held.wait(10)
+child = os.fork()
+if not child:
+    signal.alarm(5)
+    poll()
     os._exit(0)
 thread.join()
 assert os.waitpid(child, 0)[1] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from skewguard import late
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
 from skewguard.interval import Interval
@@ -51,25 +52,26 @@ def from_uri(uri: str) -> Source:
         ConfigError: No source is called that.
     """
     # Imported one by one, because a program uses one or two of them.
-    match uri.partition("?")[0].partition(":")[0].lower():
-        case "clockbound":
-            from skewguard.sources.clockbound import ClockBoundSource
+    with late.importing:
+        match uri.partition("?")[0].partition(":")[0].lower():
+            case "clockbound":
+                from skewguard.sources.clockbound import ClockBoundSource
 
-            return ClockBoundSource.from_uri(uri)
-        case "clockboundd":
-            from skewguard.sources.clockboundd import ClockBounddSource
+                return ClockBoundSource.from_uri(uri)
+            case "clockboundd":
+                from skewguard.sources.clockboundd import ClockBounddSource
 
-            return ClockBounddSource.from_uri(uri)
-        case "chrony":
-            from skewguard.sources.chrony import ChronySource
+                return ClockBounddSource.from_uri(uri)
+            case "chrony":
+                from skewguard.sources.chrony import ChronySource
 
-            return ChronySource.from_uri(uri)
-        case "phc":
-            from skewguard.sources.phc import PhcSource
+                return ChronySource.from_uri(uri)
+            case "phc":
+                from skewguard.sources.phc import PhcSource
 
-            return PhcSource.from_uri(uri)
-        case "ntp":
-            from skewguard.sources.ntp import NtpSource
+                return PhcSource.from_uri(uri)
+            case "ntp":
+                from skewguard.sources.ntp import NtpSource
 
-            return NtpSource.from_uri(uri)
+                return NtpSource.from_uri(uri)
     raise ConfigError(f"{uri!r} names no time source; there are {FORMS}")

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from skewguard import late
 from skewguard.sources import Source, from_uri
 
 LINK_LOCAL = ("ntp://169.254.169.123", "ntp://[fd00:ec2::123]")
@@ -77,7 +78,8 @@ class HostSources:
             return None
         if self._exists("dev/ptp_ena"):
             return "/dev/ptp_ena"
-        from skewguard.sources.phc import UTC_CLOCKS
+        with late.importing:
+            from skewguard.sources.phc import UTC_CLOCKS
 
         for device in found:
             if self._text(device / "clock_name").startswith(UTC_CLOCKS) and self._exists(f"dev/{device.name}"):

@@ -9,6 +9,7 @@ one they are up to half a second from UTC, which no signature notices.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import secrets
@@ -19,6 +20,7 @@ from collections import deque
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
+from skewguard import late
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, narrowed
@@ -259,6 +261,8 @@ class NtpSource(Named):
 
     def _addresses(self) -> list[_Address]:
         """The host's first few addresses, IPv6 and IPv4 in turn, so that a family that leads nowhere costs one step."""
+        with late.importing:
+            codecs.lookup("idna")  # else the look-up imports it: a child forked meanwhile could look up nothing, ever
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:

@@ -13,7 +13,9 @@ import struct
 import time
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
+from skewguard import late
 from skewguard.clocks import BRACKET_NS
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust, drift_over
@@ -117,8 +119,7 @@ def decode(datagram: bytes, nonce: bytes) -> Reply:
     if datagram[24:32] != nonce:
         raise SourceError("it repeats a timestamp that we did not send")
 
-    import ntplib  # type: ignore[import-untyped,unused-ignore]  # late, because most processes never ask a server
-
+    ntplib = _ntplib()
     header = ntplib.NTPPacket()
     header.from_data(datagram[:HEADER])
     if header.mode != 4:
@@ -237,10 +238,15 @@ def _is_local(reply: Reply) -> bool:
 
 
 def _reference_text(reply: Reply) -> str:
-    import ntplib  # type: ignore[import-untyped,unused-ignore]
-
     code = int.from_bytes(reply.refid, "big")
-    return str(ntplib.ref_id_to_text(code, 1 if reply.refid == b"LOCL" else 2))
+    return str(_ntplib().ref_id_to_text(code, 1 if reply.refid == b"LOCL" else 2))
+
+
+def _ntplib() -> Any:
+    with late.importing:
+        import ntplib  # type: ignore[import-untyped,unused-ignore]  # late, as most processes never ask a server
+
+    return ntplib
 
 
 def _seconds(ns: int) -> str:
