@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import DRIFT_PPB, Interval, Trust
 from skewguard.sources import Source, clockbound
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockbound_segment import (
-    LEAST_DRIFT_PPB,
     SECOND,
 )
 from tests.clockbound_host import FOREVER, MS, Host, Segment, vmclock
@@ -76,7 +75,7 @@ def test_measure(host: Host) -> None:
         host.clocks.wall + error,
         Trust.WITNESS,
         host.source.name,
-        LEAST_DRIFT_PPB,
+        DRIFT_PPB,
     )
 
 

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import DRIFT_PPB, Interval, Trust
 from skewguard.sources.clockbound_segment import (
     GRACE,
     LARGEST,
-    LEAST_DRIFT_PPB,
     MAX_AGE,
     MAX_BOUND,
     SECOND,
@@ -180,9 +179,16 @@ def test_bound_grows_with_age(version: int, elapsed: int, drift: int, error: int
     now = FakeClocks().read()
     assert (said.earliest, said.latest) == pytest.approx((now.wall - error, now.wall + error), abs=1)
     assert said.width == pytest.approx(2 * error, abs=2)
-    assert said == Interval(
-        now.steady, said.earliest, said.latest, Trust.WITNESS, "clockbound", max(drift, LEAST_DRIFT_PPB)
-    )
+    assert said == Interval(now.steady, said.earliest, said.latest, Trust.WITNESS, "clockbound", max(drift, DRIFT_PPB))
+
+
+@pytest.mark.parametrize("slow", [-DRIFT_PPB, DRIFT_PPB])
+def test_it_ages_by_a_clock_that_nobody_steers(slow: int) -> None:
+    """The daemon's drift is that of the steered clock, here an exact one; the raw clock may be as bad as any."""
+    said = weigh(Segment(drift=1000))
+    passed = 900 * SECOND
+    later = said.aged(said.at + passed - passed * slow // SECOND)
+    assert later.earliest <= FakeClocks().wall + passed <= later.latest
 
 
 def test_margin_widens_both_ends() -> None:

@@ -12,7 +12,7 @@ import struct
 from dataclasses import dataclass, field
 
 from skewguard.errors import SourceError
-from skewguard.interval import SECOND, Interval, Trust
+from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
 
 LARGEST = 104
 """No known layout is longer, in bytes; nothing beyond is read."""
@@ -75,7 +75,8 @@ class Snapshot:
         max_drift_ppb: How fast that grows, by the daemon's setting.
         status: What the daemon says of that clock.
         marker: The disruption marker of VMClock for which all this holds; None where the daemon does not use VMClock.
-        drift: How fast the bound grows at least, whatever the setting, ppb.
+        drift: How fast the bound grows at least, whatever the setting, ppb: by the clock that the daemon's peer steers.
+        ageing: The same by the steady clock, which nobody steers, ppb.
         sound: Whether there is nothing against it but its age.
     """
 
@@ -87,10 +88,12 @@ class Snapshot:
     status: Status
     marker: int | None
     drift: int = field(init=False, compare=False)
+    ageing: int = field(init=False, compare=False)
     sound: bool = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "drift", max(self.max_drift_ppb, LEAST_DRIFT_PPB))
+        object.__setattr__(self, "ageing", max(self.drift, DRIFT_PPB))
         object.__setattr__(self, "sound", self.version < 3 and self.status in _BELIEVED and self.bound >= 0)
 
 
@@ -189,7 +192,7 @@ def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: 
         raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
     steady, wall = reading
     # Without the constructor's check: an error that is not negative turns no interval around.
-    return tuple.__new__(Interval, (steady, wall - error, wall + error, _WITNESS, name, drift))
+    return tuple.__new__(Interval, (steady, wall - error, wall + error, _WITNESS, name, snapshot.ageing))
 
 
 def _check(snapshot: Snapshot, monotonic: int) -> None:
