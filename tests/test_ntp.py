@@ -52,6 +52,7 @@ OPEN_FILES = Path("/proc/self/fd")
         ("ntp://[fd00:ec2::123]", "ntp://[fd00:ec2::123]"),
         ("ntp://[::1]:1123", "ntp://[::1]:1123"),
         ("ntp://[fe80::1%25ec0]", "ntp://[fe80::1%25ec0]"),
+        ("ntp://[FE80::1%25enP2p1s0]", "ntp://[fe80::1%25enP2p1s0]"),  # an interface's name is what it is
         ("ntp://%48ost", "ntp://host"),
     ],
 )
@@ -129,11 +130,13 @@ class Ahead:
     def __init__(self) -> None:
         """Start where the real clocks are."""
         self.seconds = 0.0
+        self.stepped = 0  # how far the wall clock was set, ns
         self._start = CLOCKS.read()
 
     def read(self) -> Reading:
         """Look, from where the test has moved to."""
-        return Reading(self._start.steady + int(self.seconds * SECOND), self._start.wall)
+        passed = int(self.seconds * SECOND)
+        return Reading(self._start.steady + passed, self._start.wall + passed + self.stepped)
 
     def quick_ns(self) -> int:
         """Look quickly."""
@@ -337,6 +340,23 @@ def test_asked_too_soon_repeats_itself() -> None:
         clocks.seconds = 15.5
         second = ask(source, clocks=clocks)
         assert second.at > first.at
+        assert len(server.requests) == 2
+
+
+def test_what_was_said_before_the_wall_clock_jumped_is_not_repeated() -> None:
+    """The machine may have stood still since, the steady clock too: then it is late, and must not pass for news."""
+    clocks = Ahead()
+    with serving(honest) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        first = ask(source, clocks=clocks)
+        clocks.stepped = -3600 * SECOND  # set back: by no tool that puts right a clock that stood still
+        assert ask(source, clocks=clocks) is first
+        clocks.stepped = 3600 * SECOND
+        clocks.seconds = 5
+        with pytest.raises(SourceError, match=r"was asked before the wall clock was set; it is asked again in 10 s$"):
+            ask(source, clocks=clocks)
+        clocks.seconds = 16
+        assert ask(source, clocks=clocks) is not first
         assert len(server.requests) == 2
 
 

@@ -21,7 +21,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
 from skewguard import late
-from skewguard.clocks import Clocks
+from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, narrowed
 from skewguard.sources.named import Named, split_uri
@@ -65,9 +65,10 @@ class NtpSource(Named):
     contradicts the newest is forgotten.
 
     An object asks no more often than `min_poll`: asked sooner, it repeats its last statement, which stays true because
-    its `at` says how old it is; or its last failure. It obeys servers that ask it to slow down (RATE) or to go away
-    (DENY, RSTR), the latter for good. It has no thread and may be shared by threads (they take turns) and used on both
-    sides of a fork. All measurements must be made with clocks that count from one zero.
+    its `at` says how old it is, unless the wall clock has jumped forward since; or its last failure. It obeys servers
+    that ask it to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared
+    by threads (they take turns) and used on both sides of a fork. All measurements must be made with clocks that count
+    from one zero.
 
     Looking up a name is the system's business and cannot be cut short, so with a dead resolver `measure` may return
     after its deadline. With a numeric address it never does.
@@ -115,7 +116,7 @@ class NtpSource(Named):
 
         # One lock for each process: one that another thread held during a fork would stay locked in the child.
         self._locks: dict[int, threading.Lock] = {}
-        self._asked: int | None = None  # steady; when a request last left
+        self._asked: Reading | None = None  # when a request last left
         self._last: Interval | None = None  # what came of it
         self._samples: deque[Interval] = deque(maxlen=_SAMPLES)  # what each answer said by itself, oldest first
         self._failure = ""  # or why nothing did
@@ -140,7 +141,9 @@ class NtpSource(Named):
             raise ConfigError(f"{problem}: {error}") from None
         if not host or server.username is not None:
             raise ConfigError(f"{problem}: {'a user has no place there' if host else 'it names no host'}")
-        return cls(unquote(host).lower(), PORT if port is None else port, allow_local=parts.switches["allow_local"])
+        name, percent, zone = unquote(host).partition("%")  # the zone is an interface's name, in its own case
+        address = f"{name.lower()}{percent}{zone}"
+        return cls(address, PORT if port is None else port, allow_local=parts.switches["allow_local"])
 
     @property
     def _key(self) -> tuple[object, ...]:
@@ -165,7 +168,7 @@ class NtpSource(Named):
         if not lock.acquire(timeout=min(max(deadline - began, 0) / SECOND, threading.TIMEOUT_MAX)):
             raise SourceError(f"{self._name} is still being asked by another thread")
         try:
-            said = self._recall(clocks.read().steady)
+            said = self._recall(clocks.read())
             if said is None:
                 self._last, self._failure = None, ""
                 try:
@@ -183,23 +186,25 @@ class NtpSource(Named):
         self._samples = deque(agreeing, maxlen=_SAMPLES)
         return joined
 
-    def _recall(self, now: int) -> Interval | None:
+    def _recall(self, now: Reading) -> Interval | None:
         """Answer without asking, if the server must not be asked now; None if it may."""
         if self._barred is not None:
             raise SourceError(self._refusal())
         if self._asked is None:
             return None
-        age = now - self._asked
+        age = now.steady - self._asked.steady
         if age < 0:  # the steady clock went back: restored from a snapshot, and nothing recalled is true any more
             return None
+        reason = self._failure or f"{self._name} was just asked"
         if age < self._min_poll and self._last is not None:
-            return self._last
+            # The jump may be a clock's that is put right after the machine stood still, and the steady clock with it.
+            if stepped(self._asked, now) <= 0:
+                return self._last
+            reason = f"{self._name} was asked before the wall clock was set"
         wait = max(self._min_poll, self._backoff) - age
         if wait <= 0:
             return None
-        raise SourceError(
-            f"{self._failure or self._name + ' was just asked'}; it is asked again in {wait / SECOND:.0f} s"
-        )
+        raise SourceError(f"{reason}; it is asked again in {wait / SECOND:.0f} s")
 
     def _ask(self, clocks: Clocks, deadline: int) -> Interval:
         """Ask one address after another, none of them twice, until one gives the time."""
@@ -282,10 +287,10 @@ class NtpSource(Named):
         sock.setblocking(False)
         sock.connect(peer)  # from now on the kernel drops what others send, and reports what ICMP says
         nonce = secrets.token_bytes(8)
-        sent = clocks.read().steady
+        now = clocks.read()
         sock.send(request(nonce))
-        self._asked = sent
-        return sock, _Asked(nonce, sent)
+        self._asked = now
+        return sock, _Asked(nonce, now.steady)
 
     def _receive(self, clocks: Clocks, key: selectors.SelectorKey) -> tuple[Reply, int]:
         """Read one datagram; also the steady instant after."""
