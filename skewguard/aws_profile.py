@@ -36,8 +36,11 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
     path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
     try:
-        if key.encode() not in Path(os.path.expandvars(path)).expanduser().read_bytes():
-            return None  # most have none: then botocore's parser need not be loaded
+        file = Path(os.path.expandvars(path)).expanduser()
+        # A pipe, as the shell's <(...) is, can be read but once, and that by botocore. Most have no such key: then
+        # botocore's parser need not be loaded.
+        if not file.is_file() or key.encode() not in file.read_bytes():
+            return None
         with late.importing:
             from botocore.configloader import load_config
 

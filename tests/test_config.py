@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,19 @@ def test_no_file_no_options(tmp_path: Path) -> None:
     """Most hosts have none."""
     assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path / "none")}) == {}
     assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path)}) == {}
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this platform has no such files")
+def test_a_profile_in_a_pipe_is_left_to_botocore() -> None:
+    """As in ``AWS_CONFIG_FILE=<(decrypt config)``: whoever reads it first is the only one who does."""
+    reading, writing = os.pipe()
+    os.write(writing, b"[default]\nskewguard =\n  share = false\n")
+    os.close(writing)
+    try:
+        assert aws_profile.options({"AWS_CONFIG_FILE": f"/dev/fd/{reading}"}) == {}
+        assert os.read(reading, 9) == b"[default]"
+    finally:
+        os.close(reading)
 
 
 @pytest.mark.parametrize(
