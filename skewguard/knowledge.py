@@ -24,7 +24,8 @@ OUTRANKS_FOR = 900 * SECOND
 LOOK: tuple[int, int, int, int, int] = (-1, 0, 0, 0, 0)
 """A `Domain.fast` that never stands: look closely."""
 
-_BACK = 60 * SECOND  # a thread put aside may ask about a moment before the latest word, but not long before
+BACK = 60 * SECOND
+"""A thread put aside may ask about a moment before the latest word, ns, but not so long before."""
 
 Lesson: TypeAlias = tuple[Interval | None, Interval]
 """What was known of a domain before something was learned, and after."""
@@ -115,7 +116,7 @@ class Knowledge:
 
     def usable(self, said: Interval | None, steady: int) -> Interval | None:
         """Age a statement to a steady instant; None if it is older than `max_age`, or of some other time altogether."""
-        if said is None or not -_BACK < steady - said.at <= self.settings.max_age:
+        if said is None or not -BACK < steady - said.at <= self.settings.max_age:
             return None
         return said.aged(steady)
 
@@ -157,8 +158,15 @@ class Knowledge:
         jumped = sum(by for at, by in list(self.jumps) if at >= spoken)
         return wall - jumped <= known.latest + self.settings.deadband
 
-    def objection(self, said: Interval) -> str | None:
-        """Say why a source's statement may not count; None if it may."""
+    def objection(self, said: Interval, steady: int) -> str | None:
+        """Say why a source's statement may not count at a steady instant; None if it may."""
+        numbers = (said.at, said.earliest, said.latest, said.trust, said.drift_ppb)
+        if not all(isinstance(number, int) for number in numbers) or not isinstance(said.source, str):
+            return "its interval is not one of whole nanoseconds, with a name"
+        if said.earliest > said.latest or said.drift_ppb < 0:
+            return "its interval ends before it begins, or shrinks with age"
+        if self.usable(said, steady) is None:
+            return "it speaks of a moment long ago, or yet to come"
         if not plausible(said):
             return "it states an implausible date"
         if self.settings.require_authenticated and said.trust < Trust.AUTHENTICATED:

@@ -20,11 +20,15 @@ from skewguard.sources import Source
 
 Tier = tuple[Source, ...]
 
+Objection = Callable[[Interval, int], "str | None"]
+"""Says why a source's statement may not count at a steady instant; None if it may."""
+
 LONGEST = int(threading.TIMEOUT_MAX) // 2 * SECOND
 """Whoever has longer waits this long, ns: the system's clock and locks count no further."""
 
 _AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
 _LAST_WORDS = SECOND // 50  # left of a poll's time, at the most, for a source to say why it heard nothing
+_MOST_INSIDE = 4  # threads that one source may keep waiting
 _IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
 
 
@@ -51,14 +55,14 @@ class Poller:
     def __init__(
         self,
         clocks: Clocks,
-        objection: Callable[[Interval], str | None],
+        objection: Objection,
         take: Callable[[tuple[Result, ...], Vote], None],
     ) -> None:
         """Prepare; there is nobody to ask yet.
 
         Args:
             clocks: The clocks to measure with.
-            objection: Says why a statement may not count; None if it may.
+            objection: Says why a statement may not count.
             take: Given every result and the vote once a poll is over, in the thread that ended it.
         """
         self._clocks = clocks
@@ -71,6 +75,7 @@ class Poller:
         self._asked: int | None = None  # the steady instant at which the last poll began
         self._failures = 0  # how many polls in a row have told nothing
         self._agreed = False  # whether the last one told the time
+        self._inside: list[int] = []  # the ids of the sources in which threads are, one for each thread
 
     def ask(self, tiers: Callable[[], Iterable[Tier]], quorum: int) -> None:
         """Have other sources asked from now on, and soon.
@@ -100,7 +105,8 @@ class Poller:
 
     def knows_since(self, steady: int) -> bool:
         """Tell whether the sources have agreed on the time in a poll that began at or after a steady instant."""
-        return self._agreed and self._asked is not None and self._asked >= steady
+        under_way = self._under_way is not None  # what it will tell, nobody knows yet
+        return self._agreed and not under_way and self._asked is not None and self._asked >= steady
 
     def start(self, limit: int) -> threading.Event | None:
         """Start a poll, or join the one under way. Sources that answer at once have been asked upon return.
@@ -119,14 +125,14 @@ class Poller:
             self._asked = start = self._clocks.read().steady
             if not any(tiers):
                 return None
-            poll = self._under_way = _Poll(tiers, self._clocks, self._objection, self._quorum, limit)
+            poll = self._under_way = _Poll(tiers, self._clocks, self._objection, self._quorum, limit, self._inside)
         handed_over = False
         try:
             if not poll.ask_at_once(start + min(_IN_LINE, limit)):
                 _thread(self._finish, poll)
                 handed_over = True
-        except RuntimeError:
-            logger.debug("no more threads, or the interpreter is going down", exc_info=True)
+        except Exception:  # such as no more threads, or an interpreter that is going down
+            logger.debug("a poll ended early", exc_info=True)
         finally:
             if not handed_over:
                 self._conclude(poll)
@@ -135,32 +141,38 @@ class Poller:
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, the lock and the poll that only the parent's threads will finish."""
         self._lock = threading.RLock()
+        self._inside = []
         if self._under_way is not None:
             self._under_way = self._asked = None
 
     def _finish(self, poll: _Poll) -> None:
         try:
             poll.ask_in_parallel()
-        except RuntimeError:
+        except Exception:
             logger.debug("a poll ended early", exc_info=True)
         finally:
             self._conclude(poll)
 
     def _conclude(self, poll: _Poll) -> None:
-        outcome = poll.outcome()
-        results = poll.results(outcome)
+        told = False
         try:
-            if self._under_way is poll:  # else this process is a fork's child, or the poll's parent is gone
-                try:
+            try:
+                outcome = poll.outcome()
+                results = poll.results(outcome)
+                if self._under_way is poll:  # else this process is a fork's child, or the poll's parent is gone
                     self._take(results, outcome)
-                finally:  # not before: a child forked in between would think itself told
-                    self._end(told=outcome.interval is not None)
+                told = outcome.interval is not None
+            finally:  # not before: a child forked in between would think itself told
+                if self._under_way is poll:
+                    self._end(told)
             for result in results:
                 if result.error is not None:
                     tell(Refused(result.name, result.error))
             if outcome.interval is None and (short := poll.shortage):
                 tell(Refused(", ".join(_names(outcome.falsetickers)), short))
             tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
+        except Exception:  # the sources are anybody's
+            logger.debug("a poll came to nothing", exc_info=True)
         finally:
             poll.done.set()
 
@@ -178,9 +190,10 @@ class _Poll:
         self,
         tiers: list[Tier],
         clocks: Clocks,
-        objection: Callable[[Interval], str | None],
+        objection: Objection,
         quorum: int,
         limit: int,
+        inside: list[int],
     ) -> None:
         self.done = threading.Event()
         self.shortage = ""  # why a majority was not enough
@@ -188,6 +201,7 @@ class _Poll:
         self._clocks = clocks
         self._objection = objection
         self._quorum = quorum
+        self._inside = inside
         self._end = time.monotonic() + limit / SECOND
         self._deadline = clocks.read().steady + limit
         self._asked: list[Source] = []  # those of the tiers gone through, the present one included
@@ -203,7 +217,7 @@ class _Poll:
             for index in self._waiting():
                 source = self._asked[index]
                 if getattr(source, "instant", False):
-                    self._answers[index] = _answer(source, self._clocks, deadline)
+                    self._answers[index] = _answer(source, self._clocks, deadline, self._objection)
             if self._settled():
                 return True
             if self._waiting():
@@ -221,7 +235,11 @@ class _Poll:
             patience = round(share * SECOND)
             deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _LAST_WORDS)
             for index in self._waiting():
-                _thread(_ask, index, self._asked[index], self._clocks, deadline, heard)
+                source, inside = self._asked[index], self._inside
+                if inside.count(id(source)) < _MOST_INSIDE:
+                    _thread(_ask, index, source, self._clocks, deadline, self._objection, inside, heard)
+                else:
+                    self._answers[index] = f"{_MOST_INSIDE} threads still wait for its answer"
             while self._waiting():
                 try:
                     index, answer = heard.get(timeout=max(0.0, now + share - time.monotonic()))
@@ -247,12 +265,15 @@ class _Poll:
         unasked = "the process has no thread to spare" if agreed is None else "others were enough"
         found = []
         for index, source in enumerate(self._asked):
-            result = self._result(source, self._answers.get(index, f"it was not asked: {unasked}"))
-            if agreed is not None and result.interval is not None:
-                said = result.interval.aged(agreed.at)
-                apart = max(said.earliest - agreed.latest, agreed.earliest - said.latest, 0)
-                result = result._replace(off_by=apart)
-            found.append(result)
+            answer = self._answers.get(index, f"it was not asked: {unasked}")
+            if isinstance(answer, str):
+                found.append(Result(source.name, None, answer))
+                continue
+            off_by = None
+            if agreed is not None:
+                said = answer.aged(agreed.at)
+                off_by = max(said.earliest - agreed.latest, agreed.earliest - said.latest, 0)
+            found.append(Result(source.name, answer, off_by=off_by))
         return tuple(found)
 
     def _next_tier(self) -> None:
@@ -264,8 +285,7 @@ class _Poll:
         return [index for index in range(len(self._asked)) if index not in self._answers]
 
     def _spoken(self) -> list[Interval]:
-        results = [self._result(self._asked[index], answer) for index, answer in self._answers.items()]
-        return [result.interval for result in results if result.interval is not None]
+        return [answer for answer in self._answers.values() if not isinstance(answer, str)]
 
     def _settled(self) -> bool:
         """Tell whether enough agree, whatever those may say who have not answered yet."""
@@ -273,29 +293,35 @@ class _Poll:
         agreeing = len(vote(spoken, self._clocks.read().steady).truechimers) if spoken else 0
         return agreeing >= self._quorum and 2 * agreeing > len(spoken) + len(self._waiting())
 
-    def _result(self, source: Source, answer: Interval | str) -> Result:
-        if isinstance(answer, str):
-            return Result(source.name, None, answer)
-        objection = self._objection(answer)
-        return Result(source.name, None if objection else answer, objection)
 
-
-def _answer(source: Source, clocks: Clocks, deadline: int) -> Interval | str:
-    """Ask one source; answer what it says, or why it says nothing."""
+def _answer(source: Source, clocks: Clocks, deadline: int, objection: Objection) -> Interval | str:
+    """Ask one source; answer what it says, or why that is nothing, or does not count."""
     try:
-        answer = source.measure(clocks, deadline)
+        said: object = source.measure(clocks, deadline)
+        if not isinstance(said, Interval):
+            return "it returned no interval"
+        return objection(said, clocks.read().steady) or said
     except SourceError as error:
         return str(error)
     except Exception as error:
         logger.debug("source %s failed", source, exc_info=True)
         return f"{type(error).__name__}: {error}"
-    return answer if isinstance(answer, Interval) else "it returned no interval"
 
 
 def _ask(
-    index: int, source: Source, clocks: Clocks, deadline: int, heard: queue.SimpleQueue[tuple[int, Interval | str]]
+    index: int,
+    source: Source,
+    clocks: Clocks,
+    deadline: int,
+    objection: Objection,
+    inside: list[int],
+    heard: queue.SimpleQueue[tuple[int, Interval | str]],
 ) -> None:
-    heard.put((index, _answer(source, clocks, deadline)))
+    inside.append(id(source))
+    try:
+        heard.put((index, _answer(source, clocks, deadline, objection)))
+    finally:
+        inside.remove(id(source))
 
 
 def _thread(target: Callable[..., None], *args: object) -> None:

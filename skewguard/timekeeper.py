@@ -20,7 +20,7 @@ from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, tell
 from skewguard.interval import SECOND, Interval, Vote
-from skewguard.knowledge import LOOK, Domain, Knowledge, Lesson, plausible
+from skewguard.knowledge import BACK, LOOK, Domain, Knowledge, Lesson, plausible
 from skewguard.neighbours import Neighbours
 from skewguard.polling import LONGEST, Poller, Result
 from skewguard.sources import Source
@@ -197,16 +197,20 @@ class Timekeeper:
 
     def _notice_step(self, now: Reading) -> None:
         before = self._last_look
-        if now.steady < before.steady:
+        if before.steady - BACK < now.steady < before.steady:
             return  # another thread has looked since
         self._last_look = now
+        if now.steady < before.steady:  # restored on another machine: all that is known is of another time line
+            self._knowledge.jumps.clear()
+            self._poller.expire()
+            return
         moved = stepped(before, now)
         if not moved:
             return
-        tell(Stepped(moved))
-        self._poller.expire()  # a jump is a signal: have the sources asked again soon
         if moved > 0:
             self._knowledge.jumps.append((before.steady, moved))
+        self._poller.expire()  # a jump is a signal: have the sources asked again soon
+        tell(Stepped(moved))  # at last, for a listener may take its time
 
     @property
     def correcting(self) -> bool:
@@ -246,7 +250,7 @@ class Timekeeper:
 
         So the service that hands an instance its credentials tells a fresh host the time.
         """
-        if self._knowledge.objection(said) is None:
+        if self._knowledge.objection(said, self.clocks.read().steady) is None:
             with self._learned:
                 self._knowledge.overheard = said
                 if self.utc.estimate is None and self._knowledge.witness is None:

@@ -134,8 +134,8 @@ def test_the_plausible_range(earliest: int, breadth: int) -> None:
     """All of an interval must lie in it."""
     said = Interval(0, earliest, earliest + breadth, Trust.WITNESS, "somebody")
     assert plausible(said) == (EARLIEST <= earliest and earliest + breadth <= LATEST)
-    assert (make().objection(said) is None) == plausible(said)
-    assert make(require_authenticated=True).objection(said) is not None
+    assert (make().objection(said, 0) is None) == plausible(said)
+    assert make(require_authenticated=True).objection(said, 0) is not None
 
 
 @given(data=st.data(), drift=drifts, sent=seconds, took=st.integers(0, 900 * SECOND), error=breadths)

@@ -53,7 +53,7 @@ class Desk:
     def __init__(self, *tiers: tuple[Teller, ...], quorum: int = 1) -> None:
         self.clocks = FakeClocks()
         self.told: list[tuple[tuple[Result, ...], Vote]] = []
-        self.poller = Poller(self.clocks, lambda _said: None, lambda *said: self.told.append(said))
+        self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said))
         self.poller.ask(lambda: list(tiers), quorum)
 
     def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
@@ -302,6 +302,21 @@ class TestAgain:
         desk.poll()
         assert self.due_after(desk, 1024 * SECOND) == 17
 
+    def test_what_is_being_asked_is_not_known_yet(self) -> None:
+        """Whoever was refused while the sources were asked anew waits for their word, not for that of before."""
+        slow = Teller("slow")
+        desk = Desk((slow,))
+        desk.poll()
+        assert desk.poller.knows_since(desk.clocks.steady)
+        desk.clocks.advance(1)
+        slow.gate = threading.Event()
+        done = desk.poller.start(LIMIT)
+        assert done is not None
+        assert not desk.poller.knows_since(desk.clocks.steady)
+        slow.gate.set()
+        assert done.wait(20)
+        assert desk.poller.knows_since(desk.clocks.steady)
+
     @pytest.mark.parametrize(
         "change", [lambda poller: poller.expire(), lambda poller: poller.ask(lambda: [(Teller("new"),)], 1)]
     )
@@ -310,6 +325,74 @@ class TestAgain:
         desk.poll()
         change(desk.poller)
         assert self.due_after(desk, 60 * SECOND) == 0
+
+
+class Nameless(Teller):
+    """A source whose name is not to be had."""
+
+    @property  # type: ignore[override]
+    def name(self) -> str:
+        raise ValueError("nameless")
+
+    @name.setter
+    def name(self, _name: str) -> None:
+        pass
+
+
+class TestStrange:
+    """Anybody may write a source; whatever it does, polls end, and go on to be made."""
+
+    @pytest.mark.parametrize("instant", [False, True])
+    def test_one_that_breaks_the_count(self, instant: bool) -> None:
+        """Nobody is told anything of that poll; the next is one like any other."""
+        tiers = [(Nameless("", instant=instant),)]
+        desk = Desk()
+        desk.poller.ask(lambda: tiers, 1)
+        done = desk.poller.start(LIMIT)
+        assert done is not None
+        assert done.wait(20)
+        assert desk.told == []
+        tiers[:] = [(Teller("source"),)]
+        assert desk.poll()[1].interval is not None
+
+    def test_what_cannot_be_weighed_is_refused(self) -> None:
+        """With the reason that the weighing gave."""
+        desk = Desk((Teller("a"), Teller("b")))
+        desk.poller._objection = lambda said, _steady: None if said.source == "a" else int("no number")
+        results, outcome = desk.poll()
+        assert names(outcome.truechimers) == {"a"}
+        assert [result.error and result.error[:10] for result in results] == [None, "ValueError"]
+
+    def test_one_that_hangs_for_ever_takes_few_threads(self) -> None:
+        """However often it is asked."""
+        hanging = Teller("hanging")
+        hanging.gate = threading.Event()
+        desk = Desk((hanging,))
+        errors = [desk.poll(SECOND // 50)[0][0].error for _ in range(7)]
+        assert hanging.asked == 4
+        assert errors == ["no answer in time"] * 4 + ["4 threads still wait for its answer"] * 3
+        hanging.gate.set()
+        for thread in hanging.threads:
+            thread.join(20)
+        assert desk.poll()[1].interval is not None
+
+    def test_a_poll_may_be_started_within_a_poll(self) -> None:
+        """As by a signal's handler that makes a last request, in the middle of whatever its thread was doing."""
+        desk = Desk()
+        quick = Teller("quick", instant=True)
+
+        def tiers() -> list[tuple[Teller, ...]]:
+            if not quick.asked:
+                desk.poller._tiers = lambda: [(quick,)]
+                desk.poll()
+            return [(quick,)]
+
+        desk.poller.ask(tiers, 1)
+        thread = threading.Thread(target=desk.poll, daemon=True)
+        thread.start()
+        thread.join(10)
+        assert not thread.is_alive()
+        assert quick.asked == 2
 
 
 def test_eight_dead_servers_hold_up_nobody() -> None:

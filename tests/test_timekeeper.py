@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -17,6 +18,7 @@ from skewguard import events
 from skewguard.clocks import Clocks, Reading
 from skewguard.config import Settings
 from skewguard.errors import SourceError
+from skewguard.events import Stepped
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.knowledge import OUTRANKS_FOR, Domain, response_interval
 from skewguard.testing.clocks import FakeClocks
@@ -692,6 +694,70 @@ class TestSources:
         world.error()
         assert settled(lambda: source.asked == 2)
         assert settled(lambda: not world.keeper.doubtful)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"at": FakeClocks().wall},  # the wrong clock
+            {"at": FakeClocks().steady - 2 * DAY * SECOND},
+            {"at": FakeClocks().steady + DAY * SECOND},
+            {"at": None},
+            {"at": math.nan},
+            {"earliest": -math.inf},
+            {"latest": float(FakeClocks().wall + SECOND)},
+            {"drift_ppb": -1},
+            {"drift_ppb": None},
+            {"source": None},
+            {"trust": "witness"},
+            {"latest": 0},
+        ],
+    )
+    def test_a_strange_statement_is_refused(self, change: dict[str, Any]) -> None:
+        """A source's author may take one clock for another, or floats for integers; the others count all the same."""
+        world = World(1200)
+        strange, sound = telling(world, "strange"), telling(world, "sound")
+        inner = strange.say
+        strange.say = lambda clocks: inner(clocks)._replace(**change)
+        world.keeper.add_sources((strange,))
+        world.keeper.measure()
+        assert world.keeper.now() is None
+        world.keeper.add_sources((sound,))
+        world.keeper.measure()
+        assert abs(world.error()) < 0.01
+        assert [result.interval is None for result in world.keeper.results] == [True, False]
+
+    def test_a_steady_clock_that_went_back_has_everybody_asked_anew(self) -> None:
+        """A process restored on another machine: what it knew is of another time line."""
+        world = World(1200)
+        world.clocks.advance(30 * DAY)
+        world.hear()
+        source = telling(world)
+        world.keeper.add_sources((source,))
+        world.keeper.measure()
+        world.clocks.step(3600)
+        world.clocks.advance(1)
+        world.keeper.measure()
+        asked = source.asked
+        back = 29 * DAY * SECOND
+        world.clocks._steady -= back
+        world.truth_at_zero += back
+        world.error()
+        assert settled(lambda: source.asked > asked)
+        assert settled(lambda: abs(world.error()) < 0.01)
+        assert not world.keeper.doubtful
+
+    def test_a_listener_to_a_step_is_told_of_a_doubt_that_is_there(self) -> None:
+        """Whoever is told may ask, or make a call, and takes its time; others must not wait for the doubt."""
+        world = World(0)
+        world.hear()
+        world.error()
+        seen: list[bool] = []
+        stop = events.subscribe(lambda event: seen.append(world.keeper.doubtful) if type(event) is Stepped else None)
+        world.clocks.step(7200)
+        world.clocks.advance(1)
+        world.error()
+        stop()
+        assert seen == [True]
 
     def test_waiting_ends_when_time_is_known(self) -> None:
         """A device without a clock can block at boot until a source has answered."""
