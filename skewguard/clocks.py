@@ -143,7 +143,12 @@ def faked() -> str | None:
 def system() -> Clocks:
     """The best clocks this platform has."""
     if all(hasattr(time, name) for name in ("CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME")):
-        return _LinuxClocks()
+        linux = _LinuxClocks()
+        try:
+            linux.read()
+        except OSError:  # an emulated kernel does not know all that Python was built for
+            return _PlainClocks(time.monotonic_ns)
+        return linux
     if hasattr(time, "CLOCK_MONOTONIC_RAW"):
         return _PlainClocks(lambda: time.clock_gettime_ns(time.CLOCK_MONOTONIC_RAW))
     return _PlainClocks(time.monotonic_ns)

@@ -121,7 +121,11 @@ class Poller:
             if self._under_way is not None:
                 return self._under_way.done
             limit = min(limit, LONGEST)
-            tiers = list(self._tiers())
+            try:
+                tiers = list(self._tiers())
+            except Exception:  # as after an upgrade under a running process: what is known still counts
+                logger.debug("whom to ask could not be found out", exc_info=True)
+                tiers = []
             self._asked = start = self._clocks.read().steady
             if not any(tiers):
                 return None

@@ -80,6 +80,20 @@ def test_a_platform_with_one_plain_clock_is_read_in_a_bracket(
     assert clocks.system().read().steady == 20_000_050
 
 
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this platform has no such clock")
+def test_a_clock_that_the_kernel_does_not_know_is_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python was built for Linux, but emulated kernels and sandboxes do not have all that it has."""
+    get = time.clock_gettime_ns
+
+    def emulated(clock: int) -> int:
+        if clock == time.CLOCK_BOOTTIME:
+            raise OSError(22, "Invalid argument")
+        return get(clock)
+
+    monkeypatch.setattr(time, "clock_gettime_ns", emulated)
+    assert clocks.system().read().steady > 0
+
+
 def test_names_the_library_that_fakes_the_clock() -> None:
     """Frozen and travelling clocks are recognised, and nothing is seen once they end."""
     assert clocks.faked() is None

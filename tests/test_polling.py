@@ -376,6 +376,13 @@ class TestStrange:
             thread.join(20)
         assert desk.poll()[1].interval is not None
 
+    def test_nobody_is_asked_where_it_cannot_be_found_out_whom(self) -> None:
+        """As when an upgrade has taken a module away from under a running process: what is known still counts."""
+        desk = Desk()
+        desk.poller.ask(lambda: [(Teller(str(1 // 0)),)], 1)
+        assert desk.poller.start(LIMIT) is None
+        assert not desk.poller.due(desk.clocks.steady, LIMIT)
+
     def test_a_poll_may_be_started_within_a_poll(self) -> None:
         """As by a signal's handler that makes a last request, in the middle of whatever its thread was doing."""
         desk = Desk()
