@@ -29,7 +29,7 @@ MOST_BYTES = 65_536
 """The longest file."""
 
 MOST_ENTRIES = 64
-"""The most domains in a file; the latest heard are kept."""
+"""The most domains in a file; UTC and the latest heard are kept."""
 
 _TITLE = "skewguard-estimates 1"
 _FILE = "estimates"
@@ -75,7 +75,7 @@ def render(memory: Memory, tag: str) -> bytes:
     if not all(0 <= value <= _LARGEST for value in memory.look):
         raise StoreError("these clocks are out of range")
     lines = [_TITLE, f"on {tag}", f"look {memory.look.steady} {memory.look.wall}"]
-    for key, said in sorted(memory.said.items(), key=lambda item: -item[1].at)[:MOST_ENTRIES]:
+    for key, said in sorted(memory.said.items(), key=lambda item: (item[0] != UTC, -item[1].at))[:MOST_ENTRIES]:
         numbers = (said.at, said.earliest, said.latest, said.drift_ppb)
         words = _is_word(key) and _is_word(said.source)
         if words and said.drift_ppb and all(0 <= value <= _LARGEST for value in numbers):

@@ -141,6 +141,13 @@ class TestFormat:
         with pytest.raises(StoreError, match="head"):
             parse(signed(body + more))
 
+    def test_endpoints_without_end_do_not_push_out_utc(self) -> None:
+        """It was heard first, and every process needs it."""
+        many = {f"http://{index}": Interval(index + 1, 2, 3, Trust.WITNESS, "s") for index in range(MOST_ENTRIES)}
+        said = parse(render(Memory(LOOK, {UTC: SAID._replace(at=0), **many}), TAG))[1].said
+        assert len(said) == MOST_ENTRIES
+        assert said[UTC].at == 0
+
     def test_what_could_not_be_read_is_not_written(self) -> None:
         """A name with a space, a negative time; and a wall clock before 1970 writes nothing at all."""
         said = {"http://a b": OWN, "http://ü": OWN, "": OWN, "http://c": Interval(1, -2, 3, Trust.WITNESS, "c")}
