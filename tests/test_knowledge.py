@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
-from skewguard.knowledge import EARLIEST, LATEST, Domain, Knowledge, plausible, response_interval
+from skewguard.knowledge import BACK, EARLIEST, LATEST, OUTRANKS_FOR, Domain, Knowledge, plausible, response_interval
 from skewguard.store import UTC
 
 ZERO = EARLIEST + 10**17
@@ -69,6 +70,27 @@ def test_the_newest_word_is_never_widened(data: st.DataObject) -> None:
     assert before is not None
 
 
+@pytest.mark.parametrize(
+    ("age", "jumped", "answer_stands"),
+    [
+        (OUTRANKS_FOR, 0, True),
+        (OUTRANKS_FOR + 1, 0, False),
+        (SECOND, 60 * SECOND - 1, True),
+        (SECOND, 60 * SECOND, False),
+    ],
+)
+def test_how_long_an_answer_outranks_sources(age: int, jumped: int, answer_stands: bool) -> None:
+    """To the last nanosecond; unless they are ahead of it by no more than the wall clock has jumped since."""
+    known = make()
+    known.utc.learn(Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"), None)
+    answer = known.of(known.utc, age)
+    assert answer is not None
+    ahead = answer.latest + 60 * SECOND
+    known.witness = Interval(age, ahead, ahead, Trust.WITNESS, "sources")
+    known.jumps.append((0, jumped))
+    assert known.of(known.utc, age) == (answer if answer_stands else known.witness)
+
+
 @given(breadth=breadths, wall=st.integers(ZERO - 10**14, ZERO + 10**14), deadband=st.integers(0, 10 * SECOND))
 def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: int, wall: int, deadband: int) -> None:
     """A clock that may be right is left alone; another is put in the middle of what is known."""
@@ -124,6 +146,13 @@ def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> No
     """Up to that age, it is, aged."""
     found = make(max_age=limit).usable(said, said.at + age)
     assert found == (said.aged(said.at + age) if age <= limit else None)
+
+
+@pytest.mark.parametrize(("before", "usable"), [(BACK - 1, True), (BACK, False)])
+def test_what_is_yet_to_be_said_is_not_used(before: int, usable: bool) -> None:
+    """But for a thread that was put aside: it asks about a moment before the latest word, and not long before."""
+    said = Interval(BACK, ZERO, ZERO, Trust.WITNESS, "somebody")
+    assert make().usable(said, BACK - before) == (said.aged(BACK - before) if usable else None)
 
 
 @given(earliest=st.integers(0, 2 * LATEST), breadth=breadths)
