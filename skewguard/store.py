@@ -67,7 +67,7 @@ def keep_private() -> None:
 
 
 def render(memory: Memory, tag: str) -> bytes:
-    """Write a file's text. What could not be read again is left out, and the oldest entries if there are too many.
+    """Write a file's text. What could not be read again is left out, and the oldest endpoints if there are too many.
 
     Raises:
         StoreError: The look at the clocks cannot be written: the wall clock is before 1970.

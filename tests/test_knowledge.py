@@ -141,6 +141,19 @@ def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.Data
     assert known.in_doubt(known.utc, found, wall) == (at >= said.at and 0 < lead <= by)
 
 
+@pytest.mark.parametrize("who", ["estimate", "witness", "overheard"])
+def test_doubt_ends_with_the_first_word_since_the_jump(who: str) -> None:
+    """Whoever says it, and however long ago the others spoke."""
+    known = make()
+    known.utc.estimate = known.witness = known.overheard = Interval(0, ZERO, ZERO, Trust.WITNESS, "somebody")
+    known.jumps.append((SECOND, 3600 * SECOND))
+    wall = ZERO + 3602 * SECOND
+    assert known.in_doubt(known.utc, known.of(known.utc, 2 * SECOND), wall)
+    again = known.utc.estimate.aged(2 * SECOND)
+    setattr(known.utc if who == "estimate" else known, who, again)
+    assert not known.in_doubt(known.utc, known.of(known.utc, 2 * SECOND), wall)
+
+
 @given(said=honest(0, Trust.WITNESS), age=st.integers(0, 10**16), limit=seconds)
 def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> None:
     """Up to that age, it is, aged."""
