@@ -50,7 +50,10 @@ class Result(NamedTuple):
 
 
 class Poller:
-    """Asks a process's sources. A source that hangs, even in a name lookup, is left behind with its thread."""
+    """Asks a process's sources.
+
+    A source that hangs, even in a name lookup, is left behind with its thread; with four of them, it is not asked again.
+    """
 
     def __init__(
         self,

@@ -746,6 +746,17 @@ class TestSources:
         assert settled(lambda: abs(world.error()) < 0.01)
         assert not world.keeper.doubtful
 
+    def test_a_look_of_a_moment_ago_is_none_that_went_back(self) -> None:
+        """Another thread has looked since; what that noticed stays."""
+        world = World(0)
+        world.hear()
+        looked = world.clocks.read()
+        world.clocks.step(7200)
+        world.clocks.advance(1)
+        world.error()
+        world.keeper._notice_step(looked)
+        assert world.keeper.doubtful
+
     def test_a_listener_to_a_step_is_told_of_a_doubt_that_is_there(self) -> None:
         """Whoever is told may ask, or make a call, and takes its time; others must not wait for the doubt."""
         world = World(0)
