@@ -52,7 +52,7 @@ class Result(NamedTuple):
 class Poller:
     """Asks a process's sources.
 
-    A source that hangs, even in a name lookup, is left behind with its thread; with four of them, it is not asked again.
+    A source that hangs, even in a name lookup, is left behind with its thread; with four of them, it is left alone.
     """
 
     def __init__(

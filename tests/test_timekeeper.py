@@ -757,6 +757,21 @@ class TestSources:
         world.keeper._notice_step(looked)
         assert world.keeper.doubtful
 
+    def test_what_is_learned_during_a_look_counts_from_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A verdict of before must not stand for half a minute."""
+        world = World(1200)
+        of = world.keeper._knowledge.of
+
+        def slowly(domain: Domain, steady: int) -> Interval | None:
+            known = of(domain, steady)
+            monkeypatch.undo()
+            world.hear(took=0)
+            return known
+
+        monkeypatch.setattr(world.keeper._knowledge, "of", slowly)
+        assert world.error() == -1200
+        assert abs(world.error()) < 2
+
     def test_a_listener_to_a_step_is_told_of_a_doubt_that_is_there(self) -> None:
         """Whoever is told may ask, or make a call, and takes its time; others must not wait for the doubt."""
         world = World(0)
