@@ -36,6 +36,7 @@ from tests.ntp_server import (
     truth,
 )
 
+RATE: dict[str, Any] = {"stratum": 0, "refid": b"RATE"}
 OPEN_FILES = Path("/proc/self/fd")
 
 
@@ -490,6 +491,20 @@ def test_rate_kiss_doubles_the_wait() -> None:
         clocks.seconds += 15
         kissing = False
         ask(source, clocks=clocks)
+
+
+def test_the_first_rate_kiss_slows_down_already() -> None:
+    """RFC 5905, §7.4: at once, and not from the next one on. So not as soon as it was asked before."""
+    clocks = Ahead()
+    with serving(lambda server, request, peer: server.send(replace(server.good(request), **RATE), peer)) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        for wait in (30, 60):
+            with pytest.raises(SourceError, match=r"slow down \(kiss code RATE\)$"):
+                ask(source, clocks=clocks)
+            clocks.seconds += wait - 1
+            with pytest.raises(SourceError, match=r"; it is asked again in 1 s$"):
+                ask(source, clocks=clocks)
+            clocks.seconds += 1
 
 
 def test_steady_clock_that_went_back_forgets() -> None:

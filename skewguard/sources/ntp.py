@@ -306,7 +306,7 @@ class NtpSource(Named):
             self._barred = reply.kiss
             raise SourceError(self._refusal())
         if reply.kiss == "RATE":
-            self._backoff = min(max(2 * self._backoff, MIN_POLL), _LONGEST_BACKOFF)
+            self._backoff = min(max(2 * self._backoff, 2 * self._min_poll, MIN_POLL), _LONGEST_BACKOFF)
             raise SourceError(f"{self._name} asks us to slow down (kiss code RATE)")
         self._backoff = 0
         return judge(reply, sent, received, self._name, max_distance=self._max_distance, allow_local=self._allow_local)
