@@ -175,3 +175,14 @@ def test_vote_is_not_led_to_the_edge() -> None:
     well = [said(-10, 50, source=name) for name in "abc"]
     outcome = vote([*well, said(45, 60, source="d"), said(45, 60, source="e")], 0)
     assert outcome.interval == said(-10, 50, source="a, b, c, d, e")
+
+
+@pytest.mark.parametrize("joined", ["intersect", "vote"])
+def test_what_is_joined_loosens_as_fast_as_the_loosest_of_it(joined: str) -> None:
+    """Either end may be that one's."""
+    firm = Interval(0, NOW, NOW + 10, Trust.WITNESS, "firm", 1000)
+    loose = Interval(0, NOW - 5, NOW + 5, Trust.WITNESS, "loose", 200_000)
+    for one, other in ((firm, loose), (loose, firm)):
+        both = intersect(one, other) if joined == "intersect" else vote([one, other], 0).interval
+        assert both is not None
+        assert both.drift_ppb == 200_000
