@@ -785,6 +785,13 @@ class TestSources:
         stop()
         assert seen == [True]
 
+    def test_what_is_within_a_millisecond_either_way_is_two_wide(self) -> None:
+        """And no wider."""
+        world = World(1200)
+        world.keeper.add_sources((telling(world),))
+        assert world.keeper.wait_until(SECOND // 1000, SECOND)
+        assert not world.keeper.wait_until(SECOND // 1000 - 1, SECOND // 50)
+
     def test_waiting_ends_when_time_is_known(self) -> None:
         """A device without a clock can block at boot until a source has answered."""
         world = World(1200)
