@@ -393,24 +393,6 @@ class TestStrange:
         assert desk.poller.start(LIMIT) is None
         assert not desk.poller.due(desk.clocks.steady, LIMIT)
 
-    def test_a_poll_may_be_started_within_a_poll(self) -> None:
-        """As by a signal's handler that makes a last request, in the middle of whatever its thread was doing."""
-        desk = Desk()
-        quick = Teller("quick", instant=True)
-
-        def tiers() -> list[tuple[Teller, ...]]:
-            if not quick.asked:
-                desk.poller._tiers = lambda: [(quick,)]
-                desk.poll()
-            return [(quick,)]
-
-        desk.poller.ask(tiers, 1)
-        thread = threading.Thread(target=desk.poll, daemon=True)
-        thread.start()
-        thread.join(10)
-        assert not thread.is_alive()
-        assert quick.asked == 2
-
 
 def test_eight_dead_servers_hold_up_nobody() -> None:
     """However long they hang, who starts the poll goes on, and who waits waits for one deadline."""
