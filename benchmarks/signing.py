@@ -18,6 +18,7 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from typing import Any
@@ -93,7 +94,7 @@ def child(mode: str, url: str) -> None:
 class Child:
     """One measured process."""
 
-    def __init__(self, mode: str, url: str) -> None:
+    def __init__(self, mode: str, url: str, shared: str) -> None:
         environment = {
             **os.environ,
             "PYTHONHASHSEED": "0",  # the same dictionaries in every process
@@ -101,6 +102,7 @@ class Child:
             "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
             "AWS_EC2_METADATA_DISABLED": "true",
             "SKEWGUARD_SOURCES": "response",  # nothing is sent off this machine
+            "XDG_RUNTIME_DIR": shared,  # and nothing heard from this user's programs, nor told to them
         }
         self.process = subprocess.Popen(
             [sys.executable, __file__, "--child", mode, url],
@@ -173,9 +175,9 @@ MODES = ("plain", "guarded", "control")
 Times = dict[str, list[float]]  # of each mode, by round; seconds
 
 
-def compare(url: str, rounds: int) -> dict[str, Times]:
+def compare(url: str, rounds: int, shared: str) -> dict[str, Times]:
     """Measure one set of processes, in turn; who begins a round alternates."""
-    children = {mode: Child(mode, url) for mode in MODES}
+    children = {mode: Child(mode, url, shared) for mode in MODES}
     times: dict[str, Times] = {what: {mode: [] for mode in MODES} for what, _, _ in FIGURES}
     try:
         for what, found in times.items():
@@ -201,7 +203,8 @@ def sets_of(count: int, rounds: int) -> list[dict[str, Times]]:
     assert server.stdout is not None
     url = server.stdout.readline().strip()
     try:
-        return [compare(url, rounds) for _ in range(count)]
+        with tempfile.TemporaryDirectory() as shared:
+            return [compare(url, rounds, shared) for _ in range(count)]
     finally:
         server.kill()
         server.wait()
