@@ -15,9 +15,8 @@ from skewguard.interval import SECOND
 
 _PORT = 123
 _PATIENCE = 0.5  # s
-_HEADER = struct.Struct(
-    "!BBHHHHH"
-)  # version and mode; flags and operation; sequence, status, association, offset, count
+# Version and mode; flags and operation; sequence, status, association, offset, count.
+_HEADER = struct.Struct("!BBHHHHH")
 _ASK, _READ_VARIABLES = 2 << 3 | 6, 2
 _ANSWERED, _FAILED_OR_MORE = 0x80, 0x60
 _WANTED = b"leap,stratum,refid,reftime,offset"
