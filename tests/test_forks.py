@@ -199,7 +199,7 @@ assert os.waitpid(child, 0)[1] == 0
 """
 
 POLL_IMPORTING = """
-import importlib.machinery, os, signal, sys, threading, time
+import importlib.machinery, os, signal, socket, sys, threading, time
 from skewguard import _process
 from skewguard.config import resolve
 from skewguard.sources.host import HostSources
@@ -215,6 +215,8 @@ def slowly(self, module):
     return execute(self, module)
 
 importlib.machinery.SourceFileLoader.exec_module = slowly
+# As it encodes names; what the C library does next may hang in a child that was forked in the middle of it.
+socket.getaddrinfo = lambda host, *_, **__: [host.encode("idna")][:0]
 def poll():
     try:
         eval(sys.argv[2])
