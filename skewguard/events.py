@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from skewguard.interval import Interval
+from skewguard.interval import SECOND, Interval
 
 logger = logging.getLogger("skewguard")
 logger.addHandler(logging.NullHandler())
@@ -138,7 +138,7 @@ def _log(event: Event) -> None:
                 logging.WARNING if _begins() else logging.DEBUG,
                 "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not "
                 "the reason, but a slow upload, a full connection pool, or a blocked thread or event loop",
-                waited / 1e9,
+                waited / SECOND,
                 service,
                 operation,
                 reason,
@@ -153,17 +153,18 @@ def _in_words(event: CorrectionChanged) -> tuple[int, str]:
     whose, where = ("true time", "requests to AWS") if utc else (f"the clock of {event.domain}", "requests there")
     if not event.source:
         return logging.INFO, f"nobody has told {whose} lately: {where} are signed by this host's clock again"
-    off = f"{abs(event.found) / 1e9:.1f} s {'behind' if event.found > 0 else 'ahead of'} {whose}"
-    says = f"within {event.error_bound / 1e9:.1f} s, by {event.source}"
+    off = f"{abs(event.found) / SECOND:.1f} s {'behind' if event.found > 0 else 'ahead of'} {whose}"
+    says = f"within {event.error_bound / SECOND:.1f} s, by {event.source}"
     if not event.offset and not event.withheld:
         return logging.INFO, f"this host's clock is right again: {off} ({says}); {where} are signed by it"
     done = "by this host's clock, as max_offset forbids to correct that" if event.withheld else f"with {whose}"
-    shown = f"it shows {_utc(event.wall)} when it is {_utc(event.wall + event.found)}"
+    shown = f"it shows {in_utc(event.wall)} when it is {in_utc(event.wall + event.found)}"
     return logging.WARNING, f"this host's clock is {off} ({says}): {shown}; from now on {where} are signed {done}"
 
 
-def _utc(ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // 1_000_000_000))
+def in_utc(ns: int) -> str:
+    """Put a time (ns since the Unix epoch) for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // SECOND))
 
 
 def _begins() -> bool:

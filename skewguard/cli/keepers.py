@@ -22,10 +22,11 @@ def daemons(report: Report) -> list[Finding]:
     else:
         found.append(Finding(Level.NOTE, "No daemon keeps this clock (no chronyd, ntpd or systemd-timesyncd runs)."))
     wall = report.survey.wall + (report.kernel_ahead or 0)
-    if report.chrony is not None:
-        found.append(_chrony(report.chrony, wall))
-    if report.ntpd is not None:
-        found.append(_ntpd(report.ntpd, wall))
+    if (chrony := report.chrony) is not None:
+        whom, corrected = f"{chrony.ref_id:08X}", wall - chrony.ref_time
+        found.append(_follows("chronyd", chrony, "chronyc -n sources", whom, chrony.correction, corrected))
+    if (ntpd := report.ntpd) is not None:
+        found.append(_follows("ntpd", ntpd, "ntpq -pn", ntpd.refid, ntpd.offset, wall - ntpd.reftime))
     if host.synchronized is not None:
         error = f", within {length(host.max_error)} by its last setter's claim" if host.max_error else ""
         found.append(
@@ -42,27 +43,23 @@ def daemons(report: Report) -> list[Finding]:
     return found
 
 
-def _chrony(said: Tracking, wall: int) -> Finding:
-    """Put chronyd's tracking report as chronyc does, in a sentence."""
+def _follows(daemon: str, said: Tracking | Ntpd, look: str, whom: str, offset: int, corrected: int) -> Finding:
+    """Put what a daemon reports of itself in a sentence, as its own command does in a table.
+
+    Args:
+        daemon: Its name.
+        said: Its report.
+        look: The command that shows its servers.
+        whom: Whom it follows, as that prints it.
+        offset: True time minus the clock, as it last found, ns.
+        corrected: How long ago it last corrected the clock, ns.
+    """
     if not said.synchronized:
-        return Finding(Level.NOTE, "chronyd is not synchronized. Look at its servers with: chronyc -n sources")
+        return Finding(Level.NOTE, f"{daemon} is not synchronized. Look at its servers with: {look}")
     if said.local:
-        return Finding(Level.NOTE, "chronyd follows its own clock, which nothing corrects.")
-    return _follows("chronyd", f"{said.ref_id:08X}", said.stratum, said.correction, wall - said.ref_time)
-
-
-def _ntpd(said: Ntpd, wall: int) -> Finding:
-    """Put ntpd's system variables likewise."""
-    if not said.synchronized:
-        return Finding(Level.NOTE, "ntpd is not synchronized. Look at its servers with: ntpq -pn")
-    if said.local:
-        return Finding(Level.NOTE, "ntpd follows its own clock, which nothing corrects.")
-    return _follows("ntpd", said.refid, said.stratum, said.offset, wall - said.reftime)
-
-
-def _follows(daemon: str, whom: str, stratum: int, offset: int, ago: int) -> Finding:
-    by = f"{length(offset)} {'slow' if offset > 0 else 'fast'} of NTP time, last corrected {length(ago)} ago"
-    return Finding(Level.OK, f"{daemon} follows {whom} (stratum {stratum}): the clock is {by}.")
+        return Finding(Level.NOTE, f"{daemon} follows its own clock, which nothing corrects.")
+    by = f"{length(offset)} {'slow' if offset > 0 else 'fast'} of NTP time, last corrected {length(corrected)} ago"
+    return Finding(Level.OK, f"{daemon} follows {whom} (stratum {said.stratum}): the clock is {by}.")
 
 
 def hardware(report: Report) -> list[Finding]:

@@ -7,12 +7,12 @@ timestamp was. Whether the signing clock was wrong, or the request waited, only 
 from __future__ import annotations
 
 import re
-import time
 
 from skewguard.cli.finding import Finding, Level
 from skewguard.cli.findings import WARN_FROM, unheard
 from skewguard.cli.survey import Known
 from skewguard.cli.words import length, off
+from skewguard.events import in_utc
 from skewguard.interval import SECOND
 from skewguard.signing.reply import (
     CLOCK_CODES,
@@ -92,7 +92,7 @@ def parse(text: str) -> Reply:
 def _two_clocks(signed: int, server: int, tolerance: int | None, known: Known | None) -> list[str]:
     gap = server - signed
     late = gap > 0
-    told = f"signed at {_utc(signed)}, refused at {_utc(server)} by the server's clock, which is {length(gap)}"
+    told = f"signed at {in_utc(signed)}, refused at {in_utc(server)} by the server's clock, which is {length(gap)}"
     told += f" {'later' if late else 'earlier'}{f'; {length(tolerance)} would be accepted' if tolerance else ''}."
     if known is None:
         blame = (
@@ -119,7 +119,3 @@ def _here(known: Known | None, otherwise: str = "the request waited, or the cloc
     if known.most > WARN_FROM:
         return f"This host's clock is {off(known.offset)}: mend that first."
     return f"This host's clock is right: {otherwise}."
-
-
-def _utc(ns: int) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // SECOND))
