@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 import skewguard
 from skewguard.config import resolve
 from skewguard.signing import seam
+from skewguard.testing import StrictEndpoint
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -27,6 +28,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="module")
+def tls_endpoint() -> Iterator[StrictEndpoint]:
+    """A strict server with TLS, which all tests of a module share: its certificates take a while to make."""
+    with StrictEndpoint(tls=True) as running:
+        yield running
 
 
 @pytest.fixture(autouse=True)

@@ -155,17 +155,11 @@ def codes(module: Any) -> Iterator[tuple[str, Any]]:
                 yield function.__qualname__, function.__code__
 
 
-@pytest.fixture(scope="module")
-def _endpoint() -> Iterator[StrictEndpoint]:
-    with StrictEndpoint(tls=True) as running:
-        yield running
-
-
 @pytest.fixture
-def aws(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
+def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
     """AWS, with its metadata services, for a program that has no keys of its own."""
-    with without_keys(_endpoint, monkeypatch, tmp_path), _endpoint.as_aws():
-        yield _endpoint
+    with without_keys(tls_endpoint, monkeypatch, tmp_path), tls_endpoint.as_aws():
+        yield tls_endpoint
 
 
 def call() -> None:

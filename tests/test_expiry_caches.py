@@ -32,23 +32,17 @@ LOGIN = "arn:aws:iam::123456789012:user/me"
 each_clock = pytest.mark.parametrize("offset", [2 * HOUR, -2 * HOUR], ids=["slow", "fast"])
 
 
-@pytest.fixture(scope="module")
-def _endpoint() -> Iterator[StrictEndpoint]:
-    with StrictEndpoint(tls=True) as running:
-        yield running
-
-
 @pytest.fixture
-def metadata(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
+def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
     """A host with metadata services, in AWS, for a program that has no keys of its own."""
-    with without_keys(_endpoint, monkeypatch, tmp_path) as services, _endpoint.as_aws():
+    with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, tls_endpoint.as_aws():
         yield services
 
 
 @pytest.fixture
-def aws(metadata: Metadata, _endpoint: StrictEndpoint) -> StrictEndpoint:
+def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
     """AWS."""
-    return _endpoint
+    return tls_endpoint
 
 
 def moment(aws: StrictEndpoint, after: float = 0) -> datetime.datetime:

@@ -169,9 +169,9 @@ thread.join()
 assert os.waitpid(child, 0)[1] == 0
 """
 
-IMPORTING = """
+# A module takes 0.3 s to be executed, and in that time...
+SLOWLY = """
 import importlib.machinery, os, signal, sys, threading, time
-import botocore.session, skewguard
 
 held = threading.Event()
 execute = importlib.machinery.SourceFileLoader.exec_module
@@ -182,58 +182,58 @@ def slowly(self, module):
     return execute(self, module)
 
 importlib.machinery.SourceFileLoader.exec_module = slowly
-def begin():
-    skewguard.install()
-    botocore.session.Session()
+"""
 
+# ... comes a fork. The child does likewise.
+MEANWHILE = """
 thread = threading.Thread(target=begin)
 thread.start()
 assert held.wait(10)
 child = os.fork()
 if not child:
-    signal.alarm(10)
+    signal.alarm(patience)
     begin()
     os._exit(0)
 thread.join()
 assert os.waitpid(child, 0)[1] == 0
 """
 
-POLL_IMPORTING = """
-import importlib.machinery, os, signal, socket, sys, threading, time
+IMPORTING = (
+    """
+import botocore.session, skewguard
+"""
+    + SLOWLY
+    + """
+patience = 10
+def begin():
+    skewguard.install()
+    botocore.session.Session()
+"""
+    + MEANWHILE
+)
+
+POLL_IMPORTING = (
+    """
+import socket
 from skewguard import _process
 from skewguard.config import resolve
 from skewguard.sources.host import HostSources
 from skewguard.sources.ntp import NtpSource
 from skewguard.sources.ntp_packet import decode
-
-held = threading.Event()
-execute = importlib.machinery.SourceFileLoader.exec_module
-def slowly(self, module):
-    if module.__name__ == sys.argv[1]:
-        held.set()
-        time.sleep(0.3)
-    return execute(self, module)
-
-importlib.machinery.SourceFileLoader.exec_module = slowly
+"""
+    + SLOWLY
+    + """
 # As it encodes names; what the C library does next may hang in a child that was forked in the middle of it.
 socket.getaddrinfo = lambda host, *_, **__: [host.encode("idna")][:0]
-def poll():
+patience = 5
+def begin():
     try:
         eval(sys.argv[2])
     except Exception:  # what it comes to is another matter
         pass
-
-thread = threading.Thread(target=poll)
-thread.start()
-assert held.wait(10)
-child = os.fork()
-if not child:
-    signal.alarm(5)
-    poll()
-    os._exit(0)
-thread.join()
-assert os.waitpid(child, 0)[1] == 0
 """
+    + MEANWHILE
+)
 
 FORKS = (
     """

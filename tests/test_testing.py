@@ -69,12 +69,6 @@ def endpoint() -> Iterator[StrictEndpoint]:
         yield running
 
 
-@pytest.fixture(scope="module")
-def tls_endpoint() -> Iterator[StrictEndpoint]:
-    with StrictEndpoint(tls=True) as running:
-        yield running
-
-
 CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "sts": ("GetCallerIdentity", lambda c: c.get_caller_identity()),
     "iam": ("ListAccountAliases", lambda c: c.list_account_aliases()),

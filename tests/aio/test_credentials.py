@@ -28,16 +28,10 @@ each_way = pytest.mark.parametrize("way", ["aiohttp", "httpx-trio"] if CHECKS_NA
 each_clock = pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
 
 
-@pytest.fixture(scope="module")
-def _endpoint() -> Iterator[StrictEndpoint]:
-    with StrictEndpoint(tls=True) as running:
-        yield running
-
-
 @pytest.fixture
-def metadata(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
+def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
     """The metadata services, under a name, as these HTTP clients look no address up."""
-    with without_keys(_endpoint, monkeypatch, tmp_path) as services, as_aws(_endpoint, monkeypatch):
+    with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, as_aws(tls_endpoint, monkeypatch):
         here = f"metadata.example:{services.port}"
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{here}/")
         monkeypatch.setattr(aiobotocore.utils.AioContainerMetadataFetcher, "IP_ADDRESS", here)
@@ -46,9 +40,9 @@ def metadata(_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_pat
 
 
 @pytest.fixture
-def aws(metadata: Metadata, _endpoint: StrictEndpoint) -> StrictEndpoint:
+def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
     """AWS."""
-    return _endpoint
+    return tls_endpoint
 
 
 def session_for(way: str) -> AioSession:
