@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any, cast
 
 from fuzz.check import only, sound
-from skewguard.cli import keepers
-from skewguard.cli import ntpd as variables
-from skewguard.cli.report import Report
+from skewguard.cli.doctor import daemons
+from skewguard.cli.doctor import ntpd as variables
+from skewguard.cli.doctor.examination import Report
 from skewguard.cli.survey import Survey
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.knowledge import plausible
 from skewguard.sources import chrony_packet, clockbound_segment, clockboundd, ntp_packet
-from skewguard.sources.ntp_packet import LATEST, PIVOT, SECOND
+from skewguard.sources.limits import LATEST, PIVOT
+from skewguard.sources.ntp_packet import SECOND
 from skewguard.sources.phc import PhcSource
+from skewguard.timekeeping.knowledge import plausible
 
 NOW = PIVOT + 30 * 86_400 * SECOND
 STEADY = 1000 * SECOND
@@ -93,7 +94,7 @@ def ntpd(data: bytes) -> None:
     with only(ValueError):
         said = variables.parse(data, sequence)
         heard = Report(Survey(None, (), NOW), ntpd=said)
-        assert all(str(one).isprintable() and len(str(one)) < 250 for one in keepers.daemons(heard))
+        assert all(str(one).isprintable() and len(str(one)) < 250 for one in daemons.daemons(heard))
 
 
 def ntp(data: bytes) -> None:

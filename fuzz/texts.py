@@ -21,11 +21,12 @@ from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH, Settings, resolve
 from skewguard.errors import ConfigError, StoreError
 from skewguard.interval import SECOND, Trust
-from skewguard.knowledge import plausible, response_interval
 from skewguard.signing import domains
 from skewguard.signing.reply import Attempt, Reply, Verdict, judge, read, read_date, read_stamp
 from skewguard.sources import from_uri
-from skewguard.store import MOST_BYTES, MOST_ENTRIES, UTC, parse, render
+from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.knowledge import plausible, response_interval
+from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, parse, render
 
 # What is logged on the way is formatted to be checked, not to be printed.
 logging.getLogger("skewguard").propagate = False

@@ -3,7 +3,7 @@
 ``import skewguard; skewguard.install()`` is all that most programs need. Nothing happens at import.
 """
 
-from skewguard._guard import (
+from skewguard._api import (
     Installation,
     Offset,
     Status,
@@ -19,9 +19,9 @@ from skewguard._guard import (
     uninstall,
     wait_until_synchronized,
 )
-from skewguard._ways_in import initialize_client_plugin
+from skewguard._plugins import initialize_client_plugin
 from skewguard.errors import ConfigError, SkewguardError, SourceError
-from skewguard.health import HostClock
+from skewguard.host_clock import HostClock
 from skewguard.interval import Interval, Trust
 
 __all__ = [

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from skewguard.interval import SECOND, Interval
+from skewguard.wording import in_utc
 
 logger = logging.getLogger("skewguard")
 logger.addHandler(logging.NullHandler())
@@ -160,11 +161,6 @@ def _in_words(event: CorrectionChanged) -> tuple[int, str]:
     done = "by this host's clock, as max_offset forbids to correct that" if event.withheld else f"with {whose}"
     shown = f"it shows {in_utc(event.wall)} when it is {in_utc(event.wall + event.found)}"
     return logging.WARNING, f"this host's clock is {off} ({says}): {shown}; from now on {where} are signed {done}"
-
-
-def in_utc(ns: int) -> str:
-    """Put a time (ns since the Unix epoch) for people."""
-    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // SECOND))
 
 
 def _begins() -> bool:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, settings
 
 import skewguard
 from skewguard.config import resolve
-from skewguard.signing import seam
+from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
@@ -69,4 +69,4 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
     skewguard._process.process.attached = None
     keeper._attached = ()
     keeper.reset(resolve({"sources": ["response"]}, {}))
-    seam.close_seam()
+    signers.close_seam()

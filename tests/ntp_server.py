@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from skewguard.clocks import Clocks, system
 from skewguard.interval import SECOND, Interval
+from skewguard.sources.limits import PIVOT
 from skewguard.sources.ntp import NtpSource
-from skewguard.sources.ntp_packet import PIVOT
 
 MS = SECOND // 1000
 DAY = 86_400 * SECOND

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import skewguard
-from skewguard.cli.origins import trace
+from skewguard.cli.doctor.option_origins import trace
 from skewguard.config import ATTACH_OPTIONS, OFF_SWITCH, OFF_SWITCH_PROFILE_KEY, Settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from skewguard.clocks import Reading
 from skewguard.interval import SECOND, Interval, Trust, intersect, vote
-from skewguard.knowledge import response_interval
+from skewguard.timekeeping.knowledge import response_interval
 
 PLACE = Path(__file__).parent.parent / "docs" / "pictures"
 OFFSET = 1200.3  # s: true time minus wall clock, in the picture of answers

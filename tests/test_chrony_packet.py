@@ -27,7 +27,7 @@ from skewguard.sources.chrony_packet import (
     moved,
     request,
 )
-from skewguard.sources.ntp_packet import PIVOT
+from skewguard.sources.limits import PIVOT
 
 CLOCKS = system()
 DAY = 86_400 * SECOND

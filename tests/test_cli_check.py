@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from skewguard import store
 from skewguard.cli import check, main, survey
 from skewguard.cli.survey import Heard, Known, Survey
-from skewguard.cli.words import decimal, length, off, plain
 from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping import shared_file
+from skewguard.timekeeping.timekeeper import Timekeeper
+from skewguard.wording import decimal, length, off, plain
 from tests.support import Radio
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
@@ -168,8 +168,8 @@ class TestAsking:
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         """It is the sources that are asked."""
-        monkeypatch.setattr(store, "bases", lambda: iter([str(tmp_path)]))
-        monkeypatch.setattr(store, "_private", False)  # another test may have had this process keep to itself
+        monkeypatch.setattr(shared_file, "bases", lambda: iter([str(tmp_path)]))
+        monkeypatch.setattr(shared_file, "_private", False)  # another test may have had this process keep to itself
         tmp_path.chmod(0o700)
         taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
         steady, wall = taught.clocks.read()

@@ -13,16 +13,18 @@ from typing import Any
 
 import pytest
 
-from skewguard import health
-from skewguard.cli import check, doctor, endpoint, main, message, origins, report
-from skewguard.cli.endpoint import Answer
-from skewguard.cli.finding import Finding, Level, whole_hours
-from skewguard.cli.findings import blocked, examine, verdict
-from skewguard.cli.place import Place, fix, look
-from skewguard.cli.report import Report, Rtc
+from skewguard import host_clock
+from skewguard.cli import check, main
+from skewguard.cli.doctor import command as doctor
+from skewguard.cli.doctor import endpoint, error_message, examination, option_origins
+from skewguard.cli.doctor.diagnosis import blocked, examine, verdict
+from skewguard.cli.doctor.endpoint import Answer
+from skewguard.cli.doctor.examination import Report, Rtc
+from skewguard.cli.doctor.finding import Finding, Level, whole_hours
+from skewguard.cli.doctor.remedies import Place, fix, look
 from skewguard.cli.survey import Heard, Known, Survey
 from skewguard.errors import ConfigError
-from skewguard.health import HostClock
+from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
 from skewguard.sources.chrony_packet import Tracking
 
@@ -306,27 +308,27 @@ class TestLooking:
     """What is read on the machine."""
 
     def test_the_hardware_clock(self, tmp_path: Path) -> None:
-        assert report.hardware_clock(tmp_path, WALL) is None
+        assert examination.hardware_clock(tmp_path, WALL) is None
         clock = tmp_path / "sys/class/rtc/rtc0/since_epoch"
         clock.parent.mkdir(parents=True)
         clock.write_text("1800003600\n")
-        assert report.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, None)
+        assert examination.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, None)
         (tmp_path / "etc").mkdir()
         for mode, local in (("LOCAL", True), ("UTC", False), ("?", None)):
             (tmp_path / "etc/adjtime").write_text(f"0.0 0 0.0\n0\n{mode}\n")
-            assert report.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, local)
+            assert examination.hardware_clock(tmp_path, WALL) == Rtc(HOUR + SECOND // 2, local)
         clock.write_text("nonsense")
-        assert report.hardware_clock(tmp_path, WALL) is None
+        assert examination.hardware_clock(tmp_path, WALL) is None
 
     @pytest.mark.parametrize(("status", "fraction"), [(0x2000, 5_000_000), (0, 5_000)])
     def test_the_kernels_time(self, status: int, fraction: int) -> None:
         """In ns or in µs."""
         fields = [0] * 21
         fields[5], fields[9], fields[10] = status, 1_800_000_000, fraction
-        assert report.kernel_time(health.TIMEX.pack(*fields)) == WALL + 5_000_000
+        assert examination.kernel_time(host_clock.TIMEX.pack(*fields)) == WALL + 5_000_000
         with pytest.raises(ValueError, match="207"):
-            report.kernel_time(bytes(207))
-        assert len(struct.unpack(health.TIMEX.format, bytes(health.TIMEX.size))) == len(fields)
+            examination.kernel_time(bytes(207))
+        assert len(struct.unpack(host_clock.TIMEX.format, bytes(host_clock.TIMEX.size))) == len(fields)
 
     @pytest.mark.parametrize(
         ("environ", "name"),
@@ -339,7 +341,7 @@ class TestLooking:
         ],
     )
     def test_what_is_preloaded(self, environ: dict[str, str], name: str) -> None:
-        assert report.preloaded(environ) == name
+        assert examination.preloaded(environ) == name
 
     @pytest.mark.parametrize(
         ("written", "url"),
@@ -388,7 +390,7 @@ class TestOrigins:
     PROFILE = {"timeout": "2.5", "max_offset": "1", "deadband": "many", "sundial": "1", "enabled": "false"}
 
     def test_each_place(self) -> None:
-        traced = origins.trace({"min_sources": "2"}, self.ENVIRON, self.PROFILE)
+        traced = option_origins.trace({"min_sources": "2"}, self.ENVIRON, self.PROFILE)
         rows = {row.name: row for row in reversed(traced)}
         profile = "[work] in /etc/aws"
         assert rows["min_sources"][1:] == ("2", "command line", "", "")
@@ -411,11 +413,11 @@ class TestOrigins:
 
         profile = {name: text for name, text in self.PROFILE.items() if name != "enabled"}
         settled = resolve({}, self.ENVIRON, profile)
-        for row in origins.trace({}, self.ENVIRON, profile):
+        for row in option_origins.trace({}, self.ENVIRON, profile):
             if row.value != "(ignored)":
-                assert row.value == origins._words(row.name, getattr(settled, row.name)), row
-        defaults = {row.name: row.value for row in origins.trace({}, {}, {})}
-        assert defaults == {name: origins._words(name, getattr(Settings(), name)) for name in defaults}
+                assert row.value == option_origins._words(row.name, getattr(settled, row.name)), row
+        defaults = {row.name: row.value for row in option_origins.trace({}, {}, {})}
+        assert defaults == {name: option_origins._words(name, getattr(Settings(), name)) for name in defaults}
 
     def test_the_command(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -459,7 +461,7 @@ class TestThePage:
     def test_error(self) -> None:
         found = self.seen(0)
         command = self.PAGE.partition("<!-- error -->\n```console\n")[2].partition("\n")[0]
-        told = message.explain(command, found.survey.known)
+        told = error_message.explain(command, found.survey.known)
         lines = doctor.as_text(found, [examine(found)[0], *told], 0, everything=False, also=len(told))
         assert self.shown("error") == lines + "\n"
 

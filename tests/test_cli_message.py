@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from skewguard.cli import main, message
+from skewguard.cli import main
+from skewguard.cli.doctor import error_message
 from skewguard.cli.survey import Known
 from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
@@ -47,7 +48,7 @@ FUTURE = (
 
 def told(text: str, offset: float | None) -> str:
     known = None if offset is None else Known(round(offset * SECOND), SECOND // 100, "ntp://a")
-    return "\n".join(map(str, message.explain(text, known)))
+    return "\n".join(map(str, error_message.explain(text, known)))
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from skewguard.cli import ntpd
-from skewguard.cli.findings import examine
-from skewguard.cli.ntpd import Ntpd
+from skewguard.cli.doctor import ntpd
+from skewguard.cli.doctor.diagnosis import examine
+from skewguard.cli.doctor.ntpd import Ntpd
 from skewguard.interval import SECOND
 from tests.ntp_server import Server, serving, silent
 from tests.test_cli_doctor import WALL, seen

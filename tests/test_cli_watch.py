@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from skewguard.cli import main, plot, screen, watch
+from skewguard.cli import main
 from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.watch import command as watch
+from skewguard.cli.watch import plot, screen
 from skewguard.interval import SECOND
-from skewguard.sources.host import HostSources
+from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from tests.ntp_server import Server, wall_server
 
@@ -216,8 +218,8 @@ class TestRefusals:
     def test_without_rich(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         """On a terminal it says what to install; nobody is asked."""
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-        monkeypatch.delitem(sys.modules, "skewguard.cli.screen", raising=False)
-        monkeypatch.delattr("skewguard.cli.screen")
+        monkeypatch.delitem(sys.modules, "skewguard.cli.watch.screen", raising=False)
+        monkeypatch.delattr("skewguard.cli.watch.screen")
         monkeypatch.setitem(sys.modules, "rich.console", None)
         with wall_server() as server:
             assert main(["watch", "--source", uri(server)]) == 2

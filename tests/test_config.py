@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from skewguard import aws_profile
+from skewguard import _aws_profile
 from skewguard.config import ATTACH_OPTIONS, Settings, as_boolean, resolve
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
@@ -110,7 +110,7 @@ def test_the_block_of_the_aws_profile(
     path = tmp_path / "config"
     path.write_text(text)
     environ = {"AWS_CONFIG_FILE": str(path)} | ({"AWS_PROFILE": name} if name else {})
-    assert aws_profile.options(environ) == found
+    assert _aws_profile.options(environ) == found
 
 
 def test_a_block_without_options_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,14 +118,14 @@ def test_a_block_without_options_is_a_warning(tmp_path: Path, caplog: pytest.Log
     path = tmp_path / "config"
     path.write_text("[default]\nskewguard = on\n")
     with caplog.at_level(logging.WARNING, "skewguard"):
-        assert aws_profile.options({"AWS_CONFIG_FILE": str(path)}) == {}
+        assert _aws_profile.options({"AWS_CONFIG_FILE": str(path)}) == {}
     assert "must hold indented options" in caplog.text
 
 
 def test_no_file_no_options(tmp_path: Path) -> None:
     """Most hosts have none."""
-    assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path / "none")}) == {}
-    assert aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path)}) == {}
+    assert _aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path / "none")}) == {}
+    assert _aws_profile.options({"AWS_CONFIG_FILE": str(tmp_path)}) == {}
 
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this platform has no such files")
@@ -135,7 +135,7 @@ def test_a_profile_in_a_pipe_is_left_to_botocore() -> None:
     os.write(writing, b"[default]\nskewguard =\n  share = false\n")
     os.close(writing)
     try:
-        assert aws_profile.options({"AWS_CONFIG_FILE": f"/dev/fd/{reading}"}) == {}
+        assert _aws_profile.options({"AWS_CONFIG_FILE": f"/dev/fd/{reading}"}) == {}
         assert os.read(reading, 9) == b"[default]"
     finally:
         os.close(reading)

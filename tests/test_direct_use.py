@@ -23,12 +23,12 @@ from botocore.model import ServiceId
 from botocore.signers import RequestSigner
 
 import skewguard
-from skewguard import late
+from skewguard import _late_imports
 from skewguard.interval import SECOND
 from skewguard.signing import direct as direct_use
-from skewguard.signing import seam
+from skewguard.signing.patches import signers
 from skewguard.testing import FakeClocks
-from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.aws.sigv4 import parse_time
 from tests.support import Oracle, attach, host_clocks
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
@@ -206,8 +206,8 @@ class TestUntouched:
 
 def test_signers_that_hand_out_are_known_by_class() -> None:
     """A direct user names no signature version. Those that no version names where awscrt signs count too."""
-    seam.open_seam()
-    named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in seam.LASTING}
+    signers.open_seam()
+    named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in signers.LASTING}
     lasting = set(direct_use.lasting_signers())
     unnamed = {cls.__name__ for cls in lasting - named}
     assert named <= lasting
@@ -275,16 +275,16 @@ class TestLate:
     def test_acts_once_the_module_is_whole(self, module: str) -> None:
         """And stands in nobody's way afterwards."""
         seen: list[bool] = []
-        late.WhenImported(module, lambda: seen.append(sys.modules[module].done))
+        _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert seen == []
         __import__(module)
         assert seen == [True]
-        late.WhenImported(module, lambda: seen.append(False))
+        _late_imports.WhenImported(module, lambda: seen.append(False))
         assert seen == [True, False]
 
     def test_can_be_stopped(self, module: str) -> None:
         """After `uninstall` nothing of ours waits for an import."""
-        watch = late.WhenImported(module, lambda: pytest.fail("acted"))
+        watch = _late_imports.WhenImported(module, lambda: pytest.fail("acted"))
         watch.stop()
         watch.stop()
         __import__(module)
@@ -292,17 +292,17 @@ class TestLate:
     @pytest.mark.parametrize("then", [lambda: 1 / 0, lambda: None])
     def test_an_import_never_fails_for_it(self, module: str, then: Callable[[], None]) -> None:
         """Nor if we cannot act, nor if the module is not there."""
-        late.WhenImported(module, then)
+        _late_imports.WhenImported(module, then)
         assert __import__(module).done
-        late.WhenImported("imported_late.nowhere", then)
+        _late_imports.WhenImported("imported_late.nowhere", then)
         with pytest.raises(ModuleNotFoundError):
             __import__("imported_late.nowhere")
-        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, late.WhenImported)]
+        sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _late_imports.WhenImported)]
 
     def test_looking_for_the_module_is_not_importing_it(self, module: str) -> None:
         """Programs ask whether botocore is there before they import it."""
         seen: list[bool] = []
-        late.WhenImported(module, lambda: seen.append(sys.modules[module].done))
+        _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert importlib.util.find_spec(module) is not None
         assert seen == []
         __import__(module)
@@ -311,7 +311,7 @@ class TestLate:
     def test_an_import_that_failed_may_be_tried_again(self, module: str, tmp_path: Path) -> None:
         """The one that succeeds is noticed."""
         seen: list[bool] = []
-        late.WhenImported(module, lambda: seen.append(True))
+        _late_imports.WhenImported(module, lambda: seen.append(True))
         (tmp_path / "imported_late.py").write_text("1 / 0\n")
         with pytest.raises(ZeroDivisionError):
             __import__(module)
@@ -322,7 +322,7 @@ class TestLate:
     def test_a_private_copy_is_nobodys_module(self, module: str) -> None:
         """Nothing is done about it, and the module is still waited for."""
         seen: list[bool] = []
-        late.WhenImported(module, lambda: seen.append(True))
+        _late_imports.WhenImported(module, lambda: seen.append(True))
         spec = importlib.util.find_spec(module)
         assert spec is not None
         assert spec.loader is not None
@@ -338,7 +338,7 @@ class TestLate:
                 packed.writestr(f"packed_late/{name}.py", "")
         monkeypatch.syspath_prepend(tmp_path / "packed.zip")
         seen: list[str] = []
-        late.WhenImported("packed_late.one", lambda: seen.append("acted"))
+        _late_imports.WhenImported("packed_late.one", lambda: seen.append("acted"))
         try:
             one = importlib.import_module("packed_late.one")
             other = importlib.import_module("packed_late.other")
@@ -352,7 +352,7 @@ class TestLate:
 
     def test_a_loader_that_cannot_be_followed(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
         """It and its finder are of the old kind, as Python 3.11 still knows them: the import is not hindered."""
-        watch = late.WhenImported(module, lambda: pytest.fail("acted"))
+        watch = _late_imports.WhenImported(module, lambda: pytest.fail("acted"))
         spec = importlib.machinery.ModuleSpec(module, None)
         finders = [watch, SimpleNamespace(), SimpleNamespace(find_spec=lambda *_: spec)]
         with monkeypatch.context() as patch:

@@ -237,8 +237,9 @@ def test_import_is_light() -> None:
 def test_beside_boto3_import_adds_few_rooms_and_nothing_else() -> None:
     """Neither what signs, nor the command, nor the source of any program that this one may not ask."""
     added = modules_after("import boto3, skewguard") - modules_after("import boto3")
-    rooms = """_guard _process _ways_in aws_profile clocks config errors events health interval knowledge late
-        neighbours polling sources sources.host store timekeeper"""
+    rooms = """_api _aws_profile _late_imports _plugins _process _reach clocks config errors events host_clock interval
+        sources sources.auto timekeeping timekeeping.domain timekeeping.knowledge timekeeping.polling
+        timekeeping.shared_file timekeeping.sharing timekeeping.timekeeper wording"""
     expected = {f"skewguard.{room}" for room in rooms.split()}
     assert added == {"skewguard", *expected}
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, same_server, virtual_bucket
-from skewguard.store import UTC
+from skewguard.timekeeping.domain import UTC
 
 
 @pytest.mark.parametrize(

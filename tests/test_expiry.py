@@ -21,7 +21,7 @@ from dateutil.tz import gettz
 
 import skewguard
 from skewguard import events
-from skewguard.signing import expiry, seam
+from skewguard.signing.patches import expiry, signers
 from skewguard.testing import StrictEndpoint
 from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
 from tests.support import Radio
@@ -83,7 +83,7 @@ class TestNames:
         names = (botocore.utils.get_current_datetime, botocore.credentials.time)
         with known(HOUR):
             assert [one.__code__ for one in holders] != [code for code, _ in before]
-        seam.close_seam()
+        signers.close_seam()
         assert [(one.__code__, one.__defaults__) for one in holders] == before
         assert (botocore.utils.get_current_datetime, botocore.credentials.time) == names
 
@@ -114,7 +114,7 @@ class TestNames:
 
     def test_an_unknown_botocore_is_told_of_and_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """One warning, and botocore's own behaviour."""
-        seam.close_seam()
+        signers.close_seam()
         monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
         monkeypatch.delattr(botocore.utils, "IMDSFetcher")
         told: list[events.Event] = []
@@ -122,7 +122,7 @@ class TestNames:
         with known(2 * HOUR):
             assert seconds_ahead(botocore.tokens._utc_now()) == pytest.approx(2 * HOUR, abs=2)
         unsubscribe()
-        seam.close_seam()
+        signers.close_seam()
         assert len([event for event in told if isinstance(event, events.Degraded)]) == 3
 
     def test_who_reads_the_clock_is_known(self) -> None:

@@ -17,7 +17,7 @@ from skewguard.clocks import Clocks
 from skewguard.config import resolve
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.support import TO_AWS, run_as_aws
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
@@ -115,7 +115,7 @@ class TestFork:
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=60)
         assert done.returncode == 0
 
-    @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.expiry"])
+    @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.patches.expiry"])
     def test_while_another_thread_imports_what_signs(self, what: str) -> None:
         """For `install`, or for the first session. The fork waits; else the child would for ever, for the import."""
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=60)
@@ -217,7 +217,7 @@ POLL_IMPORTING = (
 import socket
 from skewguard import _process
 from skewguard.config import resolve
-from skewguard.sources.host import HostSources
+from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from skewguard.sources.ntp_packet import decode
 """

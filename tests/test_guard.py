@@ -29,12 +29,13 @@ from botocore.stub import Stubber
 import skewguard
 from skewguard import events
 from skewguard.errors import ConfigError
-from skewguard.signing import names, seam
 from skewguard.signing.call import Call
 from skewguard.signing.hooks import _IDS, Hooks
-from skewguard.sources.host import HostSources
+from skewguard.signing.patches import patching as names
+from skewguard.signing.patches import signers
+from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.aws.sigv4 import parse_time
 from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
@@ -804,7 +805,7 @@ class TestFailOpen:
             raise ZeroDivisionError
 
         with skewguard.install():
-            monkeypatch.setattr(skewguard.timekeeper.Timekeeper, name, fail)
+            monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
             for _ in range(2):
                 client("sts", strict_endpoint).get_caller_identity()
             strict_endpoint.offset = 7200
@@ -814,9 +815,9 @@ class TestFailOpen:
         """Tracing libraries do; a copy is the same call, a pickled one is nobody's."""
         process = skewguard._process.process
         call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
-        context = {seam.KEY: call}
-        assert copy.deepcopy(context)[seam.KEY] is call
-        assert pickle.loads(pickle.dumps(context)) == {seam.KEY: None}
+        context = {signers.KEY: call}
+        assert copy.deepcopy(context)[signers.KEY] is call
+        assert pickle.loads(pickle.dumps(context)) == {signers.KEY: None}
 
     def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
         """As one that is not guarded can; and the copy is guarded."""
@@ -875,7 +876,7 @@ class TestFailOpen:
                     held.set()
                     release.wait(20)
 
-            seam.close_seam()
+            signers.close_seam()
             thread = threading.Thread(target=hold)
             thread.start()
             assert held.wait(10)

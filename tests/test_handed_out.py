@@ -20,8 +20,8 @@ from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.hooks import Hooks
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.testing.judge import Judge, Key
-from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.aws.judge import Judge, Key
+from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.wire import Request
 from tests.support import Oracle, attach, client, host_clocks
 
@@ -199,7 +199,7 @@ class TestLeftAlone:
 
 def test_only_what_is_handed_out_lasts(clocks: FakeClocks) -> None:
     """A client that signs its own calls in the URL can retry them."""
-    hooks = Hooks(skewguard._process.Guard(), skewguard._process.process.keeper())
+    hooks = Hooks(skewguard._process.Switch(), skewguard._process.process.keeper())
     sent, asked, bare = {"client_config": None}, {"client_config": None, "is_presign_request": True}, {}
     assert [Call(hooks, "v4-query", b"", context).lasting for context in (sent, asked, bare)] == [False, True, True]
     assert not Call(hooks, "v4", b"", bare).lasting

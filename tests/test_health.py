@@ -13,8 +13,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 import skewguard
-from skewguard import health
-from skewguard.health import TIMEX, Host, HostClock, Kernel, ask_kernel, known_daemons, parse_timex
+from skewguard import host_clock
+from skewguard.host_clock import TIMEX, Host, HostClock, Kernel, ask_kernel, known_daemons, parse_timex
 from skewguard.interval import SECOND
 
 UNSYNCHRONIZED, CLOCK_ERROR = 0x40, 0x1000
@@ -56,7 +56,7 @@ def processes(root: Path, *names: str | None) -> Path:
 def first_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A host that is no container."""
     processes(tmp_path, "init", "sh")
-    monkeypatch.setattr(health, "_FIRST_PID_NAMESPACE", (tmp_path / "proc/self/ns/pid").stat().st_ino)
+    monkeypatch.setattr(host_clock, "_FIRST_PID_NAMESPACE", (tmp_path / "proc/self/ns/pid").stat().st_ino)
     return tmp_path
 
 
@@ -115,7 +115,7 @@ def test_nothing_is_ever_set(monkeypatch: pytest.MonkeyPatch) -> None:
         buffer[0] = b"\x7f"
         return len(asked) - 2
 
-    monkeypatch.setattr(health, "_adjtimex", lambda: adjtimex)
+    monkeypatch.setattr(host_clock, "_adjtimex", lambda: adjtimex)
     assert ask_kernel() is None  # -1, as where a container's rules forbid it
     answer = ask_kernel()
     assert answer == (0, b"\x7f" + bytes(TIMEX.size - 1))
@@ -126,21 +126,21 @@ def test_nothing_is_ever_set(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_such_call(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other systems are not asked."""
     monkeypatch.setattr(sys, "platform", platform)
-    health._adjtimex.cache_clear()
+    host_clock._adjtimex.cache_clear()
     try:
         assert ask_kernel() is None
     finally:
-        health._adjtimex.cache_clear()
+        host_clock._adjtimex.cache_clear()
 
 
 def test_python_without_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some are built so."""
     monkeypatch.setitem(sys.modules, "ctypes", None)
-    health._adjtimex.cache_clear()
+    host_clock._adjtimex.cache_clear()
     try:
         assert ask_kernel() is None
     finally:
-        health._adjtimex.cache_clear()
+        host_clock._adjtimex.cache_clear()
 
 
 @linux
@@ -204,7 +204,7 @@ def test_daemons(first_namespace: Path, names: tuple[str, ...], daemons: tuple[s
 @given(st.lists(st.binary(max_size=20)))
 def test_any_name(names: list[bytes]) -> None:
     """A process may call itself anything."""
-    assert known_daemons(names) <= set(health.DAEMONS.values())
+    assert known_daemons(names) <= set(host_clock.DAEMONS.values())
 
 
 def test_container(tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_processes_are_looked_at_once_a_minute(first_namespace: Path) -> None:
 
 def test_status_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """With everything else that it says."""
-    monkeypatch.setattr(health, "_host", host(tmp_path, OK, 1500, 20, 1, 37))
+    monkeypatch.setattr(host_clock, "_host", host(tmp_path, OK, 1500, 20, 1, 37))
     assert skewguard.status().host == HostClock(True, 1_500_000, 20_000, 0, 37)
     assert skewguard.measure(timeout=0.1).host == skewguard.status().host
 
@@ -256,17 +256,17 @@ def test_status_never_fails_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         raise RuntimeError("as nobody foresaw")
 
     for kernel in (broken, lambda: (0, b"short")):
-        monkeypatch.setattr(health, "_host", Host(str(tmp_path), kernel))
+        monkeypatch.setattr(host_clock, "_host", Host(str(tmp_path), kernel))
         assert skewguard.status().host == HostClock()
 
 
 @linux
 def test_looking_is_cheap() -> None:
     """Well under a millisecond, once the processes have been looked at."""
-    health.look()
+    host_clock.look()
     took = []
     for _ in range(50):
         began = time.perf_counter_ns()
-        health.look()
+        host_clock.look()
         took.append(time.perf_counter_ns() - began)
     assert min(took) < 1_000_000

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from skewguard.sources.host import LINK_LOCAL, PUBLIC, HostSources
+from skewguard.sources.auto import LINK_LOCAL, PUBLIC, HostSources
 
 
 def host(root: Path, *files: str, **texts: str) -> HostSources:

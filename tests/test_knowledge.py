@@ -9,8 +9,16 @@ from hypothesis import strategies as st
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
-from skewguard.knowledge import BACK, EARLIEST, LATEST, OUTRANKS_FOR, Domain, Knowledge, plausible, response_interval
-from skewguard.store import UTC
+from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.knowledge import (
+    BACK,
+    EARLIEST,
+    LATEST,
+    OUTRANKS_FOR,
+    Knowledge,
+    plausible,
+    response_interval,
+)
 
 ZERO = EARLIEST + 10**17
 """True time when the steady clock of these tests shows 0, ns."""

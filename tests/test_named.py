@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from skewguard.errors import ConfigError
 from skewguard.sources import from_uri
-from skewguard.sources.named import Uri, path_uri, split_uri, usable_path
+from skewguard.sources.uri import Uri, path_uri, split_uri, usable_path
 
 SCHEMES = ("clockbound", "clockboundd", "chrony", "phc", "ntp")
 BY_PATH = SCHEMES[:-1]

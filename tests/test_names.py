@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from skewguard import events
-from skewguard.signing import names
+from skewguard.signing.patches import patching
 
 
 class Owner:
@@ -27,7 +27,7 @@ def later(original: object) -> object:
 
 
 def replace_now() -> None:
-    names.replace("telling the time", Owner, "now", later)
+    patching.replace("telling the time", Owner, "now", later)
 
 
 class SlowLock:
@@ -53,8 +53,8 @@ def test_two_threads_at_once_replace_a_name_once(monkeypatch: pytest.MonkeyPatch
         calls.append(1)
         replace_now()
 
-    monkeypatch.setattr(names, "_lock", SlowLock())
-    threads = [threading.Thread(target=names.once, args=(replace,)) for _ in range(2)]
+    monkeypatch.setattr(patching, "_lock", SlowLock())
+    threads = [threading.Thread(target=patching.once, args=(replace,)) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -62,20 +62,20 @@ def test_two_threads_at_once_replace_a_name_once(monkeypatch: pytest.MonkeyPatch
     monkeypatch.undo()
     assert calls == [1]
     assert Owner.now() == 2
-    names.put_back()
+    patching.put_back()
     assert Owner.now() == 1
 
 
 def test_a_child_forked_in_the_middle_replaces_the_rest() -> None:
     """What was replaced before the fork stays replaced once."""
     replace_now()  # and the fork comes here, before `once` could note that it is done
-    names.once(replace_now)
+    patching.once(replace_now)
     assert Owner.now() == 2
-    names.put_back()
+    patching.put_back()
     assert Owner.now() == 1
-    names.once(replace_now)  # it can be opened again
+    patching.once(replace_now)  # it can be opened again
     assert Owner.now() == 2
-    names.put_back()
+    patching.put_back()
 
 
 @pytest.mark.parametrize("owner", [None, SimpleNamespace(), SimpleNamespace(now=7)])
@@ -84,9 +84,9 @@ def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object) -> None:
     before = copy.copy(owner)
     told: list[events.Event] = []
     unsubscribe = events.subscribe(told.append)
-    with names.replacing():
-        names.replace("telling the time", owner, "now", later)
-    names.put_back()
+    with patching.replacing():
+        patching.replace("telling the time", owner, "now", later)
+    patching.put_back()
     unsubscribe()
     (event,) = told
     assert isinstance(event, events.Degraded)
@@ -100,20 +100,20 @@ def test_who_is_told_may_make_a_session() -> None:
     opened: list[bool] = []
 
     def listen(_: events.Event) -> None:
-        thread = threading.Thread(target=names.once, args=(replace_now,), daemon=True)
+        thread = threading.Thread(target=patching.once, args=(replace_now,), daemon=True)
         thread.start()
         thread.join(2)
         opened.append(not thread.is_alive())
 
     unsubscribe = events.subscribe(listen)
-    names.once(lambda: names.missing("telling the time", "now"))
+    patching.once(lambda: patching.missing("telling the time", "now"))
     unsubscribe()
-    names.put_back()
+    patching.put_back()
     assert opened == [True]
 
 
 def test_a_signal_may_come_in_the_middle() -> None:
     """Its handler, which makes a session too, runs in the thread that is replacing names."""
-    names.once(lambda: names.once(replace_now))
+    patching.once(lambda: patching.once(replace_now))
     assert Owner.now() == 2
-    names.put_back()
+    patching.put_back()

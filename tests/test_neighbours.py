@@ -16,17 +16,17 @@ import freezegun
 import pytest
 
 import skewguard
-from skewguard import store
 from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust, Vote
-from skewguard.knowledge import Domain
-from skewguard.neighbours import OWN_CLOCK_FOR, RENEW, Neighbours
 from skewguard.signing.domains import place
-from skewguard.store import UTC, Store
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping import shared_file
+from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.shared_file import Store
+from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, Neighbours
+from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.real.need import need
 from tests.support import client, code_of, with_bucket
 
@@ -72,8 +72,8 @@ class Host:
 @pytest.fixture(autouse=True)
 def no_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process share, with its children alone, though it may have played AWS to itself before."""
-    monkeypatch.setattr(store, "_private", False)
-    monkeypatch.setattr(store, "bases", lambda: iter([os.environ["XDG_RUNTIME_DIR"]]))
+    monkeypatch.setattr(shared_file, "_private", False)
+    monkeypatch.setattr(shared_file, "bases", lambda: iter([os.environ["XDG_RUNTIME_DIR"]]))
     monkeypatch.setenv("SKEWGUARD_SHARE", "true")
 
 
@@ -189,7 +189,7 @@ class TestInheriting:
     def test_implausible_dates_are_not_taken(self, host: Host) -> None:
         """Though the file be sound."""
         said = Interval(host.clocks.steady, 1, 2, Trust.AUTHENTICATED, "https://sts")
-        Store.write(store.Memory(host.clocks.read(), {UTC: said}))
+        Store.write(shared_file.Memory(host.clocks.read(), {UTC: said}))
         assert host.process().now() is None
 
     def test_a_faked_clock_looks_at_nothing(self, host: Host) -> None:
@@ -213,7 +213,7 @@ class TestInheriting:
         """At the first look, whatever comes later."""
         reads = []
 
-        def none(clocks: Clocks) -> store.Memory:
+        def none(clocks: Clocks) -> shared_file.Memory:
             reads.append(clocks)
             raise StoreError("none")
 
@@ -370,7 +370,7 @@ class TestTelling:
         """A full disk costs one attempt in a while, and nothing else."""
         tries = []
 
-        def full(memory: store.Memory) -> None:
+        def full(memory: shared_file.Memory) -> None:
             tries.append(memory)
             raise StoreError("full")
 
@@ -420,7 +420,7 @@ def test_status_says_what_came_from_another_process(monkeypatch: pytest.MonkeyPa
     """The source keeps its name."""
     now = skewguard.clocks.system().read()
     said = Interval(now.steady, now.wall + 1200 * SECOND, now.wall + 1201 * SECOND, Trust.AUTHENTICATED, "https://sts")
-    Store.write(store.Memory(now, {UTC: said}))
+    Store.write(shared_file.Memory(now, {UTC: said}))
     with skewguard.install():
         status = skewguard.status()
         assert (status.inherited, status.state, status.correcting) == (("utc",), "synchronized", True)
@@ -443,7 +443,7 @@ def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypa
     """HEAD's refusals do not say what is wrong: here the time, as the retry shows."""
     with StrictEndpoint(offset=1200) as endpoint:
         with_bucket(endpoint)
-        monkeypatch.setattr(store, "_private", False)
+        monkeypatch.setattr(shared_file, "_private", False)
         with skewguard.install():
             client("s3", endpoint).head_object(Bucket="bucket", Key="key")
             assert [record.status for record in endpoint.requests] == [403, 200]
@@ -460,7 +460,7 @@ def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch
     with StrictEndpoint() as endpoint:
         with_bucket(endpoint)
         endpoint.date_mode = ahead
-        monkeypatch.setattr(store, "_private", False)
+        monkeypatch.setattr(shared_file, "_private", False)
         endpoint.fail_next("403", times=4)
         with skewguard.install():
             for _ in range(2):

@@ -13,18 +13,8 @@ from hypothesis import strategies as st
 
 from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.sources.ntp_packet import (
-    GRANULARITY,
-    LATEST,
-    PIVOT,
-    SECOND,
-    decode,
-    judge,
-    printable,
-    request,
-    short_to_ns,
-    unix_ns,
-)
+from skewguard.sources.limits import GRANULARITY, LATEST, PIVOT
+from skewguard.sources.ntp_packet import SECOND, decode, judge, printable, request, short_to_ns, unix_ns
 from tests.ntp_server import DAY, EPOCH_1900, MS, NONCE, ZERO, Answer, to_stamp
 
 

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import Source
-from skewguard.sources.ntp_packet import LATEST, PIVOT
+from skewguard.sources.limits import LATEST, PIVOT
 from skewguard.sources.phc import PhcSource
 from skewguard.testing.clocks import FakeClocks
 

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from skewguard import events, polling
+from skewguard import events
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust, Vote
-from skewguard.polling import Poller, Result
 from skewguard.testing.clocks import FakeClocks
+from skewguard.timekeeping import polling
+from skewguard.timekeeping.polling import Poller, Result
 
 LIMIT = 10 * SECOND
 

@@ -30,8 +30,8 @@ from botocore.httpsession import URLLib3Session
 
 from skewguard import events
 from skewguard.interval import SECOND
-from skewguard.signing import seam
-from skewguard.signing.as_of import AS_OF, reading
+from skewguard.signing.patches import signers as seam
+from skewguard.signing.patches.as_of import AS_OF, reading
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.

@@ -16,9 +16,9 @@ from urllib.parse import parse_qs, urlsplit
 import botocore.auth
 import pytest
 
-from skewguard.testing import post
-from skewguard.testing.judge import Judge, Key
-from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.aws import post
+from skewguard.testing.aws.judge import Judge, Key
+from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.wire import Request
 from tests.real.faketime import FakeTime
 from tests.real.need import need

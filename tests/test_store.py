@@ -20,12 +20,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard import store
 from skewguard.clocks import Reading, system
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.store import MOST_BYTES, MOST_ENTRIES, UTC, Memory, Store, parse, render
 from skewguard.testing import FakeClocks
+from skewguard.timekeeping import shared_file
+from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Memory, Store, parse, render
 from tests.real.need import need
 
 TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
@@ -159,8 +160,8 @@ class TestFormat:
 @pytest.fixture
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only place where the file may be, empty; and a process that is no test."""
-    monkeypatch.setattr(store, "bases", lambda: iter([str(tmp_path)]))
-    monkeypatch.setattr(store, "_private", False)
+    monkeypatch.setattr(shared_file, "bases", lambda: iter([str(tmp_path)]))
+    monkeypatch.setattr(shared_file, "_private", False)
     tmp_path.chmod(0o700)
     return tmp_path
 
@@ -281,7 +282,7 @@ class TestFile:
         open_to_all = tmp_path_factory.mktemp("open")
         open_to_all.chmod(0o777)
         places = [str(base / "nowhere"), "/dev/null", str(open_to_all), str(base)]
-        monkeypatch.setattr(store, "bases", lambda: iter(places))
+        monkeypatch.setattr(shared_file, "bases", lambda: iter(places))
         written(base)
         assert not list(open_to_all.iterdir())
 
@@ -290,7 +291,7 @@ class TestFile:
         everywhere = [f"/run/user/{os.geteuid()}", "/dev/shm"]
         for value, named in {"/somewhere": ["/somewhere"], "here": [], "": []}.items():
             monkeypatch.setenv("XDG_RUNTIME_DIR", value)
-            assert list(store.bases()) == named + everywhere
+            assert list(shared_file.bases()) == named + everywhere
 
     @pytest.mark.parametrize("moved", [-1000, 1])
     def test_a_file_from_the_future_is_ignored(self, base: Path, moved: int) -> None:
@@ -307,9 +308,9 @@ class TestFile:
     ) -> None:
         """Whichever part of the name differs; of a namespace's, the number is used again once it is free."""
         written(base)
-        text, readlink = store._text, os.readlink
+        text, readlink = shared_file._text, os.readlink
         other = {"boot_id": "00000000-0000-4000-8000-000000000000\n", "timens_offsets": "monotonic 0 0\nboottime 9 0\n"}
-        monkeypatch.setattr(store, "_text", lambda path: other[changed] if path.endswith(changed) else text(path))
+        monkeypatch.setattr(shared_file, "_text", lambda path: other[changed] if path.endswith(changed) else text(path))
         monkeypatch.setattr(os, "readlink", lambda path: "time:[1]" if path.endswith(changed) else readlink(path))
         with pytest.raises(StoreError, match="another boot"):
             Store.read(system())
@@ -322,7 +323,7 @@ class TestFile:
     ) -> None:
         """No /proc; or one that contradicts this process's clocks, which are then a preloaded library's."""
         written(base)
-        text = store._text
+        text = shared_file._text
 
         def instead(asked: str) -> str:
             if not asked.endswith(path):
@@ -331,7 +332,7 @@ class TestFile:
                 raise FileNotFoundError(asked)
             return content
 
-        monkeypatch.setattr(store, "_text", instead)
+        monkeypatch.setattr(shared_file, "_text", instead)
         with pytest.raises(StoreError):
             Store.read(system())
         with pytest.raises(StoreError):
@@ -385,7 +386,7 @@ class TestFile:
     def test_a_process_that_plays_aws_keeps_to_itself(self, base: Path) -> None:
         """What it learns is true nowhere else."""
         written(base)
-        store.keep_private()
+        shared_file.keep_private()
         with pytest.raises(StoreError):
             Store.read(system())
         with pytest.raises(StoreError):
@@ -394,7 +395,7 @@ class TestFile:
 
 HAMMER = """
 import sys
-from skewguard import store
+from skewguard.timekeeping import shared_file as store
 from skewguard.clocks import system
 from skewguard.interval import Interval, Trust
 store.bases = lambda: iter([sys.argv[1]])
@@ -423,8 +424,8 @@ def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have the directory lie where it would lie for users: renaming on a disk would take most of a writer's time."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as base:
-        monkeypatch.setattr(store, "bases", lambda: iter([base]))
-        monkeypatch.setattr(store, "_private", False)
+        monkeypatch.setattr(shared_file, "bases", lambda: iter([base]))
+        monkeypatch.setattr(shared_file, "_private", False)
         yield Path(base)
 
 
@@ -477,7 +478,7 @@ def test_threads_of_one_process_may_write_together(base: Path) -> None:
 
 NO_ROOM = """
 import os, subprocess, sys
-from skewguard import store
+from skewguard.timekeeping import shared_file as store
 from skewguard.clocks import system
 from skewguard.interval import Interval, Trust
 base, *commands = sys.argv[1:]

@@ -28,7 +28,8 @@ from botocore.exceptions import ClientError, ConnectionClosedError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.testing import DROP, Canned, FakeClocks, Fault, Record, StrictEndpoint, chunks, sigv4, steady_utc
+from skewguard.testing import DROP, Canned, FakeClocks, Fault, Record, StrictEndpoint, steady_utc
+from skewguard.testing.aws import chunks, sigv4
 from skewguard.testing.endpoint import ACCESS_KEY, SECRET_KEY
 
 ROOT = Path(__file__).parent.parent
@@ -939,5 +940,5 @@ def test_plugin_and_documentation(tmp_path: Path) -> None:
     code = "import skewguard.testing.plugin, sys, json; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
-    assert not {"skewguard.testing.endpoint", "trustme", "ssl", "boto3"} & loaded or "skewguard._guard" in loaded
+    assert not {"skewguard.testing.endpoint", "trustme", "ssl", "boto3"} & loaded or "skewguard._api" in loaded
     assert "skewguard.testing.endpoint" not in loaded

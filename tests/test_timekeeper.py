@@ -20,9 +20,10 @@ from skewguard.config import Settings
 from skewguard.errors import SourceError
 from skewguard.events import Stepped
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.knowledge import OUTRANKS_FOR, Domain, response_interval
 from skewguard.testing.clocks import FakeClocks
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
+from skewguard.timekeeping.timekeeper import Timekeeper
 
 DAY = 86_400
 

@@ -23,7 +23,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, SSLError
 
 import skewguard
-from skewguard.cli.place import Place, fix
+from skewguard.cli.doctor.remedies import Place, fix
 from skewguard.testing import StrictEndpoint
 from tests import skew_fixtures
 from tests.ntp_server import Answer, Server, serving, to_stamp

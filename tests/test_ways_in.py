@@ -14,9 +14,9 @@ import pytest
 from botocore.hooks import HierarchicalEmitter
 
 import skewguard
-from skewguard import _guard
+from skewguard import _api
 from skewguard.contrib import awscli
-from skewguard.signing.seam import WHO
+from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
 from tests.support import client
 
@@ -74,7 +74,7 @@ class TestBotocoresPlugin:
         def broken(**_: object) -> None:
             raise RuntimeError("broken")
 
-        monkeypatch.setattr(_guard, "install", broken)
+        monkeypatch.setattr(_api, "install", broken)
         skewguard.initialize_client_plugin(object())
         [record] = caplog.records
         assert (record.levelno, record.name) == (logging.WARNING, "skewguard")

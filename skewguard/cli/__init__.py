@@ -21,7 +21,13 @@ from skewguard.cli.output import CannotWriteError, tell
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
-_COMMANDS = {"check": "check", "doctor": "doctor", "exec": "exec_", "offset": "offset", "watch": "watch"}
+_COMMANDS = {
+    "check": "check",
+    "doctor": "doctor.command",
+    "exec": "exec_",
+    "offset": "offset",
+    "watch": "watch.command",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from typing import NamedTuple
 
 from skewguard.cli import survey
 from skewguard.cli.output import tell
 from skewguard.cli.survey import Survey
-from skewguard.cli.words import decimal, length, off, plain
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
+from skewguard.wording import decimal, length, off, plain
 
 HELP = "Check the clock for a monitoring system."
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 """The exit codes."""
+
+WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
+"""The offsets above which a check warns, and is critical, ns. AWS refuses from 300 s on."""
 
 NAMES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
 
@@ -48,7 +52,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-w",
         "--warning",
         type=survey.seconds,
-        default=60 * SECOND,
+        default=WARN_FROM,
         metavar="S",
         help="warn if it is further off than this, s (60)",
     )
@@ -56,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-c",
         "--critical",
         type=survey.seconds,
-        default=240 * SECOND,
+        default=FAIL_FROM,
         metavar="S",
         help="critical beyond this, s (240: AWS refuses from 300 on)",
     )
@@ -124,19 +128,15 @@ def as_values(outcome: Outcome, found: Survey | None) -> dict[str, object]:
         "offset": None if known is None else known.offset / SECOND,
         "error_bound": None if known is None else known.bound / SECOND,
         "source": None if known is None else known.source,
-        "sources": [] if found is None else survey_json(found),
+        "sources": [] if found is None else survey.as_json(found),
     }
 
 
-def survey_json(found: Survey) -> list[dict[str, object]]:
-    """Put what each source said as JSON's values, in seconds."""
-    return [
-        {
-            "name": one.name,
-            "offset": None if one.said is None else one.said.offset / SECOND,
-            "error_bound": None if one.said is None else one.said.bound / SECOND,
-            "off_by": None if one.off_by is None else one.off_by / SECOND,
-            "error": one.error,
-        }
-        for one in found.heard
-    ]
+def judged(found: Survey) -> Outcome:
+    """Judge a round by the default thresholds."""
+    return judge(found, WARN_FROM, FAIL_FROM)
+
+
+def stamp(found: Survey) -> str:
+    """Say when a round was, by the wall clock that is being watched, in UTC."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.wall // SECOND))

@@ -7,9 +7,9 @@ import json
 
 from skewguard.cli import survey
 from skewguard.cli.output import tell
-from skewguard.cli.words import decimal
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
+from skewguard.wording import decimal
 
 HELP = "Print how far the clock is off: true time minus wall clock, s; positive when the host is behind."
 

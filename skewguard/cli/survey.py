@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 from typing import NamedTuple
 
-from skewguard import aws_profile
-from skewguard.cli.words import decimal, length
+from skewguard import _aws_profile
 from skewguard.clocks import Clocks
 from skewguard.config import Settings, nanoseconds, resolve
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.polling import Result
 from skewguard.sources import FORMS, Source
-from skewguard.sources.host import HostSources
-from skewguard.timekeeper import Timekeeper
+from skewguard.sources.auto import HostSources
+from skewguard.timekeeping.polling import Result
+from skewguard.timekeeping.timekeeper import Timekeeper
+from skewguard.wording import decimal, length
 
 _GRACE = SECOND
 
@@ -141,7 +141,7 @@ def settings(options: argparse.Namespace) -> Settings:
     Raises:
         ConfigError: An option is unusable.
     """
-    return resolve(given(options), profile=aws_profile.options())
+    return resolve(given(options), profile=_aws_profile.options())
 
 
 def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = None) -> Survey:
@@ -197,3 +197,17 @@ def _heard(result: Result, steady: int, wall: int) -> Heard:
 
 def _known(said: Interval, wall: int) -> Known:
     return Known(said.midpoint - wall, -(-said.width // 2), said.source, said.trust >= Trust.AUTHENTICATED)
+
+
+def as_json(found: Survey) -> list[dict[str, object]]:
+    """Put what each source said as JSON's values, in seconds."""
+    return [
+        {
+            "name": one.name,
+            "offset": None if one.said is None else one.said.offset / SECOND,
+            "error_bound": None if one.said is None else one.said.bound / SECOND,
+            "off_by": None if one.off_by is None else one.off_by / SECOND,
+            "error": one.error,
+        }
+        for one in found.heard
+    ]

@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 import skewguard
-from skewguard._guard import forget
+from skewguard._api import forget
 
 _hooked = False
 

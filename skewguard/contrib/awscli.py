@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from skewguard._ways_in import guard
+from skewguard._plugins import guard
 
 
 def awscli_initialize(event_emitter: Any) -> None:

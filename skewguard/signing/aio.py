@@ -5,26 +5,24 @@ Everything else is as for botocore: the same signer classes, handlers and judgem
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import os
 import ssl
 import sys
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import Future
 from typing import Any
 
 from botocore.awsrequest import HeadersDict
 
 from skewguard import clocks as _clocks
 from skewguard.events import Refused, logger, tell
-from skewguard.knowledge import Domain
-from skewguard.signing import expiry, names, seam
+from skewguard.signing import responses
 from skewguard.signing.call import Call, Place
 from skewguard.signing.domains import prefix
+from skewguard.signing.errand import Errand, quietly
 from skewguard.signing.hooks import Guard, Hooks
-from skewguard.timekeeper import Timekeeper
+from skewguard.signing.patches import metadata, patching
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.timekeeper import Timekeeper
 
 NAMELESS = "aws, host names unchecked"
 """The time domain of AWS as heard by sessions that check certificates, but not whose they are."""
@@ -71,7 +69,7 @@ class AioHooks(Hooks):
         if self.keeper.settled(domain) or _clocks.faked():
             return None
         if self._starting.under_way or self.keeper.due(domain):
-            return _quietly(self._starting.run(self.keeper.start))
+            return quietly(self._starting.run(self.keeper.start))
         return None
 
     def _hear(
@@ -98,7 +96,7 @@ class AioHooks(Hooks):
         self, domain: Domain, since: int, again: Callable[[], float | None]
     ) -> Awaitable[float | None] | float | None:
         async def decide() -> float | None:
-            await _quietly(self._asking.run(self.keeper.ask_for, domain, since))
+            await quietly(self._asking.run(self.keeper.ask_for, domain, since))
             try:
                 return again()
             except Exception:
@@ -139,12 +137,12 @@ class AioHooks(Hooks):
     @staticmethod
     def verified(endpoint: Any) -> bool:
         """Tell whether this endpoint's session checks certificates, and checks the server's own, not a proxy's."""
-        return seam.verified(endpoint) and all(
+        return responses.verified(endpoint) and all(
             rules.verify_mode is ssl.CERT_REQUIRED and rules.check_hostname for rules in _rules(endpoint)
         )
 
 
-class AioListening(expiry.Listening):
+class AioListening(metadata.Listening):
     """A metadata fetcher's HTTP session, with somebody listening."""
 
     from_socket = staticmethod(AioHooks.from_socket)
@@ -167,11 +165,11 @@ class AioListening(expiry.Listening):
 def open_aio_expiry() -> None:
     """Listen to the metadata services, once, where aiobotocore asks them with classes of its own."""
     if "aiobotocore.utils" in sys.modules:
-        names.once(_overhear)
+        patching.once(_overhear)
 
 
 def _overhear() -> None:
-    expiry.overhear(sys.modules["aiobotocore.utils"], "Aio", AioListening)
+    metadata.overhear(sys.modules["aiobotocore.utils"], "Aio", AioListening)
 
 
 def _nameless(endpoint: Any) -> bool:
@@ -181,7 +179,7 @@ def _nameless(endpoint: Any) -> bool:
     caller's own calls, as those over plain http may; but nobody else.
     """
     rules = _rules(endpoint)
-    checked = seam.verified(endpoint) and all(rule.verify_mode is ssl.CERT_REQUIRED for rule in rules)
+    checked = responses.verified(endpoint) and all(rule.verify_mode is ssl.CERT_REQUIRED for rule in rules)
     return checked and not all(rule.check_hostname for rule in rules)
 
 
@@ -194,66 +192,3 @@ def _rules(endpoint: Any) -> list[ssl.SSLContext]:
         *(getattr(getattr(one, "connector", None), "_ssl", None) for one in made),
     ]
     return [rules for rules in found if isinstance(rules, ssl.SSLContext)]
-
-
-class Errand:
-    """Something done in a thread of its own, while any number of tasks wait for it; one at a time."""
-
-    def __init__(self) -> None:
-        self._done: Future[None] | None = None
-        self._process = 0
-
-    @property
-    def under_way(self) -> bool:
-        """Whether a thread of this process is at it."""
-        done = self._done
-        return done is not None and not done.done() and self._process == os.getpid()
-
-    async def run(self, function: Callable[..., object], *args: object) -> None:
-        """Have it done, or join whoever is having it done already; return when it is done."""
-        done = self._done
-        if done is None or not self.under_way:
-            done = Future()
-            done.set_running_or_notify_cancel()  # else who cancels one task cancels it for all
-            threading.Thread(target=_do, args=(done, function, args), name="skewguard-errand", daemon=True).start()
-            self._done, self._process = done, os.getpid()
-        await _arrival(done)
-
-
-def _do(done: Future[None], function: Callable[..., object], args: tuple[object, ...]) -> None:
-    try:
-        function(*args)
-    except Exception:
-        logger.debug("an errand failed", exc_info=True)
-    finally:
-        done.set_result(None)
-
-
-async def _arrival(done: Future[None]) -> None:
-    """Wait for another thread's result on whichever event loop this is: trio's, or asyncio's."""
-    trio = sys.modules.get("trio")
-    if trio is not None:
-        try:
-            token = trio.lowlevel.current_trio_token()
-        except RuntimeError:
-            pass  # it is imported, but not running
-        else:
-            arrived = trio.Event()
-
-            def tell(_: Future[None]) -> None:
-                try:
-                    token.run_sync_soon(arrived.set)
-                except trio.RunFinishedError:
-                    logger.debug("nobody waits any more")
-
-            done.add_done_callback(tell)
-            await arrived.wait()
-            return
-    await asyncio.wrap_future(done)
-
-
-async def _quietly(waiting: Awaitable[None]) -> None:
-    try:
-        await waiting
-    except Exception:
-        logger.debug("the sources were not asked", exc_info=True)

@@ -6,11 +6,11 @@ import inspect
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from skewguard.interval import SECOND
-from skewguard.knowledge import Domain
-from skewguard.signing import seam
+from skewguard.signing.patches import signers
 from skewguard.signing.reply import TOLERANCE, Reply, Span
 from skewguard.signing.report import Refusal
-from skewguard.timekeeper import NEVER, Timekeeper
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.timekeeper import NEVER, Timekeeper
 
 if TYPE_CHECKING:
     from skewguard.signing.hooks import Hooks
@@ -30,8 +30,8 @@ class Call:
 
     def __init__(self, hooks: Hooks, signature_version: Any, body: Any, context: Any = ()) -> None:
         self.hooks = hooks
-        self.lasting = signature_version in seam.LASTING and _handed_out(context)
-        self.timeless = signature_version in seam.TIMELESS  # there is nothing in it that could be wrong
+        self.lasting = signature_version in signers.LASTING and _handed_out(context)
+        self.timeless = signature_version in signers.TIMELESS  # there is nothing in it that could be wrong
         self.rewindable = type(body) in _PLAIN_BODIES or _rewindable(body)
         self.retried = False
         self.refusal: Refusal | None = None
@@ -102,7 +102,7 @@ def _rewindable(body: Any) -> bool:
     if not body or isinstance(body, _PLAIN_BODIES):
         return True
     try:
-        raw = seam.stream_of(body)
+        raw = signers.stream_of(body)
         seekable = getattr(raw, "seekable", None)
         if inspect.iscoroutinefunction(getattr(raw, "tell", None)) or (seekable is not None and not seekable()):
             return False  # botocore's rewinding does not await, and aiobotocore's is the same

@@ -11,13 +11,13 @@ import sys
 from types import FrameType
 from typing import Any
 
-from skewguard.signing import seam
 from skewguard.signing.hooks import Hooks
+from skewguard.signing.patches import signers
 
 
 def lasting_signers() -> tuple[type, ...]:
     """List the classes that sign what is handed out; a direct user names no signature version."""
-    return tuple(signer for signer in seam.signer_classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
+    return tuple(signer for signer in signers.signer_classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
 
 
 def guard(hooks: Hooks) -> None:
@@ -29,7 +29,7 @@ def guard(hooks: Hooks) -> None:
         at = hooks.direct_time(request.url, auth_path, lasting=isinstance(signer, lasting))
         return None if at is None or by_a_client(request) else at  # a clock that is right needs no look at the stack
 
-    seam.guard_direct_use(time_of)
+    signers.guard_direct_use(time_of)
 
 
 def by_a_client(request: Any) -> bool:

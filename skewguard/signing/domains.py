@@ -6,7 +6,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
-from skewguard.store import UTC
+from skewguard.timekeeping.domain import UTC
 
 AWS_SUFFIXES = (
     ".amazonaws.com",

@@ -14,17 +14,19 @@ from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.events import Refused, Retried, logger, tell
 from skewguard.interval import Trust
-from skewguard.knowledge import Domain, Lesson, response_interval
-from skewguard.signing import seam
+from skewguard.signing import responses
 from skewguard.signing.call import Call, Place, attempts_left, fits, useful
 from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
+from skewguard.signing.patches import signers
 from skewguard.signing.reply import Attempt, Judgement, Reply, Span, Verdict, judge, read
 from skewguard.signing.report import Refusal, note_failure, report, why_not
-from skewguard.timekeeper import NEVER, Timekeeper
+from skewguard.timekeeping.domain import Domain, Lesson
+from skewguard.timekeeping.knowledge import response_interval
+from skewguard.timekeeping.timekeeper import NEVER, Timekeeper
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
-_IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", seam.WHO: "skewguard-who"}
+_IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", signers.WHO: "skewguard-who"}
 
 _MAX_PLACES = 1024
 
@@ -38,9 +40,9 @@ class Guard(Protocol):
 class Hooks:
     """The handlers of one session, client or resource."""
 
-    from_socket = staticmethod(seam.from_socket)
-    verified = staticmethod(seam.verified)
-    headers_of = staticmethod(seam.headers_of)
+    from_socket = staticmethod(responses.from_socket)
+    verified = staticmethod(responses.verified)
+    headers_of = staticmethod(responses.headers_of)
 
     def __init__(self, guard: Guard, keeper: Timekeeper, session: Any = None) -> None:
         self.guard = guard
@@ -67,7 +69,7 @@ class Hooks:
             emitter.unregister(event, unique_id=unique_id)
 
     def _handlers(self) -> tuple[tuple[str, Callable[..., Any]], ...]:
-        return ((BEFORE_SIGN, self.before_sign), (NEEDS_RETRY, self.needs_retry), (seam.WHO, self.who))
+        return ((BEFORE_SIGN, self.before_sign), (NEEDS_RETRY, self.needs_retry), (signers.WHO, self.who))
 
     # -- the hooks ----------------------------------------------------------------------------------------------
 
@@ -76,8 +78,8 @@ class Hooks:
         try:
             if self.guard.settings is self._considered or self.enabled():
                 context = request.context
-                if context.get(seam.KEY) is None:
-                    call = context[seam.KEY] = Call(self, signature_version, request.data, context)
+                if context.get(signers.KEY) is None:
+                    call = context[signers.KEY] = Call(self, signature_version, request.data, context)
                     if call.timeless:
                         call.begin(request)  # no signer will; but the answer is to be heard
         except Exception:
@@ -97,7 +99,7 @@ class Hooks:
         """Learn from the answer; answer 0 (seconds to wait) if this attempt is to be signed again, once."""
         try:
             context = request_dict["context"]
-            call: Call | None = context.get(seam.KEY)
+            call: Call | None = context.get(signers.KEY)
             if call is None or call.signing is NEVER:
                 return None
             if response is None:

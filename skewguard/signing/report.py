@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 from skewguard.events import logger
 from skewguard.interval import SECOND
-from skewguard.knowledge import Domain
 from skewguard.signing.reply import Judgement
-from skewguard.timekeeper import Signing, Timekeeper
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.timekeeper import Signing, Timekeeper
 
 KEY = "SkewGuard"
 """Where the report stands in ``ResponseMetadata``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from skewguard import late
+from skewguard import _late_imports
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
 from skewguard.interval import Interval
@@ -52,7 +52,7 @@ def from_uri(uri: str) -> Source:
         ConfigError: No source is called that.
     """
     # Imported one by one, because a program uses one or two of them.
-    with late.importing:
+    with _late_imports.importing:
         match uri.partition("?")[0].partition(":")[0].lower():
             case "clockbound":
                 from skewguard.sources.clockbound import ClockBoundSource

@@ -22,8 +22,8 @@ from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval
 from skewguard.sources.chrony_packet import Look, Tracking, check_header, decode, judge, look, moved, request
-from skewguard.sources.named import Named, path_uri, split_uri
-from skewguard.sources.ntp_packet import MAX_DISTANCE
+from skewguard.sources.limits import MAX_DISTANCE
+from skewguard.sources.uri import Named, path_uri, split_uri
 
 PORT = 323
 FORMS = "chrony, chrony:/path/of/the/socket or chrony://127.0.0.1[:port], each with or without ?allow_local=1"

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.sources.ntp_packet import LATEST, MAX_ROOT_DELAY, PIVOT
+from skewguard.sources.limits import LATEST, MAX_ROOT_DELAY, PIVOT
 
 LENGTH = 104
 """Of a request, and of the reply: chronyd ignores requests shorter than the answer, so that nobody can amplify."""

@@ -31,7 +31,7 @@ from skewguard.sources.clockbound_segment import (
     parse_vmclock,
     unsettled,
 )
-from skewguard.sources.named import Named, path_uri, split_uri, usable_path
+from skewguard.sources.uri import Named, path_uri, split_uri, usable_path
 
 FORM = "clockbound or clockbound:/path/of/the/segment"
 PATHS = ("/var/run/clockbound/shm0", "/var/run/clockbound/shm", "/var/run/clockbound/shm1")

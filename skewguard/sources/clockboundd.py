@@ -18,7 +18,7 @@ import tempfile
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust, drift_over
-from skewguard.sources.named import Named, path_uri, split_uri
+from skewguard.sources.uri import Named, path_uri, split_uri
 
 FORM = "clockboundd or clockboundd:/path/of/the/socket"
 PATH = "/run/clockboundd/clockboundd.sock"

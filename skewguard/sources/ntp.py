@@ -20,12 +20,13 @@ from collections import deque
 from typing import NamedTuple
 from urllib.parse import quote, unquote, urlsplit
 
-from skewguard import late
+from skewguard import _late_imports
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, narrowed
-from skewguard.sources.named import Named, split_uri
-from skewguard.sources.ntp_packet import MAX_DISTANCE, Reply, decode, judge, request
+from skewguard.sources.limits import MAX_DISTANCE
+from skewguard.sources.ntp_packet import Reply, decode, judge, request
+from skewguard.sources.uri import Named, split_uri
 
 PORT = 123
 FORM = "ntp://host[:port], with or without ?allow_local=1"
@@ -266,7 +267,7 @@ class NtpSource(Named):
 
     def _addresses(self) -> list[_Address]:
         """The host's first few addresses, IPv6 and IPv4 in turn, so that a family that leads nowhere costs one step."""
-        with late.importing:
+        with _late_imports.importing:
             codecs.lookup("idna")  # else the look-up imports it: a child forked meanwhile could look up nothing, ever
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)

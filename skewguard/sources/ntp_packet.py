@@ -8,29 +8,15 @@ read here.
 
 from __future__ import annotations
 
-import math
 import struct
-import time
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
-from skewguard import late
-from skewguard.clocks import BRACKET_NS
+from skewguard import _late_imports
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust, drift_over
-
-PIVOT = 1_793_491_200 * SECOND
-"""2026-11-01T00:00Z, about when this was built, ns since the Unix epoch: no true time is earlier."""
-
-LATEST = PIVOT + 40 * 31_556_952 * SECOND
-"""The end of the dates believed: what lies decades ahead is a broken server."""
-
-MAX_DISTANCE = 16 * SECOND
-"""RFC 5905, MAXDISP: whatever is further from its reference than this is not synchronized at all."""
-
-MAX_ROOT_DELAY = SECOND
-"""The way to a reference clock and back takes less, even by satellite."""
+from skewguard.sources.limits import GRANULARITY, LATEST, MAX_ROOT_DELAY, PIVOT
 
 MAX_DELAY = 5 * SECOND
 """A round trip longer than this tells of a sleeping host or a replayed queue, not of the time."""
@@ -43,9 +29,6 @@ _EPOCH_1900 = 2_208_988_800 * SECOND
 _STAMPS = struct.Struct("!4Q")  # reference, origin, receive, transmit: RFC 5905, figure 8
 _DAY = 86_400 * SECOND
 _DAY_ZERO = date(1970, 1, 1).toordinal()
-
-GRANULARITY = BRACKET_NS // 2 + math.ceil(time.get_clock_info("monotonic").resolution * SECOND)
-"""How far one reading of the steady clock may be off, ns: half its bracket, and the tick (15.6 ms on old Windows)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +226,7 @@ def _reference_text(reply: Reply) -> str:
 
 
 def _ntplib() -> Any:
-    with late.importing:
+    with _late_imports.importing:
         import ntplib  # type: ignore[import-untyped,unused-ignore]  # late, as most processes never ask a server
 
     return ntplib

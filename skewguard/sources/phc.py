@@ -15,8 +15,8 @@ from pathlib import Path
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust, drift_over
-from skewguard.sources.named import Named, path_uri, split_uri
-from skewguard.sources.ntp_packet import GRANULARITY, LATEST, PIVOT
+from skewguard.sources.limits import GRANULARITY, LATEST, PIVOT
+from skewguard.sources.uri import Named, path_uri, split_uri
 
 DEVICE = "/dev/ptp0"
 FORM = "phc or phc:/dev/ptp0, each with or without ?utc=1"

@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from skewguard import store
-from skewguard.testing import buckets, judge, services
+from skewguard.testing.aws import buckets, judge, services
 from skewguard.testing.clocks import host_wall
 from skewguard.testing.exchange import Exchange
 from skewguard.testing.listener import Answer, Listener
 from skewguard.testing.records import Canned, Fault, Record, Step
 from skewguard.testing.tls import AWS_SUFFIXES, Authority, redirected
 from skewguard.testing.wire import Hangup, Request
+from skewguard.timekeeping import shared_file
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
@@ -95,7 +95,7 @@ class StrictEndpoint:
             The server itself.
         """
         if self._listener is None:
-            store.keep_private()
+            shared_file.keep_private()
             if self._tls:
                 self._authority = Authority()
             context = self._authority.context if self._authority is not None else None

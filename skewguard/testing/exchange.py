@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
-from skewguard.testing import buckets, dialects, judge, post, services, wire
-from skewguard.testing.dialects import Problem, Reply
+from skewguard.testing import wire
+from skewguard.testing.aws import buckets, dialects, judge, post, services
+from skewguard.testing.aws.dialects import Problem, Reply
 from skewguard.testing.listener import Answer
 from skewguard.testing.records import DROP, Canned, Fault, Record, Step
 

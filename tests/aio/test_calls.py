@@ -14,10 +14,10 @@ import trio
 from botocore.exceptions import HTTPClientError
 
 import skewguard
-from skewguard.signing import seam
 from skewguard.signing.call import _rewindable
-from skewguard.store import UTC
+from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
+from skewguard.timekeeping.domain import UTC
 from tests.aio.support import (
     CHECKS_NAMES,
     as_aws,
@@ -82,7 +82,7 @@ def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guard
         async with client("sts", endpoint) as attached:
             skewguard.attach(attached, enabled=False)
             skewguard.initialize_client_plugin(attached)
-            [(_, guard)] = await attached.meta.events.emit(seam.WHO)
+            [(_, guard)] = await attached.meta.events.emit(signers.WHO)
             assert guard is None
 
     with StrictEndpoint(offset=1200) as endpoint:

@@ -25,8 +25,8 @@ from botocore.session import Session
 
 import skewguard
 from skewguard import events
-from skewguard.signing import seam
 from skewguard.signing.aio import AioHooks
+from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
 
@@ -203,9 +203,9 @@ class TestTripwire:
 
     def test_its_emitter_awaits(self) -> None:
         """And is told from botocore's."""
-        assert seam.asynchronous(AioSession().get_component("event_emitter"))
-        assert not seam.asynchronous(Session().get_component("event_emitter"))
-        assert seam.asynchronous(aiobotocore.hooks.AioHierarchicalEmitter())
+        assert signers.asynchronous(AioSession().get_component("event_emitter"))
+        assert not signers.asynchronous(Session().get_component("event_emitter"))
+        assert signers.asynchronous(aiobotocore.hooks.AioHierarchicalEmitter())
 
     def test_it_signs_with_botocores_signers(self) -> None:
         """In one synchronous call, between before-sign and which credentials may be refreshed."""
@@ -225,7 +225,7 @@ class TestTripwire:
             assert aiobotocore.signers.get_current_datetime is held
         unsubscribe()
         assert not told
-        seam.close_seam()
+        signers.close_seam()
         assert aiobotocore.signers.get_current_datetime is not held
 
     def test_an_unknown_one_switches_off_one_part_with_one_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:

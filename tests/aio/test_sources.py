@@ -13,7 +13,7 @@ import pytest
 import skewguard
 from skewguard import events
 from skewguard.clocks import Clocks
-from skewguard.signing.aio import Errand
+from skewguard.signing.errand import Errand
 from skewguard.testing import StrictEndpoint, steady_utc
 from tests.aio.support import client, code_of, each_way, run, with_bucket
 
@@ -193,8 +193,8 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
                 start(self)
 
             monkeypatch.setattr(threading.Thread, "start", refuse)
-            monkeypatch.setattr("skewguard.timekeeper.Timekeeper.due", lambda self, domain: True)
-            monkeypatch.setattr("skewguard.timekeeper.Timekeeper._keep_fresh", lambda self, domain: None)
+            monkeypatch.setattr("skewguard.timekeeping.timekeeper.Timekeeper.due", lambda self, domain: True)
+            monkeypatch.setattr("skewguard.timekeeping.timekeeper.Timekeeper._keep_fresh", lambda self, domain: None)
             await dynamodb.list_tables()
         assert [record.status for record in endpoint.requests] == [200, 200]
 

@@ -12,7 +12,7 @@ from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND
 from skewguard.sources.chrony import ChronySource
-from skewguard.sources.ntp_packet import MAX_DISTANCE
+from skewguard.sources.limits import MAX_DISTANCE
 from tests.real.chronyd import Chronyd, chronyd, free_port
 from tests.real.exact import exact
 

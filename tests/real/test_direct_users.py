@@ -14,7 +14,7 @@ import pytest
 import skewguard
 from skewguard.clocks import Clocks
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.sigv4 import parse_time
+from skewguard.testing.aws.sigv4 import parse_time
 from tests.real.need import need
 
 AHEAD = 7200  # s: how far true time is ahead of this host's clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from skewguard import store
+from skewguard.timekeeping import shared_file
 from tests.real.faketime import FakeTime
 from tests.real.servers import BUCKET, KEY, Server
 
@@ -50,6 +50,6 @@ except store.StoreError as error:
 def test_a_process_shown_another_steady_clock_has_no_neighbours(fake_time: FakeTime) -> None:
     """A library that moves the monotonic clocks too would make minutes of what is a moment to others."""
     fake_time.shift("-20m")
-    assert fake_time.run(TAG).stdout.strip() == store.tag()
+    assert fake_time.run(TAG).stdout.strip() == shared_file.tag()
     moved = {"DONT_FAKE_MONOTONIC": "0", "FAKETIME_FORCE_MONOTONIC_FIX": "1"}
     assert "other clocks" in fake_time.run(TAG, env=moved).stdout

@@ -9,12 +9,12 @@ from typing import Any
 from skewguard import events
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval
-from skewguard.neighbours import Neighbours
-from skewguard.signing import seam
 from skewguard.signing.call import Call
 from skewguard.signing.hooks import Hooks
+from skewguard.signing.patches import signers
 from skewguard.signing.reply import TOLERANCE
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping.sharing import Neighbours
+from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.simulation.oracle import Oracle
 from tests.simulation.servers import Answer, Server, mocked, reply
 from tests.simulation.sharing import Desk
@@ -195,7 +195,7 @@ class Attempts:
         self._count = 1
         self._context: dict[str, Any] = {
             "client_config": SimpleNamespace(retries={"total_max_attempts": attempts}),
-            "is_presign_request": version in seam.LASTING,
+            "is_presign_request": version in signers.LASTING,
         }
         self._rewindable = rewindable
         self._request = SimpleNamespace(
@@ -208,16 +208,16 @@ class Attempts:
         program, world = self.program, self.program.world
         host = world.host
         program.hooks.before_sign(self._request, self._version)
-        call = self._context.get(seam.KEY)
+        call = self._context.get(signers.KEY)
         if not isinstance(call, Call):
             world.fail("the call is not guarded")
             return
-        timeless = self._version in seam.TIMELESS
+        timeless = self._version in signers.TIMELESS
         if not timeless or self._count == 1:
             self._sent = (world.truth, host.steady, host.wall)
         if timeless:
             program.oracle.begins(self.server.key)  # `before_sign` has looked
-        lasting = self._version in seam.LASTING
+        lasting = self._version in signers.LASTING
         stamp = None
         if not timeless:
             try:

@@ -11,9 +11,9 @@ from typing import NamedTuple, TypeAlias
 
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval
-from skewguard.knowledge import OUTRANKS_FOR
-from skewguard.neighbours import OWN_CLOCK_FOR
-from skewguard.store import UTC
+from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.knowledge import OUTRANKS_FOR
+from skewguard.timekeeping.sharing import OWN_CLOCK_FOR
 from tests.simulation.servers import Server
 from tests.simulation.world import Host
 

@@ -6,15 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from skewguard import interval, knowledge, polling, store, timekeeper
+from skewguard import interval
 from skewguard.clocks import Reading
 from skewguard.interval import Interval, Trust, Vote
-from skewguard.knowledge import Domain
-from skewguard.neighbours import Neighbours
 from skewguard.signing import hooks, reply
 from skewguard.signing.call import Call
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
-from skewguard.timekeeper import Timekeeper
+from skewguard.timekeeping import knowledge, polling, shared_file, timekeeper
+from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.sharing import Neighbours
+from skewguard.timekeeping.timekeeper import Timekeeper
 
 _FOREVER = 10**30
 
@@ -61,7 +62,7 @@ def _stumble(text: str) -> int | None:
     return None
 
 
-_said, _take, _parse = Neighbours.said, Timekeeper._take, store.parse
+_said, _take, _parse = Neighbours.said, Timekeeper._take, shared_file.parse
 
 
 def _just_now(neighbours: Neighbours, key: str, steady: int) -> Interval | None:
@@ -72,16 +73,16 @@ def _just_now(neighbours: Neighbours, key: str, steady: int) -> Interval | None:
 def _shares_sources(keeper: Timekeeper, age: object, results: Any, outcome: Vote) -> None:
     _take(keeper, age, results, outcome)
     if outcome.interval is not None:
-        keeper._neighbours.tell(store.UTC, outcome.interval, keeper.clocks, True, 0)
+        keeper._neighbours.tell(UTC, outcome.interval, keeper.clocks, True, 0)
 
 
-def _unchecked(data: bytes) -> tuple[str, store.Memory]:
+def _unchecked(data: bytes) -> tuple[str, shared_file.Memory]:
     body = data[:-13]
-    return _parse(body + b"end %08x\n" % store.binascii.crc32(body))
+    return _parse(body + b"end %08x\n" % shared_file.binascii.crc32(body))
 
 
-def _of_any_boot(data: bytes) -> tuple[str, store.Memory]:
-    return store.tag(), _parse(data)[1]
+def _of_any_boot(data: bytes) -> tuple[str, shared_file.Memory]:
+    return shared_file.tag(), _parse(data)[1]
 
 
 class _Tireless(Call):
@@ -108,8 +109,8 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],
     "what sources say is shared": [(Timekeeper, "_take", _shares_sources)],
-    "a shared file of another boot is believed": [(store, "parse", _of_any_boot)],
-    "a shared file that was altered is believed": [(store, "parse", _unchecked)],
+    "a shared file of another boot is believed": [(shared_file, "parse", _of_any_boot)],
+    "a shared file that was altered is believed": [(shared_file, "parse", _unchecked)],
     "what is shared is believed to be of now": [(Neighbours, "said", _just_now)],
 }
 """Each bug: which names of which modules and classes it replaces, and by what."""

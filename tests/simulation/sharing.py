@@ -1,6 +1,6 @@
 """The file that the processes of the simulated host share, and what may befall it.
 
-`skewguard.store` is real but for the file system and the boot's name, and says what may be believed. The oracle knows
+`shared_file` is real but for the file system and the boot's name, and says what may be believed. The oracle knows
 better: the file is sound if a process of this boot wrote it whole and nobody has touched it since; then each entry goes
 back to what its writer had heard.
 """
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from skewguard.clocks import Clocks, Reading
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.store import UTC, Memory, Store, render
+from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.shared_file import Memory, Store, render
 
 if TYPE_CHECKING:
     from tests.simulation.callers import Program
@@ -40,17 +41,17 @@ class SharedFile:
         self.full = False
 
     def tag(self) -> str:
-        """Stand in for `skewguard.store.tag`."""
+        """Stand in for `skewguard.timekeeping.shared_file.tag`."""
         return f"boot-{self.boot} time:[4026531834]"
 
     def contents(self, directory: int) -> bytes:
-        """Stand in for `skewguard.store._contents`."""
+        """Stand in for `skewguard.timekeeping.shared_file._contents`."""
         if self.data is None:
             raise StoreError("there is no file")
         return self.data
 
     def replace(self, directory: int, data: bytes) -> None:
-        """Stand in for `skewguard.store._replace`."""
+        """Stand in for `skewguard.timekeeping.shared_file._replace`."""
         if self.full:
             raise StoreError("the disk is full")
         self.data = data
@@ -90,7 +91,7 @@ def _elsewhere(now: Reading, rng: random.Random) -> Memory:
 
 
 class Desk(Store):
-    """`skewguard.store.Store` as one program has it: the oracle sees what is read and written."""
+    """`skewguard.timekeeping.shared_file.Store` as one program has it: the oracle sees what is read and written."""
 
     def __init__(self, program: Program) -> None:
         self._program = program

@@ -1,6 +1,6 @@
 """Threads as the simulated world has them.
 
-The threads that `skewguard.polling` starts are *strands* here: real threads of which exactly one runs at a time, and
+The threads that the poller starts are *strands* here: real threads of which exactly one runs at a time, and
 only when the scheduler says so. Whoever waits in them, or for them, lets the world go on meanwhile.
 """
 
@@ -15,9 +15,10 @@ from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from skewguard import events, polling, store
+from skewguard import events
 from skewguard.events import logger
 from skewguard.interval import SECOND
+from skewguard.timekeeping import polling, shared_file
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -175,14 +176,14 @@ class Complaints(logging.Handler):
 
 @contextmanager
 def inhabited(world: World) -> Iterator[None]:
-    """Have `skewguard.polling` keep this world's time and start its threads here, and `store` read and write here."""
+    """Have the poller keep this world's time and start its threads here, and `shared_file` read and write here."""
     complaints, level = Complaints(world), logger.level
     kept = {name: getattr(polling, name) for name in ("time", "queue", "threading", "_thread")}
-    stored = {name: getattr(store, name) for name in ("_private", "tag", "_directories", "_contents", "_replace")}
+    stored = {name: getattr(shared_file, name) for name in ("_private", "tag", "_directories", "_contents", "_replace")}
     unsubscribe = events.subscribe(world.hear)
     logger.addHandler(complaints)
     logger.setLevel(logging.DEBUG)
-    vars(store).update(
+    vars(shared_file).update(
         _private=False,
         tag=world.file.tag,
         _directories=lambda create: iter((0,)),
@@ -200,7 +201,7 @@ def inhabited(world: World) -> Iterator[None]:
     finally:
         world.end()
         vars(polling).update(kept)
-        vars(store).update(stored)
+        vars(shared_file).update(stored)
         unsubscribe()
         logger.removeHandler(complaints)
         logger.setLevel(level)

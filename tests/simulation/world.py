@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from skewguard import polling
 from skewguard.clocks import Reading
 from skewguard.events import Event
 from skewguard.interval import SECOND
+from skewguard.timekeeping import polling
 from tests.simulation.sharing import SharedFile
 from tests.simulation.strands import Strand
 
@@ -192,7 +192,7 @@ class World:
         self.run(lambda: bool(woken))
 
     def begin(self, target: Callable[..., None], *args: Any) -> None:
-        """Start a thread, in the place of `skewguard.polling._thread`."""
+        """Start a thread, in the place of `skewguard.timekeeping.polling._thread`."""
         if target is polling._ask:
             source = args[1]
             self.after(source.begin(args[3]), lambda: target(*args), on_host=True)

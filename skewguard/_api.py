@@ -1,0 +1,300 @@
+"""What users call: switching the guard on and off, and asking what is known."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import botocore
+
+from skewguard import _aws_profile, _reach, host_clock
+from skewguard import clocks as _clocks
+from skewguard._process import Switch, process
+from skewguard.clocks import APART_NS, Clocks
+from skewguard.config import (
+    ATTACH_OPTIONS,
+    Settings,
+    nanoseconds,
+    parse_keyword,
+    resolve,
+)
+from skewguard.events import logger
+from skewguard.host_clock import HostClock
+from skewguard.interval import SECOND
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.polling import Result
+from skewguard.timekeeping.timekeeper import Timekeeper
+
+if TYPE_CHECKING:
+    import boto3
+
+
+_WITHIN = 10 * SECOND  # how well time must be known for waiting to end, unless somebody asks for better
+
+
+class TrueTime(NamedTuple):
+    """True time lies in [`earliest`, `latest`], integer nanoseconds since the Unix epoch."""
+
+    earliest: int
+    latest: int
+
+    @property
+    def midpoint(self) -> int:
+        """The best single guess, ns since the Unix epoch."""
+        return (self.earliest + self.latest) // 2
+
+
+class Offset(NamedTuple):
+    """How far the wall clock is off.
+
+    Attributes:
+        seconds: True time minus wall clock; positive when the host is behind.
+        error_bound: The truth lies within this of `seconds`, s.
+        source: Who says so.
+    """
+
+    seconds: float
+    error_bound: float
+    source: str
+
+
+class Status(NamedTuple):
+    """What skewguard knows and does at the moment.
+
+    Attributes:
+        installed: Whether `install` is in force, be it switched off by the environment.
+        state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after a jump that nobody has explained yet; or
+            ``"faked"`` while a test library fakes the wall clock.
+        now: True time, if known.
+        offset: The wall clock's offset, if known.
+        correcting: Whether requests to AWS are signed away from the wall clock.
+        sources: How each source answered when last asked.
+        domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
+        inherited: Those of them that have answered another process only.
+        host: What the host says of its own clock: a hint for people, which corrects nothing.
+    """
+
+    installed: bool
+    state: str
+    now: TrueTime | None
+    offset: Offset | None
+    correcting: bool
+    sources: tuple[Result, ...]
+    domains: dict[str, Offset]
+    inherited: tuple[str, ...]
+    host: HostClock
+
+
+class Installation:
+    """What `install` returns: a handle, and a context manager that uninstalls if it was what installed."""
+
+    def __init__(self, settings: Settings, *, found: bool = False) -> None:
+        self.settings = settings
+        self._found = found  # it was installed already
+
+    @property
+    def in_force(self) -> bool:
+        """Whether this installation has not been ended."""
+        return process.installed is self.settings
+
+    def uninstall(self) -> None:
+        """Do what `skewguard.uninstall` does, if this installation is still in force."""
+        if self.in_force:
+            uninstall()
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self._found:
+            self.uninstall()
+
+    def __repr__(self) -> str:
+        return f"<skewguard.Installation {'in force' if self.in_force else 'ended'}>"
+
+
+def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
+    """Guard every botocore session of this process made from now on, and boto3's default session.
+
+    Sessions, clients and resources that exist already are reached by `attach`. A second call while installed changes
+    nothing: the handle it returns can end the installation, but does not at the end of a ``with``.
+
+    Args:
+        wait: Block up to this many seconds until true time is known; 0 never blocks.
+        clocks: Other clocks than the system's, for tests.
+        **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
+            sources in place of those that the host has, ``sources=["response"]`` has nobody asked,
+            ``learn_from_responses=False`` stops answers from teaching the time, ``correct_presigned=False`` leaves
+            presigned URLs alone, ``enabled=True`` overrides AWS's off switches.
+
+    Raises:
+        ConfigError: An option is unknown or its value unusable.
+    """
+    settings = resolve(options, profile=_aws_profile.options())
+    limit = parse_keyword("wait", wait, nanoseconds)
+    keeper = process.keeper()
+    with process.lock:
+        found = process.installed
+        if found is None:
+            keeper.configure(settings, clocks)
+            process.everywhere.settings = _in_force(settings)
+            botocore.register_initializer(_reach.initialize)
+            process.installed = settings
+            handle = Installation(settings)
+            _reach.reach_default_session()
+            process.watch = _reach.reach_direct_users(keeper)
+        else:
+            handle = Installation(found, found=True)
+    if found is None and process.everywhere.settings is not None:
+        keeper.start()  # not with the lock held: who is told of it may install, as botocore's plugin does
+    elif found is not None and options and settings != found:
+        logger.warning("install() again with other options changes nothing; uninstall() first")
+    if limit and _in_force(handle.settings):
+        keeper.wait_until(_WITHIN, limit)
+    return handle
+
+
+def uninstall() -> None:
+    """End `install`: its hooks go inert wherever they are, and everything learned is forgotten. Idempotent."""
+    with process.lock:
+        if process.installed is None:
+            return
+        process.installed = None
+        process.everywhere.settings = None
+        botocore.unregister_initializer(_reach.initialize)
+        if process.watch is not None:
+            process.watch.stop()
+        process.keeper().reset(resolve({}, profile=_aws_profile.options()))
+
+
+def forget() -> None:
+    """Drop what is known of the time, as after a snapshot's restore; what is installed stays, and sources are asked."""
+    with process.lock:
+        keeper = process.keeper()
+        keeper.reset(keeper.settings, keeper.clocks)  # so without what neighbours know: that is as old
+        if process.everywhere.settings is not None:
+            keeper.start()
+
+
+def attach(target: Any, **options: Any) -> None:
+    """Guard one boto3 or botocore session (and the clients made from it later), client or resource.
+
+    Args:
+        target: What to guard.
+        **options: ``enabled``, ``learn_from_responses``, ``correct_presigned`` and ``sources``; sources belong to
+            the process and join those it has.
+
+    Raises:
+        ConfigError: `target` is none of these, or an option is unknown or unusable.
+    """
+    settings = resolve(options, profile=_aws_profile.options(), allowed=ATTACH_OPTIONS)
+    emitter, session = _reach.reach(target)
+    in_force = _in_force(settings)
+    process.attached = in_force or process.attached
+    _reach.hook(Switch(in_force), emitter, session)
+    if "sources" in options:
+        keeper = process.keeper()
+        keeper.add_sources(settings.sources or ())
+        keeper.start()
+
+
+def detach(target: Any) -> None:
+    """Stop guarding what was attached, or what `install` guards. Clients made from a session before keep their guard.
+
+    Raises:
+        ConfigError: `target` is nothing that can be guarded.
+    """
+    from skewguard.signing.hooks import Hooks
+
+    Hooks.unregister(_reach.reach(target)[0])
+
+
+def session(**boto3_session_kwargs: Any) -> boto3.Session:
+    """Make a plain `boto3.Session` that is guarded, whether or not `install` is in force.
+
+    Args:
+        **boto3_session_kwargs: Handed to `boto3.Session`.
+    """
+    import boto3
+
+    made = boto3.Session(**boto3_session_kwargs)
+    attach(made)
+    return made
+
+
+def now() -> TrueTime | None:
+    """Say what is known of true time (UTC); None while nothing is known."""
+    known = process.keeper().now()
+    return None if known is None else TrueTime(known.earliest, known.latest)
+
+
+def offset() -> Offset | None:
+    """Say how far the wall clock is off; None while nothing is known."""
+    keeper = process.keeper()
+    return _offset_of(keeper, keeper.utc)
+
+
+def status() -> Status:
+    """Say what skewguard knows and does at the moment. Asks nobody."""
+    keeper = process.keeper()
+    time_now = now()
+    known_offset = offset()
+    if _clocks.faked():
+        state = "faked"
+    elif time_now is None:
+        state = "unknown"
+    else:
+        state = "doubtful" if keeper.doubtful else "synchronized"
+    found = {domain.key: _offset_of(keeper, domain) for domain in keeper.heard()}
+    return Status(
+        installed=process.installed is not None,
+        state=state,
+        now=time_now,
+        offset=known_offset,
+        correcting=keeper.correcting,
+        sources=keeper.results,
+        domains={key: value for key, value in found.items() if value is not None},
+        inherited=tuple(domain.key for domain in keeper.inherited()),
+        host=host_clock.look(),
+    )
+
+
+def measure(timeout: float | None = None) -> Status:
+    """Ask the sources now and wait for their answers. A source that cannot be reached is a result, not an error.
+
+    Args:
+        timeout: How long to wait at the most, s; by default the ``timeout`` option.
+
+    Raises:
+        ConfigError: That is no number of seconds.
+    """
+    process.keeper().measure(None if timeout is None else parse_keyword("timeout", timeout, nanoseconds))
+    return status()
+
+
+def wait_until_synchronized(timeout: float, within: float = _WITHIN / SECOND) -> bool:
+    """Block until true time is known to within +/- `within` seconds.
+
+    Returns:
+        False if `timeout` seconds have passed without it.
+
+    Raises:
+        ConfigError: One of these is no number of seconds.
+    """
+    limit = parse_keyword("timeout", timeout, nanoseconds)
+    return process.keeper().wait_until(parse_keyword("within", within, nanoseconds), limit)
+
+
+def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
+    reading = keeper.clocks.read()
+    known = keeper.known(domain, reading.steady)
+    if known is None:
+        return None
+    # The wall clock was not read at quite the instant that `known` speaks of.
+    return Offset((known.midpoint - reading.wall) / SECOND, (known.width / 2 + APART_NS) / SECOND, known.source)
+
+
+def _in_force(settings: Settings) -> Settings | None:
+    return None if settings.enabled is False else settings

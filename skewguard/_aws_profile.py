@@ -1,0 +1,50 @@
+"""The AWS profile that this process uses, and its ``skewguard`` block.
+
+    [default]
+    skewguard =
+      sources = clockbound, ntp://time.example.com
+      max_offset = 3600
+
+It is read as botocore reads its own file, but without a session: of that there may be none yet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from skewguard import _late_imports
+from skewguard.events import logger
+
+BLOCK = "skewguard"
+
+
+def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Read the block's options, unparsed; there are none where there is no such file, profile or block."""
+    block = read(BLOCK, environ)
+    if isinstance(block, dict) or not block:
+        return block or {}
+    logger.warning("the AWS profile's %s block is ignored: it must hold indented options, not %r", BLOCK, block)
+    return {}
+
+
+def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
+    """Read one key of the profile; None where there is no such file, profile or key."""
+    environ = os.environ if environ is None else environ
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    try:
+        file = Path(os.path.expandvars(path)).expanduser()
+        # A pipe, as the shell's <(...) is, can be read but once, and that by botocore. Most have no such key: then
+        # botocore's parser need not be loaded.
+        if not file.is_file() or key.encode() not in file.read_bytes():
+            return None
+        with _late_imports.importing:
+            from botocore.configloader import load_config
+
+        return load_config(path)["profiles"].get(name, {}).get(key)
+    except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
+        logger.debug("the AWS profile could not be read", exc_info=True)
+        return None

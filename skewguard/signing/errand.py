@@ -1,0 +1,76 @@
+"""Something done in a thread while tasks of an event loop wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from concurrent.futures import Future
+
+from skewguard.events import logger
+
+
+class Errand:
+    """Something done in a thread of its own, while any number of tasks wait for it; one at a time."""
+
+    def __init__(self) -> None:
+        self._done: Future[None] | None = None
+        self._process = 0
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a thread of this process is at it."""
+        done = self._done
+        return done is not None and not done.done() and self._process == os.getpid()
+
+    async def run(self, function: Callable[..., object], *args: object) -> None:
+        """Have it done, or join whoever is having it done already; return when it is done."""
+        done = self._done
+        if done is None or not self.under_way:
+            done = Future()
+            done.set_running_or_notify_cancel()  # else who cancels one task cancels it for all
+            threading.Thread(target=_do, args=(done, function, args), name="skewguard-errand", daemon=True).start()
+            self._done, self._process = done, os.getpid()
+        await _arrival(done)
+
+
+def _do(done: Future[None], function: Callable[..., object], args: tuple[object, ...]) -> None:
+    try:
+        function(*args)
+    except Exception:
+        logger.debug("an errand failed", exc_info=True)
+    finally:
+        done.set_result(None)
+
+
+async def _arrival(done: Future[None]) -> None:
+    """Wait for another thread's result on whichever event loop this is: trio's, or asyncio's."""
+    trio = sys.modules.get("trio")
+    if trio is not None:
+        try:
+            token = trio.lowlevel.current_trio_token()
+        except RuntimeError:
+            pass  # it is imported, but not running
+        else:
+            arrived = trio.Event()
+
+            def tell(_: Future[None]) -> None:
+                try:
+                    token.run_sync_soon(arrived.set)
+                except trio.RunFinishedError:
+                    logger.debug("nobody waits any more")
+
+            done.add_done_callback(tell)
+            await arrived.wait()
+            return
+    await asyncio.wrap_future(done)
+
+
+async def quietly(waiting: Awaitable[None]) -> None:
+    """Wait; log what fails, and go on."""
+    try:
+        await waiting
+    except Exception:
+        logger.debug("the sources were not asked", exc_info=True)

@@ -1,0 +1,155 @@
+"""aws-chunked bodies: taken apart, their chunk signatures and trailing checksums checked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import zlib
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import NamedTuple
+
+from skewguard.testing.aws import sigv4
+
+_SHA = {"x-amz-checksum-sha1": "sha1", "x-amz-checksum-sha256": "sha256", "x-amz-checksum-sha512": "sha512"}
+_MD5 = "content-md5"
+_MAX_TRAILER = 16 * 1024
+
+
+class BadChunks(ValueError):
+    """The framing is broken, or says another length than was announced."""
+
+
+class BadChecksum(ValueError):
+    """The body is not what its checksum says; `args[0]` names the algorithm."""
+
+
+class BadChunkSignature(ValueError):
+    """A chunk does not carry the signature its key would have made."""
+
+
+class Decoded(NamedTuple):
+    """What an aws-chunked body held."""
+
+    body: bytes
+    trailers: dict[str, str]
+
+
+def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret: str) -> Decoded:
+    """Take an aws-chunked body apart.
+
+    Args:
+        raw: The body after any ``Transfer-Encoding`` was undone.
+        headers: The request's, lower-case names.
+        signed: The request's own signature: the first link of the chain of chunk signatures.
+        secret: The secret of the key that signed.
+
+    Raises:
+        BadChunks: Broken framing, or a length other than ``x-amz-decoded-content-length``.
+        BadChunkSignature: A signed chunk or trailer does not match.
+        BadChecksum: From `check`: the trailing checksum is not the body's.
+    """
+    kind = headers.get("x-amz-content-sha256", "")
+    chain = _Chain(secret, signed) if kind.startswith("STREAMING-AWS4-HMAC-SHA256") else None
+    parts: list[bytes] = []
+    at = 0
+    while True:
+        end = raw.find(b"\r\n", at, at + 4096)
+        if end < 0:
+            raise BadChunks("chunk header missing")
+        size_text, _, extension = raw[at:end].partition(b";")
+        if not size_text or len(size_text) > 12 or not all(c in b"0123456789abcdefABCDEF" for c in size_text):
+            raise BadChunks("chunk size is not hexadecimal")
+        size = int(size_text, 16)
+        at = end + 2
+        data = raw[at : at + size]
+        if len(data) != size:
+            raise BadChunks("chunk is shorter than it says")
+        if chain is not None:
+            chain.check("AWS4-HMAC-SHA256-PAYLOAD", data, extension.partition(b"chunk-signature=")[2])
+        at += size
+        if size == 0:
+            break
+        parts.append(data)
+        if raw[at : at + 2] != b"\r\n":
+            raise BadChunks("chunk does not end where it says")
+        at += 2
+    body = b"".join(parts)
+    announced = headers.get("x-amz-decoded-content-length")
+    if announced is not None and announced != str(len(body)):
+        raise BadChunks("decoded length is not x-amz-decoded-content-length")
+    trailers = _trailers(raw[at:])
+    for name in headers.get("x-amz-trailer", "").split(","):
+        if name.strip() and name.strip().lower() not in trailers:
+            raise BadChunks("announced trailer is missing")
+    if chain is not None and kind == sigv4.STREAMING_SIGNED_TRAILER:
+        text = "".join(f"{k}:{v}\n" for k, v in sorted(trailers.items()) if k != "x-amz-trailer-signature")
+        chain.check("AWS4-HMAC-SHA256-TRAILER", text.encode(), trailers.get("x-amz-trailer-signature", "").encode())
+    check(body, trailers)
+    return Decoded(body, trailers)
+
+
+def _trailers(raw: bytes) -> dict[str, str]:
+    if len(raw) > _MAX_TRAILER:
+        raise BadChunks("trailer is too long")
+    trailers = {}
+    for line in raw.decode("latin-1").split("\r\n"):
+        # SDKs may end a signed trailer's line with \n alone; strip() takes either.
+        name, colon, value = line.partition(":")
+        if colon:
+            trailers[name.strip().lower()] = value.strip()
+        elif line.strip():
+            raise BadChunks("trailer is not a header")
+    return trailers
+
+
+class _Chain:
+    """Each chunk signs the signature before it."""
+
+    def __init__(self, secret: str, signed: sigv4.Signed) -> None:
+        self._key = sigv4.signing_key(secret, signed.scope)
+        self._stamp = f"{signed.timestamp}\n{signed.scope}"
+        self._last = signed.signature
+
+    def check(self, algorithm: str, data: bytes, given: bytes) -> None:
+        lines = [algorithm, self._stamp, self._last]
+        if algorithm.endswith("PAYLOAD"):
+            lines.append(sigv4.EMPTY_SHA256)
+        lines.append(hashlib.sha256(data).hexdigest())
+        wanted = hmac.digest(self._key, "\n".join(lines).encode("utf-8", "replace"), "sha256").hex()
+        if not hmac.compare_digest(wanted.encode(), given.strip()):
+            raise BadChunkSignature(algorithm)
+        self._last = wanted
+
+
+def check(body: bytes, fields: Mapping[str, str]) -> None:
+    """Compare a body with the checksums among headers or trailers; those that cannot be computed here are let pass.
+
+    Raises:
+        BadChecksum: One is not the body's.
+    """
+    for name, given in fields.items():
+        compute = _algorithm(name)
+        if compute is not None and base64.b64encode(compute(body)).decode() != given:
+            raise BadChecksum("Content-MD5" if name == _MD5 else name.rpartition("-")[2].upper())
+
+
+def _algorithm(name: str) -> Callable[[bytes], bytes] | None:
+    if name == _MD5:
+        return lambda body: hashlib.md5(body, usedforsecurity=False).digest()
+    if not name.startswith("x-amz-checksum-"):
+        return None
+    if name == "x-amz-checksum-crc32":
+        return lambda body: zlib.crc32(body).to_bytes(4, "big")
+    if name in _SHA:
+        return lambda body: hashlib.new(_SHA[name], body, usedforsecurity=False).digest()
+    try:
+        checksums = import_module("awscrt.checksums")  # optional: without it the newer algorithms are not checked
+    except ImportError:
+        return None
+    if name == "x-amz-checksum-crc32c":
+        return lambda body: bytes(checksums.crc32c(body).to_bytes(4, "big"))
+    if name == "x-amz-checksum-crc64nvme":
+        return lambda body: bytes(checksums.crc64nvme(body).to_bytes(8, "big"))
+    return None

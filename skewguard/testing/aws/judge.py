@@ -1,0 +1,249 @@
+"""What a strict AWS service does with a request before it looks at what is asked: date, key, signature, body."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skewguard.testing.aws import chunks, dialects, post, sigv2, sigv4
+from skewguard.testing.aws.dialects import Dialect, Problem
+from skewguard.testing.wire import Request
+
+_OPEN = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
+"""STS actions that prove who asks by other means than a signature."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """One secret, and for temporary credentials the token that goes with it."""
+
+    secret: str
+    token: str | None = None
+    expires: int | None = None
+    """Seconds since the Unix epoch, by the server's clock; None for a key that lasts."""
+
+
+@dataclass
+class Claim:
+    """A request with its signature taken apart: what it says of itself, not yet believed."""
+
+    request: Request
+    service: str
+    dialect: Dialect
+    signed: sigv4.Signed | None = None
+    form: post.Form | None = None
+    body: bytes = b""
+    """The body with any aws-chunked framing undone."""
+
+
+@dataclass
+class Judge:
+    """The rules of one server. May be changed while it runs."""
+
+    keys: dict[str, Key]
+    service: str | None = None
+    tolerance: float | None = None
+    signature_first: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def window(self, service: str) -> float:
+        """The seconds a service tolerates."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return 900 if service in dialects.FIFTEEN_MINUTES else 300
+
+    def read(self, request: Request) -> Claim:
+        """Find out what a request claims.
+
+        Raises:
+            Problem: Its signature cannot be read. `claim_without` says in which dialect to answer.
+        """
+        claim = self.claim_without(request)
+        try:
+            if post.is_form(request.method, request.headers) and "authorization" not in request.headers:
+                claim.form = post.read(request.body, request.headers["content-type"])
+                claim.signed = post.find(claim.form)
+            else:
+                claim.signed = sigv2.find(request.query, request.headers) or sigv4.find(request.query, request.headers)
+        except sigv4.Unreadable as why:
+            raise dialects.unreadable(claim.dialect, str(why)) from None
+        if claim.signed is not None:
+            claim.service = claim.signed.scope.service
+            claim.dialect = dialects.dialect_of(claim.service, request)
+        claim.body = request.body
+        return claim
+
+    def claim_without(self, request: Request) -> Claim:
+        """Guess the service of a request that is not signed, or not yet known to be."""
+        service = self.service or _guess(request)
+        return Claim(request, service, dialects.dialect_of(service, request), body=request.body)
+
+    def check(self, claim: Claim, now: float) -> None:
+        """Check everything.
+
+        Args:
+            claim: From `read`; its body is decoded on the way.
+            now: When the request arrived, seconds since the Unix epoch by the server's clock.
+
+        Raises:
+            Problem: The request is refused.
+        """
+        signed = claim.signed
+        if signed is None:
+            if not _may_be_unsigned(claim):
+                raise dialects.unsigned(claim.dialect)
+            return
+        if self.signature_first:
+            self._check_signature(claim, signed, now)
+            self.check_time(claim, now)
+        else:
+            self.check_time(claim, now)
+            self._check_signature(claim, signed, now)
+
+    def check_time(self, claim: Claim, now: float) -> None:
+        """Check the date alone, which needs no body.
+
+        Raises:
+            Problem: The request is refused.
+        """
+        signed = claim.signed
+        if signed is None or signed.form == "v2-post":
+            return
+        if signed.form == "v2-query":
+            if now >= (signed.expires or 0):
+                times = {"Expires": dialects.iso(signed.expires or 0), "ServerTime": dialects.iso(int(now))}
+                raise Problem("AccessDenied", "Request has expired", times)
+            return
+        if signed.signed_at is None:
+            if claim.dialect == "s3":
+                text = "AWS authentication requires a valid Date or x-amz-date header"
+                raise Problem("AccessDenied", text)
+            raise dialects.unreadable(claim.dialect, "Date must be in ISO-8601 'basic format'.")
+        here = int(now)
+        tolerance = self.window(claim.service)
+        if signed.form == "query" and claim.dialect == "s3":
+            _check_presigned(signed, here, tolerance)
+        elif signed.form != "post":  # a form's policy has its own expiry
+            past = tolerance
+            if signed.form == "query" and signed.expires is not None and claim.service != "sts":
+                past = max(tolerance, signed.expires // 60 * 60)  # STS holds to its window whatever the URL says
+            if here - signed.signed_at >= past:
+                raise dialects.skewed(claim.dialect, signed, here, past)
+            if signed.signed_at - here >= tolerance:
+                raise dialects.skewed(claim.dialect, signed, here, tolerance)
+        if signed.scope.day != signed.timestamp[:8] and signed.form != "v2-header":
+            raise dialects.scope_day(claim.dialect, signed)
+
+    def _check_signature(self, claim: Claim, signed: sigv4.Signed, now: float) -> None:
+        if self.service is not None and signed.scope.service != self.service:
+            text = f"Credential should be scoped to correct service: '{self.service}'. "
+            raise dialects.wrong_signature(claim.dialect, text)
+        key = self.keys.get(signed.scope.access_key)
+        if key is None:
+            raise dialects.unknown_key(claim.dialect, signed.scope.access_key)
+        if claim.form is not None:
+            post.check_signature(claim.form, signed, key.secret)
+        else:
+            _check_request(claim, signed, key.secret)
+        if key.token is not None and key.token != signed.token:
+            raise dialects.bad_token(claim.dialect, expired=False)
+        if key.expires is not None and now >= key.expires:
+            raise dialects.bad_token(claim.dialect, expired=True)
+
+
+def _check_request(claim: Claim, signed: sigv4.Signed, secret: str) -> None:
+    request = claim.request
+    headers = request.headers
+    s3 = claim.dialect == "s3"
+    if signed.form.startswith("v2-"):
+        if not sigv4.same(sigv2.signature_of(secret, sigv2.text_to_sign(request, signed)), signed.signature):
+            raise dialects.wrong_signature("s3")
+        chunked = "aws-chunked" in headers.get("content-encoding", "")
+        _check_body(claim, signed, secret, sigv4.STREAMING_UNSIGNED_TRAILER if chunked else sigv4.UNSIGNED)
+        return
+    if "host" not in signed.names or not _all_sent(signed.names, headers):
+        raise dialects.wrong_signature(claim.dialect)
+    payload = headers.get("x-amz-content-sha256")
+    if payload is None:
+        if s3 and signed.form == "header":
+            text = "Missing required header for this request: x-amz-content-sha256"
+            raise Problem("InvalidRequest", text, status=400)
+        payload = sigv4.UNSIGNED if s3 else hashlib.sha256(request.body).hexdigest()
+    canonical = sigv4.canonical_request(
+        request.method, request.path, request.query, headers, signed.names, payload, s3=s3
+    )
+    if not sigv4.same(sigv4.signature_of(secret, signed, canonical), signed.signature):
+        raise dialects.wrong_signature(claim.dialect)
+    if s3:
+        loose = sorted(name for name in headers if name.startswith("x-amz-") and name not in signed.names)
+        if loose:
+            text = "There were headers present in the request which were not signed"
+            raise Problem("AccessDenied", text, {"HeadersNotSigned": ", ".join(loose)})
+    _check_body(claim, signed, secret, payload)
+
+
+def _all_sent(names: tuple[str, ...], headers: Mapping[str, str]) -> bool:
+    return all(name in headers for name in names)
+
+
+def _check_body(claim: Claim, signed: sigv4.Signed, secret: str, payload: str) -> None:
+    headers = claim.request.headers
+    if sigv4.is_hash(payload):
+        actual = hashlib.sha256(claim.body).hexdigest()
+        if actual != payload:
+            if claim.dialect != "s3":  # other services hash the body themselves, whatever the header says
+                raise dialects.wrong_signature(claim.dialect)
+            text = "The provided 'x-amz-content-sha256' header does not match what was computed."
+            computed = {"ClientComputedContentSHA256": payload, "S3ComputedContentSHA256": actual}
+            raise Problem("XAmzContentSHA256Mismatch", text, computed, 400)
+    try:
+        if payload.startswith("STREAMING-"):
+            claim.body = chunks.decode(claim.body, headers, signed, secret).body
+        elif payload != sigv4.UNSIGNED and not sigv4.is_hash(payload):
+            text = "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-… or a valid sha256 value."
+            raise Problem("InvalidArgument", text, status=400)
+        completes = claim.request.method == "POST" and "uploadId=" in claim.request.query
+        if claim.dialect == "s3" and not completes:  # a completion's checksum is that of the parts together
+            chunks.check(claim.body, headers)
+    except chunks.BadChunks as why:
+        text = f"The request body terminated unexpectedly: {why}"
+        raise Problem("IncompleteBody", text, status=400) from None
+    except chunks.BadChecksum as which:
+        text = f"The {which} you specified did not match the calculated checksum."
+        raise Problem("BadDigest", text, status=400) from None
+    except chunks.BadChunkSignature:
+        raise dialects.wrong_signature(claim.dialect) from None
+
+
+def _check_presigned(signed: sigv4.Signed, now: int, tolerance: float) -> None:
+    then = signed.signed_at or 0
+    until = then + (signed.expires or 0)
+    times = {"Expires": dialects.iso(until), "ServerTime": dialects.iso(now)}
+    if now >= until:
+        raise Problem("AccessDenied", "Request has expired", {"X-Amz-Expires": str(signed.expires), **times})
+    if then - now >= tolerance:
+        raise Problem("AccessDenied", "Request is not yet valid", {"X-Amz-Date": f"{then}000", **times})
+
+
+def _guess(request: Request) -> str:
+    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    if request.path == "/federation/credentials":
+        return "sso"
+    if "AssumeRoleWith" in request.query or b"AssumeRoleWith" in request.body[:4096]:
+        return "sts"
+    target = request.headers.get("x-amz-target", "")
+    if target:
+        return "dynamodb" if target.startswith("DynamoDB") else target.partition(".")[0].lower()
+    if host.endswith(".amazonaws.com"):
+        labels = host.split(".")
+        return "s3" if "s3" in labels else labels[0]
+    return "s3"
+
+
+def _may_be_unsigned(claim: Claim) -> bool:
+    request = claim.request
+    if claim.service == "sso" or request.headers.get("authorization", "").startswith("Bearer "):
+        return True
+    return claim.service == "sts" and dialects.form(request).get("Action") in _OPEN

@@ -1,0 +1,54 @@
+"""How lengths of time are put, for people and for programs. Pure; integer nanoseconds in, text out."""
+
+from __future__ import annotations
+
+import time
+
+from skewguard.interval import SECOND
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+
+
+def length(ns: int) -> str:
+    """Put a length for people, without its sign: ``12 us``, ``3.4 ms``, ``90.0 s``, ``20 min 0 s``, ``3 d 4 h``."""
+    ns = abs(ns)
+    if ns < 999_500:
+        return f"{ns / 1000:.0f} us"
+    if ns < 999_500_000:
+        return f"{ns / 1e6:.1f} ms"
+    if ns < 119_950_000_000:
+        return f"{ns / SECOND:.1f} s"
+    whole = (ns + SECOND // 2) // SECOND
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    if whole < _DAY:
+        return f"{whole // _HOUR} h {whole % _HOUR // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def off(ns: int) -> str:
+    """Put an offset, true time minus a clock, as something that this clock is: ``20 min 0 s slow``."""
+    if not ns:
+        return "right"
+    return f"{length(ns)} {'slow' if ns > 0 else 'fast'}"
+
+
+def decimal(ns: int, digits: int = 6) -> str:
+    """Put a length for programs: seconds, exact and rounded once, such as ``-0.000057``; never ``-0.000000``."""
+    unit = SECOND // 10**digits
+    sign = "-" if ns < 0 else ""
+    whole, rest = divmod((abs(ns) + unit // 2) // unit, 10**digits)
+    if not whole and not rest:
+        sign = ""
+    return f"{sign}{whole}.{rest:0{digits}d}" if digits else f"{sign}{whole}"
+
+
+def plain(ns: int) -> str:
+    """Put a threshold for programs: seconds, no more digits than it has, such as ``60`` or ``0.5``."""
+    text = decimal(ns, 9).rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def in_utc(ns: int) -> str:
+    """Put a time (ns since the Unix epoch) for people."""
+    return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // SECOND))
