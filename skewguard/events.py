@@ -117,7 +117,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
     return unsubscribe
 
 
-def tell(event: Event) -> None:
+def emit(event: Event) -> None:
     """Tell every listener. Never raises."""
     for listener in (_log, *_listeners):
         try:

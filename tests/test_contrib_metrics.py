@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import skewguard
-from skewguard.events import Refused, Stepped, tell
+from skewguard.events import Refused, Stepped, emit
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.real.need import installed
@@ -54,7 +54,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     strict_endpoint.offset = 1200
     with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
         client("sts", strict_endpoint).get_caller_identity()
-        tell(Stepped(10**9))
+        emit(Stepped(10**9))
         found = samples(generate_latest(registry).decode())
     assert found["skewguard_clock_offset_seconds",] == pytest.approx(90, abs=0.5)
     assert found["skewguard_clock_offset_error_bound_seconds",] == pytest.approx(0.5, abs=0.1)
@@ -66,7 +66,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     assert found["skewguard_retries_total", "sts", "skew"] == 1
     unexport()
     assert generate_latest(registry) == b""
-    tell(Stepped(10**9))  # nobody counts it, nobody fails
+    emit(Stepped(10**9))  # nobody counts it, nobody fails
     export(registry)()
 
 
@@ -176,11 +176,11 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
         with tracing.get_tracer("test").start_as_current_span("call"):
             client("sts", strict_endpoint).get_caller_identity()
-        tell(Stepped(-(10**9)))
-        tell(Refused("a", "for a test"))
+        emit(Stepped(-(10**9)))
+        emit(Refused("a", "for a test"))
         found = read(reader)
         end()
-        tell(Stepped(10**9))
+        emit(Stepped(10**9))
         later = read(reader)
     ((offset, _),) = found["skewguard.clock.offset"]
     assert offset == pytest.approx(90, abs=0.5)

@@ -10,7 +10,7 @@ import pytest
 
 import skewguard
 from skewguard import events
-from skewguard.events import Retried, tell
+from skewguard.events import Retried, emit
 from skewguard.interval import SECOND
 from skewguard.testing import StrictEndpoint
 from tests.support import aws_client, client, host_clocks
@@ -157,13 +157,13 @@ class TestEpisodes:
         monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
         monkeypatch.setattr(events, "_stale_until", 0.0)
         for _ in range(4):
-            tell(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
+            emit(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
             now[0] += 600
         (line,) = taken(log)
         assert line.startswith("WARNING a request was refused 400 s after it was signed (s3.PutObject: ")
         assert "The clock is not the reason" in line
         now[0] += 301
-        tell(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
+        emit(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
         assert len(taken(log)) == 1
-        tell(Retried("s3", "PutObject", "skew", "signed 1200 s behind the server's clock", SECOND))
+        emit(Retried("s3", "PutObject", "skew", "signed 1200 s behind the server's clock", SECOND))
         assert taken(log) == [], "the correction has its own line"

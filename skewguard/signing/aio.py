@@ -14,7 +14,7 @@ from typing import Any
 from botocore.awsrequest import HeadersDict
 
 from skewguard import clocks as _clocks
-from skewguard.events import Refused, logger, tell
+from skewguard.events import Refused, emit, logger
 from skewguard.signing import responses
 from skewguard.signing.call import Call, Place
 from skewguard.signing.domains import prefix
@@ -78,7 +78,7 @@ class AioHooks(Hooks):
         if call.place[1] is self.keeper.utc and _nameless(endpoint):
             if self._nameless is None:
                 self._nameless = self.keeper.domain(NAMELESS, seeded=True)
-                tell(Refused(prefix(http_response.url), "its certificate's host name is not checked"))
+                emit(Refused(prefix(http_response.url), "its certificate's host name is not checked"))
             call.place = self._contained(call.place)
         return super()._hear(call, http_response, parsed, endpoint, operation, attempts, context)
 

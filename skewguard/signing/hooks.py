@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from skewguard import clocks as _clocks
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
-from skewguard.events import Refused, Retried, logger, tell
+from skewguard.events import Refused, Retried, emit, logger
 from skewguard.interval import Trust
 from skewguard.signing import responses
 from skewguard.signing.call import Call, Place, attempts_left, fits, useful
@@ -194,7 +194,7 @@ class Hooks:
         elif call.timeless or 300 <= status < 400 or fits(reply.date, signed, elapsed):
             lesson = self._learn(call, reply.date, http_response, endpoint, now)
         else:
-            tell(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
+            emit(Refused(prefix(http_response.url), "its Date contradicts the timestamp it accepted"))
         if lesson is not None and not reply.unexplained:
             keeper.share(domain)
         if judgement.verdict is Verdict.NOT_TIME or call.timeless:
@@ -223,7 +223,7 @@ class Hooks:
         if judgement.verdict is Verdict.SKEW and not useful(self.keeper, call, reply):
             return None
         call.retried = True
-        tell(
+        emit(
             Retried(
                 operation.service_model.service_name,
                 operation.name,

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
-from skewguard.events import Measured, Refused, logger, tell
+from skewguard.events import Measured, Refused, emit, logger
 from skewguard.interval import SECOND, Interval, Vote, vote
 from skewguard.sources import Source
 
@@ -174,10 +174,10 @@ class Poller:
                     self._end(told)
             for result in results:
                 if result.error is not None:
-                    tell(Refused(result.name, result.error))
+                    emit(Refused(result.name, result.error))
             if outcome.interval is None and (short := poll.shortage):
-                tell(Refused(", ".join(_names(outcome.falsetickers)), short))
-            tell(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
+                emit(Refused(", ".join(_names(outcome.falsetickers)), short))
+            emit(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
         except Exception:  # the sources are anybody's
             logger.debug("a poll came to nothing", exc_info=True)
         finally:

@@ -18,7 +18,7 @@ from typing import TypeAlias
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
-from skewguard.events import CorrectionChanged, Refused, Stepped, tell
+from skewguard.events import CorrectionChanged, Refused, Stepped, emit
 from skewguard.interval import SECOND, Interval, Vote
 from skewguard.sources import Source
 from skewguard.sources.auto import HostSources
@@ -191,10 +191,10 @@ class Timekeeper:
     @staticmethod
     def _announce(domain: Domain, correction: int, known: Interval | None, wall: int, withheld: bool) -> None:
         if known is None:
-            tell(CorrectionChanged(domain.key, correction, 0, "", wall, 0))
+            emit(CorrectionChanged(domain.key, correction, 0, "", wall, 0))
         else:
             found = known.midpoint - wall
-            tell(CorrectionChanged(domain.key, correction, known.width // 2, known.source, wall, found, withheld))
+            emit(CorrectionChanged(domain.key, correction, known.width // 2, known.source, wall, found, withheld))
 
     def _notice_step(self, now: Reading) -> None:
         before = self._last_look
@@ -211,7 +211,7 @@ class Timekeeper:
         if moved > 0:
             self._knowledge.jumps.append((before.steady, moved))
         self._poller.expire()  # a jump is a signal: have the sources asked again soon
-        tell(Stepped(moved))  # at last, for a listener may take its time
+        emit(Stepped(moved))  # at last, for a listener may take its time
 
     @property
     def correcting(self) -> bool:
@@ -237,7 +237,7 @@ class Timekeeper:
             What `unlearn` needs to take it back; None if it was not believed.
         """
         if not plausible(said):
-            tell(Refused(said.source, "it states an implausible date"))
+            emit(Refused(said.source, "it states an implausible date"))
             return None
         self._notice_step(self.clocks.read())
         with self._learned:

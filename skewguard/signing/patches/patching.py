@@ -9,7 +9,7 @@ from typing import Any
 
 import botocore
 
-from skewguard.events import Degraded, tell
+from skewguard.events import Degraded, emit
 
 _lock = threading.RLock()  # a signal's handler may make a session, too
 _done: set[Callable[[], None]] = set()
@@ -35,7 +35,7 @@ def replacing() -> Iterator[None]:
         found = tuple(_untold)
         _untold.clear()
     for event in found:
-        tell(event)
+        emit(event)
 
 
 def replace(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from skewguard.events import Degraded, tell
+from skewguard.events import Degraded, emit
 from skewguard.signing.patches import patching
 
 
@@ -34,7 +34,7 @@ def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Cal
         if not told and guarded():
             told = True
             reason = "it signs by the wall clock, whatever it is told; preferred_transfer_client='classic' is guarded"
-            tell(Degraded("guarding transfers inside awscrt's S3 client", reason))
+            emit(Degraded("guarding transfers inside awscrt's S3 client", reason))
         original(self, *args, **kwargs)
 
     return __init__
