@@ -440,9 +440,10 @@ def test_whoever_is_killed_leaves_a_valid_file(in_memory: Path) -> None:
         if not child:
             try:
                 signal.alarm(60)
-                said = SAID._replace(source=f"{turn}:{'x' * 200}")
                 while True:
-                    Store.write(Memory(look(), {UTC: said}))
+                    now = look()
+                    said = SAID._replace(at=now.steady, source=f"{turn}:{'x' * 200}")
+                    Store.write(Memory(now, {UTC: said}))
             finally:  # the child of a test run must not go on as one
                 os._exit(1)
         while not Store.read(system()).said[UTC].source.startswith(f"{turn}:"):
