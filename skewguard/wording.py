@@ -1,4 +1,4 @@
-"""How lengths of time are put, for people and for programs. Pure; integer nanoseconds in, text out."""
+"""Format times, lengths of time and offsets, for people and for programs. Pure; integer nanoseconds in, text out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
 def length(ns: int) -> str:
-    """Put a length for people, without its sign: ``12 us``, ``3.4 ms``, ``90.0 s``, ``20 min 0 s``, ``3 d 4 h``."""
+    """Format a length for people, without its sign: ``12 us``, ``3.4 ms``, ``90.0 s``, ``20 min 0 s``, ``3 d 4 h``."""
     ns = abs(ns)
     if ns < 999_500:
         return f"{ns / 1000:.0f} us"
@@ -27,14 +27,27 @@ def length(ns: int) -> str:
 
 
 def off(ns: int) -> str:
-    """Put an offset, true time minus a clock, as something that this clock is: ``20 min 0 s slow``."""
+    """Format an offset, true time minus a clock, as what that clock is: ``20 min 0 s slow``, or ``right``."""
     if not ns:
         return "right"
     return f"{length(ns)} {'slow' if ns > 0 else 'fast'}"
 
 
+def clock_offset(ns: int, bound: int, source: str, reference: str = "true time") -> str:
+    """Format how far a clock is off: ``20 min 0 s behind true time (within 12.0 ms, by ntp://10.0.0.1)``.
+
+    Args:
+        ns: The reference minus that clock.
+        bound: The true offset lies within this of `ns`, ns.
+        source: The source that measured it.
+        reference: The clock that it is compared with.
+    """
+    side = "behind" if ns > 0 else "ahead of"
+    return f"{length(ns)} {side} {reference} (within {length(bound)}, by {source})"
+
+
 def decimal(ns: int, digits: int = 6) -> str:
-    """Put a length for programs: seconds, exact and rounded once, such as ``-0.000057``; never ``-0.000000``."""
+    """Format a length for programs: seconds, exact and rounded once, such as ``-0.000057``; never ``-0.000000``."""
     unit = SECOND // 10**digits
     sign = "-" if ns < 0 else ""
     whole, rest = divmod((abs(ns) + unit // 2) // unit, 10**digits)
@@ -44,11 +57,11 @@ def decimal(ns: int, digits: int = 6) -> str:
 
 
 def plain(ns: int) -> str:
-    """Put a threshold for programs: seconds, no more digits than it has, such as ``60`` or ``0.5``."""
+    """Format a threshold for programs: seconds, with no more digits than it needs, such as ``60`` or ``0.5``."""
     text = decimal(ns, 9).rstrip("0").rstrip(".")
     return text or "0"
 
 
 def in_utc(ns: int) -> str:
-    """Put a time (ns since the Unix epoch) for people."""
+    """Format a time (ns since the Unix epoch) for people."""
     return time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(ns // SECOND))

@@ -21,7 +21,7 @@ from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
-from skewguard.wording import decimal, length, off, plain
+from skewguard.wording import clock_offset, decimal, length, off, plain
 from tests.support import Radio
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
@@ -80,6 +80,10 @@ class TestWords:
 
     def test_slow_is_behind_true_time(self) -> None:
         assert [off(SECOND), off(-SECOND), off(0)] == ["1.0 s slow", "1.0 s fast", "right"]
+        assert clock_offset(SECOND, 3 * MS, "ntp://a") == "1.0 s behind true time (within 3.0 ms, by ntp://a)"
+        assert (
+            clock_offset(-SECOND, 0, "b", "the store's clock") == "1.0 s ahead of the store's clock (within 0 us, by b)"
+        )
 
     @pytest.mark.parametrize(
         ("ns", "text"),
