@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 import skewguard
+from skewguard import events
 from skewguard.config import resolve
 from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
+from tests.fakes import Emitted
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,6 +37,15 @@ def tls_endpoint() -> Iterator[StrictEndpoint]:
     """A strict server with TLS, which all tests of a module share: its certificates take a while to make."""
     with StrictEndpoint(tls=True) as running:
         yield running
+
+
+@pytest.fixture
+def emitted() -> Iterator[Emitted]:
+    """Events of the test so far."""
+    collected = Emitted()
+    unsubscribe = events.subscribe(collected.append)
+    yield collected
+    unsubscribe()
 
 
 @pytest.fixture(autouse=True)

@@ -15,13 +15,13 @@ from dataclasses import replace
 import pytest
 
 import skewguard
-from skewguard import events
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.events import Measured
 from skewguard.interval import SECOND, Interval
 from skewguard.sources.ntp import NtpSource
 from skewguard.testing import StrictEndpoint
+from tests.fakes import Emitted
 from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
 from tests.support import aws_client, client
 
@@ -47,20 +47,6 @@ def asking(*handlers: Handler, timeout: float = 5.0) -> Iterator[list[str]]:
             yield [source.name for source in sources]
 
 
-@pytest.fixture
-def told() -> Iterator[list[Measured]]:
-    """Collect the outcomes of polls in which somebody had a vote (an earlier test's may end late, without)."""
-    outcomes: list[Measured] = []
-
-    def listen(event: events.Event) -> None:
-        if isinstance(event, Measured) and (event.truechimers or event.falsetickers):
-            outcomes.append(event)
-
-    unsubscribe = events.subscribe(listen)
-    yield outcomes
-    unsubscribe()
-
-
 def knows_the_truth() -> bool:
     """Tell whether something is known of true time and holds it; fail if it is false or of no use."""
     before = truth(CLOCKS.read().steady)
@@ -74,19 +60,24 @@ def knows_the_truth() -> bool:
     return True
 
 
-def measured(told: list[Measured]) -> Measured:
+def measured(emitted: Emitted) -> Measured:
     """Have the sources asked now, in time; the outcome."""
-    before = len(told)
+    before = len(outcomes(emitted))
     began = time.monotonic()
     skewguard.measure(timeout=5)
     assert time.monotonic() - began < 6
-    return latest(told, before)
+    return latest(emitted, before)
 
 
-def latest(told: list[Measured], before: int = 0) -> Measured:
-    """Wait for one more outcome than there were, for listeners hear of it after those who wait."""
-    assert settled(lambda: len(told) > before)
-    return told[-1]
+def outcomes(emitted: Emitted) -> list[Measured]:
+    """Return the outcomes of polls with votes (an earlier test's may end late, without)."""
+    return [event for event in emitted.of(Measured) if event.truechimers or event.falsetickers]
+
+
+def latest(emitted: Emitted, before: int = 0) -> Measured:
+    """Wait for one more outcome than there were, because events are emitted after `measure` returns."""
+    assert settled(lambda: len(outcomes(emitted)) > before)
+    return outcomes(emitted)[-1]
 
 
 def settled(condition: Callable[[], object]) -> bool:
@@ -110,12 +101,12 @@ MINORITIES = {
 
 
 @pytest.mark.parametrize("lies", MINORITIES.values(), ids=MINORITIES)
-def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], told: list[Measured]) -> None:
+def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], emitted: Emitted) -> None:
     """One of five, or two: what is known holds the truth all the while, and whoever lied is a falseticker."""
     handlers = [honest] * (5 - len(lies)) + [lying(by) for by in lies]
     with asking(*handlers) as names:
         for _ in range(3):
-            outcome = measured(told)
+            outcome = measured(emitted)
             assert knows_the_truth()
             # A source that states an implausible date has no vote, and is refused by name instead.
             refused = {result.name for result in skewguard.status().sources if result.interval is None}
@@ -124,29 +115,29 @@ def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], told: list[M
 
 
 @pytest.mark.parametrize("by", [20 * MS, 500 * MS, 990 * MS], ids=lambda by: f"{by // MS} ms")
-def test_liars_at_the_edge_do_not_push_the_truth_out(by: int, told: list[Measured]) -> None:
+def test_liars_at_the_edge_do_not_push_the_truth_out(by: int, emitted: Emitted) -> None:
     """Two of five lie by so little that they seem to agree with the honest: they may widen what is known, no more."""
     unsure = lying(0, dispersion=65_536)  # right, and says that it may be a second off
     with asking(unsure, unsure, unsure, lying(by), lying(by)):
         for _ in range(3):
-            assert measured(told).interval is not None
+            assert measured(emitted).interval is not None
             assert knows_the_truth()
 
 
-def test_a_liar_with_many_addresses_is_one_voice(told: list[Measured]) -> None:
+def test_a_liar_with_many_addresses_is_one_voice(emitted: Emitted) -> None:
     """The same source configured over and over is asked, and counted, once."""
     with contextlib.ExitStack() as running:
         liar = running.enter_context(serving(lying(HOUR)))
         well = [source_of(running.enter_context(serving(honest))) for _ in range(2)]
         with skewguard.install(sources=[*well, *(source_of(liar) for _ in range(5))], timeout=5):
-            assert measured(told).falsetickers == (source_of(liar).name,)
+            assert measured(emitted).falsetickers == (source_of(liar).name,)
             assert knows_the_truth()
 
 
-def test_half_and_half_is_no_majority(told: list[Measured]) -> None:
+def test_half_and_half_is_no_majority(emitted: Emitted) -> None:
     """Where two of four lie alike nothing is known, rather than something false, and nobody is trusted."""
     with asking(honest, honest, lying(HOUR), lying(HOUR)) as names:
-        outcome = measured(told)
+        outcome = measured(emitted)
         assert outcome.interval is None
         assert set(outcome.falsetickers) == set(names)
         assert skewguard.now() is None
@@ -166,22 +157,22 @@ class TestMostServersLie:
         ):
             yield endpoint
 
-    def test_an_answer_of_aws_puts_it_right(self, aws: StrictEndpoint, told: list[Measured]) -> None:
+    def test_an_answer_of_aws_puts_it_right(self, aws: StrictEndpoint, emitted: Emitted) -> None:
         """The call that was signed an hour wrong costs one more request, and from then on the truth is known."""
         with asking(*self.LIARS) as names:
-            outcome = measured(told)
+            outcome = measured(emitted)
             assert set(outcome.falsetickers) == set(names[:2])  # the vote cannot know better
             sts = aws_client("sts", aws)
             sts.get_caller_identity()
             assert aws.count == 2
             assert knows_the_truth()
-            measured(told)  # nor does their insisting change it
+            measured(emitted)  # nor does their insisting change it
             assert knows_the_truth()
             sts.get_caller_identity()
             assert aws.count == 3
             sts.close()
 
-    def test_they_cannot_unsettle_what_aws_has_said(self, aws: StrictEndpoint, told: list[Measured]) -> None:
+    def test_they_cannot_unsettle_what_aws_has_said(self, aws: StrictEndpoint, emitted: Emitted) -> None:
         """Truth that was known before the lie is known after it."""
         released = threading.Event()
 
@@ -197,7 +188,7 @@ class TestMostServersLie:
             assert not skewguard.status().sources  # they are being asked
             released.set()
             assert skewguard.measure(timeout=20).sources
-            assert len(latest(told).falsetickers) == 2
+            assert len(latest(emitted).falsetickers) == 2
             assert knows_the_truth()
             sts.get_caller_identity()
             assert aws.count == requests + 1

@@ -23,6 +23,7 @@ import skewguard
 from skewguard import events
 from skewguard.signing.patches import expiry, signers
 from skewguard.testing import StrictEndpoint
+from tests.fakes import Emitted
 from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
 from tests.support import Radio
 
@@ -112,18 +113,17 @@ class TestNames:
             monkeypatch.setattr(expiry.Judge, "behind", fail)
             assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
 
-    def test_an_unknown_botocore_is_told_of_and_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_botocore_is_told_of_and_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
+    ) -> None:
         """One warning, and botocore's own behaviour."""
         signers.close_seam()
         monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
         monkeypatch.delattr(botocore.utils, "IMDSFetcher")
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         with known(2 * HOUR):
             assert seconds_ahead(botocore.tokens._utc_now()) == pytest.approx(2 * HOUR, abs=2)
-        unsubscribe()
         signers.close_seam()
-        assert len([event for event in told if isinstance(event, events.Degraded)]) == 3
+        assert len(emitted.of(events.Degraded)) == 3
 
     def test_who_reads_the_clock_is_known(self) -> None:
         """The tripwire: every function of these modules that reads a clock is one that is covered."""

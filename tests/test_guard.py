@@ -36,6 +36,7 @@ from skewguard.signing.patches import signers
 from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
+from tests.fakes import Emitted
 from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
@@ -72,15 +73,6 @@ def aws(_tls_endpoint: StrictEndpoint) -> Iterator[StrictEndpoint]:
     with running.as_aws():
         yield running
     running.clear()
-
-
-@pytest.fixture
-def told() -> Iterator[list[events.Event]]:
-    """Collect events."""
-    heard: list[events.Event] = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
 
 
 class TestCalls:
@@ -907,14 +899,14 @@ class TestFailOpen:
         finally:
             unsubscribe()
 
-    def test_what_happened_is_told(self, endpoint: StrictEndpoint, told: list[events.Event]) -> None:
+    def test_what_happened_is_told(self, endpoint: StrictEndpoint, emitted: Emitted) -> None:
         """A retry with its reason, then the correction, once."""
         with skewguard.install():
             sts = client("sts", endpoint)
             for _ in range(3):
                 sts.get_caller_identity()
-        changes = [event for event in told if isinstance(event, events.CorrectionChanged)]
-        retries = [event for event in told if isinstance(event, events.Retried)]
+        changes = emitted.of(events.CorrectionChanged)
+        retries = emitted.of(events.Retried)
         assert [(one.service, one.operation, one.verdict) for one in retries] == [("sts", "GetCallerIdentity", "skew")]
         assert len(changes) == 1
         assert changes[0].offset == pytest.approx(1200e9, abs=2e9)

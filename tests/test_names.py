@@ -10,6 +10,7 @@ import pytest
 
 from skewguard import events
 from skewguard.signing.patches import patching
+from tests.fakes import Emitted
 
 
 class Owner:
@@ -79,17 +80,13 @@ def test_a_child_forked_in_the_middle_replaces_the_rest() -> None:
 
 
 @pytest.mark.parametrize("owner", [None, SimpleNamespace(), SimpleNamespace(now=7)])
-def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object) -> None:
+def test_what_is_not_as_known_is_told_of_and_left_alone(owner: object, emitted: Emitted) -> None:
     """One warning, which names it."""
     before = copy.copy(owner)
-    told: list[events.Event] = []
-    unsubscribe = events.subscribe(told.append)
     with patching.replacing():
         patching.replace("telling the time", owner, "now", later)
     patching.put_back()
-    unsubscribe()
-    (event,) = told
-    assert isinstance(event, events.Degraded)
+    (event,) = emitted.of(events.Degraded)
     assert event.part == "telling the time"
     assert event.reason.endswith("botocore.now")
     assert owner == before

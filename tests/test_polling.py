@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
@@ -16,6 +16,7 @@ from skewguard.interval import SECOND, Interval, Trust, Vote
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping import polling
 from skewguard.timekeeping.polling import Poller, Result
+from tests.fakes import Emitted
 
 LIMIT = 10 * SECOND
 
@@ -64,15 +65,6 @@ class Desk:
         assert done is not None
         assert done.wait(20)
         return self.told[-1]
-
-
-@pytest.fixture
-def told() -> Iterator[list[events.Event]]:
-    """All events of the test."""
-    heard: list[events.Event] = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
 
 
 def names(said: tuple[Interval, ...]) -> set[str]:
@@ -235,13 +227,13 @@ class TestTiers:
 class TestAgreement:
     """How many must agree, and what becomes known of those who do not."""
 
-    def test_too_few_are_not_believed(self, told: list[events.Event]) -> None:
+    def test_too_few_are_not_believed(self, emitted: Emitted) -> None:
         """And the event says so."""
         desk = Desk((Teller("a"), Teller("b", None)), quorum=2)
         results, outcome = desk.poll()
         assert outcome.interval is None
         assert [result.off_by for result in results] == [None, None]
-        refused = [(event.source, event.reason) for event in told if isinstance(event, events.Refused)]
+        refused = [(event.source, event.reason) for event in emitted.of(events.Refused)]
         assert refused == [("b", "b is closed"), ("a", "1 of the 2 sources agree that must")]
 
     def test_further_tiers_are_asked_until_enough_agree(self) -> None:
@@ -267,10 +259,10 @@ class TestAgreement:
         assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"a", "c"}, {"b"})
         assert [result.off_by for result in results] == [0, 3600 * SECOND - 2_000_000, 0]
 
-    def test_events_name_both(self, told: list[events.Event]) -> None:
+    def test_events_name_both(self, emitted: Emitted) -> None:
         """Who agrees, and who lies."""
         Desk((Teller("a"), Teller("liar", -60), Teller("b"))).poll()
-        (measured,) = [event for event in told if isinstance(event, events.Measured)]
+        (measured,) = emitted.of(events.Measured)
         assert (measured.truechimers, measured.falsetickers) == (("a", "b"), ("liar",))
 
 

@@ -21,6 +21,7 @@ from s3transfer.utils import ChunksizeAdjuster
 import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
+from tests.fakes import Emitted
 from tests.real.need import need
 from tests.support import client, with_bucket
 
@@ -157,19 +158,14 @@ class TestCrt:
     """Transfers inside awscrt's S3 client are signed in native code, by the wall clock."""
 
     @pytest.fixture
-    def told(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[events.Event]]:
+    def with_crt(self, monkeypatch: pytest.MonkeyPatch) -> None:
         need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
         # As on the instances where boto3 chooses it by itself; the oldest ones choose it nowhere else.
         monkeypatch.setattr("awscrt.s3.is_optimized_for_system", lambda: True)
-        monkeypatch.setattr("boto3.crt.PROCESS_LOCK_NAME", f"skewguard-{os.getpid()}")  # one process a host has it
         monkeypatch.setattr("boto3.crt.CRT_S3_CLIENT", None)
         monkeypatch.setattr("boto3.crt.BOTOCORE_CRT_SERIALIZER", None)
-        # boto3 lets one process of a host use that client at a time; other tests may be running beside these.
+        # boto3 lets one process of a host use that client at a time, and other tests may run beside these.
         monkeypatch.setattr("boto3.crt.PROCESS_LOCK_NAME", f"skewguard-test-{os.getpid()}")
-        seen: list[events.Event] = []
-        unsubscribe = events.subscribe(seen.append)
-        yield seen
-        unsubscribe()
 
     @staticmethod
     def transfer(s3: Any) -> None:
@@ -180,7 +176,8 @@ class TestCrt:
         manager = create_transfer_manager(s3, TransferConfig(preferred_transfer_client="auto"))
         assert isinstance(manager, s3transfer.crt.CRTTransferManager)
 
-    def test_are_told_of_once(self, told: list[events.Event], caplog: pytest.LogCaptureFixture) -> None:
+    @pytest.mark.usefixtures("with_crt")
+    def test_are_told_of_once(self, emitted: Emitted, caplog: pytest.LogCaptureFixture) -> None:
         """One event, one line in the log; and nothing of transfers that are guarded."""
         skewguard.install()
         s3 = boto3.Session().client("s3")
@@ -188,28 +185,28 @@ class TestCrt:
             with_bucket(endpoint)
             classic = TransferConfig(preferred_transfer_client="classic")
             client("s3", endpoint).upload_fileobj(io.BytesIO(b"x"), "bucket", "key", Config=classic)
-        assert not told
+        assert not emitted
         self.transfer(s3)
         self.transfer(s3)
-        assert [event.part for event in told if isinstance(event, events.Degraded)] == [
-            "guarding transfers inside awscrt's S3 client"
-        ]
+        assert [event.part for event in emitted.of(events.Degraded)] == ["guarding transfers inside awscrt's S3 client"]
         assert len([line for line in caplog.messages if "awscrt" in line]) == 1
 
-    def test_are_told_of_for_an_attached_client(self, told: list[events.Event]) -> None:
+    @pytest.mark.usefixtures("with_crt")
+    def test_are_told_of_for_an_attached_client(self, emitted: Emitted) -> None:
         """Which has no installation to notice them."""
         s3 = boto3.Session().client("s3")
         skewguard.attach(s3)
         self.transfer(s3)
-        assert [type(event) for event in told] == [events.Degraded]
+        assert [type(event) for event in emitted] == [events.Degraded]
 
-    def test_are_nobodys_business_unguarded(self, told: list[events.Event]) -> None:
+    @pytest.mark.usefixtures("with_crt")
+    def test_cause_no_event_unguarded(self, emitted: Emitted) -> None:
         """Before an installation and after it."""
         s3 = boto3.Session().client("s3")
         self.transfer(s3)
         skewguard.install().uninstall()
         self.transfer(s3)
-        assert not told
+        assert not emitted
 
     def test_cannot_be_corrected_by_a_signing_configs_date(self) -> None:
         """Should awscrt ever heed the date, this fails, and such transfers can be guarded."""

@@ -32,6 +32,7 @@ from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.signing.patches import signers as seam
 from skewguard.signing.patches.as_of import AS_OF, reading
+from tests.fakes import Emitted
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.
@@ -307,14 +308,11 @@ class TestTripwire:
         assert hasattr(found, name), f"{type(found).__module__}.{type(found).__name__} has no {name}: {place}"
 
 
-def test_an_unknown_botocore_switches_off_one_part_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_botocore_switches_off_one_part_with_one_warning(
+    monkeypatch: pytest.MonkeyPatch, emitted: Emitted
+) -> None:
     """What is not there is told of and left alone; the rest works."""
-    told: list[events.Event] = []
-    unsubscribe = events.subscribe(told.append)
     monkeypatch.delattr(botocore.signers, "S3PostPresigner")
-    try:
-        seam.open_seam()
-    finally:
-        unsubscribe()
-    assert [event.part for event in told if isinstance(event, events.Degraded)] == ["presigning POST forms"]
+    seam.open_seam()
+    assert [event.part for event in emitted.of(events.Degraded)] == ["presigning POST forms"]
     assert dict(sign(botocore.auth.SigV4Auth, Call(MOMENT_NS))["headers"])["x-amz-date"] == "20260301T235958Z"

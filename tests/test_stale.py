@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -19,6 +19,7 @@ from skewguard.interval import SECOND
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.listener import Answer
 from skewguard.testing.wire import Request
+from tests.fakes import Emitted
 from tests.support import client, host_clocks, with_bucket
 
 
@@ -28,19 +29,10 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
     return host_clocks(monkeypatch)
 
 
-@pytest.fixture
-def told() -> Iterator[list[events.Event]]:
-    """Collect events."""
-    heard: list[events.Event] = []
-    unsubscribe = events.subscribe(heard.append)
-    yield heard
-    unsubscribe()
-
-
-def stale(told: list[events.Event]) -> list[int]:
+def stale(emitted: Emitted) -> list[int]:
     """Answer how many seconds each request waited; all were stale, and nothing was learned."""
-    assert not [event for event in told if isinstance(event, events.CorrectionChanged)]
-    retries = [event for event in told if isinstance(event, events.Retried)]
+    assert not emitted.of(events.CorrectionChanged)
+    retries = emitted.of(events.Retried)
     assert {event.verdict for event in retries} <= {"stale"}
     return [round(event.waited / SECOND) for event in retries]
 
@@ -72,7 +64,7 @@ class TakesItsTime(StrictEndpoint):
 
 
 @pytest.mark.parametrize(("happens", "waited"), [("advance", 400), ("step", 3600)], ids=["waits", "stands still"])
-def test_a_request_that_waits(clocks: FakeClocks, told: list[events.Event], happens: str, waited: int) -> None:
+def test_a_request_that_waits(clocks: FakeClocks, emitted: Emitted, happens: str, waited: int) -> None:
     """By 400 s, where the server tolerates 300; or as its machine stands still before it is sent, for an hour.
 
     Then only the wall clock, put right on waking, shows how long it was.
@@ -84,10 +76,10 @@ def test_a_request_that_waits(clocks: FakeClocks, told: list[events.Event], happ
         assert server.count == 2
         sts.get_caller_identity()
         assert server.count == 3
-    assert stale(told) == [waited]
+    assert stale(emitted) == [waited]
 
 
-def test_a_pool_of_one_connection(clocks: FakeClocks, told: list[events.Event]) -> None:
+def test_a_pool_of_one_connection(clocks: FakeClocks, emitted: Emitted) -> None:
     """Six callers sign at once, and wait for one another: whoever came too late is signed again, and nobody twice."""
     callers = 6
     with TakesItsTime(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
@@ -108,11 +100,11 @@ def test_a_pool_of_one_connection(clocks: FakeClocks, told: list[events.Event]) 
             answers = list(threads.map(lambda _: sts.get_caller_identity(), range(callers)))
         assert [answer["ResponseMetadata"]["HTTPStatusCode"] for answer in answers] == [200] * callers
         assert sorted(record.status for record in server.requests) == [200] * 6 + [403] * 3
-    assert all(300 <= waited <= 500 for waited in stale(told))
-    assert len(stale(told)) == 3
+    assert all(300 <= waited <= 500 for waited in stale(emitted))
+    assert len(stale(emitted)) == 3
 
 
-def test_a_slow_body(clocks: FakeClocks, told: list[events.Event]) -> None:
+def test_a_slow_body(clocks: FakeClocks, emitted: Emitted) -> None:
     """An upload of half an hour, refused at its end; and the second time it is quicker."""
 
     class Slow(io.BytesIO):
@@ -133,25 +125,25 @@ def test_a_slow_body(clocks: FakeClocks, told: list[events.Event]) -> None:
             assert [record.status for record in server.requests] == [403, 200]
             assert s3.get_object(Bucket="bucket", Key="slow")["Body"].read() == body.getvalue()
             assert server.count == 3
-    assert stale(told) == [1800]
+    assert stale(emitted) == [1800]
 
 
-def test_a_process_that_was_stopped(clocks: FakeClocks, told: list[events.Event]) -> None:
+def test_a_process_that_was_stopped(clocks: FakeClocks, emitted: Emitted) -> None:
     """SIGSTOP, a debugger, a laptop's lid: both clocks go on, and nothing runs. Here with the clock wrong as well."""
     with StrictEndpoint(clock=lambda: clocks.wall, offset=-7200) as server, skewguard.install(clocks=clocks):
         sts = client("sts", server)
         sts.get_caller_identity()
-        told.clear()
+        emitted.clear()
         server.clear()
         on_send(sts, lambda: clocks.advance(8 * 3600))
         sts.get_caller_identity()
         assert server.count == 2
         sts.get_caller_identity()
         assert server.count == 3
-    assert stale(told) == [8 * 3600]
+    assert stale(emitted) == [8 * 3600]
 
 
-def test_a_poller_of_a_queue(clocks: FakeClocks, told: list[events.Event]) -> None:
+def test_a_poller_of_a_queue(clocks: FakeClocks, emitted: Emitted) -> None:
     """Kombu's loop signs, works on what came before, then sends: each poll that took too long costs one request."""
     with StrictEndpoint(clock=lambda: clocks.wall) as server, skewguard.install(clocks=clocks):
         sqs = client("sqs", server)
@@ -160,7 +152,7 @@ def test_a_poller_of_a_queue(clocks: FakeClocks, told: list[events.Event]) -> No
         for _ in work:
             sqs.receive_message(QueueUrl=f"{server.url}/1/queue", WaitTimeSeconds=20)
         assert [record.status for record in server.requests] == [200, 400, 200, 200, 400, 200, 200]
-    assert stale(told) == [1000, 2000]
+    assert stale(emitted) == [1000, 2000]
 
 
 def _once(clocks: FakeClocks, pause: int) -> list[Callable[[], object]]:
@@ -168,7 +160,7 @@ def _once(clocks: FakeClocks, pause: int) -> list[Callable[[], object]]:
     return [lambda: clocks.advance(pause)] + [lambda: None] * (pause > 900)
 
 
-def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, told: list[events.Event]) -> None:
+def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, emitted: Emitted) -> None:
     """It is refused as it would have been, and nothing is learned from it."""
 
     class Pipe(io.BytesIO):
@@ -183,4 +175,4 @@ def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, told: list[events.
             with pytest.raises(s3.exceptions.ClientError, match="RequestTimeTooSkewed"):
                 s3.put_object(Bucket="bucket", Key="pipe", Body=Pipe(b"abc"), ContentLength=3)
             assert server.count == 1
-    assert stale(told) == []
+    assert stale(emitted) == []

@@ -24,6 +24,7 @@ from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.fakes import Emitted
 
 DAY = 86_400
 
@@ -236,17 +237,12 @@ class TestLearning:
         assert said.earliest <= made + SECOND + hours <= said.latest
 
     @pytest.mark.parametrize("year", [1970, 2020, 2100, 9999])
-    def test_implausible_dates_are_refused(self, year: int) -> None:
+    def test_implausible_dates_are_refused(self, year: int, emitted: Emitted) -> None:
         """Before this package was built, or decades ahead: not believed, and told of."""
         world = World(0)
-        told: list[object] = []
-        unsubscribe = events.subscribe(told.append)
-        try:
-            assert not world.hear(error=(year - 2026) * 365.25 * DAY)
-        finally:
-            unsubscribe()
+        assert not world.hear(error=(year - 2026) * 365.25 * DAY)
         assert world.keeper.now() is None
-        assert told == [events.Refused("https://aws", "it states an implausible date")]
+        assert emitted == [events.Refused("https://aws", "it states an implausible date")]
 
     def test_a_thread_put_aside_before_the_latest_word_still_uses_it(self) -> None:
         """It looked at the clocks, slept for five seconds, and somebody learned meanwhile."""
@@ -351,19 +347,16 @@ class TestDomains:
 class TestMaxOffset:
     """The largest correction that somebody allows."""
 
-    def test_a_larger_one_is_not_made(self) -> None:
+    def test_a_larger_one_is_not_made(self, emitted: Emitted) -> None:
         """The wall clock is signed with, once is said why, and what is known is still told."""
         world = World(1200, max_offset=600 * SECOND)
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         world.hear()
         assert world.error() == world.error() == -1200
         world.clocks.advance(31)
         assert world.error() == -1200
-        unsubscribe()
         assert not world.keeper.correcting
         assert abs(world.keeper.now().midpoint - world.truth) < 2 * SECOND  # type: ignore[union-attr]
-        (change,) = [event for event in told if isinstance(event, events.CorrectionChanged)]
+        (change,) = emitted.of(events.CorrectionChanged)
         assert (change.offset, change.withheld, change.source) == (0, True, "https://aws")
         assert change.found == pytest.approx(1200 * SECOND, abs=2 * SECOND)
 
@@ -512,16 +505,13 @@ class TestSources:
         world.keeper.measure()
         assert world.error() == pytest.approx(3600, abs=0.01)
 
-    def test_a_liar_among_three_is_outvoted_and_named(self) -> None:
+    def test_a_liar_among_three_is_outvoted_and_named(self, emitted: Emitted) -> None:
         """The majority decides, and the event says who disagreed."""
         world = World(1200)
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         world.keeper.add_sources((telling(world, "a"), telling(world, "liar", 3600), telling(world, "b")))
         world.keeper.measure()
-        unsubscribe()
         assert abs(world.error()) < 0.01
-        (measured,) = [event for event in told if isinstance(event, events.Measured)]
+        (measured,) = emitted.of(events.Measured)
         assert measured.falsetickers == ("liar",)
 
     def test_a_source_that_answers_at_once_is_asked_by_the_first_signing(self) -> None:

@@ -21,6 +21,7 @@ import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, as_aws, config, run
+from tests.fakes import Emitted
 from tests.roles import HOUR, PROVIDERS, Metadata, assume_role, process, single_sign_on, without_keys
 from tests.support import Radio
 
@@ -123,16 +124,15 @@ class TestMetadata:
         assert said.seconds == pytest.approx(2 * HOUR, abs=5)
         assert said.source.startswith("http://metadata.example:")
 
-    def test_an_unknown_aiobotocore_is_told_of_and_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_aiobotocore_is_told_of_and_left_alone(
+        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
+    ) -> None:
         """One warning for each name; calls are guarded all the same."""
         monkeypatch.delattr(aiobotocore.utils, "AioContainerMetadataFetcher")
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         with skewguard.install():
             AioSession()
             AioSession()
-        unsubscribe()
-        assert [type(event) for event in told] == [events.Degraded]
+        assert [type(event) for event in emitted] == [events.Degraded]
 
 
 class TestTripwire:

@@ -29,6 +29,7 @@ from skewguard.signing.aio import AioHooks
 from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
+from tests.fakes import Emitted
 
 
 def made_up(headers: dict[str, str]) -> AioAWSResponse:
@@ -214,30 +215,26 @@ class TestTripwire:
             source.index("before-sign") < source.index("await self.get_auth") < source.index("auth.add_auth(request)")
         )
 
-    def test_the_seam_finds_all_it_replaces(self) -> None:
+    def test_the_seam_finds_all_it_replaces(self, emitted: Emitted) -> None:
         """Nothing is told to be missing."""
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         with skewguard.install():
             AioSession()
             held = aiobotocore.signers.get_current_datetime
             AioSession()
             assert aiobotocore.signers.get_current_datetime is held
-        unsubscribe()
-        assert not told
+        assert not emitted
         signers.close_seam()
         assert aiobotocore.signers.get_current_datetime is not held
 
-    def test_an_unknown_one_switches_off_one_part_with_one_warning(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_unknown_one_switches_off_one_part_with_one_warning(
+        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
+    ) -> None:
         """Its calls are guarded all the same."""
-        told: list[events.Event] = []
-        unsubscribe = events.subscribe(told.append)
         monkeypatch.delattr(aiobotocore.signers, "AioS3PostPresigner")
         with skewguard.install():
             AioSession()
             AioSession()
-        unsubscribe()
-        assert [type(event) for event in told] == [events.Degraded]
+        assert [type(event) for event in emitted] == [events.Degraded]
 
     def test_its_endpoint_keeps_the_session_that_holds_the_rules(self) -> None:
         """After an answer, aiohttp's has one connector with its TLS context."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from typing import Any
 
 import anyio
 import pytest
@@ -16,6 +15,7 @@ from skewguard.clocks import Clocks
 from skewguard.signing.errand import Errand
 from skewguard.testing import StrictEndpoint, steady_utc
 from tests.aio.support import client, code_of, each_way, run, with_bucket
+from tests.fakes import Emitted
 
 
 class Radio:
@@ -202,21 +202,17 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
         run(main)
 
 
-def test_events_are_told() -> None:
+def test_events_are_told(emitted: Emitted) -> None:
     """As for botocore."""
-    told: list[Any] = []
 
     async def main() -> None:
         skewguard.install()
         async with client("sts", endpoint) as sts:
             await sts.get_caller_identity()
 
-    unsubscribe = events.subscribe(told.append)
     with StrictEndpoint(offset=1200) as endpoint:
         run(main)
-    unsubscribe()
-    retried = [event for event in told if isinstance(event, events.Retried)]
-    assert [(event.service, event.operation, event.verdict) for event in retried] == [
+    assert [(event.service, event.operation, event.verdict) for event in emitted.of(events.Retried)] == [
         ("sts", "GetCallerIdentity", "skew")
     ]
-    assert not [event for event in told if isinstance(event, events.Degraded)]
+    assert not emitted.of(events.Degraded)
