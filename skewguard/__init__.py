@@ -24,6 +24,8 @@ from skewguard.errors import ConfigError, SkewguardError, SourceError
 from skewguard.host_clock import HostClock
 from skewguard.interval import Interval, Trust
 
+__version__ = "0.1.0"  # the one place: the build and the command line read it here
+
 __all__ = [
     "ConfigError",
     "HostClock",

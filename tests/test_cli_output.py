@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import skewguard
+from skewguard.cli import main
 from skewguard.cli.output import folded
 from tests.ntp_server import serving, silent, wall_server
 
@@ -41,6 +43,12 @@ def test_whoever_stops_reading_does_not_change_the_outcome(command: str, rest: s
 def test_so_does_help(command: str, rest: str) -> None:
     done = shell(f"{SKEWGUARD} {command} {rest}")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr()) == (0, (f"skewguard {skewguard.__version__}\n", ""))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the platform has no /dev/full")

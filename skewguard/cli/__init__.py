@@ -13,8 +13,9 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from skewguard import __version__
 from skewguard.cli import exec_
 from skewguard.cli.output import CannotWriteError, tell
 
@@ -59,7 +60,7 @@ def _run(given: list[str]) -> int:
     if given[:1] == ["exec"]:
         given, command = exec_.split(given)  # argparse must not look at what is not for us
     parser = _Parser(prog="skewguard", description="Keeps AWS calls working on a wrong clock.")
-    parser.add_argument("--version", action=_Version, help="print the version, and exit")
+    parser.add_argument("--version", action="version", version=f"skewguard {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
     modules: dict[str, ModuleType] = {}
     for name in _wanted(given):
@@ -100,19 +101,3 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         tell(message.rstrip("\n"), aside=file is sys.stderr)
-
-
-class _Version(argparse.Action):
-    """As argparse's own, but the version, which is slow to find, is looked up only when asked for."""
-
-    def __init__(self, option_strings: Sequence[str], dest: str, **options: Any) -> None:
-        super().__init__(option_strings, dest, nargs=0, **options)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            tell(f"skewguard {version('skewguard')}")
-        except PackageNotFoundError:
-            tell("skewguard (not installed)")
-        parser.exit()
