@@ -6,54 +6,30 @@ import threading
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from skewguard import events
 from skewguard.clocks import Clocks
-from skewguard.errors import SourceError
-from skewguard.interval import SECOND, Interval, Trust, Vote
+from skewguard.interval import SECOND, Interval, Vote
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping import polling
 from skewguard.timekeeping.polling import Poller, Result
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 
 LIMIT = 10 * SECOND
 
 
-class Teller:
-    """A source that knows true time but for `error` seconds, notes who asks, and may wait at a gate."""
-
-    def __init__(self, name: str, error: float | None = 0.0, *, instant: bool = False) -> None:
-        self.name = name
-        self.error = error
-        self.instant = instant
-        self.gate: threading.Event | None = None
-        self.deadlines: list[int] = []
-        self.threads: list[threading.Thread] = []
-
-    def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Tell it, or fail if the error is None."""
-        self.threads.append(threading.current_thread())
-        self.deadlines.append(deadline)
-        if self.gate is not None:
-            self.gate.wait(20)
-        if self.error is None:
-            raise SourceError(f"{self.name} is closed")
-        steady, wall = clocks.read()
-        true = wall + round(self.error * SECOND)
-        return Interval(steady, true - 1_000_000, true + 1_000_000, Trust.WITNESS, self.name)
-
-    @property
-    def asked(self) -> int:
-        """How often it was asked."""
-        return len(self.threads)
+def network(name: str, **options: Any) -> FakeSource:
+    """Make a source that must be asked in the background."""
+    return FakeSource(name, instant=False, **options)
 
 
 class Desk:
     """A poller and what came of its polls."""
 
-    def __init__(self, *tiers: tuple[Teller, ...], quorum: int = 1) -> None:
+    def __init__(self, *tiers: tuple[FakeSource, ...], quorum: int = 1) -> None:
         self.clocks = FakeClocks()
         self.told: list[tuple[tuple[Result, ...], Vote]] = []
         self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said))
@@ -77,7 +53,7 @@ class TestInLine:
 
     def test_one_that_answers_at_once_has_answered_upon_return(self) -> None:
         """So the first request of a process is signed right."""
-        quick = Teller("quick", instant=True)
+        quick = FakeSource("quick")
         desk = Desk((quick,))
         done = desk.poller.start(LIMIT)
         assert done is not None
@@ -87,7 +63,7 @@ class TestInLine:
 
     def test_it_gets_a_deadline_that_a_signing_can_spare(self) -> None:
         """And never more than the poll itself has."""
-        quick = Teller("quick", instant=True)
+        quick = FakeSource("quick")
         desk = Desk((quick,))
         began = desk.clocks.steady
         desk.poll()
@@ -97,8 +73,7 @@ class TestInLine:
 
     def test_others_are_asked_elsewhere(self) -> None:
         """Nobody waits for a network."""
-        slow = Teller("slow")
-        slow.gate = threading.Event()
+        slow = network("slow", gate=threading.Event())
         done = Desk((slow,)).poller.start(LIMIT)
         assert done is not None
         assert not done.is_set()
@@ -108,7 +83,7 @@ class TestInLine:
 
     def test_one_among_several_that_were_named_does_not_decide_alone(self) -> None:
         """Its word counts at once only if nobody who has not answered yet could overturn it."""
-        quick, slow, other = Teller("quick", 3600, instant=True), Teller("slow"), Teller("other")
+        quick, slow, other = FakeSource("quick", offset=3600), network("slow"), network("other")
         slow.gate = threading.Event()
         desk = Desk((slow, quick, other))
         done = desk.poller.start(LIMIT)
@@ -118,20 +93,20 @@ class TestInLine:
         assert done.wait(20)
         _, outcome = desk.told[0]
         assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"slow", "other"}, {"quick"})
-        assert quick.asked == 1
+        assert quick.count == 1
 
     def test_a_majority_of_them_decides(self) -> None:
         """Then the others need not be asked at all."""
-        slow = Teller("slow")
-        desk = Desk((Teller("a", instant=True), slow, Teller("b", instant=True)))
+        slow = network("slow")
+        desk = Desk((FakeSource("a"), slow, FakeSource("b")))
         done = desk.poller.start(LIMIT)
         assert done is not None
         assert done.is_set()
-        assert slow.asked == 0
+        assert slow.count == 0
 
     def test_an_interruption_ends_the_poll(self) -> None:
         """A program that is interrupted while it asks can ask again."""
-        quick = Teller("quick", instant=True)
+        quick = FakeSource("quick")
         desk = Desk((quick,))
         measure = quick.measure
 
@@ -152,14 +127,14 @@ class TestInLine:
             raise RuntimeError("can't start new thread")
 
         monkeypatch.setattr(threading.Thread, "start", fail)
-        results, outcome = Desk((Teller("slow"),)).poll()
+        results, outcome = Desk((network("slow"),)).poll()
         assert outcome.interval is None
         assert results[0].error == "it was not asked: the process has no thread to spare"
 
 
 def test_a_signal_may_come_in_the_middle() -> None:
     """Its handler, which signs too, runs in the thread that is just starting a poll."""
-    desk = Desk((Teller("source", instant=True),))
+    desk = Desk((FakeSource("source"),))
     tiers, ended = desk.poller._tiers, []
 
     def interrupted() -> object:
@@ -180,28 +155,30 @@ class TestTiers:
 
     def test_the_first_that_tells_is_enough(self) -> None:
         """No network is asked where a daemon answers."""
-        first, second = Teller("first", instant=True), Teller("second")
+        first, second = FakeSource("first"), network("second")
         results, outcome = Desk((first,), (second,)).poll()
         assert [result.name for result in results] == ["first"]
         assert names(outcome.truechimers) == {"first"}
-        assert second.asked == 0
+        assert second.count == 0
 
     @pytest.mark.parametrize("instant", [True, False])
     def test_a_silent_one_is_passed_over(self, instant: bool) -> None:
         """And named with its reason."""
-        results, outcome = Desk((Teller("closed", None, instant=instant),), (Teller("open", instant=instant),)).poll()
-        assert [(result.name, result.error) for result in results] == [("closed", "closed is closed"), ("open", None)]
+        results, outcome = Desk(
+            (FakeSource("closed", offset=None, instant=instant),), (FakeSource("open", instant=instant),)
+        ).poll()
+        assert [(result.name, result.error) for result in results] == [("closed", "closed is dead"), ("open", None)]
         assert names(outcome.truechimers) == {"open"}
 
     def test_all_may_be_silent(self) -> None:
         """Then nothing is known, and everyone has been asked."""
-        results, outcome = Desk((Teller("a", None, instant=True),), (Teller("b", None),)).poll()
-        assert [result.error for result in results] == ["a is closed", "b is closed"]
+        results, outcome = Desk((FakeSource("a", offset=None),), (network("b", offset=None),)).poll()
+        assert [result.error for result in results] == ["a is dead", "b is dead"]
         assert outcome.interval is None
 
     def test_one_that_hangs_leaves_time_for_the_next(self) -> None:
         """Each has its share of the time there is."""
-        hanging, open_ = Teller("hanging"), Teller("open")
+        hanging, open_ = network("hanging"), network("open")
         hanging.gate = threading.Event()
         results, outcome = Desk((hanging,), (open_,)).poll(SECOND // 2)
         hanging.gate.set()
@@ -210,13 +187,13 @@ class TestTiers:
 
     def test_a_limit_beyond_what_the_system_can_wait_is_no_error(self) -> None:
         """Settings are somebody's to write: whoever says for ever gets his answer all the same."""
-        assert Desk((Teller("one"),)).poll(10**30)[1].interval is not None
+        assert Desk((network("one"),)).poll(10**30)[1].interval is not None
 
     def test_who_is_listed_twice_is_asked_once(self) -> None:
         """A vote counts heads."""
-        one = Teller("one")
+        one = network("one")
         Desk((one, one), (one,)).poll()
-        assert one.asked == 1
+        assert one.count == 1
 
     def test_nobody_is_nobody(self) -> None:
         """Neither a poll nor a thread."""
@@ -229,39 +206,39 @@ class TestAgreement:
 
     def test_too_few_are_not_believed(self, emitted: Emitted) -> None:
         """And the event says so."""
-        desk = Desk((Teller("a"), Teller("b", None)), quorum=2)
+        desk = Desk((network("a"), network("b", offset=None)), quorum=2)
         results, outcome = desk.poll()
         assert outcome.interval is None
         assert [result.off_by for result in results] == [None, None]
         refused = [(event.source, event.reason) for event in emitted.of(events.Refused)]
-        assert refused == [("b", "b is closed"), ("a", "1 of the 2 sources agree that must")]
+        assert refused == [("b", "b is dead"), ("a", "1 of the 2 sources agree that must")]
 
     def test_further_tiers_are_asked_until_enough_agree(self) -> None:
         """The cheapest alone is not enough here."""
-        a, b, c = Teller("a", instant=True), Teller("b"), Teller("c")
+        a, b, c = FakeSource("a"), network("b"), network("c")
         _, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
         assert names(outcome.truechimers) == {"a", "b"}
-        assert c.asked == 0
+        assert c.count == 0
 
     def test_each_tier_has_its_share_of_the_time_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What one leaves goes to those after it; a moment of it is for a source's last words."""
         monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: 0.0))
-        tellers = [Teller(str(index), None) for index in range(3)]
-        desk = Desk(*((teller,) for teller in tellers))
+        sources = [network(str(index), offset=None) for index in range(3)]
+        desk = Desk(*((source,) for source in sources))
         desk.poll()
-        shares = [(teller.deadlines[0] - desk.clocks.steady) / SECOND for teller in tellers]
+        shares = [(source.deadlines[0] - desk.clocks.steady) / SECOND for source in sources]
         assert shares == pytest.approx([10 / 3 - 0.02, 5 - 0.02, 10 - 0.02])
 
     def test_a_tier_that_contradicts_is_followed_by_the_next(self) -> None:
         """Two that disagree settle nothing; a third may."""
-        a, b, c = Teller("a", instant=True), Teller("b", 3600), Teller("c")
+        a, b, c = FakeSource("a"), network("b", offset=3600), network("c")
         results, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
         assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"a", "c"}, {"b"})
         assert [result.off_by for result in results] == [0, 3600 * SECOND - 2_000_000, 0]
 
     def test_events_name_both(self, emitted: Emitted) -> None:
         """Who agrees, and who lies."""
-        Desk((Teller("a"), Teller("liar", -60), Teller("b"))).poll()
+        Desk((network("a"), network("liar", offset=-60), network("b"))).poll()
         (measured,) = emitted.of(events.Measured)
         assert (measured.truechimers, measured.falsetickers) == (("a", "b"), ("liar",))
 
@@ -271,7 +248,7 @@ class TestAgain:
 
     @pytest.fixture
     def desk(self) -> Desk:
-        return Desk((Teller("source", instant=True),))
+        return Desk((FakeSource("source"),))
 
     def due_after(self, desk: Desk, interval: int) -> int:
         """Count the seconds until the next poll is due."""
@@ -292,22 +269,22 @@ class TestAgain:
 
     def test_failures_double_the_while(self) -> None:
         """What is blocked is remembered, though not for ever: networks come back."""
-        teller = Teller("blocked", None, instant=True)
-        desk = Desk((teller,))
+        source = FakeSource("blocked", offset=None)
+        desk = Desk((source,))
         waits = []
         for _ in range(9):
             desk.poll()
             waits.append(self.due_after(desk, 1024 * SECOND))
         assert waits == [17, 33, 65, 129, 257, 513, 1025, 1025, 1025]
-        teller.error = 0.0
+        source.offset = 0.0
         desk.poll()
-        teller.error = None
+        source.offset = None
         desk.poll()
         assert self.due_after(desk, 1024 * SECOND) == 17
 
     def test_what_is_being_asked_is_not_known_yet(self) -> None:
         """Whoever was refused while the sources were asked anew waits for their word, not for that of before."""
-        slow = Teller("slow")
+        slow = network("slow")
         desk = Desk((slow,))
         desk.poll()
         assert desk.poller.knows_since(desk.clocks.steady)
@@ -321,7 +298,8 @@ class TestAgain:
         assert desk.poller.knows_since(desk.clocks.steady)
 
     @pytest.mark.parametrize(
-        "change", [lambda poller: poller.expire(), lambda poller: poller.ask(lambda: [(Teller("new"),)], 1)]
+        "change",
+        [lambda poller: poller.expire(), lambda poller: poller.ask(lambda: [(network("new"),)], 1)],
     )
     def test_at_once_after_a_jump_or_for_others(self, desk: Desk, change: Callable[[Poller], None]) -> None:
         """What was learned from them may be wrong now."""
@@ -330,7 +308,7 @@ class TestAgain:
         assert self.due_after(desk, 60 * SECOND) == 0
 
 
-class Nameless(Teller):
+class Nameless(FakeSource):
     """A source whose name is not to be had."""
 
     @property  # type: ignore[override]
@@ -355,12 +333,12 @@ class TestStrange:
         assert done is not None
         assert done.wait(20)
         assert desk.told == []
-        tiers[:] = [(Teller("source"),)]
+        tiers[:] = [(network("source"),)]
         assert desk.poll()[1].interval is not None
 
     def test_what_cannot_be_weighed_is_refused(self) -> None:
         """With the reason that the weighing gave."""
-        desk = Desk((Teller("a"), Teller("b")))
+        desk = Desk((network("a"), network("b")))
         desk.poller._objection = lambda said, _steady: None if said.source == "a" else int("no number")
         results, outcome = desk.poll()
         assert names(outcome.truechimers) == {"a"}
@@ -368,11 +346,11 @@ class TestStrange:
 
     def test_one_that_hangs_for_ever_takes_few_threads(self) -> None:
         """However often it is asked."""
-        hanging = Teller("hanging")
+        hanging = network("hanging")
         hanging.gate = threading.Event()
         desk = Desk((hanging,))
         errors = [desk.poll(SECOND // 50)[0][0].error for _ in range(7)]
-        assert hanging.asked == 4
+        assert hanging.count == 4
         assert errors == ["no answer in time"] * 4 + ["4 threads still wait for its answer"] * 3
         hanging.gate.set()
         for thread in hanging.threads:
@@ -382,14 +360,14 @@ class TestStrange:
     def test_nobody_is_asked_where_it_cannot_be_found_out_whom(self) -> None:
         """As when an upgrade has taken a module away from under a running process: what is known still counts."""
         desk = Desk()
-        desk.poller.ask(lambda: [(Teller(str(1 // 0)),)], 1)
+        desk.poller.ask(lambda: [(network(str(1 // 0)),)], 1)
         assert desk.poller.start(LIMIT) is None
         assert not desk.poller.due(desk.clocks.steady, LIMIT)
 
 
 def test_eight_dead_servers_hold_up_nobody() -> None:
     """However long they hang, who starts the poll goes on, and who waits waits for one deadline."""
-    dead = tuple(Teller(f"dead{index}") for index in range(8))
+    dead = tuple(network(f"dead{index}") for index in range(8))
     gate = threading.Event()
     for one in dead:
         one.gate = gate

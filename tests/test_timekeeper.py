@@ -15,16 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skewguard import events
-from skewguard.clocks import Clocks, Reading
+from skewguard.clocks import Reading
 from skewguard.config import Settings
-from skewguard.errors import SourceError
 from skewguard.events import Stepped
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 
 DAY = 86_400
 
@@ -53,36 +52,15 @@ class World:
         )
         return self.keeper.learn(domain or self.keeper.utc, said) is not None
 
+    def source(self, name: str = "source", offset: float = 0.0, *, instant: bool = False) -> FakeSource:
+        """Make a source that knows true time, but for `offset` seconds."""
+        return FakeSource(name, offset=offset, instant=instant, truth=lambda: self.truth)
+
     def error(self, domain: Domain | None = None, *, lasting: bool = False) -> float:
         """Sign, and say how many seconds the timestamp is after true time."""
         signed, wall, steady = self.keeper.signing_time(domain or self.keeper.utc, lasting)
         assert (wall, steady) == (self.clocks.wall, self.clocks.steady)
         return (signed - self.truth) / SECOND
-
-
-class Saying:
-    """A source that says what it is told to."""
-
-    def __init__(self, name: str, say: Callable[[Clocks], Interval]) -> None:
-        self.name = name
-        self.say = say
-        self.instant = False
-        self.asked = 0
-
-    def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Say it."""
-        self.asked += 1
-        return self.say(clocks)
-
-
-def telling(world: World, name: str = "source", error: float = 0.0) -> Saying:
-    """Make a source that knows true time, but for `error` seconds, to a millisecond."""
-
-    def say(clocks: Clocks) -> Interval:
-        told = world.truth + round(error * SECOND)
-        return Interval(clocks.read().steady, told - 1_000_000, told + 1_000_000, Trust.WITNESS, name)
-
-    return Saying(name, say)
 
 
 def settled(condition: Callable[[], bool]) -> bool:
@@ -325,14 +303,8 @@ class TestDomains:
         """What uninstall has forgotten stays forgotten."""
         world = World(1200)
         gate, done = threading.Event(), threading.Event()
-        source = telling(world)
-        inner = source.say
-
-        def slow(clocks: Clocks) -> Interval:
-            gate.wait(10)
-            return inner(clocks)
-
-        source.say = slow
+        source = world.source()
+        source.gate = gate
         world.keeper.add_sources((source,))
         unsubscribe = events.subscribe(lambda event: done.set() if isinstance(event, events.Measured) else None)
         world.keeper.start()
@@ -434,7 +406,7 @@ class TestJumps:
     def test_what_a_source_said_before_a_jump_is_doubted_too(self) -> None:
         """However long after the last look it spoke."""
         world = World(0)
-        world.keeper.add_sources((telling(world),))
+        world.keeper.add_sources((world.source(),))
         world.error()
         world.clocks.advance(1)
         world.keeper.measure()
@@ -447,8 +419,7 @@ class TestJumps:
     def test_sources_asked_since_a_jump_outrank_an_answer_of_before_it(self, frozen: float, by_sources: bool) -> None:
         """A VM stood still for an hour and was then put right: its sources say so. Else the answer stands."""
         world = World(0)
-        source = telling(world)
-        source.instant = True
+        source = world.source(instant=True)
         world.keeper.add_sources((source,))
         world.hear()
         world.truth_at_zero += round(frozen * SECOND)
@@ -482,21 +453,21 @@ class TestSources:
     def test_a_source_is_enough(self) -> None:
         """The first call on a wrong host is right when any source knows."""
         world = World(1200)
-        world.keeper.add_sources((telling(world),))
+        world.keeper.add_sources((world.source(),))
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
     def test_whoever_waits_for_ever_waits_for_the_answer(self) -> None:
         """A timeout that no lock can count is no error."""
         world = World(1200)
-        world.keeper.configure(Settings(sources=(telling(world),), timeout=10**30))
+        world.keeper.configure(Settings(sources=(world.source(),), timeout=10**30))
         world.keeper.measure()
         assert abs(world.error()) < 0.1
 
     def test_an_answer_outranks_witnesses_that_contradict_it(self) -> None:
         """Two agreeing liars do not overrule a certificate, while its word is recent."""
         world = World(1200)
-        world.keeper.add_sources((telling(world, "a", 3600), telling(world, "b", 3600)))
+        world.keeper.add_sources((world.source("a", 3600), world.source("b", 3600)))
         world.keeper.measure()
         assert world.error() == pytest.approx(3600, abs=0.01)
         world.hear()
@@ -508,7 +479,7 @@ class TestSources:
     def test_a_liar_among_three_is_outvoted_and_named(self, emitted: Emitted) -> None:
         """The majority decides, and the event says who disagreed."""
         world = World(1200)
-        world.keeper.add_sources((telling(world, "a"), telling(world, "liar", 3600), telling(world, "b")))
+        world.keeper.add_sources((world.source("a"), world.source("liar", 3600), world.source("b")))
         world.keeper.measure()
         assert abs(world.error()) < 0.01
         (measured,) = emitted.of(events.Measured)
@@ -517,85 +488,74 @@ class TestSources:
     def test_a_source_that_answers_at_once_is_asked_by_the_first_signing(self) -> None:
         """So no request of the process is signed wrong."""
         world = World(1200)
-        source = telling(world)
-        source.instant = True
+        source = world.source(instant=True)
         world.keeper.add_sources((source,))
         assert abs(world.error()) < 0.01
         assert abs(world.error()) < 0.01
-        assert source.asked == 1
+        assert source.count == 1
 
     def test_it_is_asked_again_as_soon_as_the_clock_has_jumped(self) -> None:
         """A frozen machine's anchor is late; the daemon beside us knows better."""
         world = World(0)
-        source = telling(world)
-        source.instant = True
+        source = world.source(instant=True)
         world.keeper.add_sources((source,))
         world.error()
         world.truth_at_zero += 7200 * SECOND  # while the machine stood still...
         world.clocks.step(7200)  # ... and its tools put the wall clock right
         assert abs(world.error()) < 0.01
         assert abs(world.error(lasting=True)) < 0.01
-        assert source.asked == 2
+        assert source.count == 2
 
     def test_an_endpoint_with_a_clock_of_its_own_has_nobody_asked(self) -> None:
         """What sources say would not help it."""
         world = World(1200)
-        source = telling(world)
-        source.instant = True
+        source = world.source(instant=True)
         world.keeper.add_sources((source,))
         world.error(world.keeper.domain("http://localhost:9000", seeded=False))
-        assert source.asked == 0
+        assert source.count == 0
 
     def test_too_few_that_agree_teach_nothing(self) -> None:
         """Where two must agree, one is nobody."""
         world = World(1200, min_sources=2)
-        world.keeper.add_sources((telling(world),))
+        world.keeper.add_sources((world.source(),))
         world.keeper.measure()
         assert world.keeper.now() is None
-        world.keeper.add_sources((telling(world, "another"),))
+        world.keeper.add_sources((world.source("another"),))
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
     def test_a_source_without_authentication_can_be_refused(self) -> None:
         """Where that is asked for, only authenticated words count, a source's own included."""
         world = World(1200, require_authenticated=True)
-        source = telling(world)
+        source = world.source()
         world.keeper.add_sources((source,))
         world.keeper.measure()
         assert world.error() == -1200
         assert "nothing authenticates it" in str(world.keeper.results[0].error)
-        inner = source.say
-        source.say = lambda clocks: inner(clocks)._replace(trust=Trust.AUTHENTICATED)
+        source.trust = Trust.AUTHENTICATED
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
-    def test_every_failure_is_a_result(self) -> None:
+    def test_every_failure_is_a_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Unreachable, raising, silent and nonsensical sources are named with their reason."""
         world = World(0, timeout=SECOND // 5)
 
-        def refuse(clocks: Clocks) -> Interval:
-            raise SourceError("closed")
-
-        def crash(clocks: Clocks) -> Interval:
+        def crash(*_: object) -> Interval:
             raise ZeroDivisionError
 
         release = threading.Event()
-
-        def hang(clocks: Clocks) -> Interval:
-            release.wait(10)
-            raise SourceError("late")
-
-        def ancient(clocks: Clocks) -> Interval:
-            return Interval(clocks.read().steady, 0, 1, Trust.WITNESS, "ancient")
-
-        said: list[Any] = [refuse, crash, hang, ancient, lambda _clocks: None]
-        names = ["refuse", "crash", "hang", "ancient", "nothing"]
-        world.keeper.add_sources(tuple(Saying(name, say) for name, say in zip(names, said, strict=True)))
+        sources = {name: FakeSource(name, instant=False) for name in ("refuse", "crash", "hang", "ancient", "nothing")}
+        sources["refuse"].offset = None
+        sources["hang"].gate = release
+        sources["ancient"].truth = lambda: 0
+        monkeypatch.setattr(sources["crash"], "measure", crash)
+        monkeypatch.setattr(sources["nothing"], "measure", lambda *_: None)
+        world.keeper.add_sources(tuple(sources.values()))
         world.keeper.measure()
         release.set()
         errors = {result.name: result.error for result in world.keeper.results}
         assert errors == {
-            "refuse": "closed",
+            "refuse": "refuse is dead",
             "crash": "ZeroDivisionError: ",
             "hang": "no answer in time",
             "ancient": "it states an implausible date",
@@ -607,14 +567,8 @@ class TestSources:
         """Measuring is single-flight."""
         world = World(1200)
         gate = threading.Event()
-        source = telling(world)
-        inner = source.say
-
-        def slow(clocks: Clocks) -> Interval:
-            gate.wait(10)
-            return inner(clocks)
-
-        source.say = slow
+        source = world.source()
+        source.gate = gate
         world.keeper.add_sources((source,))
         threads = [threading.Thread(target=world.keeper.measure, args=(10 * SECOND,)) for _ in range(100)]
         for thread in threads:
@@ -622,37 +576,32 @@ class TestSources:
         gate.set()
         for thread in threads:
             thread.join()
-        assert source.asked <= 2  # one poll, and perhaps one begun by a thread that came after it was over
+        assert source.count <= 2  # one poll, and perhaps one begun by a thread that came after it was over
         assert abs(world.error()) < 0.01
 
     def test_signing_has_old_news_refreshed_in_the_background(self) -> None:
         """No timer and no permanent thread: a signing that finds it old starts a poll, and does not wait for it."""
         world = World(1200, refresh_interval=60 * SECOND)
-        source = telling(world)
+        source = world.source()
         world.keeper.add_sources((source,))
         world.keeper.measure()
         world.clocks.advance(59)
         world.error()
-        assert source.asked == 1
+        assert source.count == 1
         world.clocks.advance(2)
         world.error()
         world.clocks.advance(30)
         world.error()
-        assert settled(lambda: source.asked == 2)
+        assert settled(lambda: source.count == 2)
 
     def test_sources_that_told_nothing_are_asked_again_sooner(self) -> None:
         """A network that comes up a minute after boot is found."""
         world = World(1200)
-        source = telling(world)
-        inner = source.say
-
-        def refuse(clocks: Clocks) -> Interval:
-            raise SourceError("no route")
-
-        source.say = refuse
+        source = world.source()
+        source.offset = None
         world.keeper.add_sources((source,))
         world.keeper.measure()
-        source.say = inner
+        source.offset = 0
         world.clocks.advance(20)
         world.error()
         assert settled(lambda: world.keeper.now() is not None)
@@ -661,29 +610,29 @@ class TestSources:
     def test_they_are_not_asked_again_for_what_they_have_just_said(self) -> None:
         """A refusal that tells no time has them asked once, and only if they can help."""
         world = World(1200)
-        source = telling(world)
+        source = world.source()
         world.keeper.add_sources((source,))
         began = world.clocks.steady
         world.keeper.ask_for(world.keeper.domain("http://localhost:1", seeded=False), began)
-        assert source.asked == 0
+        assert source.count == 0
         world.keeper.ask_for(world.keeper.utc, began)
         world.keeper.ask_for(world.keeper.utc, began)
-        assert source.asked == 1
+        assert source.count == 1
         world.clocks.advance(1)
         world.keeper.ask_for(world.keeper.utc, world.clocks.steady)
-        assert source.asked == 2
+        assert source.count == 2
 
     def test_a_jump_has_the_sources_asked_again(self) -> None:
         """Somebody moved the clock: find out."""
         world = World(0)
-        source = telling(world)
+        source = world.source()
         world.keeper.add_sources((source,))
         world.keeper.measure()
         world.error()
         world.clocks.step(7200)
         world.clocks.advance(0.01)
         world.error()
-        assert settled(lambda: source.asked == 2)
+        assert settled(lambda: source.count == 2)
         assert settled(lambda: not world.keeper.doubtful)
 
     @pytest.mark.parametrize(
@@ -703,12 +652,11 @@ class TestSources:
             {"latest": 0},
         ],
     )
-    def test_a_strange_statement_is_refused(self, change: dict[str, Any]) -> None:
+    def test_a_strange_statement_is_refused(self, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
         """A source's author may take one clock for another, or floats for integers; the others count all the same."""
         world = World(1200)
-        strange, sound = telling(world, "strange"), telling(world, "sound")
-        inner = strange.say
-        strange.say = lambda clocks: inner(clocks)._replace(**change)
+        strange, sound = world.source("strange"), world.source("sound")
+        monkeypatch.setattr(strange, "measure", lambda *asked: FakeSource.measure(strange, *asked)._replace(**change))
         world.keeper.add_sources((strange,))
         world.keeper.measure()
         assert world.keeper.now() is None
@@ -722,18 +670,18 @@ class TestSources:
         world = World(1200)
         world.clocks.advance(30 * DAY)
         world.hear()
-        source = telling(world)
+        source = world.source()
         world.keeper.add_sources((source,))
         world.keeper.measure()
         world.clocks.step(3600)
         world.clocks.advance(1)
         world.keeper.measure()
-        asked = source.asked
+        asked = source.count
         back = 29 * DAY * SECOND
         world.clocks._steady -= back
         world.truth_at_zero += back
         world.error()
-        assert settled(lambda: source.asked > asked)
+        assert settled(lambda: source.count > asked)
         assert settled(lambda: abs(world.error()) < 0.01)
         assert not world.keeper.doubtful
 
@@ -779,7 +727,7 @@ class TestSources:
     def test_what_is_within_a_millisecond_either_way_is_two_wide(self) -> None:
         """And no wider."""
         world = World(1200)
-        world.keeper.add_sources((telling(world),))
+        world.keeper.add_sources((world.source(),))
         assert world.keeper.wait_until(SECOND // 1000, SECOND)
         assert not world.keeper.wait_until(SECOND // 1000 - 1, SECOND // 50)
 
@@ -787,7 +735,7 @@ class TestSources:
         """A device without a clock can block at boot until a source has answered."""
         world = World(1200)
         assert not world.keeper.wait_until(SECOND, SECOND // 20)
-        world.keeper.add_sources((telling(world),))
+        world.keeper.add_sources((world.source(),))
         assert world.keeper.wait_until(SECOND, 10 * SECOND)
         assert not world.keeper.wait_until(1000, SECOND // 20)
 
@@ -797,21 +745,15 @@ class TestSources:
         """The poll under way lives in the parent only, and no lock stays held."""
         world = World(1200)
         gate = threading.Event()
-        source = telling(world)
-        inner = source.say
-
-        def slow(clocks: Clocks) -> Interval:
-            gate.wait(10)
-            return inner(clocks)
-
-        source.say = slow
+        source = world.source()
+        source.gate = gate
         world.keeper.add_sources((source,))
         world.keeper.start()
-        assert settled(lambda: source.asked == 1)
+        assert settled(lambda: source.count == 1)
         child = os.fork()
         if not child:
             world.keeper.reset_after_fork()
-            source.say = inner
+            source.gate = None
             world.keeper.measure(5 * SECOND)
             os._exit(0 if abs(world.error()) < 0.01 else 1)
         gate.set()
