@@ -40,7 +40,9 @@ def clockbound(data: bytes) -> None:
     assert not clockbound_segment.unsettled(data), "a segment that was being written was believed"
     for age in (-2000, -1, 0, clockbound_segment.GRACE, clockbound_segment.MAX_AGE - 1, clockbound_segment.MAX_AGE):
         with only(SourceError):
-            said = clockbound_segment.judge(snapshot, snapshot.as_of + age, Reading(STEADY, NOW), 1000, "clockbound")
+            said = clockbound_segment.to_interval(
+                snapshot, snapshot.as_of + age, Reading(STEADY, NOW), 1000, "clockbound"
+            )
             sound(said)
             assert 2 * snapshot.bound <= said.width < 2 * clockbound_segment.MAX_BOUND
             assert said.earliest <= NOW <= said.latest

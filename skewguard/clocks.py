@@ -1,9 +1,9 @@
-"""The host's clocks, read together: one primitive, and the place where tests put others.
+"""The host's clocks, read together: one primitive, which tests replace.
 
 *Steady* is never stepped, never slewed, and counts while the machine sleeps. Linux has no single clock like that:
 ``MONOTONIC_RAW`` is not slewed but stops in suspend, ``BOOTTIME`` counts suspend but is slewed with the wall clock.
-So steady is RAW plus the time spent asleep (BOOTTIME - MONOTONIC). Its parts are several readings, and a thread can be
-put aside between any two of them; each look is therefore bracketed by MONOTONIC and taken again if it took too long.
+So steady is RAW plus the time spent asleep (BOOTTIME - MONOTONIC). These are several readings, and a thread can be
+interrupted between any two of them; so each is bracketed by MONOTONIC, and repeated if it took too long.
 """
 
 from __future__ import annotations
@@ -11,41 +11,37 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 BRACKET_NS = 100_000
-"""A look that took longer than this was interrupted and is repeated."""
+"""A reading that took longer than this was interrupted and is repeated."""
 
 APART_NS = 3 * BRACKET_NS // 2
 """The two clocks of a reading are no further apart than this, ns: steady is taken from the middle of the bracket."""
 
 _TRIES = 64
-_get: Any = getattr(time, "clock_gettime_ns", None)
-_MONOTONIC, _RAW, _BOOTTIME, _REALTIME = (
-    getattr(time, f"CLOCK_{name}", None) for name in ("MONOTONIC", "MONOTONIC_RAW", "BOOTTIME", "REALTIME")
-)
 _STEP = 500_000_000  # a wall clock that moved less than this, ns, was slewed...
-_SLEW = 2000  # ... or less than one part in this many of the time between two looks (500 ppm, the kernel's limit)
+_SLEW = 2000  # ... or less than one part in this many of the time between two readings (500 ppm, the kernel's limit)
 
 
 class Reading(NamedTuple):
-    """One look at both clocks, ns: `steady` since some moment of this boot, `wall` since the Unix epoch."""
+    """Both clocks, read together, ns: `steady` since some moment of this boot, `wall` since the Unix epoch."""
 
     steady: int
     wall: int
 
 
 class Clocks(Protocol):
-    """What skewguard asks of clocks."""
+    """The clocks that skewguard reads."""
 
     def read(self) -> Reading:
-        """Look at both clocks with care; costs about 0.4 µs."""
+        """Read both clocks together; costs about 0.4 µs."""
         ...
 
     def quick_ns(self) -> int:
         """Read a monotonic clock cheaply, ns; it may be slewed, stop in sleep, and count from another zero.
 
-        Against `wall_ns` it tells whether anything has moved since the last careful look.
+        Compared with `wall_ns` it shows whether a clock has moved since the last `read`.
         """
         ...
 
@@ -58,7 +54,7 @@ class _LinuxClocks:
     """CLOCK_MONOTONIC_RAW + (CLOCK_BOOTTIME - CLOCK_MONOTONIC), beside CLOCK_REALTIME."""
 
     def __init__(self) -> None:
-        # Bare built-ins: they are called at every signing, and a Python frame around them would double their cost.
+        # Built-in functions: each signing calls them, and a Python frame around them would double their cost.
         self.quick_ns = time.monotonic_ns
         self.wall_ns = time.time_ns
 
@@ -79,18 +75,6 @@ class _LinuxClocks:
                 if took <= BRACKET_NS:
                     break
         return Reading(steady, wall)
-
-    @staticmethod
-    def glance() -> tuple[int, int, int, int]:
-        """Look once, without care: CLOCK_MONOTONIC, steady, wall, and CLOCK_MONOTONIC again, ns.
-
-        Steady and wall are no further apart than the first from the last; the caller sees to that being little.
-        """
-        before = _get(_MONOTONIC)
-        raw = _get(_RAW)
-        boot = _get(_BOOTTIME)
-        wall = _get(_REALTIME)
-        return before, raw + boot - before, wall, _get(_MONOTONIC)
 
 
 class _PlainClocks:
@@ -117,17 +101,17 @@ class _PlainClocks:
 
 
 def stepped(before: Reading, now: Reading) -> int:
-    """Say by how much the wall clock was stepped between two looks, ns; 0 if it may just have been slewed."""
+    """Return by how much the wall clock was stepped between two readings, ns; 0 if it may only have been slewed."""
     elapsed = now.steady - before.steady
     moved = (now.wall - before.wall) - elapsed
     return moved if abs(moved) > _STEP + abs(elapsed) // _SLEW else 0
 
 
 def faked() -> str | None:
-    """Name the library that fakes this process's wall clock at the moment, if one does.
+    """Return the name of the library that fakes this process's wall clock now; None if none does.
 
-    A test's frozen clock is a wish, not a fault: it is neither corrected nor learned from. (A clock faked from
-    outside the process, as libfaketime does, is taken for the host's own.)
+    A test freezes the clock on purpose, so a frozen clock is neither corrected nor learned from. (A clock faked from
+    outside the process, as libfaketime does, counts as the host's own.)
     """
     freezegun = sys.modules.get("freezegun.api")
     if freezegun is not None and getattr(freezegun, "freeze_factories", None):
@@ -146,7 +130,7 @@ def system() -> Clocks:
         linux = _LinuxClocks()
         try:
             linux.read()
-        except OSError:  # an emulated kernel does not know all that Python was built for
+        except OSError:  # an emulated kernel may lack clocks that Python was built with
             return _PlainClocks(time.monotonic_ns)
         return linux
     if hasattr(time, "CLOCK_MONOTONIC_RAW"):

@@ -13,7 +13,7 @@ from skewguard.testing import FakeClocks
 
 MS = 1_000_000
 MONO_ZERO = 500 * SECOND
-"""How far the fake CLOCK_MONOTONIC is behind the fake steady clock: nobody may mix the two."""
+"""How far the fake CLOCK_MONOTONIC is behind the fake steady clock, so that mixing them shows."""
 FOREVER = 2**62
 
 

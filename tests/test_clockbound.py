@@ -107,7 +107,7 @@ def test_default_paths(host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_newest_path_means_its_neighbour(host: Host) -> None:
-    """Who names 3.x's own segment is told what 3.x says of the wall clock, in the file beside it."""
+    """For the URI of 3.x's own segment, the file beside it is read, where 3.x describes the wall clock."""
     own = host.path.with_name("shm1")
     own.write_bytes(bytes(Segment(version=3, bound=5)))
     source = ClockBoundSource.from_uri(f"clockbound:{own}")
@@ -152,7 +152,7 @@ def stepped(host: Host, seconds: float) -> None:
         host.measure()
 
 
-def test_step_by_somebody_else(host: Host) -> None:
+def test_step_by_another_program(host: Host) -> None:
     """A daemon that still vouches for a clock that was put wrong is not believed, until it has had its chance."""
     host.measure()
     stepped(host, 20)

@@ -20,12 +20,12 @@ from skewguard.sources.clockbound_segment import (
     MAX_AGE,
     MAX_BOUND,
     SECOND,
+    ClockStatus,
     Snapshot,
-    Status,
-    judge,
     parse,
     parse_vmclock,
     standing,
+    to_interval,
     unsettled,
 )
 from skewguard.testing import FakeClocks
@@ -40,7 +40,7 @@ def read(segment: Segment | bytes) -> Snapshot:
 
 def weigh(segment: Segment, *, monotonic: int = MONO_ZERO, margin: int = 0) -> Interval:
     """Judge a segment at a fake instant."""
-    return judge(read(segment), monotonic, FakeClocks().read(), margin, "clockbound")
+    return to_interval(read(segment), monotonic, FakeClocks().read(), margin, "clockbound")
 
 
 @pytest.mark.skipif(sys.byteorder != "little", reason="the bytes of little-endian machines")
@@ -64,7 +64,7 @@ def test_layouts() -> None:
     }
     one, two, three = (Segment(version=version, **values) for version in (1, 2, 3))
     assert (len(bytes(one)), len(bytes(two)), len(bytes(three))) == (72, 80, LARGEST)
-    rest = (7 * SECOND + 8, 1007 * SECOND + 9, 11, 12, Status.FREE_RUNNING)
+    rest = (7 * SECOND + 8, 1007 * SECOND + 9, 11, 12, ClockStatus.FREE_RUNNING)
     assert read(one) == Snapshot(1, *rest, None)
     assert read(two) == Snapshot(2, *rest, 2**64 - 1)
     assert read(replace(two, vmclock=0)) == Snapshot(2, *rest, None)
@@ -150,7 +150,7 @@ _i64, _u64 = st.integers(-(2**63), 2**63 - 1), st.integers(0, 2**64 - 1)
 def test_any_values_in_a_segment(segment: Segment, monotonic: int) -> None:
     """Whatever the fields hold, the answer is an interval around the wall clock, under 16 s to a side, or an error."""
     with contextlib.suppress(SourceError):
-        said = judge(read(segment), monotonic, Reading(5, 6), 0, "clockbound")
+        said = to_interval(read(segment), monotonic, Reading(5, 6), 0, "clockbound")
         assert said.midpoint == 6
         assert 0 <= said.width < 2 * MAX_BOUND
 
@@ -183,7 +183,7 @@ def test_bound_grows_with_age(version: int, elapsed: int, drift: int, error: int
 
 
 @pytest.mark.parametrize("slow", [-DRIFT_PPB, DRIFT_PPB])
-def test_it_ages_by_a_clock_that_nobody_steers(slow: int) -> None:
+def test_it_ages_by_a_clock_that_nothing_steers(slow: int) -> None:
     """The daemon's drift is that of the steered clock, here an exact one; the raw clock may be as bad as any."""
     said = weigh(Segment(drift=1000))
     passed = 900 * SECOND

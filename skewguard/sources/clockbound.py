@@ -1,109 +1,53 @@
-"""ClockBound as a time source: what its daemon says of this host's wall clock, read from shared memory.
+"""ClockBound as a time source: its daemon's statement about this host's wall clock, read from shared memory.
 
-The daemon keeps a bound on how far the wall clock is from true time. So it never says by how much a clock is wrong;
-it says that it is right, and how right. That is worth an interval, in microseconds and without the network.
+The daemon keeps a bound on the distance of the wall clock from true time. So it never tells by how much a clock is
+wrong; it tells that the clock is right, and how right. That gives an interval of microseconds, without the network.
 
-Limits, which no reader of the segment can lift. Whoever steps the wall clock makes the statement false until the
-daemon looks again; a step between two measurements of one object is noticed, one before the first is not. The daemon
-counts from the host's boot, so in a container with a time namespace of its own its segment means nothing: mostly
-noticed, as an instant of the future or far past. A wall clock faked for one process is not the one it speaks of.
+Limits, which no reader of the segment can lift. A step of the wall clock makes the statement false until the daemon
+measures again; a step between two measurements of one object is noticed, one before the first is not. The daemon counts
+from the host's boot, so in a container with a time namespace of its own its segment means nothing: mostly noticed, as
+an instant of the future or far past. A wall clock faked for one process is not the daemon's.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
-from skewguard.clocks import BRACKET_NS, Clocks
+from skewguard.clocks import BRACKET_NS, Clocks, Reading
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources.clockbound_segment import (
-    GRACE,
     LARGEST,
     MAX_AGE,
     VMCLOCK_READ,
     Snapshot,
-    judge,
     parse,
     parse_vmclock,
+    to_interval,
     unsettled,
 )
 from skewguard.sources.uri import Named, path_uri, split_uri, usable_path
 
 FORM = "clockbound or clockbound:/path/of/the/segment"
 PATHS = ("/var/run/clockbound/shm0", "/var/run/clockbound/shm", "/var/run/clockbound/shm1")
-"""Where the daemon writes: 2.x (and 3.x, for older readers), 1.x, and what only 3.x writes.
+"""The daemon's files: of 2.x (and 3.x, for older readers), of 1.x, and of 3.x alone.
 
-That last one says nothing of the wall clock; it is asked in order to explain why nothing else is there.
+The last one does not describe the wall clock; it is read to explain why there is nothing else.
 """
 
 VMCLOCK = "/dev/vmclock0"
-"""Where the hypervisor tells that the machine was paused, moved or restored."""
+"""The hypervisor's page, which tells that the machine was paused, moved or restored."""
 
 _TRIES = 100
 """Reads before giving up on a segment in flux: the daemon writes for some ns, ten times a second at most."""
 
-_LOOK_NS = 10_000_000
-"""A file is looked for at its path no more often, ns. What its daemon said so short a time ago still holds."""
-
-_Four = tuple[int, int, int, int]
-"""A look at the clocks, ns: CLOCK_MONOTONIC, steady, wall, and CLOCK_MONOTONIC again."""
-
-_Seen = tuple[int, int, int | None, int, Interval | None]
-"""What is remembered of the last measurement.
-
-The least and the most that the wall clock can have been ahead of CLOCK_MONOTONIC, ns: only a step (or sleep, which sets
-the clock as well) changes that, for slewing moves the two together. When a step was last noticed, by CLOCK_MONOTONIC,
-ns, or None if never, and the same by the steady clock. The last interval given.
-"""
-
-
-class _Kept:
-    """A segment's file that stays open, with what was read from it, at rest, when it was opened.
-
-    The threads that read it hold it; it is closed when the last lets go.
-
-    Attributes:
-        path: Where it was found.
-        fd: The open file.
-        data: The segment's bytes.
-        snapshot: The same, decoded.
-        looked: When it was last seen to be the file at `path`, by CLOCK_MONOTONIC, ns.
-    """
-
-    __slots__ = ("_close", "_fstat", "_status", "data", "fd", "looked", "path", "snapshot")
-
-    def __init__(self, path: str, fd: int, status: os.stat_result, data: bytes, snapshot: Snapshot) -> None:
-        self._close, self._fstat = os.close, os.fstat  # the module may be gone when the interpreter ends
-        self.path, self.fd, self._status, self.data, self.snapshot = path, fd, status, data, snapshot
-        self.looked = 0
-
-    def untouched(self) -> bool:
-        """Tell whether nothing has been done to the file.
-
-        To be removed, replaced or renamed changes the number of its links, or the time of its last change. A folder
-        that was put in another's place does not show.
-        """
-        try:
-            now = self._fstat(self.fd)
-        except OSError:
-            return False
-        return now == self._status and now.st_ctime_ns == self._status.st_ctime_ns
-
-    def __del__(self) -> None:
-        # A program that turns itself into a daemon closes every file, and the number is somebody else's since.
-        try:
-            now = self._fstat(self.fd)
-            if (now.st_dev, now.st_ino) == (self._status.st_dev, self._status.st_ino):
-                self._close(self.fd)
-        except OSError:
-            pass
-
-
-# By its number, since time.monotonic_ns is what tests fake; and without a Python frame around it.
+# By its number, because tests fake time.monotonic_ns.
 _monotonic: Callable[[], int] = (
     functools.partial(time.clock_gettime_ns, time.CLOCK_MONOTONIC)
     if hasattr(time, "CLOCK_MONOTONIC")
@@ -111,13 +55,32 @@ _monotonic: Callable[[], int] = (
 )
 
 
+class _Memory(NamedTuple):
+    """What an object remembers of its last measurement.
+
+    Attributes:
+        low: The least that the wall clock can have been ahead of CLOCK_MONOTONIC, ns. Only a step changes that (or
+            suspend, after which the kernel sets the clock as well); slewing moves both clocks alike.
+        high: The most, ns.
+        stepped: When a step was last noticed, by CLOCK_MONOTONIC, ns; None before the first.
+        stepped_at: The same by the steady clock, ns.
+        said: The last interval returned.
+    """
+
+    low: int
+    high: int
+    stepped: int | None = None
+    stepped_at: int = 0
+    said: Interval | None = None
+
+
 class ClockBoundSource(Named):
-    """Reads the segment of ClockBound 1.x and 2.x, and of 3.x what that writes for older readers.
+    """Reads the segment of ClockBound 1.x and 2.x, and what 3.x writes for older readers.
 
     The newest layout, 3.x's own, bounds a clock that is computed from the CPU's time stamp counter and not the wall
-    clock; it is decoded, and refused with the reason. The file is read by copying, so a daemon that truncates it (3.x
-    does, whenever it starts) harms nobody, and stays open while nothing about it changes. An object has no thread and
-    no lock; it may be shared by threads and used on both sides of a fork.
+    clock; it is decoded, and refused with the reason. The file is opened, copied and closed at each measurement, so a
+    daemon that truncates it (3.x does, at its start) harms no reader. An object has no thread and no lock; it may be
+    shared by threads and used on both sides of a fork.
     """
 
     instant = True
@@ -125,19 +88,19 @@ class ClockBoundSource(Named):
     def __init__(
         self, path: str | None = None, *, vmclock: str = VMCLOCK, monotonic: Callable[[], int] = _monotonic
     ) -> None:
-        """Prepare to read; nothing is opened yet.
+        """Check the paths; nothing is opened yet.
 
         Args:
-            path: The segment's file; where the daemons put theirs, unless told. For ``shm1`` the ``shm0`` beside it
-                is asked first, for 3.x writes there what it has to say of the wall clock.
-            vmclock: VMClock's file, read when the segment says that it counts.
+            path: The segment's file; by default the daemons' own. For ``shm1`` the ``shm0`` beside it is read first,
+                because 3.x describes the wall clock there.
+            vmclock: VMClock's file, read when the segment depends on it.
             monotonic: CLOCK_MONOTONIC of the host, ns; for tests.
 
         Raises:
             ConfigError: A path is unusable.
         """
         if not usable_path(vmclock):
-            raise ConfigError(f"{vmclock!r} is no absolute path of a file")
+            raise ConfigError(f"{vmclock!r} is not the absolute path of a file")
         self._name = "clockbound" if path is None else path_uri("clockbound", path, "file")
         if path is None:
             self._paths: tuple[str, ...] = PATHS
@@ -147,11 +110,9 @@ class ClockBoundSource(Named):
             self._paths = (path,)
         self._vmclock = vmclock
         self._monotonic = monotonic
-        # Each replaced whole. A thread that overwrites another's makes it older, never inconsistent: a step that is so
-        # forgotten is noticed again, since what was remembered was from before it.
-        self._seen: _Seen | None = None
-        self._kept: _Kept | None = None
-        self._way: tuple[Clocks, Callable[[], _Four]] | None = None  # a quicker way to look at these clocks
+        # Replaced whole. A thread that overwrites another's makes it older, never inconsistent: a step that is so
+        # forgotten is noticed again, because the older memory is from before the step.
+        self._memory: _Memory | None = None
 
     @classmethod
     def from_uri(cls, uri: str) -> ClockBoundSource:
@@ -171,7 +132,7 @@ class ClockBoundSource(Named):
 
         Args:
             clocks: The clocks to measure with; their wall clock must be the host's.
-            deadline: The steady instant, ns, by which to answer; this takes some microseconds.
+            deadline: The steady instant, ns, by which to answer; a measurement takes some tens of microseconds.
 
         Returns:
             True time as of now: the wall clock, give or take the daemon's bound and what drift has added to it.
@@ -196,72 +157,42 @@ class ClockBoundSource(Named):
         raise SourceError(f"{self._name} gives no time: there is no {' and no '.join(self._paths)}")
 
     def _measure(self, clocks: Clocks, deadline: int, path: str) -> Interval:
-        kept = self._kept
-        try:
-            # Equal bytes are that snapshot, whoever is writing now.
-            same = kept is not None and kept.path == path and os.pread(kept.fd, LARGEST, 0) == kept.data
-        except OSError:  # closed by somebody else
-            same = False
-        if kept is None or not same:
-            same = False
-            self._kept = kept = None  # it goes before its successor comes, who may get the same number
-            self._kept = kept = _open_segment(path)
-            kept.looked = self._monotonic()
-        snapshot = kept.snapshot
-        # In this order: whatever happens in between makes the statement older, never younger than it is.
-        way = self._way
-        before, steady, wall, after = way[1]() if way is not None and way[0] is clocks else self._look_with(clocks)
-        if after - before > BRACKET_NS:
-            before, steady, wall, after = self._look_again(clocks, (before, steady, wall, after))
-        if same and after - kept.looked >= _LOOK_NS and not self._still_there(kept, after):
-            return self._measure(clocks, deadline, path)
-        if steady >= deadline:
+        """Read one file. Errors are the reason alone."""
+        # In this order: a delay between the steps makes the statement older, never younger than it is.
+        snapshot = _read_segment(path)
+        before, reading, after = self._read_clocks(clocks)
+        if reading.steady >= deadline:
             raise SourceError("was given no time to answer")
-        low, high = wall - after, wall - before
-        seen = self._seen
-        if seen is None:
-            self._seen = seen = (low, high, None, 0, None)
-        last_low, last_high, stepped, stepped_at, earlier = seen
-        if low > last_high or high < last_low:  # somebody has set the wall clock
-            stepped, stepped_at = after, steady
-            self._seen = (low, high, stepped, stepped_at, earlier)
+        memory = self._remember(reading, before, after)
         if snapshot.marker is not None:
             self._check_disruption(snapshot.marker)
-        said = judge(snapshot, after, (steady, wall), after - before, self._name)
-        if stepped is not None:
-            _check_step(snapshot, stepped, stepped_at, earlier, said)
-        self._seen = (low, high, stepped, stepped_at, said)
+        # Steady is put together from three readings: it may be off by half as much again as all of them took.
+        said = to_interval(snapshot, after, reading, 3 * (after - before) // 2, self._name)
+        if memory.stepped is not None:
+            _check_step(snapshot, memory, memory.stepped, said)
+        self._memory = memory._replace(low=reading.wall - after, high=reading.wall - before, said=said)
         return said
 
-    def _still_there(self, kept: _Kept, now: int) -> bool:
-        """Tell whether a file is still the one at its path; it is let go otherwise.
-
-        Where the daemon has been silent for long, another folder may have taken the place of the file's.
-        """
-        if now - kept.snapshot.as_of < GRACE and kept.untouched():
-            kept.looked = now
-            return True
-        self._kept = None
-        return False
-
-    def _look_with(self, clocks: Clocks) -> _Four:
-        """Look at clocks that have not been looked at before, and remember if there is a quicker way."""
-        glance: Callable[[], _Four] | None = getattr(clocks, "glance", None)
-        if glance is not None and self._monotonic is _monotonic:
-            self._way = (clocks, glance)
-            return glance()
-        before, reading, after = self._monotonic(), clocks.read(), self._monotonic()
-        return before, reading.steady, reading.wall, after
-
-    def _look_again(self, clocks: Clocks, best: _Four) -> _Four:
-        """Look at all three clocks, undisturbed if possible: what disturbs is in the margin, after - before."""
+    def _read_clocks(self, clocks: Clocks) -> tuple[int, Reading, int]:
+        """Read the clocks between two readings of CLOCK_MONOTONIC; again if the thread was interrupted meanwhile."""
+        best = None
         for _ in range(_TRIES):
-            again = self._look_with(clocks)
-            if again[3] - again[0] < best[3] - best[0]:
-                best = again
-                if again[3] - again[0] <= BRACKET_NS:
+            before, reading, after = self._monotonic(), clocks.read(), self._monotonic()
+            if best is None or after - before < best[2] - best[0]:
+                best = before, reading, after
+                if after - before <= BRACKET_NS:
                     break
+        assert best is not None
         return best
+
+    def _remember(self, reading: Reading, before: int, after: int) -> _Memory:
+        """Return the memory of the last measurement, or of this one if there was none; a step since then is noted."""
+        low, high = reading.wall - after, reading.wall - before
+        memory = self._memory or _Memory(low, high)
+        if low > memory.high or high < memory.low:  # the wall clock was set
+            memory = memory._replace(low=low, high=high, stepped=after, stepped_at=reading.steady)
+        self._memory = memory
+        return memory
 
     def _check_disruption(self, marker: int) -> None:
         """Refuse a statement from before the machine was paused, moved or restored."""
@@ -275,65 +206,57 @@ class ClockBoundSource(Named):
             raise SourceError("is from before the machine was paused, moved or restored (VMClock's disruption marker)")
 
 
-def _check_step(snapshot: Snapshot, stepped: int, stepped_at: int, earlier: Interval | None, said: Interval) -> None:
-    """Refuse what was said before the wall clock was stepped, or by a daemon that has not noticed.
+def _check_step(snapshot: Snapshot, memory: _Memory, stepped: int, said: Interval) -> None:
+    """Refuse a statement from before the last step of the wall clock, or of a daemon that has not noticed the step.
 
-    One that steps the clock itself knows, and so what it says afterwards agrees with what it said before. One
-    whose clock was set by somebody else may not learn of it before it next hears from its servers.
+    A daemon that steps the clock itself knows of it, so its next statement agrees with the one before. If another
+    program set the clock, the daemon may not learn of it before it next hears from its servers.
     """
     if snapshot.as_of <= stepped:
         raise SourceError("is from before the wall clock was set")
+    earlier = memory.said
     if (
         earlier is not None
-        and earlier.at <= stepped_at
+        and earlier.at <= memory.stepped_at
         and 0 <= said.at - earlier.at < MAX_AGE
         and not earlier.aged(said.at).meets(said)
     ):
         raise SourceError("does not know yet that the wall clock was set")
 
 
-def _open_segment(path: str) -> _Kept:
-    """Open a segment and take a snapshot that no writer has touched meanwhile.
+def _read_segment(path: str) -> Snapshot:
+    """Read a snapshot of a segment that no writer has touched meanwhile.
 
     A writer makes the generation odd, writes, and makes it even again. Reading a file is not atomic either, so two
     whole copies must be equal: then the generation stood from the first's beginning to the second's end.
     """
-    fd, status = _open(path)
-    try:
-        data = _at_rest(fd)
-        return _Kept(path, fd, status, data, parse(data, os.fstat(fd).st_size))
-    except BaseException:
-        os.close(fd)
-        raise
-
-
-def _at_rest(fd: int) -> bytes:
-    for _ in range(_TRIES):
-        data = os.pread(fd, LARGEST, 0)
-        if not unsettled(data) and data == os.pread(fd, LARGEST, 0):
-            return data
+    with _opened(path) as fd:
+        for _ in range(_TRIES):
+            data = os.pread(fd, LARGEST, 0)
+            if not unsettled(data) and data == os.pread(fd, LARGEST, 0):
+                return parse(data, os.fstat(fd).st_size)
     raise SourceError("is being written, or was left so by a daemon that died")
 
 
 def _read_vmclock(path: str) -> int:
-    fd, _ = _open(path, device=True)
-    try:
+    with _opened(path, device=True) as fd:
         for _ in range(_TRIES):
             data = os.pread(fd, VMCLOCK_READ, 0)
             if data == os.pread(fd, VMCLOCK_READ, 0) and not (len(data) > 12 and data[12] & 1):
                 return parse_vmclock(data)
-        raise SourceError("is being written")
-    finally:
-        os.close(fd)
+    raise SourceError("is being written")
 
 
-def _open(path: str, *, device: bool = False) -> tuple[int, os.stat_result]:
-    """Open a file for reading that is one, so that no pipe or terminal can make us wait."""
+@contextlib.contextmanager
+def _opened(path: str, *, device: bool = False) -> Iterator[int]:
+    """Open a regular file, or a device, for reading; a pipe or terminal is refused, because it might block."""
     if os.name != "posix":
         raise SourceError("cannot be read on this system")
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
-    status = os.fstat(fd)
-    if stat.S_ISREG(status.st_mode) or (device and stat.S_ISCHR(status.st_mode)):
-        return fd, status
-    os.close(fd)
-    raise SourceError("is no regular file")
+    try:
+        mode = os.fstat(fd).st_mode
+        if not stat.S_ISREG(mode) and not (device and stat.S_ISCHR(mode)):
+            raise SourceError("is no regular file")
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,25 +1,27 @@
-"""ClockBound's shared memory, as bytes: a segment decoded, and judged into what it says of true time. Pure.
+"""ClockBound's shared memory: a segment's bytes decoded, checked, and turned into an interval of true time. Pure.
 
 The layouts and the rules of validity are those of ClockBound's published protocol and of the behaviour of its own
 readers, from 1.x to 3.0.0-rc.0. All numbers are in the host's byte order, the magic too: two words of 32 bits. The
-bytes may be anyone's, so each function returns a value or raises `SourceError`, and no length in them is believed.
+bytes may be forged, so each function returns a value or raises `SourceError`, and no length in them is believed.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
+from skewguard.clocks import Reading
 from skewguard.errors import SourceError
-from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
+from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust, drift_over
+from skewguard.wording import length
 
 LARGEST = 104
 """No known layout is longer, in bytes; nothing beyond is read."""
 
 GRACE = 5 * SECOND
-"""Older statements are free-running, whatever they say. 2.x speaks ten times a second, so it is gone; 3.x speaks when
-it knows better, and waits a minute. Either kind is believed."""
+"""Older statements count as free-running, whatever their status. 2.x writes ten times a second, so by then it is gone;
+3.x writes when it has a better measurement, and waits a minute. Either kind is believed."""
 
 MAX_AGE = 1000 * SECOND
 """The daemon's own limit (`void_after`), kept here too, so that nothing in the segment can lift it."""
@@ -35,21 +37,21 @@ _HEADER = struct.Struct("=8sIHH")  # magic, segment size, version (see `parse`),
 _BODIES = {
     1: struct.Struct("=qqqqqIIi4x"),  # as_of, void_after, bound, max_drift_ppb, reserved, status
     2: struct.Struct("=qqqqqQIiB7x"),  # as_of, void_after, bound, disruption marker, max_drift_ppb, status, VMClock
-    # The same as in 2, but after the CPU's counter, and with the counter's period and its error before the bound; how
-    # far these two are shifted stands at the end.
+    # The same as in 2, but after the CPU's counter, and with the counter's period and its error before the bound; their
+    # shifts follow at the end.
     3: struct.Struct("=8xqqqq16xqQIiB7x"),
 }
 _GRAIN = 1000
-"""An as_of that lies ahead by less is the same instant, read from two clocks, ns."""
+"""An as_of that is ahead by less is the same instant, read from two clocks, ns."""
 
 _VMCLOCK = struct.Struct("<IIHBBI")  # magic, size, version, counter, time type, sequence; then the marker
 _VMCLOCK_MAGIC = 0x4B4C_4356  # "VCLK"
 VMCLOCK_READ = 24
-"""How much of VMClock's page tells about disruptions, bytes."""
+"""The length of the part of VMClock's page that describes disruptions, bytes."""
 
 
-class Status(enum.IntEnum):
-    """What the daemon says of the wall clock."""
+class ClockStatus(enum.IntEnum):
+    """The daemon's statement about the wall clock."""
 
     UNKNOWN = 0
     SYNCHRONIZED = 1
@@ -59,12 +61,10 @@ class Status(enum.IntEnum):
     """The machine was paused, moved or restored, and the clock has not been corrected yet."""
 
 
-_WITNESS = Trust.WITNESS
-_BELIEVED = (Status.SYNCHRONIZED, Status.FREE_RUNNING)
+_BELIEVED = (ClockStatus.SYNCHRONIZED, ClockStatus.FREE_RUNNING)
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(NamedTuple):
     """A segment's content, decoded and not yet believed.
 
     Attributes:
@@ -73,11 +73,8 @@ class Snapshot:
         void_after: When it ends to be, by the same clock, ns.
         bound: How far the wall clock was from true time at most, at `as_of`, ns. In layout 3, the daemon's own clock.
         max_drift_ppb: How fast that grows, by the daemon's setting.
-        status: What the daemon says of that clock.
+        status: The daemon's verdict on that clock.
         marker: The disruption marker of VMClock for which all this holds; None where the daemon does not use VMClock.
-        drift: How fast the bound grows at least, whatever the setting, ppb: by the clock that the daemon's peer steers.
-        ageing: The same by the steady clock, which nobody steers, ppb.
-        sound: Whether there is nothing against it but its age.
     """
 
     version: int
@@ -85,24 +82,13 @@ class Snapshot:
     void_after: int
     bound: int
     max_drift_ppb: int
-    status: Status
+    status: ClockStatus
     marker: int | None
-    drift: int = field(init=False, compare=False)
-    ageing: int = field(init=False, compare=False)
-    sound: bool = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "drift", max(self.max_drift_ppb, LEAST_DRIFT_PPB))
-        object.__setattr__(self, "ageing", max(self.drift, DRIFT_PPB))
-        object.__setattr__(self, "sound", self.version < 3 and self.status in _BELIEVED and self.bound >= 0)
 
 
 def unsettled(data: bytes) -> bool:
-    """Tell whether a writer is at work, or died at it: an odd generation. False for what is no segment at all."""
-    return len(data) >= _HEADER.size and bool(data[14 if _LITTLE else 15] & 1)
-
-
-_LITTLE = struct.pack("=H", 1)[0] == 1
+    """Return whether a writer is at work, or died at it: an odd generation. False for what is no segment at all."""
+    return len(data) >= _HEADER.size and bool(_HEADER.unpack_from(data)[-1] & 1)
 
 
 def parse(data: bytes, size: int) -> Snapshot:
@@ -114,7 +100,7 @@ def parse(data: bytes, size: int) -> Snapshot:
 
     Raises:
         SourceError: It is none, or not initialized, being written, of an unknown layout, or malformed. The message
-            is the reason alone, to stand after a name.
+            is the reason alone, to follow a name.
     """
     if len(data) < _HEADER.size:
         raise SourceError(f"is {len(data)} bytes long, too short for a ClockBound segment")
@@ -149,29 +135,29 @@ def parse(data: bytes, size: int) -> Snapshot:
         raise SourceError("is malformed: it has a second with more than 999999999 ns")
     if drift >= SECOND:
         raise SourceError(f"is malformed: its drift is {drift} ppb")
-    if not Status.UNKNOWN <= status <= Status.DISRUPTED:
+    if not ClockStatus.UNKNOWN <= status <= ClockStatus.DISRUPTED:
         raise SourceError(f"is malformed: {status} is no clock status")
     as_of, void_after = seconds * SECOND + nanos, void_seconds * SECOND + void_nanos
-    return Snapshot(version, as_of, void_after, bound, drift, Status(status), marker)
+    return Snapshot(version, as_of, void_after, bound, drift, ClockStatus(status), marker)
 
 
-def standing(snapshot: Snapshot, monotonic: int) -> Status:
-    """Say what a snapshot's status is worth at an instant of CLOCK_MONOTONIC, ns: the daemon may be gone since."""
-    if snapshot.status in (Status.UNKNOWN, Status.DISRUPTED) or monotonic < snapshot.as_of + GRACE:
+def standing(snapshot: Snapshot, monotonic: int) -> ClockStatus:
+    """Return a snapshot's status as of an instant of CLOCK_MONOTONIC, ns: the daemon may have ended since."""
+    if snapshot.status in (ClockStatus.UNKNOWN, ClockStatus.DISRUPTED) or monotonic < snapshot.as_of + GRACE:
         return snapshot.status
-    return Status.FREE_RUNNING if monotonic < snapshot.void_after else Status.UNKNOWN
+    return ClockStatus.FREE_RUNNING if monotonic < snapshot.void_after else ClockStatus.UNKNOWN
 
 
-def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: int, name: str) -> Interval:
-    """Decide what a snapshot says of true time.
+def to_interval(snapshot: Snapshot, monotonic: int, reading: Reading, margin: int, name: str) -> Interval:
+    """Turn a snapshot into an interval of true time.
 
-    Its statement is that true time is within a bound of the wall clock, so it holds only if no one has set the wall
-    clock since `as_of`; that is the caller's to see to.
+    The snapshot states that true time is within a bound of the wall clock, so it holds only if the wall clock was not
+    set since `as_of`; the caller checks that.
 
     Args:
         snapshot: From `parse`.
         monotonic: CLOCK_MONOTONIC, not before `reading`, ns. (The coarse clock that the daemon uses is never ahead.)
-        reading: The steady and the wall clock, ns, read after the snapshot was.
+        reading: The steady and the wall clock, read after the snapshot was.
         margin: How far apart the two clocks of the reading may have been read, ns.
         name: The source's name, for the interval.
 
@@ -182,41 +168,38 @@ def judge(snapshot: Snapshot, monotonic: int, reading: tuple[int, int], margin: 
         SourceError: The clock is not synchronized, the statement is void, too old or of the future, or its bound is
             absurd. The reason alone.
     """
-    age = monotonic - snapshot.as_of
-    if not (snapshot.sound and 0 <= age < GRACE):
-        _check(snapshot, monotonic)
-        age = max(age, 0)
-    drift = snapshot.drift
-    error = snapshot.bound + margin - -age * drift // SECOND  # rounded up
+    _check(snapshot, monotonic)
+    drift = max(snapshot.max_drift_ppb, LEAST_DRIFT_PPB)  # of the wall clock, which the daemon's peer steers
+    error = snapshot.bound + margin + drift_over(max(monotonic - snapshot.as_of, 0), drift)
     if error >= MAX_BOUND:
-        raise SourceError(f"vouches for the clock within {error / SECOND:.1f} s only; less than 16 s is wanted")
+        raise SourceError(f"vouches for the clock within {length(error)} only; less than {length(MAX_BOUND)} is wanted")
     steady, wall = reading
-    # Without the constructor's check: an error that is not negative turns no interval around.
-    return tuple.__new__(Interval, (steady, wall - error, wall + error, _WITNESS, name, snapshot.ageing))
+    # From now on the interval ages by the steady clock, which nothing steers.
+    return Interval(steady, wall - error, wall + error, Trust.WITNESS, name, max(drift, DRIFT_PPB))
 
 
 def _check(snapshot: Snapshot, monotonic: int) -> None:
-    """Refuse what may not be believed at an instant of CLOCK_MONOTONIC, ns."""
+    """Refuse a snapshot that may not be believed at an instant of CLOCK_MONOTONIC, ns."""
     if snapshot.status not in _BELIEVED:
-        disrupted = snapshot.status is Status.DISRUPTED
+        disrupted = snapshot.status is ClockStatus.DISRUPTED
         raise SourceError(f"says that the clock is {'disrupted' if disrupted else 'not synchronized'}")
     if snapshot.version == 3:
-        # Not even its age can be told: its instants are of that clock, and against the wall clock nothing is proved.
+        # Not even its age is known: its instants are of that clock, and against the wall clock they prove nothing.
         raise SourceError(
             f"vouches, within {snapshot.bound / 1_000_000:.3f} ms, for a clock that is made from the CPU's counter, "
             "which is out of reach here, and not for the wall clock"
         )
     age = monotonic - snapshot.as_of
     if age <= -_GRAIN:
-        raise SourceError("is of another boot, or another time namespace: it speaks of the future")
-    if age >= MAX_AGE or standing(snapshot, monotonic) is Status.UNKNOWN:
-        raise SourceError(f"is {age / SECOND:.0f} s old and void: its daemon has ceased to write")
+        raise SourceError("is of another boot, or another time namespace: it is dated in the future")
+    if age >= MAX_AGE or standing(snapshot, monotonic) is ClockStatus.UNKNOWN:
+        raise SourceError(f"is {age / SECOND:.0f} s old and void: its daemon has stopped writing")
     if snapshot.bound < 0:
         raise SourceError(f"is malformed: its bound is {snapshot.bound} ns")
 
 
 def parse_vmclock(data: bytes) -> int:
-    """Read the disruption marker in VMClock's page (Linux, ``uapi/linux/vmclock-abi.h``): little-endian everywhere.
+    """Parse the disruption marker in VMClock's page (Linux, ``uapi/linux/vmclock-abi.h``): little-endian everywhere.
 
     Args:
         data: The page's first bytes; `VMCLOCK_READ` of them suffice.
