@@ -9,7 +9,7 @@ import botocore
 
 from skewguard import _aws_profile, _reach, host_clock
 from skewguard import clocks as _clocks
-from skewguard._process import Switch, process
+from skewguard._process import process
 from skewguard.clocks import APART_NS, Clocks
 from skewguard.config import (
     ATTACH_OPTIONS,
@@ -191,9 +191,7 @@ def attach(target: Any, **options: Any) -> None:
     """
     settings = resolve(options, profile=_aws_profile.options(), allowed=ATTACH_OPTIONS)
     emitter, session = _reach.reach(target)
-    in_force = _in_force(settings)
-    process.attached = in_force or process.attached
-    _reach.hook(Switch(in_force), emitter, session)
+    _reach.hook(process.attach(_in_force(settings)), emitter, session)
     if "sources" in options:
         keeper = process.keeper()
         keeper.add_sources(settings.sources or ())

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 import threading
+import weakref
 
 from skewguard import _aws_profile, _late_imports
 from skewguard._late_imports import WhenImported
@@ -33,17 +34,42 @@ class _Process:
         self.lock = threading.RLock()
         self.everywhere = Switch()
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
+        self._switches: weakref.WeakSet[Switch] = weakref.WeakSet()  # one for each `attach`
         self.installed: Settings | None = None  # what `install` was given; handles know it by identity
         self.watch: WhenImported | None = None
         self._keeper: Timekeeper | None = None
+        self._renew = False  # the timekeeper is to read its settings again before it is next used
 
     def keeper(self) -> Timekeeper:
-        """Answer the one timekeeper of this process; it is made when first needed, and stays."""
-        if self._keeper is None:
+        """Return the one timekeeper of this process; it is made when first needed, and stays."""
+        if self._keeper is None or self._renew:
             settings = resolve({}, profile=_aws_profile.options())
             with self.lock:
-                self._keeper = self._keeper or Timekeeper(settings)
+                if self._keeper is None:
+                    self._keeper = Timekeeper(settings)
+                elif self._renew:
+                    self._keeper.reset(settings)
+                self._renew = False
         return self._keeper
+
+    def attach(self, settings: Settings | None) -> Switch:
+        """Return a switch for one set of event handlers, on if there are settings."""
+        self.attached = settings or self.attached
+        switch = Switch(settings)
+        with self.lock:
+            self._switches.add(switch)
+        return switch
+
+    def reset(self) -> None:
+        """Switch off all that is attached, and forget what is known. Settings are read again when next needed."""
+        with self.lock:
+            self.attached = None
+            for switch in list(self._switches):
+                switch.settings = None
+            if self._keeper is not None:
+                self._keeper.remove_sources()
+                self._keeper.reset(self._keeper.settings)
+                self._renew = True
 
     def before_fork(self) -> None:
         """Wait for another thread's import; not for long, as that may be waiting for this thread."""

@@ -172,6 +172,13 @@ def _begins() -> bool:
     return begins
 
 
+def reset() -> None:
+    """Remove every listener, and let the next stale signature be a warning again."""
+    global _listeners, _stale_until
+    with _lock:
+        _listeners, _stale_until = (), 0.0
+
+
 def reset_lock() -> None:
     """Replace the lock in a forked child, where another thread may have held it."""
     global _lock

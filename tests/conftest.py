@@ -10,11 +10,8 @@ import botocore.session
 import pytest
 from hypothesis import HealthCheck, settings
 
-import skewguard
 from skewguard import events
-from skewguard.config import resolve
-from skewguard.signing.patches import signers
-from skewguard.testing import StrictEndpoint
+from skewguard.testing import StrictEndpoint, reset
 from tests.fakes import Emitted
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
@@ -74,10 +71,6 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         "AWS_ENDPOINT_URL",
     ):
         monkeypatch.delenv(name, raising=False)
+    reset()
     yield
-    skewguard.uninstall()
-    keeper = skewguard._process.process.keeper()
-    skewguard._process.process.attached = None
-    keeper._attached = ()
-    keeper.reset(resolve({"sources": ["response"]}, {}))
-    signers.close_seam()
+    reset()

@@ -173,7 +173,6 @@ class TestAsking:
     ) -> None:
         """It is the sources that are asked."""
         monkeypatch.setattr(shared_file, "bases", lambda: iter([str(tmp_path)]))
-        monkeypatch.setattr(shared_file, "_private", False)  # another test may have had this process keep to itself
         tmp_path.chmod(0o700)
         taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
         steady, wall = taught.clocks.read()

@@ -155,7 +155,6 @@ class TestEpisodes:
         """Told of at the first; again after a quarter of an hour without."""
         now = [1000.0]
         monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
-        monkeypatch.setattr(events, "_stale_until", 0.0)
         for _ in range(4):
             emit(Retried("s3", "PutObject", "stale", "signed 400 s before its answer", 400 * SECOND))
             now[0] += 600

@@ -72,7 +72,7 @@ class Host:
 @pytest.fixture(autouse=True)
 def no_test(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let this process share, with its children alone, though it may have played AWS to itself before."""
-    monkeypatch.setattr(shared_file, "_private", False)
+    shared_file.keep_private(False)
     monkeypatch.setattr(shared_file, "bases", lambda: iter([os.environ["XDG_RUNTIME_DIR"]]))
     monkeypatch.setenv("SKEWGUARD_SHARE", "true")
 
@@ -443,7 +443,7 @@ def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypa
     """HEAD's refusals do not say what is wrong: here the time, as the retry shows."""
     with StrictEndpoint(offset=1200) as endpoint:
         with_bucket(endpoint)
-        monkeypatch.setattr(shared_file, "_private", False)
+        shared_file.keep_private(False)
         with skewguard.install():
             client("s3", endpoint).head_object(Bucket="bucket", Key="key")
             assert [record.status for record in endpoint.requests] == [403, 200]
@@ -460,7 +460,7 @@ def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch
     with StrictEndpoint() as endpoint:
         with_bucket(endpoint)
         endpoint.date_mode = ahead
-        monkeypatch.setattr(shared_file, "_private", False)
+        shared_file.keep_private(False)
         endpoint.fail_next("403", times=4)
         with skewguard.install():
             for _ in range(2):

@@ -161,7 +161,7 @@ class TestFormat:
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only place where the file may be, empty; and a process that is no test."""
     monkeypatch.setattr(shared_file, "bases", lambda: iter([str(tmp_path)]))
-    monkeypatch.setattr(shared_file, "_private", False)
+    shared_file.keep_private(False)
     tmp_path.chmod(0o700)
     return tmp_path
 
@@ -425,7 +425,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Have the directory lie where it would lie for users: renaming on a disk would take most of a writer's time."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as base:
         monkeypatch.setattr(shared_file, "bases", lambda: iter([base]))
-        monkeypatch.setattr(shared_file, "_private", False)
+        shared_file.keep_private(False)
         yield Path(base)
 
 

@@ -1,4 +1,4 @@
-"""For tests: a server as strict as AWS about signatures and clocks, and clocks that move only when told.
+"""For tests: a server as strict as AWS about signatures and clocks, clocks that move only when told, and a fresh start.
 
 Nothing is loaded until it is asked for, since pytest imports this package in every project that has skewguard.
 """
@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from skewguard.testing.clocks import FakeClocks, steady_utc
     from skewguard.testing.endpoint import StrictEndpoint
+    from skewguard.testing.process import reset
     from skewguard.testing.records import DROP, Canned, Fault, Record
 
-__all__ = ["DROP", "Canned", "FakeClocks", "Fault", "Record", "StrictEndpoint", "steady_utc"]
+__all__ = ["DROP", "Canned", "FakeClocks", "Fault", "Record", "StrictEndpoint", "reset", "steady_utc"]
 
-_HOME = {"FakeClocks": "clocks", "steady_utc": "clocks", "StrictEndpoint": "endpoint"}
+_HOME = {"FakeClocks": "clocks", "steady_utc": "clocks", "StrictEndpoint": "endpoint", "reset": "process"}
 
 
 def __getattr__(name: str) -> object:

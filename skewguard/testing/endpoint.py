@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
@@ -19,6 +20,13 @@ from skewguard.timekeeping import shared_file
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
+
+_running: weakref.WeakSet[StrictEndpoint] = weakref.WeakSet()
+
+
+def any_running() -> bool:
+    """Return whether a server runs in this process."""
+    return bool(_running)
 
 
 class StrictEndpoint:
@@ -100,10 +108,12 @@ class StrictEndpoint:
                 self._authority = Authority()
             context = self._authority.context if self._authority is not None else None
             self._listener = Listener(self._answer, context)
+            _running.add(self)
         return self
 
     def stop(self) -> None:
         """Close every connection and join every thread. Records stay. Stopping a stopped server does nothing."""
+        _running.discard(self)
         listener, self._listener = self._listener, None
         if listener is not None:
             listener.close()

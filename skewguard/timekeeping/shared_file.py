@@ -55,10 +55,14 @@ class Memory(NamedTuple):
     said: Mapping[str, Interval]
 
 
-def keep_private() -> None:
-    """Read and write no file from now on: this process plays AWS to itself, and what it learns is true nowhere else."""
+def keep_private(private: bool = True) -> None:
+    """Read and write no file from now on: this process plays AWS to itself, and what it learns is true nowhere else.
+
+    Args:
+        private: False ends that.
+    """
     global _private
-    _private = True
+    _private = private
 
 
 # -- the format -------------------------------------------------------------------------------------------------

@@ -322,6 +322,12 @@ class Timekeeper:
             if new:
                 self._have_asked()
 
+    def remove_sources(self) -> None:
+        """Remove what `add_sources` has added."""
+        with self._learned:
+            self._attached = ()
+            self._have_asked()
+
     def _have_asked(self) -> None:
         """Tell the poller whom to ask; call it with the lock held."""
         named, attached, quorum = self._askable = (self.settings.sources, self._attached, self.settings.min_sources)

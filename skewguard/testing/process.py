@@ -1,0 +1,37 @@
+"""This process, put back to how it was when skewguard had just been imported."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+
+from skewguard import _api, events
+from skewguard._process import process
+from skewguard.errors import ConfigError
+from skewguard.timekeeping import shared_file
+
+
+def reset() -> None:
+    """Put this process back to how it was when skewguard had just been imported. Idempotent.
+
+    Ended are `skewguard.install`, what `skewguard.attach` and `skewguard.session` guard (boto3's default session is
+    detached), the sources given to them, subscriptions to events, and the patches of botocore. Forgotten is what was
+    learned of any clock. Log lines and warnings that come once per episode or process may come again. Settings are read
+    from environment and AWS profile when they are next needed.
+
+    Of time servers, the last answer stays known, so that a suite does not ask them more often than they allow. What
+    `skewguard.contrib` has registered with other libraries stays registered. A `StrictEndpoint` keeps running, and as
+    long as one does, the process shares nothing with others. Call this between tests, while no AWS call is under way.
+    """
+    _api.uninstall()
+    process.reset()
+    events.reset()
+    if "skewguard.signing.patches.signers" in sys.modules:  # else nothing is guarded, and importing it takes 200 ms
+        from skewguard.signing.patches.signers import close_seam
+
+        close_seam()
+        with contextlib.suppress(ConfigError):  # there is none, or it is of a kind that cannot be guarded
+            _api.detach(getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None))
+    endpoint = sys.modules.get("skewguard.testing.endpoint")
+    if endpoint is None or not endpoint.any_running():
+        shared_file.keep_private(False)
