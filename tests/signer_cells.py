@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import time
@@ -94,43 +95,22 @@ def child() -> None:
     import botocore.session
 
     import skewguard
+    from tests.fakes import FakeSource
 
     print(json.dumps(sorted(botocore.auth.AUTH_TYPE_MAPS)), flush=True)
     for line in sys.stdin:
         truth, then = json.loads(line)
-        source = Oracle(truth - then)
+        now = functools.partial(lambda offset: time.monotonic_ns() + offset, truth - then)
         made = []
-        with skewguard.install(sources=[source]):
+        with skewguard.install(sources=[FakeSource(truth=now)]):
             guarded = botocore.session.get_session().get_component("event_emitter")
             unguarded = botocore.hooks.HierarchicalEmitter()
             for version, (python, crt) in SIGNERS.items():
                 for form in crt if "v4a" in botocore.auth.AUTH_TYPE_MAPS else python:
-                    before = source.now()
+                    before = now()
                     signed = sign(version, form, guarded)
-                    made.append([version, form, before, source.now(), signed, sign(version, form, unguarded)])
+                    made.append([version, form, before, now(), signed, sign(version, form, unguarded)])
         print(json.dumps(made), flush=True)
-
-
-class Oracle:
-    """Knows true time from the monotonic clock."""
-
-    name = "oracle"
-    instant = True
-
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
-
-    def now(self) -> int:
-        """True time, ns since the Unix epoch."""
-        return time.monotonic_ns() + self.offset
-
-    def measure(self, clocks: Any, deadline: int) -> Any:
-        """Tell it."""
-        import skewguard
-
-        before = self.now()
-        steady = clocks.read().steady
-        return skewguard.Interval(steady, before, self.now(), skewguard.Trust.WITNESS, self.name)
 
 
 def sign(version: str, form: str, emitter: Any) -> dict[str, Any]:

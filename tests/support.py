@@ -20,9 +20,9 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import skewguard
-from skewguard.clocks import Clocks
 from skewguard.config import resolve
 from skewguard.testing import FakeClocks, StrictEndpoint
+from tests.fakes import FakeSource
 
 Operation = Callable[[Any], Any]
 
@@ -101,38 +101,7 @@ def host_clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
     return clocks
 
 
-class Oracle:
-    """A source that knows true time at once: so many seconds ahead of the fake wall clock as it stands now."""
-
-    name = "oracle"
-    instant = True
-
-    def __init__(self, clocks: FakeClocks, ahead: int) -> None:
-        self._offset = clocks.wall - clocks.steady + ahead * 1_000_000_000
-
-    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        steady = clocks.read().steady
-        true = steady + self._offset
-        return skewguard.Interval(steady, true, true, skewguard.Trust.WITNESS, self.name)
-
-
-class Radio:
-    """A source that finds this host `behind` seconds slow, give or take `within`, and answers at once."""
-
-    instant = True
-
-    def __init__(self, behind: float, *, within: float = 1e-6, name: str = "radio") -> None:
-        self.name = name
-        self._behind = round(behind * 1e9)
-        self._within = round(within * 1e9)
-
-    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        steady, wall = clocks.read()
-        true = wall + self._behind
-        return skewguard.Interval(steady, true - self._within, true + self._within, skewguard.Trust.WITNESS, self.name)
-
-
-def attach(target: Any, clocks: FakeClocks, source: Oracle, **options: Any) -> None:
+def attach(target: Any, clocks: FakeClocks, source: FakeSource, **options: Any) -> None:
     """Attach with other clocks than the system's, which only `install` offers."""
     skewguard._process.process.keeper().configure(resolve({"sources": ["response"]}), clocks)
     skewguard.attach(target, sources=[source], **options)

@@ -15,13 +15,11 @@ from dataclasses import replace
 import pytest
 
 import skewguard
-from skewguard.clocks import Clocks
-from skewguard.errors import SourceError
 from skewguard.events import Measured
-from skewguard.interval import SECOND, Interval
+from skewguard.interval import SECOND
 from skewguard.sources.ntp import NtpSource
 from skewguard.testing import StrictEndpoint
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
 from tests.support import aws_client, client
 
@@ -195,56 +193,46 @@ class TestMostServersLie:
             sts.close()
 
 
-class Blocked:
-    """A source that answers when the test says so, and not before."""
-
-    def __init__(self, name: str, released: threading.Event) -> None:
-        self.name = name
-        self.released = released
-        self.asked = threading.Event()
-
-    def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        self.asked.set()
-        self.released.wait(60)
-        raise SourceError(f"{self.name} is dead")
-
-
 class TestDeadServers:
     """Eight servers of which none answers."""
 
-    def test_signing_waits_for_none_of_them(self, strict_endpoint: StrictEndpoint) -> None:
-        """Calls are signed, sent and answered while every source is still being asked."""
-        released = threading.Event()
-        dead = [Blocked(f"dead-{number}", released) for number in range(8)]
-        try:
-            with skewguard.install(sources=dead, timeout=60):
-                sts = client("sts", strict_endpoint)
-                assert all(source.asked.wait(10) for source in dead)
-                for _ in range(20):
-                    sts.get_caller_identity()
-                assert strict_endpoint.count == 20
-                assert not skewguard.status().sources  # the poll that began at `install` is still under way
-                released.set()
-                results = skewguard.measure().sources
-                assert [str(result.error) for result in results] == [f"{source.name} is dead" for source in dead]
-                sts.close()
-        finally:
-            released.set()
+    @pytest.fixture
+    def gate(self) -> Iterator[threading.Event]:
+        """The gate of `blocked`."""
+        gate = threading.Event()
+        yield gate
+        gate.set()
 
-    def test_signing_on_a_wrong_clock_waits_for_none_of_them(self) -> None:
-        """Nor does the retry, for the answer has told the time already."""
-        released = threading.Event()
-        dead = [Blocked(f"dead-{number}", released) for number in range(8)]
-        try:
-            with StrictEndpoint(offset=1200) as endpoint, skewguard.install(sources=dead, timeout=60):
-                sts = client("sts", endpoint)
+    @pytest.fixture
+    def blocked(self, gate: threading.Event) -> list[FakeSource]:
+        """Make eight sources that fail once their gate is open."""
+        return [FakeSource(f"dead-{number}", offset=None, instant=False, gate=gate) for number in range(8)]
+
+    def test_signing_waits_for_none_of_them(
+        self, strict_endpoint: StrictEndpoint, blocked: list[FakeSource], gate: threading.Event
+    ) -> None:
+        """Calls are signed, sent and answered while every source is still being asked."""
+        with skewguard.install(sources=blocked, timeout=60):
+            sts = client("sts", strict_endpoint)
+            assert all(source.asked.wait(10) for source in blocked)
+            for _ in range(20):
                 sts.get_caller_identity()
-                sts.get_caller_identity()
-                assert endpoint.count == 3
-                assert not skewguard.status().sources
-                sts.close()
-        finally:
-            released.set()
+            assert strict_endpoint.count == 20
+            assert not skewguard.status().sources  # the poll that began at `install` is still under way
+            gate.set()
+            results = skewguard.measure().sources
+            assert [str(result.error) for result in results] == [f"{source.name} is dead" for source in blocked]
+            sts.close()
+
+    def test_signing_on_a_wrong_clock_waits_for_none_of_them(self, blocked: list[FakeSource]) -> None:
+        """Nor does the retry, because the answer has told the time already."""
+        with StrictEndpoint(offset=1200) as endpoint, skewguard.install(sources=blocked, timeout=60):
+            sts = client("sts", endpoint)
+            sts.get_caller_identity()
+            sts.get_caller_identity()
+            assert endpoint.count == 3
+            assert not skewguard.status().sources
+            sts.close()
 
     @pytest.fixture
     def dead(self) -> Iterator[Callable[[], list[NtpSource]]]:

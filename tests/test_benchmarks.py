@@ -15,10 +15,10 @@ from types import ModuleType
 import pytest
 
 from skewguard.clocks import Clocks
-from skewguard.errors import SourceError
-from skewguard.interval import Interval, Trust
+from skewguard.interval import Interval
 from skewguard.sources import Source
 from skewguard.testing.clocks import FakeClocks
+from tests.fakes import FakeSource
 from tests.real.need import need
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,21 +59,13 @@ def test_page_has_the_scripts_rows(script: ModuleType) -> None:
     assert "`time.time()` took" in table
 
 
-class Sundial:
-    """Tells the time at the third question, and then now and then not; each reading takes 1 ms."""
-
-    name = "sundial"
-
-    def __init__(self) -> None:
-        self.asked = 0
+class Sundial(FakeSource):
+    """A source that answers the third question, and then most."""
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        self.asked += 1
-        if self.asked < 3 or not self.asked % 5:
-            raise SourceError("clouds")
-        now = clocks.read()
-        assert now.steady < deadline
-        return Interval(now.steady, now.wall - 7_000, now.wall + 7_000, Trust.WITNESS, self.name)
+        assert clocks.read().steady < deadline
+        self.offset = None if self.count < 2 or self.count % 5 == 4 else 0
+        return super().measure(clocks, deadline)
 
 
 def test_measuring(script: ModuleType) -> None:
@@ -82,7 +74,7 @@ def test_measuring(script: ModuleType) -> None:
 
     @contextlib.contextmanager
     def start() -> Iterator[tuple[Source, Clocks]]:
-        yield Sundial(), FakeClocks()
+        yield Sundial(bound=7e-6), FakeClocks()
         ended.append(True)
 
     figures = script.measure(script.Row("Sundial", "", "", "", start), readings=20, settle=0)

@@ -15,14 +15,12 @@ import pytest
 
 from skewguard.cli import check, main, survey
 from skewguard.cli.survey import Heard, Known, Survey
-from skewguard.clocks import Clocks
 from skewguard.config import Settings
-from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
-from tests.support import Radio
+from tests.fakes import FakeSource
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
@@ -151,18 +149,11 @@ class TestAsking:
 
     def test_a_source_that_hangs_is_named(self) -> None:
         """The poll ends when the patience does; who came first must not matter."""
-
-        class Mute:
-            name = "mute"
-
-            def measure(self, clocks: Clocks, deadline: int) -> Interval:
-                over.wait(60)
-                raise SourceError("over")
-
         over = threading.Event()
+        mute = FakeSource("mute", offset=None, instant=False, gate=over)
         try:
             for _ in range(10):
-                found = survey.ask(Settings(sources=(Mute(),), timeout=50 * MS))
+                found = survey.ask(Settings(sources=(mute,), timeout=50 * MS))
                 assert [one.name for one in found.heard] == ["mute"]
                 assert found.why_not.startswith("no time source tells the time: mute: ")
         finally:
@@ -188,12 +179,8 @@ class TestAsking:
 
     def test_everybody_is_asked(self) -> None:
         """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
-
-        class Slow(Radio):
-            instant = False
-
-        right = [Radio(0, within=0.001, name=name) for name in "ab"]
-        wanted = Settings(sources=(*right, Slow(3600, within=0.001, name="c")))
+        right = [FakeSource(name) for name in "ab"]
+        wanted = Settings(sources=(*right, FakeSource("c", offset=3600, instant=False)))
         found = survey.ask(wanted, everybody=True)
         assert [(one.name, bool(one.off_by)) for one in found.heard] == [("a", False), ("b", False), ("c", True)]
         assert found.known is not None

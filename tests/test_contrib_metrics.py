@@ -16,8 +16,9 @@ import skewguard
 from skewguard.events import Refused, Stepped, emit
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
+from tests.fakes import FakeSource
 from tests.real.need import installed
-from tests.support import Radio, client
+from tests.support import client
 
 
 @pytest.fixture
@@ -52,7 +53,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"
     assert (found["skewguard_clock_known",], found["skewguard_steps_total",]) == (0, 0)
     strict_endpoint.offset = 1200
-    with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
+    with skewguard.install(sources=[FakeSource("slow", offset=90, bound=0.5)]):
         client("sts", strict_endpoint).get_caller_identity()
         emit(Stepped(10**9))
         found = samples(generate_latest(registry).decode())
@@ -80,11 +81,8 @@ def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.
         found = samples(generate_latest(registry).decode())
         return {name[1]: value for name, value in found.items() if name[0] == "skewguard_source_agrees"}
 
-    def nothing(*_: Any) -> skewguard.Interval:
-        raise skewguard.SourceError("nothing")
-
-    right = [Radio(90, within=0.5, name=name) for name in "abc"]
-    with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar")]):
+    right = [FakeSource(name, offset=90, bound=0.5) for name in "abc"]
+    with skewguard.install(sources=[*right, FakeSource("liar", offset=0, bound=0.5)]):
         unexport = export(registry)
         skewguard.measure()
         said = {"a": 1, "b": 1, "c": 1, "liar": 0}
@@ -94,9 +92,9 @@ def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.
         assert votes() == said, "those that were asked before are known"
         unexport()
     unexport = export(registry)
-    with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar")]):
+    with skewguard.install(sources=[*right, FakeSource("liar", offset=0, bound=0.5)]):
         skewguard.measure()
-        monkeypatch.setattr(right[2], "measure", nothing)
+        right[2].offset = None
         skewguard.measure()
         assert votes() == {**said, "c": pytest.approx(math.nan, nan_ok=True)}
         unexport()
@@ -173,7 +171,7 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(spans))
     strict_endpoint.offset = 1200
-    with skewguard.install(sources=[Radio(90, within=0.5, name="slow")]):
+    with skewguard.install(sources=[FakeSource("slow", offset=90, bound=0.5)]):
         with tracing.get_tracer("test").start_as_current_span("call"):
             client("sts", strict_endpoint).get_caller_identity()
         emit(Stepped(-(10**9)))
@@ -201,15 +199,11 @@ def test_opentelemetry_reads_which_sources_agree(otel: tuple[Any, Any]) -> None:
     """As Prometheus does; one that is silent has no value."""
     from skewguard.contrib.opentelemetry import instrument
 
-    def nothing(*_: Any) -> skewguard.Interval:
-        raise skewguard.SourceError("nothing")
-
     provider, reader = otel
     end = instrument(provider)
-    right = [Radio(90, within=0.5, name=name) for name in "abc"]
-    silent = Radio(90, name="silent")
-    silent.measure = nothing  # type: ignore[method-assign]
-    with skewguard.install(sources=[*right, Radio(0, within=0.5, name="liar"), silent]):
+    right = [FakeSource(name, offset=90, bound=0.5) for name in "abc"]
+    silent = FakeSource("silent", offset=None)
+    with skewguard.install(sources=[*right, FakeSource("liar", offset=0, bound=0.5), silent]):
         skewguard.measure()
         votes = {told["skewguard.source"]: vote for vote, told in read(reader)["skewguard.source.agrees"]}
         end()

@@ -29,7 +29,8 @@ from skewguard.signing import direct as direct_use
 from skewguard.signing.patches import signers
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.support import Oracle, attach, host_clocks
+from tests.fakes import FakeSource, ahead_of
+from tests.support import attach, host_clocks
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
 AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
@@ -89,6 +90,11 @@ SIGNERS = [
 ]
 
 
+def install(clocks: FakeClocks, ahead: float = 7200, **options: Any) -> skewguard.Installation:
+    """Install, with a source that finds true time so many seconds ahead."""
+    return skewguard.install(clocks=clocks, sources=[FakeSource(truth=ahead_of(clocks, ahead))], **options)
+
+
 class TestInstalled:
     """Under `install` a direct user is guarded."""
 
@@ -96,7 +102,7 @@ class TestInstalled:
     def test_is_right_at_once(self, clocks: FakeClocks, ahead: int, cls: type) -> None:
         """Headers and URLs, botocore's signers and one derived from them."""
         assert off(clocks, direct(cls)) == 0
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, ahead)]):
+        with install(clocks, ahead):
             assert off(clocks, direct(cls)) == ahead
             clocks.step(5000)
             assert off(clocks, direct(cls)) == ahead - 5000
@@ -104,19 +110,19 @@ class TestInstalled:
 
     def test_wherever_it_is_sent(self, clocks: FakeClocks) -> None:
         """A host of one's own is taken to keep UTC, one on this machine to keep the machine's clock."""
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert off(clocks, direct(url="https://search.example.com/")) == 7200
             assert off(clocks, direct(url="http://localhost:9200/")) == 0
 
     def test_whatever_it_puts_into_the_context(self, clocks: FakeClocks) -> None:
         """A context says nothing of who signs: some direct users fill it in."""
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert off(clocks, direct(context={"payload_signing_enabled": False, "client_config": None})) == 7200
 
     def test_a_wall_clock_that_is_right_is_left_alone(self, clocks: FakeClocks) -> None:
         """Byte for byte, and the stack is not looked at."""
         expected = sorted(direct().headers.items())
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 9)]), pytest.MonkeyPatch.context() as patch:
+        with install(clocks, 9), pytest.MonkeyPatch.context() as patch:
             patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("looked"))
             assert sorted(direct().headers.items()) == expected
 
@@ -125,13 +131,13 @@ class TestInstalled:
         emitter = HierarchicalEmitter()
         inner: list[int] = []
         emitter.register("before-sign", lambda **_: inner.append(off(clocks, direct())))
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert by_a_client(clocks, emitter, {}) == 0
         assert inner == [7200]
 
     def test_what_it_hands_out_can_be_left_alone(self, clocks: FakeClocks) -> None:
         """`correct_presigned` is about URLs, whoever signs them."""
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)], correct_presigned=False):
+        with install(clocks, correct_presigned=False):
             assert off(clocks, direct(botocore.auth.SigV4QueryAuth)) == 0
             assert off(clocks, direct(botocore.auth.AUTH_TYPE_MAPS["s3v4-query"])) == 0
             assert off(clocks, direct(botocore.auth.SigV4Auth)) == 7200
@@ -149,7 +155,7 @@ class TestUntouched:
     def test_a_client_made_before_install(self, clocks: FakeClocks, context: dict[str, Any]) -> None:
         """Its context may well be empty, as that of a database token is."""
         emitter = plain_session()
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert by_a_client(clocks, emitter, context) == 0
             assert by_a_client(clocks, plain_session(), context) == 7200
 
@@ -160,19 +166,19 @@ class TestUntouched:
         config = tmp_path / "config"
         config.write_text("[default]\n[profile off]\ndisable_clock_skew_correction = true\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             session = botocore.session.Session(profile="off")
             assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 0
             assert off(clocks, direct()) == 7200
         monkeypatch.setenv("AWS_PROFILE", "off")
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert off(clocks, direct()) == 0
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)], enabled=True):
+        with install(clocks, enabled=True):
             assert off(clocks, direct()) == 7200
 
     def test_a_detached_session(self, clocks: FakeClocks) -> None:
         """Somebody said so."""
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             session = botocore.session.Session()
             skewguard.detach(session)
             assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 0
@@ -185,7 +191,7 @@ class TestUntouched:
                 self.get_auth_instance("es", "us-east-1", "v4").add_auth(request)
 
         request = AWSRequest("GET", AWS, data=b"")
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             Derived(ServiceId("es"), "us-east-1", "es", "v4", CREDENTIALS, HierarchicalEmitter()).sign("x", request)
         assert off(clocks, request) == 0
 
@@ -193,14 +199,14 @@ class TestUntouched:
         """`attach` is about what it was given."""
         skewguard.install().uninstall()  # nor does what was installed once
         session = botocore.session.Session()
-        attach(session, clocks, Oracle(clocks, 7200))
+        attach(session, clocks, FakeSource(offset=7200))
         assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 7200
         assert off(clocks, direct()) == 0
 
     def test_switched_off(self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> None:
         """AWS's own switch counts for direct use too."""
         monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
-        with skewguard.install(clocks=clocks, sources=[Oracle(clocks, 7200)]):
+        with install(clocks):
             assert off(clocks, direct()) == 0
 
 
@@ -217,15 +223,9 @@ def test_signers_that_hand_out_are_known_by_class() -> None:
 SCRIPT = """
 import datetime, sys
 import skewguard
+from tests.fakes import FakeSource
 
-class Oracle:
-    name, instant = "oracle", True
-    def measure(self, clocks, deadline):
-        steady, wall = clocks.read()
-        there = wall + 7200 * 10**9
-        return skewguard.Interval(steady, there, there, skewguard.Trust.WITNESS, self.name)
-
-skewguard.install(sources=[Oracle()])
+skewguard.install(sources=[FakeSource(offset=7200)])
 assert "botocore.auth" not in sys.modules, "install is light"
 {first}
 from botocore.auth import SigV4Auth

@@ -23,14 +23,13 @@ import skewguard
 from skewguard import events
 from skewguard.signing.patches import expiry, signers
 from skewguard.testing import StrictEndpoint
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
-from tests.support import Radio
 
 
 def known(behind: float) -> skewguard.Installation:
     """Install, with a source that knows."""
-    installation = skewguard.install(sources=[Radio(behind)])
+    installation = skewguard.install(sources=[FakeSource(offset=behind)])
     botocore.session.get_session()  # guards it, and opens the seam
     return installation
 
@@ -188,7 +187,7 @@ class TestProviders:
         self, provide: Any, offset: int, aws: StrictEndpoint
     ) -> None:
         """No request is wasted."""
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             call()
         assert {record.status for record in aws.requests} == {200}
 
@@ -238,7 +237,7 @@ class TestDeadByTrueTime:
     def test_they_are_refreshed_when_true_time_says_so(self, aws: StrictEndpoint, left: float, key: str) -> None:
         """Not two hours later; and those that live are left alone, though the clock was wrong."""
         aws.offset = 2 * HOUR
-        with skewguard.install(sources=[Radio(2 * HOUR)]):
+        with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
             assert self.key_used(aws, self.session(aws, left)) == key
         assert {record.status for record in aws.requests} == {200}
 
@@ -263,7 +262,7 @@ class TestDeadByTrueTime:
 
     def test_guarded_they_are_not(self, aws: StrictEndpoint) -> None:
         """The same, where a source knows."""
-        with skewguard.install(sources=[Radio(200)]):
+        with skewguard.install(sources=[FakeSource(offset=200)]):
             assert self.key_used(aws, self.just_slow(aws)) == "ASIANEW"
 
 

@@ -22,9 +22,9 @@ from botocore.utils import JSONFileCache
 
 import skewguard
 from skewguard.testing import StrictEndpoint
+from tests.fakes import FakeSource
 from tests.real.need import need
 from tests.roles import HOUR, ROLE, Metadata, assume_role, without_keys
-from tests.support import Radio
 
 START = "https://example.awsapps.com/start"
 LOGIN = "arn:aws:iam::123456789012:user/me"
@@ -109,7 +109,7 @@ class TestTokens:
         """Never sooner, nor later; and the cache says till when the new one is really good."""
         aws.offset = offset
         self.given(aws, cached, lasts)
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             assert botocore.session.get_session().get_auth_token().get_frozen_token().token == token
         assert aws.count == (token == "new")
         expected = HOUR if token == "new" else lasts
@@ -178,7 +178,7 @@ class TestLogin:
     ) -> None:
         """With a proof dated now, and a cache that says till when the new ones are really good."""
         self.given(aws, cached, lasts)
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             call(botocore.session.get_session())
         renewal, used = aws.requests
         assert (used.status, used.access_key) == (200, "ASIANEW")
@@ -189,7 +189,7 @@ class TestLogin:
         """Nobody is asked for a new one."""
         self.given(aws, cached, 3000)
         aws.clear()
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             call(botocore.session.get_session())
         assert [(record.status, record.access_key) for record in aws.requests] == [(200, "ASIAOLD")]
 
@@ -222,7 +222,7 @@ def test_a_disk_cache_of_assumed_roles(
     cached = {"Credentials": old | {"Expiration": text(moment(aws, lasts))}}
     (tmp_path / f"{key}.json").write_text(json.dumps(cached))
 
-    with skewguard.install(sources=[Radio(offset)]):
+    with skewguard.install(sources=[FakeSource(offset=offset)]):
         session = botocore.session.get_session()
         session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
         call(session)
@@ -240,14 +240,14 @@ class TestStaticStability:
     ) -> None:
         """By botocore's fifteen minutes and two to ten more; so the service is asked again when it should be."""
         aws.offset, metadata.lasts = offset, lasts
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             credentials = botocore.session.get_session().get_credentials()
         assert 17 * 60 - 5 <= (credentials._expiry_time - moment(aws)).total_seconds() <= 25 * 60 + 5
 
     def test_living_ones_are_not(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
         """Though the wall clock of a fast host would have them stretched."""
         aws.offset = offset
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             credentials = botocore.session.get_session().get_credentials()
         assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(HOUR, abs=5)
 
@@ -272,7 +272,7 @@ def test_the_session_of_an_s3_express_bucket(aws: StrictEndpoint, offset: int) -
         if "identity_cache" in signing:
             held.append(signing["identity_cache"].get_credentials(signing["cache_key"]))
 
-    with skewguard.install(sources=[Radio(offset)]):
+    with skewguard.install(sources=[FakeSource(offset=offset)]):
         keys = {name: value for name, value in aws.client_kwargs.items() if name != "endpoint_url"}
         s3 = botocore.session.get_session().create_client("s3", **keys)
         s3.meta.events.register("before-sign.s3", hold)

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from skewguard.clocks import Clocks
 from skewguard.config import resolve
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.fakes import FakeSource
 from tests.support import TO_AWS, run_as_aws
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
@@ -62,17 +62,6 @@ def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[],
     return os.waitpid(pid, 0)[1] == 0
 
 
-class Radio:
-    """A source that knows better than the wall clock."""
-
-    name, instant = "radio", True
-
-    def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        steady, wall = clocks.read()
-        true = wall + LATE * SECOND
-        return Interval(steady, true, true, Trust.WITNESS, self.name)
-
-
 class TestFork:
     """At moments that a fork meets once in a million."""
 
@@ -98,7 +87,7 @@ class TestFork:
     def test_when_a_poll_is_over_and_nobody_has_been_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The child has the sources asked again."""
         keeper = Timekeeper(resolve({"sources": ["response"]}), FakeClocks())
-        keeper.add_sources((Radio(),))
+        keeper.add_sources((FakeSource(offset=LATE),))
 
         def ask(pause: Callable[[], None]) -> None:
             monkeypatch.setattr(keeper._poller, "_take", lambda *_: pause())
@@ -239,18 +228,12 @@ FORKS = (
     """
 import json, os, random, signal, sys, threading, time, warnings
 import botocore.session, skewguard
+from tests.fakes import FakeSource
 warnings.simplefilter("ignore")
 data = botocore.session.Session().get_component("data_loader")  # reading it takes most of the time
 """
     + TO_AWS
     + """
-class Radio:
-    name = "radio"
-    def measure(self, clocks, deadline):
-        steady, wall = clocks.read()
-        true = wall + 1200 * 10**9
-        return skewguard.Interval(steady, true, true, skewguard.Trust.WITNESS, self.name)
-
 def client():
     made = botocore.session.Session()
     made.register_component("data_loader", data)
@@ -258,7 +241,7 @@ def client():
 
 def busy():
     while not over:
-        skewguard.install(sources=[Radio()])
+        skewguard.install(sources=[FakeSource(offset=1200, instant=False)])
         skewguard.measure()
         one = client()
         try:
@@ -269,7 +252,7 @@ def busy():
         skewguard.uninstall()
 
 def child():
-    skewguard.install(sources=[Radio()])
+    skewguard.install(sources=[FakeSource(offset=1200, instant=False)])
     one, seen = client(), []
     one.meta.events.register("response-received", lambda **_: seen.append(1))
     one.get_caller_identity()

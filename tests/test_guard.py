@@ -36,8 +36,8 @@ from skewguard.signing.patches import signers
 from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.fakes import Emitted
-from tests.support import OPERATIONS, Radio, aws_client, client, code_of, with_bucket
+from tests.fakes import Emitted, FakeSource
+from tests.support import OPERATIONS, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
 USELESS_DATES = [
@@ -572,7 +572,7 @@ class TestWaysIn:
     def test_a_chosen_source_is_asked_before_the_first_request(self, aws: StrictEndpoint) -> None:
         """If it answers at once, nothing is signed wrong, and nobody has waited."""
         aws.offset = 1200
-        with skewguard.install(sources=[Radio(1200)]):
+        with skewguard.install(sources=[FakeSource(offset=1200)]):
             aws_client("sts", aws).get_caller_identity()
         assert aws.count == 1
 
@@ -849,7 +849,7 @@ class TestFailOpen:
             skewguard.install()
         events.logger.addFilter(emit)
         try:
-            skewguard.install(**again or {"sources": [Radio(0)]})
+            skewguard.install(**again or {"sources": [FakeSource(offset=0)]})
         finally:
             events.logger.removeFilter(emit)
         assert made

@@ -23,7 +23,8 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.aws.judge import Judge, Key
 from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.wire import Request
-from tests.support import Oracle, attach, client, host_clocks
+from tests.fakes import FakeSource, ahead_of
+from tests.support import attach, client, host_clocks
 
 KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
 
@@ -37,7 +38,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
 @contextlib.contextmanager
 def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterator[boto3.Session]:
     """Guard a session in one of the two ways; true time is so many seconds ahead."""
-    source = Oracle(clocks, ahead)
+    source = FakeSource(truth=ahead_of(clocks, ahead))
     if way == "attach":
         session = boto3.Session()
         attach(session, clocks, source, **options)
@@ -98,8 +99,8 @@ TOKENS = {
 }
 
 
-def ahead_of(clocks: FakeClocks, url: str) -> int:
-    """How far a URL's time is ahead of the wall clock, s."""
+def lead(clocks: FakeClocks, url: str) -> int:
+    """Return how far a URL's time is ahead of the wall clock, s."""
     stamp = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
     when = parse_time(stamp)
     assert when is not None
@@ -114,10 +115,10 @@ def test_a_token_is_made_as_of_true_time(
 ) -> None:
     """To the second, with a signature that its service accepts then and there, and with the expiry asked for."""
     service, lasts, headers = TOKENS[make]
-    assert ahead_of(clocks, make(boto3.Session())) == 0
+    assert lead(clocks, make(boto3.Session())) == 0
     with guarded(way, clocks, ahead) as session:
         url = make(session)
-    assert ahead_of(clocks, url) == ahead
+    assert lead(clocks, url) == ahead
     parts = urlsplit(url)
     fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
     assert fields["X-Amz-Expires"] == str(lasts)
@@ -163,14 +164,14 @@ class TestLeftAlone:
                 assert stamp is not None
                 assert stamp - clocks.wall // SECOND == expected
                 url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
-                assert ahead_of(clocks, url) == expected
+                assert lead(clocks, url) == expected
 
     @pytest.mark.parametrize("way", ["install", "attach"])
     def test_tokens(self, clocks: FakeClocks, way: str) -> None:
         """They are presigned URLs."""
         with guarded(way, clocks, 7200, correct_presigned=False) as session:
             for make in TOKENS:
-                assert ahead_of(clocks, make(session)) == 0
+                assert lead(clocks, make(session)) == 0
 
     def test_the_environment_and_the_profile_say_so_too(
         self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
@@ -183,9 +184,9 @@ class TestLeftAlone:
                 patch.setenv(name, value)
                 for way in ("install", "attach"):
                     with guarded(way, clocks, 7200) as session:
-                        assert ahead_of(clocks, dsql(session)) == 0
+                        assert lead(clocks, dsql(session)) == 0
                     with guarded(way, clocks, 7200, correct_presigned=True) as session:
-                        assert ahead_of(clocks, dsql(session)) == 7200
+                        assert lead(clocks, dsql(session)) == 7200
 
     def test_calls_are_corrected_still(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Against a server: one that is signed in its header, and one that is signed in its URL."""

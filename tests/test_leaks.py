@@ -17,15 +17,10 @@ import gc, json, os, sys, threading
 import botocore.session
 from botocore.awsrequest import AWSRequest
 import skewguard
+from tests.fakes import FakeSource
 
-class Radio:
-    name, instant = "radio", True
-    def measure(self, clocks, deadline):
-        steady, wall = clocks.read()
-        now = wall + 1200 * 10**9
-        return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
-
-skewguard.install(sources=[Radio()], refresh_interval=0)
+source = FakeSource(offset=1200)
+skewguard.install(sources=[source], refresh_interval=0)
 client = botocore.session.get_session().create_client("s3", region_name="us-east-1")
 
 def sign(count):
@@ -36,6 +31,8 @@ def sign(count):
         client._request_signer.sign("GetObject", request)
 
 def state():
+    source.deadlines.clear()
+    source.threads.clear()
     gc.collect()
     pages = int(open("/proc/self/statm").read().split()[1])
     return pages * os.sysconf("SC_PAGESIZE"), threading.active_count(), len(os.listdir("/proc/self/fd"))

@@ -21,9 +21,8 @@ import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, as_aws, config, run
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 from tests.roles import HOUR, PROVIDERS, Metadata, assume_role, process, single_sign_on, without_keys
-from tests.support import Radio
 
 each_way = pytest.mark.parametrize("way", ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"])
 each_clock = pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
@@ -81,7 +80,7 @@ class TestProviders:
         self, provide: Any, offset: int, aws: StrictEndpoint, way: str
     ) -> None:
         """No request is wasted."""
-        with skewguard.install(sources=[Radio(offset)]):
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
             run(lambda: call(way), way)
         assert {record.status for record in aws.requests} == {200}
 

@@ -11,40 +11,22 @@ import pytest
 
 import skewguard
 from skewguard import events
-from skewguard.clocks import Clocks
 from skewguard.signing.errand import Errand
-from skewguard.testing import StrictEndpoint, steady_utc
+from skewguard.testing import StrictEndpoint
 from tests.aio.support import client, code_of, each_way, run, with_bucket
-from tests.fakes import Emitted
+from tests.fakes import Emitted, FakeSource
 
 
-class Radio:
-    """A source that answers once the event loop has run on; a blocked loop never lets it."""
-
-    name = "radio"
-
-    def __init__(self, *, instant: bool = False, silent: bool = False) -> None:
-        self.instant = instant
-        self.silent = silent
-        self.asked = threading.Event()
-        self.answer = threading.Event()
-        self.times = 0
-
-    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        self.times += 1
-        self.asked.set()
-        if not self.answer.wait(10) or self.silent:
-            raise skewguard.SourceError("no signal")
-        now = steady_utc()() + 1200 * 10**9
-        trust = skewguard.Trust.WITNESS
-        return skewguard.Interval(clocks.read().steady, now - 10**7, now + 10**7, trust, self.name)
+def gated(offset: float | None = 1200, *, instant: bool = False) -> FakeSource:
+    """Make a source that answers once the event loop has run on; a blocked loop never opens its gate."""
+    return FakeSource(offset=offset, instant=instant, gate=threading.Event())
 
 
-async def tick(radio: Radio, refused: Callable[[], bool] = lambda: True) -> None:
+async def tick(source: FakeSource, refused: Callable[[], bool] = lambda: True) -> None:
     """Let the source answer once it is asked, and a call was refused: only a loop that runs on can do it."""
-    while not radio.asked.is_set() or not refused():
+    while not source.asked.is_set() or not refused():
         await anyio.sleep(0.001)
-    radio.answer.set()
+    source.gate.set()
 
 
 @each_way
@@ -54,13 +36,13 @@ def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str
     async def main() -> None:
         await with_bucket(endpoint, way)
         endpoint.explain, endpoint.date_mode = False, "omit"
-        skewguard.install(sources=[radio], timeout=10)
+        skewguard.install(sources=[source], timeout=10)
         async with client("s3", endpoint, way) as s3, anyio.create_task_group() as tasks:
-            tasks.start_soon(tick, radio, lambda: endpoint.count == 1)
+            tasks.start_soon(tick, source, lambda: endpoint.count == 1)
             await s3.list_objects_v2(Bucket="bucket")
         assert [record.status for record in endpoint.requests] == [403, 200]
 
-    radio = Radio()
+    source = gated()
     # Loopback shares its own host's wall clock, so sources do not concern it: this server goes by another name.
     with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
@@ -75,15 +57,15 @@ def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way:
         skewguard.install(sources=["response"])
         keeper = skewguard._process.process.keeper()
         async with client("dynamodb", endpoint, way, max_pool_connections=200) as dynamodb:
-            keeper.add_sources((radio,))
+            keeper.add_sources((source,))
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(tick, radio)
+                tasks.start_soon(tick, source)
                 for _ in range(200):
                     tasks.start_soon(dynamodb.list_tables)
-        assert radio.times == 1
+        assert source.count == 1
         assert endpoint.count == 200
 
-    radio = Radio(instant=True)
+    source = gated(instant=True)
     with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
         run(main, way)
@@ -96,7 +78,7 @@ def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
     async def main() -> None:
         await with_bucket(endpoint, way)
         endpoint.explain, endpoint.date_mode = False, "omit"
-        skewguard.install(sources=[radio], timeout=10)
+        skewguard.install(sources=[source], timeout=10)
         codes = []
         async with client("s3", endpoint, way, max_pool_connections=50) as s3:
 
@@ -108,12 +90,12 @@ def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
                     tasks.start_soon(call)
                 while endpoint.count < 50:
                     await anyio.sleep(0.001)
-                radio.answer.set()
+                source.gate.set()
         assert codes == ["RequestTimeTooSkewed"] * 50
         assert endpoint.count == 50
-        assert radio.times <= 5
+        assert source.count <= 5
 
-    radio = Radio(silent=True)
+    source = gated(None)
     with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
         run(main, way)
@@ -184,7 +166,7 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
         keeper = skewguard._process.process.keeper()
         async with client("dynamodb", endpoint) as dynamodb:
             await dynamodb.list_tables()
-            keeper.add_sources((Radio(instant=True),))
+            keeper.add_sources((gated(instant=True),))
             start = threading.Thread.start
 
             def refuse(self: threading.Thread) -> None:

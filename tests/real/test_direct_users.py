@@ -12,25 +12,13 @@ import botocore.session
 import pytest
 
 import skewguard
-from skewguard.clocks import Clocks
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
+from tests.fakes import FakeSource
 from tests.real.need import need
 
 AHEAD = 7200  # s: how far true time is ahead of this host's clock
 HOST = "search-mine.us-east-1.es.amazonaws.com"
-
-
-class Oracle:
-    """Knows true time at once."""
-
-    name = "oracle"
-    instant = True
-
-    def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        steady, wall = clocks.read()
-        there = wall + AHEAD * 10**9
-        return skewguard.Interval(steady, there, there, skewguard.Trust.WITNESS, self.name)
 
 
 def load(module: str, package: str) -> Any:
@@ -67,7 +55,7 @@ def test_opensearch_py(aws: StrictEndpoint, kind: str, monkeypatch: pytest.Monke
     try:
         with pytest.raises(library.exceptions.AuthorizationException):
             search.transport.perform_request("GET", "/_search", params={"q": "a"})
-        with skewguard.install(sources=[Oracle()]):
+        with skewguard.install(sources=[FakeSource(offset=AHEAD)]):
             search.transport.perform_request("GET", "/_search", params={"q": "a"})
             search.transport.perform_request("POST", "/mine/_doc", body={"a": "é"})
     finally:
@@ -87,7 +75,7 @@ def test_kafkas_tokens() -> None:
         return when, until
 
     plain, _ = made()
-    with skewguard.install(sources=[Oracle()]):
+    with skewguard.install(sources=[FakeSource(offset=AHEAD)]):
         when, until = made()
     assert AHEAD <= when - plain < AHEAD + 30
     assert until == (when + 900) * 1000
