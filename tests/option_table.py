@@ -1,6 +1,6 @@
-"""The table of options in docs/options.md, made of what the code says of them.
+"""The table of options in docs/options.md, generated from the docstrings of the settings.
 
-``python -m tests.option_table --write`` writes it; tests/test_docs.py sees that it is fresh.
+``python -m tests.option_table --write`` writes it; tests/test_docs.py checks that it is up to date.
 """
 
 from __future__ import annotations
@@ -21,30 +21,30 @@ _ENTRY = re.compile(r"^    (\w+): (.*(?:\n      .*)*)", re.M)
 
 
 def meanings(owner: object) -> dict[str, str]:
-    """Read what a docstring says of each attribute or argument."""
+    """Parse the description of each attribute or argument from a docstring."""
     written = inspect.cleandoc(owner.__doc__ or "")
     return {name: re.sub(r"\s+", " ", text).replace("``", "`") for name, text in _ENTRY.findall(written)}
 
 
 def table() -> str:
-    """Write the table, in the order of the code."""
+    """Format the table, in the order of the code."""
     rows = [
         "| `install(...)` | `attach(...)` | environment | AWS profile | default | meaning |",
         "|---|---|---|---|---|---|",
     ]
-    say = meanings(Settings)
+    described = meanings(Settings)
     for row in trace({}, {}, {}):
         variable, key = f"SKEWGUARD_{row.name.upper()}", row.name
         if row.name == "enabled":
             variable, key = f"{OFF_SWITCH}=true", f"{OFF_SWITCH_PROFILE_KEY} = true"
         attach = "yes" if row.name in ATTACH_OPTIONS else ""
-        rows.append(f"| `{row.name}` | {attach} | `{variable}` | `{key}` | {row.value} | {say[row.name]} |")
+        rows.append(f"| `{row.name}` | {attach} | `{variable}` | `{key}` | {row.value} | {described[row.name]} |")
     rows.append(f"| `wait` | | | | 0 s | {meanings(skewguard.install)['wait']} |")
     return "\n".join(rows) + "\n"
 
 
 def page() -> str:
-    """Write the whole page as it should be."""
+    """Format the whole page, with the table up to date."""
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 

@@ -1,4 +1,4 @@
-"""The blocks of code in the README and the docs, and what a comment before one says of how to try it."""
+"""The code blocks in README and docs, and the comment before a block that tells how to test it."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _FENCE = re.compile(r"^(?:<!-- ([^\n]+?) -->\n)?^( *)```([^\n]*)\n(.*?)^\2```$",
 
 
 class Block(NamedTuple):
-    """One block.
+    """One code block.
 
     Attributes:
-        page: The page's path, from the project's root.
-        line: Where its text begins there.
-        language: What stands behind the first fence.
-        title: The name of the file that it is, if the fence gives one.
-        remark: What a comment in the line above says, such as ``not run: it sets the clock`` or ``exit 1``.
-        text: What stands between the fences.
+        page: The page's path, relative to the project's root.
+        line: The line in which its text begins.
+        language: The language after the first fence.
+        title: The file name after the first fence, if there is one.
+        remark: The comment in the line above, such as ``not run: it sets the clock`` or ``exit 1``.
+        text: The text between the fences.
     """
 
     page: str
@@ -34,33 +34,33 @@ class Block(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Where to find it."""
+        """Page and line."""
         return f"{self.page}:{self.line}"
 
     @property
     def not_run(self) -> bool:
-        """Whether it changes a host, or needs what a test has not."""
+        """Whether it would change the host, or needs something that a test does not have."""
         return self.remark.startswith("not run: ")
 
     @property
     def exit_code(self) -> int:
-        """How it ends."""
+        """The exit code that it ends with."""
         code = re.search(r"exit (\d+)$", self.remark)
         return int(code[1]) if code else 0
 
     def commands(self) -> list[str]:
-        """List what is typed in a block of a terminal; a line that ends with a backslash goes on in the next."""
+        """List the commands of a terminal block; a backslash continues a line."""
         joined = re.sub(r"\\\n", "", self.text)
         return [line.removeprefix("$ ") for line in joined.splitlines() if line.startswith("$ ")]
 
     def printed(self) -> str:
-        """Hand back what the terminal shows besides."""
+        """Return the output that a terminal block shows."""
         joined = re.sub(r"\\\n", "", self.text)
         return "\n".join(line for line in joined.splitlines() if not line.startswith("$ ")).strip()
 
 
 def blocks(*languages: str, again: bool = False) -> list[Block]:
-    """List the blocks in these languages, or all, page by page; of several that are the same the first, or all."""
+    """List the blocks in these languages (or all), page by page; identical ones once, unless `again` is set."""
     found = [block for block in _all() if not languages or block.language in languages]
     first = {(each.language, each.remark, each.text): each for each in reversed(found)}
     return found if again else list(reversed(first.values()))
@@ -80,7 +80,7 @@ def _all() -> Iterator[Block]:
 
 
 def masked(text: str) -> str:
-    """Hide what differs from one run to the next: numbers, units and addresses."""
+    """Mask what differs between runs: numbers, units and addresses."""
     text = re.sub(r"ntp://[\w.:\[\]-]+\w", "ntp://SERVER", text)
     text = re.sub(r"\bis (right(?=,)|\d+(\.\d+)? (us|ms) (slow|fast))", "is about right", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "LENGTH", text)

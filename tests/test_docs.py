@@ -1,4 +1,4 @@
-"""The README and the docs say what is true: their Python runs, their names exist, their table is the code's."""
+"""README and docs are true: their Python runs, their commands print what is shown, their tables match the code."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
 KNOWN = {"console", "ini", "json", "python", "text", "yaml"}
-"""Languages of blocks. All but ``text``, which is a message or a picture, are tried."""
+"""Languages of blocks. All are tested but ``text``, which is a message or a diagram."""
 
 FRAMEWORKS = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
 
-HELD_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch"}
-"""Remarks of the blocks that tests/test_cli_doctor.py and test_cli_watch.py compare with what is printed."""
+TESTED_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch"}
+"""Remarks of the blocks that tests/test_cli_doctor.py and test_cli_watch.py compare with the real output."""
 
 SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()\n"
 
 
 def truthful(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Answer with this machine's time, which the blocks' own clock is 20 minutes behind."""
+    """Reply with this machine's time; the clock of the blocks is 20 minutes behind it."""
     now = to_stamp(time.time_ns())
     server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
 
 
 @pytest.fixture(scope="module")
 def time_server() -> Iterator[str]:
-    """The URI of a right NTP server on loopback."""
+    """The URI of a correct NTP server on loopback."""
     with serving(truthful) as server:
         yield f"ntp://127.0.0.1:{server.port}"
 
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[StrictEndpoint]:
-    """AWS, for the blocks, with the bucket that they use."""
+    """The AWS that the blocks call, with the bucket that they use."""
     with StrictEndpoint() as endpoint:
         s3 = boto3.client("s3", **endpoint.client_kwargs)
         s3.create_bucket(Bucket="my-bucket")
@@ -62,20 +62,20 @@ def aws() -> Iterator[StrictEndpoint]:
         yield endpoint
 
 
-class Reader:
-    """Somebody who tries what they read, on a host whose clock is 20 minutes slow and which has one time server."""
+class Terminal:
+    """A terminal on a host whose clock is 20 minutes slow, and which has one time server."""
 
     def __init__(self, directory: Path, aws: StrictEndpoint, time_server: str, clock: FakeTime) -> None:
         self.directory, self.aws, self.time_server, self.clock = directory, aws, time_server, clock
         (directory / "script.py").write_text(SCRIPT, "utf-8")
 
     def here(self, text: str) -> str:
-        """Put servers on loopback in the place of those that a block names."""
+        """Replace the servers that a block names with servers on loopback."""
         text = text.replace("https://minio.example.com", self.aws.url)
         return re.sub(r"ntp://(169\.254\.169\.123|[a-z.]+\.(com|org))", self.time_server, text)
 
     def run(self, *command: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
-        """Run a command on the slow clock, as the terminal would show it."""
+        """Run a command on the slow clock; its output is what the terminal would show."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         key, secret = (self.aws.client_kwargs[f"aws_{name}"] for name in ("access_key_id", "secret_access_key"))
         variables = {"PATH": path, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, **variables}
@@ -92,53 +92,55 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path, aws: StrictEndpoint, time_server: str) -> Iterator[Reader]:
-    """A reader in a directory of their own."""
+def terminal(tmp_path: Path, aws: StrictEndpoint, time_server: str) -> Iterator[Terminal]:
+    """A terminal in its own directory."""
     (tmp_path / "clock").mkdir()
     with FakeTime(tmp_path / "clock", "-20m") as clock:
-        yield Reader(tmp_path, aws, time_server, clock)
+        yield Terminal(tmp_path, aws, time_server, clock)
 
 
 def ids(found: Block) -> str:
-    """Name a test by the place of its block."""
+    """Return the page and line of a block, to name its test."""
     return found.id
 
 
 @pytest.mark.parametrize("block", blocks("python"), ids=ids)
-def test_python_runs_as_it_stands(block: Block, reader: Reader) -> None:
-    """Every block, alone, in a fresh interpreter; one that defines tests is run by pytest, as its reader would."""
+def test_python_runs_as_it_stands(block: Block, terminal: Terminal) -> None:
+    """Each block runs alone in a fresh interpreter; pytest runs a block that defines tests."""
     installed(*re.findall(rf"^(?:from|import) (?:skewguard\.contrib\.)?({FRAMEWORKS})\b", block.text, re.M))
-    path = reader.directory / "test_block.py"
-    path.write_text(reader.here(block.text), "utf-8")
-    if "def test_" in block.text:  # it has a server of its own
-        done = reader.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path)
+    path = terminal.directory / "test_block.py"
+    path.write_text(terminal.here(block.text), "utf-8")
+    if "def test_" in block.text:  # it starts its own server
+        done = terminal.run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", path)
     else:
-        done = reader.run(sys.executable, path, AWS_ENDPOINT_URL=reader.aws.url)
+        done = terminal.run(sys.executable, path, AWS_ENDPOINT_URL=terminal.aws.url)
     assert done.returncode == block.exit_code, done.stdout
 
 
-@pytest.mark.parametrize("block", [each for each in blocks("console") if each.remark not in HELD_ELSEWHERE], ids=ids)
-def test_what_is_typed_runs_and_prints_what_is_shown(block: Block, reader: Reader) -> None:
-    """As one shell session; what cannot be run here says why, and is at least a valid script."""
-    script = reader.here("\n".join(block.commands()))
+@pytest.mark.parametrize("block", [each for each in blocks("console") if each.remark not in TESTED_ELSEWHERE], ids=ids)
+def test_commands_print_what_is_shown(block: Block, terminal: Terminal) -> None:
+    """A block is one shell session. A block that cannot run here has a remark, and is at least a valid script."""
+    script = terminal.here("\n".join(block.commands()))
     assert script, "no line begins with a prompt"
     syntax = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
     assert syntax.returncode == 0, syntax.stderr
     if block.not_run:
         return
     if block.remark.startswith("right clock"):
-        reader.clock.shift("+0")
+        terminal.clock.shift("+0")
     for file in blocks("python"):
         if file.page == block.page and file.title:
-            (reader.directory / file.title).write_text(reader.here(file.text), "utf-8")
-    done = reader.run("bash", "-ec", script, AWS_ENDPOINT_URL=reader.aws.url, SKEWGUARD_SOURCES=reader.time_server)
+            (terminal.directory / file.title).write_text(terminal.here(file.text), "utf-8")
+    done = terminal.run(
+        "bash", "-ec", script, AWS_ENDPOINT_URL=terminal.aws.url, SKEWGUARD_SOURCES=terminal.time_server
+    )
     assert done.returncode == block.exit_code, done.stdout
     if block.printed():
         assert the_same_everywhere(done.stdout) == the_same_everywhere(block.printed())
 
 
 def the_same_everywhere(text: str) -> list[str]:
-    """Leave out what `skewguard doctor` says of the machine that it runs on."""
+    """Remove the lines of `skewguard doctor` that depend on the machine."""
     of_the_host = re.compile(
         r"\[.{4}\] (Keeping|No daemon|Daemons|System clock|systemd-timesyncd|The clock was|Hardware)"
     )
@@ -147,7 +149,7 @@ def the_same_everywhere(text: str) -> list[str]:
 
 @pytest.mark.parametrize("block", blocks("ini", "json", "yaml"), ids=ids)
 def test_configuration_can_be_read(block: Block) -> None:
-    """By the parser of its kind."""
+    """Each is parsed by its format's parser."""
     if block.language == "yaml":
         assert list(yaml.safe_load_all(block.text))
     elif block.language == "json":
@@ -159,11 +161,11 @@ def test_configuration_can_be_read(block: Block) -> None:
         assert parser.sections()
 
 
-def test_every_block_is_tried() -> None:
-    """No other languages, no other remarks, no fence that the others would miss."""
+def test_every_block_is_tested() -> None:
+    """There are no other languages or remarks, and no fence that the other tests would miss."""
     assert {block.language for block in blocks()} <= KNOWN
     remarks = {block.remark for block in blocks() if block.remark and not block.not_run}
-    known = HELD_ELSEWHERE | {"exit 1", "right clock"}
+    known = TESTED_ELSEWHERE | {"exit 1", "right clock"}
     assert remarks <= known
     for page in PAGES:
         fences = re.findall(r"^ *```", page.read_text("utf-8"), re.M)
@@ -171,20 +173,20 @@ def test_every_block_is_tried() -> None:
 
 
 def test_the_option_table_is_the_codes() -> None:
-    """It is generated: python -m tests.option_table --write. One row per option, each with its meaning."""
+    """It is generated by `python -m tests.option_table --write`: one row per option, each with its meaning."""
     assert option_table.page() == option_table.PAGE.read_text("utf-8")
     rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", option_table.table(), re.M)
     assert [name for name, _ in rows] == [*Settings._fields, "wait"]
 
 
 @pytest.mark.parametrize("name", pictures.PICTURES)
-def test_the_pictures_are_of_skewguards_own_arithmetic(name: str) -> None:
-    """They are generated: python -m tests.pictures --write."""
-    assert pictures.PICTURES[name]() == (pictures.PLACE / name).read_text("utf-8")
+def test_the_pictures_show_skewguards_own_arithmetic(name: str) -> None:
+    """They are generated by `python -m tests.pictures --write`."""
+    assert pictures.PICTURES[name]() == (pictures.FOLDER / name).read_text("utf-8")
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:
-    """It is not among the pages that the build checks."""
+    """The build of the docs does not check the README."""
     links = re.findall(r"\]\(([^)\s]+)\)", (ROOT / "README.md").read_text("utf-8"))
     assert len(links) > 10
     for link in links:
@@ -195,7 +197,7 @@ def test_the_links_of_the_readme_lead_somewhere() -> None:
 
 
 def test_every_cell_of_the_comparison_has_a_source() -> None:
-    """What has none is left empty."""
+    """A cell without a public source is empty."""
     page = (ROOT / "docs" / "comparison.md").read_text("utf-8")
     rows = [re.split(r" *\| *", line)[2:-1] for line in page.splitlines() if line.startswith("| ")]
     heads = {"corrects", "where"}
@@ -205,7 +207,7 @@ def test_every_cell_of_the_comparison_has_a_source() -> None:
 
 
 def test_the_reference_has_every_public_name() -> None:
-    """Of the package, its testing part and its frameworks."""
+    """The reference covers the package, `skewguard.testing` and the frameworks."""
     page = (ROOT / "docs" / "api.md").read_text("utf-8")
     names = {f"skewguard.{name}" for name in skewguard.__all__}
     names |= {f"skewguard.testing.{name}" for name in skewguard.testing.__all__}
@@ -214,15 +216,15 @@ def test_the_reference_has_every_public_name() -> None:
     assert contrib == set(re.findall(r"^::: skewguard\.contrib\.(\w+)", page, re.M))
 
 
-def test_the_promised_names_are_there_and_no_others() -> None:
-    """The public API."""
+def test_the_public_names() -> None:
+    """They are sorted, exist, and have docstrings."""
     assert skewguard.__all__ == sorted(skewguard.__all__)
     for name in skewguard.__all__:
         assert getattr(skewguard, name).__doc__
 
 
 def modules_after(program: str) -> set[str]:
-    """Run some imports in a fresh interpreter; answer what is loaded then."""
+    """Run some imports in a fresh interpreter, and return the names of the loaded modules."""
     program += "; import sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
@@ -234,8 +236,8 @@ def test_import_is_light() -> None:
     assert not modules_after("import skewguard") & heavy
 
 
-def test_beside_boto3_import_adds_few_rooms_and_nothing_else() -> None:
-    """Neither what signs, nor the command, nor the source of any program that this one may not ask."""
+def test_beside_boto3_import_adds_few_modules() -> None:
+    """It loads neither the signing modules, nor the command, nor the module of any single source."""
     added = modules_after("import boto3, skewguard") - modules_after("import boto3")
     rooms = """_api _aws_profile _late_imports _plugins _process _reach clocks config errors events host_clock interval
         sources sources.auto timekeeping timekeeping.domain timekeeping.knowledge timekeeping.polling
@@ -245,11 +247,17 @@ def test_beside_boto3_import_adds_few_rooms_and_nothing_else() -> None:
 
 
 def test_every_room_is_on_the_plan() -> None:
-    """docs/architecture.md names each module."""
-    plan = (ROOT / "docs" / "architecture.md").read_text("utf-8")
-    rooms = [path.name for path in (ROOT / "skewguard").glob("*.py")]
-    rooms += [f"signing/{path.name}" for path in (ROOT / "skewguard" / "signing").glob("[!_]*.py")]
-    assert [room for room in rooms if f"`{room}`" not in plan] == []
+    """The tables of docs/architecture.md name every module, and no module that does not exist."""
+    _, _, rooms = (ROOT / "docs" / "architecture.md").read_text("utf-8").partition("\n## Rooms\n")
+    rooms, _, _ = rooms.partition("\n## ")
+    planned = []
+    for heading, table in re.findall(r"^### (.*)\n((?:(?!### |Beside the package:).*\n)*)", rooms, re.M):
+        folder = re.match(r"`(.*?)`", heading)
+        cells = re.findall(r"^\| (`.*?) \|", table, re.M)
+        planned += [(folder[1] if folder else "") + name for cell in cells for name in re.findall(r"`(.*?)`", cell)]
+    package = ROOT / "skewguard"
+    built = [str(path.relative_to(package)) for path in package.rglob("*.py") if path.name != "__init__.py"]
+    assert sorted({*planned} ^ {*built, "__init__.py"}) == []
 
 
 @pytest.mark.parametrize(
@@ -265,5 +273,5 @@ def test_every_room_is_on_the_plan() -> None:
     ],
 )
 def test_the_builds_own_checks(html: str, found: list[str]) -> None:
-    """Nothing is fetched from elsewhere, and links out are well formed."""
+    """No page fetches anything from another site, and links to other sites are well formed."""
     assert mkdocs_hooks.problems(html) == found
