@@ -226,6 +226,7 @@ def begin():
 
 FORKS = (
     """
+import encodings.idna  # urllib3 would at the first call: a child forked meanwhile hangs, with or without skewguard
 import json, os, random, signal, sys, threading, time, warnings
 import botocore.session, skewguard
 from tests.fakes import FakeSource
