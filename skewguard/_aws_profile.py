@@ -32,9 +32,7 @@ def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     """Read one key of the profile; None where there is no such file, profile or key."""
-    environ = os.environ if environ is None else environ
-    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
-    path = environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+    name, path = _selected(os.environ if environ is None else environ)
     try:
         file = Path(os.path.expandvars(path)).expanduser()
         # A pipe, as the shell's <(...) is, can be read but once, and that by botocore. Most have no such key: then
@@ -48,3 +46,15 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
         logger.debug("the AWS profile could not be read", exc_info=True)
         return None
+
+
+def location(environ: Mapping[str, str]) -> str:
+    """Return the profile's name and file, for people: ``[default] in ~/.aws/config``."""
+    name, path = _selected(environ)
+    return f"[{name}] in {path}"
+
+
+def _selected(environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return the profile's name, and the path of its file."""
+    name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
+    return name, environ.get("AWS_CONFIG_FILE") or "~/.aws/config"

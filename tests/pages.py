@@ -82,6 +82,6 @@ def _all() -> Iterator[Block]:
 def masked(text: str) -> str:
     """Mask what differs between runs: numbers, units and addresses."""
     text = re.sub(r"ntp://[\w.:\[\]-]+\w", "ntp://SERVER", text)
-    text = re.sub(r"\bis (right(?=,)|\d+(\.\d+)? (us|ms) (slow|fast))", "is about right", text)
+    text = re.sub(r"\bis \d+(\.\d+)? (us|ms) (slow|fast|(behind|ahead of) true time)", "is about right", text)
     text = re.sub(r"\b\d+(\.\d+)? (us|ms|s)\b", "LENGTH", text)
     return re.sub(r"\d+(\.\d+)?(e-\d+)?", "0", text)

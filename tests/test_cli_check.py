@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from skewguard.cli import check, main, survey
-from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.survey import ClockOffset, SourceResult, Survey
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
@@ -33,12 +33,12 @@ PERFORMANCE = re.compile(
 
 
 def known(offset: float, bound: float = 0.01) -> Survey:
-    said = Known(round(offset * SECOND), round(bound * SECOND), "ntp://a")
-    return Survey(said, (Heard("ntp://a", said, None, 0),), WALL)
+    said = ClockOffset(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+    return Survey(said, (SourceResult("ntp://a", said, None, 0),), WALL)
 
 
 def silence(*errors: str) -> Survey:
-    return Survey(None, tuple(Heard(f"ntp://{index}", None, error) for index, error in enumerate(errors)), WALL)
+    return Survey(None, tuple(SourceResult(f"ntp://{index}", None, error) for index, error in enumerate(errors)), WALL)
 
 
 def parsed(line: str) -> dict[str, tuple[str | None, ...]]:
@@ -79,9 +79,7 @@ class TestWords:
     def test_slow_is_behind_true_time(self) -> None:
         assert [off(SECOND), off(-SECOND), off(0)] == ["1.0 s slow", "1.0 s fast", "right"]
         assert clock_offset(SECOND, 3 * MS, "ntp://a") == "1.0 s behind true time (within 3.0 ms, by ntp://a)"
-        assert (
-            clock_offset(-SECOND, 0, "b", "the store's clock") == "1.0 s ahead of the store's clock (within 0 us, by b)"
-        )
+        assert clock_offset(-SECOND, 0, "b", "S3's clock") == "1.0 s ahead of S3's clock (within 0 us, by b)"
 
     @pytest.mark.parametrize(
         ("ns", "text"),
@@ -110,7 +108,7 @@ class TestJudging:
     )
     def test_thresholds_are_ranges(self, offset: float, code: int) -> None:
         """As the ranges in the performance data say: their ends are inside."""
-        outcome = check.judge(known(offset), 60 * SECOND, 240 * SECOND)
+        outcome = check.assess(known(offset), 60 * SECOND, 240 * SECOND)
         assert outcome.code == code
         assert outcome.line.startswith(check.NAMES[code] + " - ")
         value = parsed(outcome.line)["offset"]
@@ -118,28 +116,28 @@ class TestJudging:
         assert float(value[0] or "") == pytest.approx(offset)
 
     def test_the_line(self) -> None:
-        outcome = check.judge(known(1200, 0.0034), 60 * SECOND, 240 * SECOND)
+        outcome = check.assess(known(1200, 0.0034), 60 * SECOND, 240 * SECOND)
         assert outcome.line == (
-            "CRITICAL - the clock is 20 min 0 s slow, give or take 3.4 ms, says ntp://a"
+            "CRITICAL - this host's clock is 20 min 0 s behind true time (within 3.4 ms, by ntp://a)"
             " | offset=1200.000000s;-60:60;-240:240 bound=0.003400s;;;0"
         )
         assert list(parsed(outcome.line)) == ["offset", "bound"]
 
     @pytest.mark.parametrize("empty", range(4))
     def test_silence(self, empty: int) -> None:
-        outcome = check.judge(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
+        outcome = check.assess(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
         assert (
-            outcome.line == f"{check.NAMES[empty]} - no time source tells the time: ntp://0: did not answer; ntp://1: b"
+            outcome.line == f"{check.NAMES[empty]} - no time source gave the time: ntp://0: did not answer; ntp://1: b"
         )
 
     def test_why_nothing_is_known(self) -> None:
-        one = known(1).heard[0]
+        one = known(1).results[0]
         assert silence().why_not == "no time source is configured"
         assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
-        assert Survey(None, (one,), WALL, 2).why_not == "only 1 of 2 wanted time sources answered"
+        assert Survey(None, (one,), WALL, 2).why_not == "only 1 of the time sources answered; min_sources is 2"
 
     def test_what_sources_say_cannot_pass_for_performance_data(self) -> None:
-        outcome = check.judge(silence("x | offset=0s"), 1, 2)
+        outcome = check.assess(silence("x | offset=0s"), 1, 2)
         assert parsed(outcome.line) == {}
         assert "|" not in outcome.line
 
@@ -154,8 +152,8 @@ class TestAsking:
         try:
             for _ in range(10):
                 found = survey.ask(Settings(sources=(mute,), timeout=50 * MS))
-                assert [one.name for one in found.heard] == ["mute"]
-                assert found.why_not.startswith("no time source tells the time: mute: ")
+                assert [one.name for one in found.results] == ["mute"]
+                assert found.why_not.startswith("no time source gave the time: mute: ")
         finally:
             over.set()
 
@@ -175,17 +173,17 @@ class TestAsking:
         made: list[Timekeeper] = []
         asked = survey.ask(Settings(sources=()))
         made[0].signing_time(made[0].utc)
-        assert (asked.known, made[0].now()) == (None, None)
+        assert (asked.estimate, made[0].now()) == (None, None)
 
-    def test_everybody_is_asked(self) -> None:
-        """Two that answer at once and agree would settle it; doctor wants to hear the third as well."""
+    def test_all_sources_are_asked(self) -> None:
+        """Two instant sources that agree would be enough; `doctor` asks the third as well."""
         right = [FakeSource(name) for name in "ab"]
         wanted = Settings(sources=(*right, FakeSource("c", offset=3600, instant=False)))
-        found = survey.ask(wanted, everybody=True)
-        assert [(one.name, bool(one.off_by)) for one in found.heard] == [("a", False), ("b", False), ("c", True)]
-        assert found.known is not None
-        assert abs(found.known.offset) <= found.known.bound
-        assert not found.known.authenticated
+        found = survey.ask(wanted, all_sources=True)
+        assert [(one.name, bool(one.off_by)) for one in found.results] == [("a", False), ("b", False), ("c", True)]
+        assert found.estimate is not None
+        assert abs(found.estimate.offset) <= found.estimate.bound
+        assert not found.estimate.authenticated
 
 
 class TestTheCommands:

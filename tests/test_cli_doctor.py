@@ -16,13 +16,14 @@ import pytest
 from skewguard import host_clock
 from skewguard.cli import check, main
 from skewguard.cli.doctor import command as doctor
-from skewguard.cli.doctor import endpoint, error_message, examination, option_origins
-from skewguard.cli.doctor.diagnosis import blocked, examine, verdict
-from skewguard.cli.doctor.endpoint import Answer
-from skewguard.cli.doctor.examination import Report, Rtc
+from skewguard.cli.doctor import endpoint, error_message, examination, option_origins, remedies
+from skewguard.cli.doctor.diagnosis import blocked, diagnose, verdict
+from skewguard.cli.doctor.endpoint import EndpointClock
+from skewguard.cli.doctor.examination import Examination, Rtc
 from skewguard.cli.doctor.finding import Finding, Level, whole_hours
-from skewguard.cli.doctor.remedies import Place, fix, look
-from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.doctor.machine import Machine
+from skewguard.cli.doctor.remedies import choose
+from skewguard.cli.survey import ClockOffset, SourceResult, Survey
 from skewguard.errors import ConfigError
 from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
@@ -33,21 +34,21 @@ HOUR = 3600 * SECOND
 FINE = HostClock(synchronized=True, max_error=0, daemons=("chronyd",))
 
 
-def known(offset: float, bound: float = 0.01, name: str = "ntp://a") -> Known:
-    return Known(round(offset * SECOND), round(bound * SECOND), name)
+def known(offset: float, bound: float = 0.01, name: str = "ntp://a") -> ClockOffset:
+    return ClockOffset(round(offset * SECOND), round(bound * SECOND), name)
 
 
 def seen(
     offset: float | None = 0, bound: float = 0.01, error: str = "ntp://a did not answer within 1.0 s", **more: Any
-) -> Report:
+) -> Examination:
     """A report: of a host that is `offset` s slow by its one source; None if that is silent."""
     said = None if offset is None else known(offset, bound)
-    heard = Heard("ntp://a", said, None if said else error, None if said is None else 0)
-    return Report(**{"survey": Survey(said, (heard,), WALL), "host": FINE, **more})
+    heard = SourceResult("ntp://a", said, None if said else error, None if said is None else 0)
+    return Examination(**{"survey": Survey(said, (heard,), WALL), "host": FINE, **more})
 
 
-def texts(seen: Report) -> str:
-    return "\n".join(str(finding) for finding in examine(seen))
+def texts(seen: Examination) -> str:
+    return "\n".join(str(finding) for finding in diagnose(seen))
 
 
 class TestFindings:
@@ -56,21 +57,21 @@ class TestFindings:
     @pytest.mark.parametrize(
         ("offset", "bound", "level", "words", "refuses", "may"),
         [
-            (0, 0.01, Level.OK, "is right: it is right,", 0, 0),
-            (-59, 0.01, Level.OK, "is right: it is 59.0 s fast,", 0, 0),
-            (61, 0.01, Level.WARN, "clock is 61.0 s slow,", 0, 0),
-            (59.9, 0.2, Level.WARN, "clock is 59.9 s slow,", 0, 0),  # may be more than a minute
-            (239, 2, Level.FAIL, "clock is 3 min 59 s slow,", 0, 0),
-            (-299, 2, Level.FAIL, "clock is 4 min 59 s fast,", 0, 1),
-            (300.1, 0.1, Level.FAIL, "clock is 5 min 0 s slow,", 1, 0),
-            (899, 5, Level.FAIL, "clock is 14 min 59 s slow,", 1, 1),
-            (-901, 0.5, Level.FAIL, "clock is 15 min 1 s fast,", 2, 0),
-            (1e9, 1, Level.FAIL, "clock is 11574 d 1 h slow,", 2, 0),
+            (0, 0.01, Level.OK, "is right: it is 0 us ahead of true time (within 10.0 ms, by ntp://a).", 0, 0),
+            (-59, 0.01, Level.OK, "is right: it is 59.0 s ahead of true time ", 0, 0),
+            (61, 0.01, Level.WARN, "clock is 61.0 s behind true time ", 0, 0),
+            (59.9, 0.2, Level.WARN, "clock is 59.9 s behind true time ", 0, 0),  # may be more than a minute
+            (239, 2, Level.FAIL, "clock is 3 min 59 s behind true time ", 0, 0),
+            (-299, 2, Level.FAIL, "clock is 4 min 59 s ahead of true time ", 0, 1),
+            (300.1, 0.1, Level.FAIL, "clock is 5 min 0 s behind true time ", 1, 0),
+            (899, 5, Level.FAIL, "clock is 14 min 59 s behind true time ", 1, 1),
+            (-901, 0.5, Level.FAIL, "clock is 15 min 1 s ahead of true time ", 2, 0),
+            (1e9, 1, Level.FAIL, "clock is 11574 d 1 h behind true time ", 2, 0),
         ],
     )
     def test_the_offset(self, offset: float, bound: float, level: Level, words: str, refuses: int, may: int) -> None:
         """Boundaries are those of AWS, and doubt is told."""
-        found = examine(seen(offset, bound))
+        found = diagnose(seen(offset, bound))
         assert found[0].level is level
         assert words in found[0].text
         all_of_it = texts(seen(offset, bound))
@@ -82,17 +83,25 @@ class TestFindings:
         ("more", "words", "level"),
         [
             ({"faked": "freezegun"}, "freezegun fakes the clock in this process", Level.FAIL),
-            ({"preloaded": "LD_PRELOAD"}, "[NOTE] LD_PRELOAD names libfaketime", Level.NOTE),
-            ({"kernel_ahead": -20 * SECOND}, "Somebody fakes this process's clock: it is 20.0 s fast", Level.FAIL),
+            ({"preloaded": "LD_PRELOAD"}, "[NOTE] LD_PRELOAD is set for libfaketime", Level.NOTE),
+            (
+                {"kernel_ahead": -20 * SECOND},
+                "This process's clock is faked: it is 20.0 s ahead of the kernel's",
+                Level.FAIL,
+            ),
             ({"kernel_ahead": SECOND // 2}, "AWS accepts it", Level.OK),
-            ({"host": FINE._replace(daemons=())}, "No daemon keeps this clock", Level.NOTE),
+            ({"host": FINE._replace(daemons=())}, "No time daemon is running", Level.NOTE),
             ({"host": FINE._replace(daemons=None)}, "cannot be seen from here", Level.NOTE),
-            ({"host": FINE._replace(synchronized=False)}, "System clock synchronized: no", Level.NOTE),
-            ({"host": FINE._replace(max_error=5_000_000)}, "yes (says the kernel, within 5.0 ms", Level.OK),
+            ({"host": FINE._replace(synchronized=False)}, "reports the clock as not synchronized.", Level.NOTE),
+            (
+                {"host": FINE._replace(max_error=5_000_000)},
+                "reports the clock as synchronized, within 5.0 ms",
+                Level.OK,
+            ),
             ({"host": FINE._replace(timesyncd_synchronized_at=WALL - 90 * SECOND)}, "its server 90.0 s ago", Level.OK),
             ({"host": FINE._replace(timesyncd_saved_at=WALL + HOUR)}, "saved a time that is 1 h 0 min 0 s", Level.WARN),
             ({"rtc": Rtc(SECOND // 2)}, "[ OK ] Hardware clock: right.", Level.OK),
-            ({"rtc": Rtc(2 * HOUR, True), "zone": (2 * HOUR,)}, "said to hold local time: right.", Level.OK),
+            ({"rtc": Rtc(2 * HOUR, True), "utc_offsets": (2 * HOUR,)}, "(configured as local time): right.", Level.OK),
             ({"rtc": Rtc(2 * HOUR, False)}, "2 whole hours, so it seems to hold local time. Remedy: ti", Level.WARN),
             ({"rtc": Rtc(5 * 60 * SECOND, False)}, "5 min 0 s fast. Remedy: sudo hwclock --systohc", Level.WARN),
         ],
@@ -100,40 +109,40 @@ class TestFindings:
     def test_one_thing_about_a_host_whose_clock_is_right(self, more: dict[str, Any], words: str, level: Level) -> None:
         found = seen(0, **more)
         assert words in texts(found)
-        assert verdict(examine(found)) is level
+        assert verdict(diagnose(found)) is level
 
     @pytest.mark.parametrize(
-        ("offset", "words"), [(86_401, "certificates for not yet valid:"), (-1e8, "certificates for expired:")]
+        ("offset", "words"), [(86_401, "certificates seem not yet valid."), (-1e8, "certificates seem expired.")]
     )
     def test_tls_fails_first_on_a_clock_that_is_days_off(self, offset: float, words: str) -> None:
         """So it is said, and nothing promised."""
         assert words in texts(seen(offset))
-        assert doctor.remedy(seen(offset))[-1].endswith("succeed, unless TLS fails first.")
+        assert remedies.advise(seen(offset))[-1].endswith("succeed, unless TLS fails first.")
         assert "TLS" not in texts(seen(offset / abs(offset) * 80_000))
-        assert doctor.remedy(seen(80_000))[-1].endswith("succeed.")
+        assert remedies.advise(seen(80_000))[-1].endswith("succeed.")
 
     def test_a_source_is_quoted_once(self) -> None:
         assert texts(seen(None)).count("did not answer within 1.0 s") == 1
-        assert texts(seen(None)).startswith("[FAIL] It cannot be told whether this host's clock is right: no time")
+        assert texts(seen(None)).startswith("[FAIL] It is not known whether this host's clock is right: no time")
 
     def test_a_fake_is_told_from_a_wrong_host(self) -> None:
         """If the kernel's clock is wrong too, faking is not the reason, or not all of it."""
         both = seen(-1200, kernel_ahead=-600 * SECOND)
-        assert texts(both).startswith("[FAIL] This host's clock is 20 min 0 s fast")
-        assert "the kernel's is 10 min 0 s fast" in texts(both)
-        assert any(line.startswith("    sudo") for line in doctor.remedy(both))
+        assert texts(both).startswith("[FAIL] This host's clock is 20 min 0 s ahead of")
+        assert "ahead of the kernel's clock, which is 10 min 0 s fast." in texts(both)
+        assert any(line.startswith("    sudo") for line in remedies.advise(both))
         one = seen(-1200, kernel_ahead=-1200 * SECOND, preloaded="LD_PRELOAD")
-        assert not any("sudo" in line for line in doctor.remedy(one))
+        assert not any("sudo" in line for line in remedies.advise(one))
 
     @pytest.mark.parametrize(
         ("offset", "zones", "words"),
         [
             (3600, (0,), "1 whole hour"),
             (-3583, (0,), "1 whole hour"),  # seen with S3: RequestTime and ServerTime 59 min 43 s apart
-            (7200, (2 * HOUR, HOUR), "just this host's time zone (+2 h 0 min 0 s)"),
-            (-19_800, (19_800 * SECOND,), "just this host's time zone (+5 h 30 min 0 s)"),
+            (7200, (2 * HOUR, HOUR), "exactly this host's time zone (+2 h 0 min 0 s)"),
+            (-19_800, (19_800 * SECOND,), "exactly this host's time zone (+5 h 30 min 0 s)"),
             (14 * 3600, (0,), "14 whole hours"),
-            (1800, (1800 * SECOND,), "just this host's time zone (+30 min 0 s)"),
+            (1800, (1800 * SECOND,), "exactly this host's time zone (+30 min 0 s)"),
             (3600 + 61, (0,), ""),
             (19_800, (0,), ""),
             (1200, (0,), ""),
@@ -151,49 +160,68 @@ class TestFindings:
     @pytest.mark.parametrize(
         ("error", "silent", "words"),
         [
-            ("ntp://a did not answer within 1.0 s", True, "port 123) gets no answer: most likely a firewall drops it"),
+            ("ntp://a did not answer within 1.0 s", True, "port 123) gets no answer; most likely a firewall drops it"),
             ("no answer in time", True, "gets no answer"),
             ("ntp://a cannot be reached: Network is unreachable", True, "gets no answer"),
             ("ntp://a cannot be reached: Connection refused", False, "where no NTP server listens"),
             ("ntp://a cannot be looked up: Name or service not known", False, "name cannot be looked up"),
-            ("ntp://a asks us to slow down (kiss code RATE)", False, "answered, but with no time that can be used"),
+            ("ntp://a asks us to slow down (kiss code RATE)", False, "gets answers, but none with a usable time"),
         ],
     )
     def test_udp(self, error: str, silent: bool, words: str) -> None:
         found = seen(None, error=error)
         assert blocked(found) == silent
         assert words in texts(found)
-        assert texts(found).startswith("[FAIL] It cannot be told whether this host's clock is right")
+        assert texts(found).startswith("[FAIL] It is not known whether this host's clock is right")
 
     def test_udp_that_is_blocked_beside_a_source_that_answers(self) -> None:
         """It is told, but makes nobody sick."""
-        heard = (Heard("chrony", known(0, name="chrony"), None, 0), Heard("ntp://b:1123", None, "no answer in time"))
-        found = Report(Survey(heard[0].said, heard, WALL), FINE)
+        heard = (
+            SourceResult("chrony", known(0, name="chrony"), None, 0),
+            SourceResult("ntp://b:1123", None, "no answer in time"),
+        )
+        found = Examination(Survey(heard[0].measured, heard, WALL), FINE)
         assert "[NOTE] NTP (UDP port 1123) gets no answer" in texts(found)
-        assert verdict(examine(found)) is Level.NOTE
+        assert verdict(diagnose(found)) is Level.NOTE
 
     @pytest.mark.parametrize(
         ("answer", "offset", "words"),
         [
-            (Answer("u", 0, SECOND), 0, "[ OK ] endpoint u: its clock is 0 us behind"),
-            (Answer("u", 1200 * SECOND, SECOND), 0, "the server's own clock is 20 min 0 s fast"),
-            (Answer("u", 1200 * SECOND, SECOND), 1200, "may refuse what is signed by this host's clock."),
-            (Answer("u", problem="x", certificate="not yet valid"), None, "a clock that is too slow."),
-            (Answer("u", problem="x", certificate="not yet valid"), 1e8, "a clock that is too slow."),
-            (Answer("u", problem="x", certificate="not yet valid"), -5, "But this host's clock is right"),
-            (Answer("u", problem="x", certificate="expired"), -1e8, "a clock that is too fast, as this one is."),
-            (Answer("u", problem="x", certificate="expired"), 0, "the clock is not the reason."),
-            (Answer("u", problem="x", certificate="expired"), None, "it is, or this host's clock is too fast."),
-            (Answer("u", problem="timed out"), 0, "no time was heard: timed out"),
+            (EndpointClock("u", 0, SECOND), 0, "[ OK ] endpoint u: its clock is 0 us behind"),
+            (EndpointClock("u", 1200 * SECOND, SECOND), 0, "the server's own clock is 20 min 0 s fast"),
+            (EndpointClock("u", 1200 * SECOND, SECOND), 1200, "may refuse requests signed by this host's clock."),
+            (
+                EndpointClock("u", problem="x", certificate="not yet valid"),
+                None,
+                "as happens when the local clock is slow.",
+            ),
+            (
+                EndpointClock("u", problem="x", certificate="not yet valid"),
+                1e8,
+                "as happens when the local clock is slow.",
+            ),
+            (EndpointClock("u", problem="x", certificate="not yet valid"), -5, "But this host's clock is right"),
+            (
+                EndpointClock("u", problem="x", certificate="expired"),
+                -1e8,
+                "as happens when the local clock is fast. This host's is.",
+            ),
+            (EndpointClock("u", problem="x", certificate="expired"), 0, "The clock is not the reason."),
+            (
+                EndpointClock("u", problem="x", certificate="expired"),
+                None,
+                "Either it is, or this host's clock is fast.",
+            ),
+            (EndpointClock("u", problem="timed out"), 0, "its clock could not be read: timed out"),
         ],
     )
-    def test_endpoints(self, answer: Answer, offset: float | None, words: str) -> None:
+    def test_endpoints(self, answer: EndpointClock, offset: float | None, words: str) -> None:
         assert words in texts(seen(offset, endpoint=answer))
 
     def test_aws_itself_tells_where_no_source_does(self) -> None:
-        found = seen(None, endpoint=Answer("https://sts.amazonaws.com", 600 * SECOND, SECOND, utc=True))
+        found = seen(None, endpoint=EndpointClock("https://sts.amazonaws.com", 600 * SECOND, SECOND, utc=True))
         assert texts(found).startswith(
-            "[FAIL] This host's clock is 10 min 0 s slow, give or take 1.0 s, says https://sts"
+            "[FAIL] This host's clock is 10 min 0 s behind true time (within 1.0 s, by https://sts"
         )
         assert "the server's own clock" not in texts(found)
 
@@ -205,7 +233,7 @@ class TestFindings:
                 "[ OK ] chronyd follows C0000201 (stratum 3): the clock is 72 us slow of NTP time, "
                 "last corrected 12.0 s ago.",
             ),
-            ({"leap": 3}, "[NOTE] chronyd is not synchronized. Look at its servers with: chronyc -n sources"),
+            ({"leap": 3}, "[NOTE] chronyd is not synchronized. List its servers with: chronyc -n sources"),
             ({"ref_id": 0}, "[NOTE] chronyd is not synchronized."),
             ({"ref_id": 0x7F7F0101}, "[NOTE] chronyd follows its own clock, which nothing corrects."),
         ],
@@ -270,15 +298,15 @@ class TestPlaces:
             (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / path).write_text(text)
         tools = {"timedatectl", "apt-get"}
-        place = look(environ, tmp_path, system, lambda tool: tool if tool in tools else None)
-        assert place.kind == kind
-        assert fix(place, daemons).commands[0] == command
+        machine = Machine.detect(environ, tmp_path, system, lambda tool: tool if tool in tools else None)
+        assert machine.kind == kind
+        assert choose(machine, daemons).commands[0] == command
 
     def test_a_daemon_cannot_help_where_ntp_is_blocked(self) -> None:
         """But on EC2 NTP comes from the hypervisor."""
-        place = Place("linux", tools=frozenset({"curl"}))
-        assert "curl -sI https://" in fix(place, ("chronyd",), blocked=True).commands[0]
-        assert "169.254.169.123" in fix(place._replace(ec2=True), ("chronyd",), blocked=True).then
+        machine = Machine("linux", tools=frozenset({"curl"}))
+        assert "curl -sI https://" in choose(machine, ("chronyd",), blocked=True).commands[0]
+        assert "169.254.169.123" in choose(machine._replace(ec2=True), ("chronyd",), blocked=True).then
 
     @pytest.mark.skipif(shutil.which("sh") is None, reason="POSIX's shell")
     @pytest.mark.parametrize(("answer", "set_to"), [("Date: Sat, 21 Nov 2026 15:50:13 GMT", "Sat, 21 Nov"), ("", "")])
@@ -287,7 +315,7 @@ class TestPlaces:
         for name, does in (("curl", f"printf 'HTTP/2 200\\r\\n{answer}\\r\\n'"), ("sudo", 'echo "$@"')):
             (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
             (tmp_path / name).chmod(0o755)
-        commands = fix(Place("linux", tools=frozenset({"curl"})), None, blocked=True).commands
+        commands = choose(Machine("linux", tools=frozenset({"curl"})), None, blocked=True).commands
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["sh", "-c", "\n".join(commands)], env={"PATH": path}, capture_output=True, text=True, check=False
@@ -297,9 +325,9 @@ class TestPlaces:
         assert (done.returncode == 0) == bool(set_to)
 
     def test_nothing_to_type_where_nothing_is_wrong(self) -> None:
-        assert doctor.remedy(seen(0)) == []
-        assert len(doctor.as_text(seen(0), examine(seen(0)), 0, everything=False).splitlines()) == 1
-        frozen = doctor.remedy(seen(0, faked="freezegun"))
+        assert remedies.advise(seen(0)) == []
+        assert len(doctor.as_text(seen(0), diagnose(seen(0)), 0, verbose=False).splitlines()) == 1
+        frozen = remedies.advise(seen(0, faked="freezegun"))
         assert "freezegun" in frozen[1]
         assert not any("sudo" in line for line in frozen)
 
@@ -352,7 +380,7 @@ class TestLooking:
         ],
     )
     def test_urls(self, written: str, url: str) -> None:
-        assert endpoint.check(written) == url
+        assert endpoint.complete(written) == url
 
     @pytest.mark.parametrize(
         "written",
@@ -369,7 +397,7 @@ class TestLooking:
     )
     def test_no_urls(self, written: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(ConfigError):
-            endpoint.check(written)
+            endpoint.complete(written)
         assert main(["doctor", "--endpoint", written]) == 2
         assert not capsys.readouterr().out
 
@@ -401,7 +429,7 @@ class TestOrigins:
         assert rows["deadband"][1:4] == ("10 s", "default", "")
         assert "many" in rows["deadband"].problem
         assert rows["enabled"][1:3] == ("false", "environment")
-        none = "there is no such option"
+        none = "unknown option"
         assert rows["sundial"].problem == none
         assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", none)], "a slip of the pen"
         assert ("SKEWGUARD_ENABLED", none) in [row[3:] for row in traced if row.name == "enabled"]
@@ -415,9 +443,9 @@ class TestOrigins:
         settled = resolve({}, self.ENVIRON, profile)
         for row in option_origins.trace({}, self.ENVIRON, profile):
             if row.value != "(ignored)":
-                assert row.value == option_origins._words(row.name, getattr(settled, row.name)), row
+                assert row.value == option_origins._text(row.name, getattr(settled, row.name)), row
         defaults = {row.name: row.value for row in option_origins.trace({}, {}, {})}
-        assert defaults == {name: option_origins._words(name, getattr(Settings(), name)) for name in defaults}
+        assert defaults == {name: option_origins._text(name, getattr(Settings(), name)) for name in defaults}
 
     def test_the_command(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
@@ -444,29 +472,29 @@ class TestThePage:
         """What stands below the command in the block of that name."""
         return self.PAGE.partition(f"<!-- {name} -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
 
-    def seen(self, offset: int) -> Report:
-        said = Known(offset * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
-        return Report(
-            Survey(said, (Heard("ntp://time.aws.com", said, None, 0),), WALL),
+    def seen(self, offset: int) -> Examination:
+        said = ClockOffset(offset * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
+        return Examination(
+            Survey(said, (SourceResult("ntp://time.aws.com", said, None, 0),), WALL),
             HostClock(synchronized=not offset, daemons=("systemd-timesyncd",)),
-            Place("linux", systemd=True),
+            Machine("linux", systemd=True),
             rtc=Rtc(offset * SECOND, False),
         )
 
     @pytest.mark.parametrize(("name", "offset", "code"), [("healthy", 0, 0), ("wrong", 1200, 1)])
     def test_doctor(self, name: str, offset: int, code: int) -> None:
         found = self.seen(offset)
-        assert self.shown(name) == doctor.as_text(found, examine(found), code, everything=False) + "\n"
+        assert self.shown(name) == doctor.as_text(found, diagnose(found), code, verbose=False) + "\n"
 
     def test_error(self) -> None:
         found = self.seen(0)
         command = self.PAGE.partition("<!-- error -->\n```console\n")[2].partition("\n")[0]
-        told = error_message.explain(command, found.survey.known)
-        lines = doctor.as_text(found, [examine(found)[0], *told], 0, everything=False, also=len(told))
+        told = error_message.explain(command, found.survey.estimate)
+        lines = doctor.as_text(found, [diagnose(found)[0], *told], 0, verbose=False, explained=len(told))
         assert self.shown("error") == lines + "\n"
 
     def test_check(self) -> None:
-        assert self.shown("check") == check.judge(self.seen(1200).survey, 60 * SECOND, 240 * SECOND).line + "\n"
+        assert self.shown("check") == check.assess(self.seen(1200).survey, 60 * SECOND, 240 * SECOND).line + "\n"
 
     def test_config(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.delenv("SKEWGUARD_SOURCES")

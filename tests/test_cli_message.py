@@ -10,7 +10,7 @@ import pytest
 
 from skewguard.cli import main
 from skewguard.cli.doctor import error_message
-from skewguard.cli.survey import Known
+from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
 from tests.pages import Block, blocks
@@ -47,7 +47,7 @@ FUTURE = (
 
 
 def told(text: str, offset: float | None) -> str:
-    known = None if offset is None else Known(round(offset * SECOND), SECOND // 100, "ntp://a")
+    known = None if offset is None else ClockOffset(round(offset * SECOND), SECOND // 100, "ntp://a")
     return "\n".join(map(str, error_message.explain(text, known)))
 
 
@@ -55,55 +55,55 @@ def told(text: str, offset: float | None) -> str:
     ("text", "offset", "words"),
     [
         (EARLY, None, "which is 19 min 21 s later; 15 min 0 s would be accepted."),
-        (EARLY, None, "So the clock that signed was slow, or the request waited as long (a slow upload"),
-        (EARLY, 1161, "this host's clock is 19 min 21 s slow: that is why."),
-        (EARLY, 300, "this host's clock is 5 min 0 s slow: that is why."),  # it waited too, but that was accepted
-        (EARLY, 0, "this host's clock is right. If it was then too, the request waited as long: a slow upload"),
+        (EARLY, None, "So the signing host's clock was slow, or the request waited that long (a slow upload"),
+        (EARLY, 1161, "this host's clock is 19 min 21 s slow, which explains it."),
+        (EARLY, 300, "this host's clock is 5 min 0 s slow, which explains it."),  # it waited too, but that was accepted
+        (EARLY, 0, "this host's clock is right. If it was right then, the request waited that long: a slow upload"),
         (EARLY, -1161, "this host's clock is 19 min 21 s fast now, which does not explain it"),
         (LATE, None, "signed at 2024-03-19 14:59:52Z, refused at 2024-03-19 13:00:06Z by the server's clock"),
         (LATE, None, "which is 1 h 59 min 46 s earlier; 5 min 0 s would be accepted."),
-        (LATE, None, "So the clock that signed was fast, or the server's is slow"),
-        (LATE, -7186, "this host's clock is 1 h 59 min 46 s fast: that is why."),
-        (LATE, 0, "it was signed elsewhere, or the server's clock is slow."),
-        (client_error("SignatureDoesNotMatch", EARLY), 1161, "that is why."),
-        (S3, -3583, "this host's clock is 59 min 43 s fast: that is why."),
+        (LATE, None, "So the signing host's clock was fast, or the server's is slow"),
+        (LATE, -7186, "this host's clock is 1 h 59 min 46 s fast, which explains it."),
+        (LATE, 0, "If it was right then, the server's clock is slow, or the request was signed"),
+        (client_error("SignatureDoesNotMatch", EARLY), 1161, "which explains it."),
+        (S3, -3583, "this host's clock is 59 min 43 s fast, which explains it."),
         (
             client_error("RequestTimeTooSkewed", TOO_LARGE),
             0,
             "it is about time, but does not state both clocks. This host's clock is right: the request waited",
         ),
-        (client_error("RequestExpired", TIMESTAMP), 900, "mend that first"),
+        (client_error("RequestExpired", TIMESTAMP), 900, "correct that first"),
         (
             client_error("AuthFailure", NOT_ABLE),
             0,
-            "AWS words wrong credentials alike. This host's clock is right: suspect the credentials.",
+            "or about wrong credentials. This host's clock is right: check the credentials.",
         ),
-        (client_error("AuthFailure", NOT_ABLE), None, "is not known"),
+        (client_error("AuthFailure", NOT_ABLE), None, "It is not known whether this host's clock is right."),
         (
             client_error("SignatureDoesNotMatch", WRONG_KEY),
             1200,
             "no clock is to blame: the secret key is wrong.",
         ),
-        (client_error("403", "Forbidden"), 0, "it may be about time; AWS words wrong credentials alike."),
+        (client_error("403", "Forbidden"), 0, "it may be about time, or about wrong credentials."),
         (client_error("404", "Not Found"), 1200, "no clock is to blame"),
         (client_error("NoSuchBucket", "The specified bucket does not exist"), 1200, "no clock is to blame"),
         (client_error("ExpiredToken", "The provided token has expired."), 0, "the credentials have expired"),
-        (TLS, 1200, "a clock that is too slow."),
-        ("certificate verify failed: certificate has expired", 0, "the clock is not the reason."),
-        (TLS, 0, "a clock that is too slow. But this host's clock is right."),
-        (TLS, -1200, "a clock that is too slow. But this host's clock is 20 min 0 s fast."),
-        (STILL, -1200, "so it looks on a fast clock. This host's clock is 20 min 0 s fast: mend that first."),
-        (STILL, 0, "This host's clock is right: whoever made them handed out old ones."),
-        (PRESIGNED, 1200, "Those made on a slow clock die early. This host's clock is 20 min 0 s slow"),
+        (TLS, 1200, "as happens when the local clock is slow."),
+        ("certificate verify failed: certificate has expired", 0, "The clock is not the reason."),
+        (TLS, 0, "as happens when the local clock is slow. But this host's clock is right."),
+        (TLS, -1200, "as happens when the local clock is slow. But this host's clock is 20 min 0 s fast."),
+        (STILL, -1200, "as happens if that is fast. This host's clock is 20 min 0 s fast: correct that first."),
+        (STILL, 0, "This host's clock is right: their issuer returned old ones."),
+        (PRESIGNED, 1200, "On a slow clock, URLs expire early. This host's clock is 20 min 0 s slow"),
         (PRESIGNED, 0, "This host's clock is right: it was used too late, or made on another host."),
         (FUTURE, -108_797, "which is 1 d 6 h earlier."),
         ("boto3: RequestTimeTooSkewed!", 1200, "it is about time, but does not state both clocks."),
         ("AuthFailure", 0, "it may be about time"),
         ("SignatureDoesNotMatch", None, "it may be about time"),
         (WRONG_KEY, 1200, "no clock is to blame: the secret key is wrong."),
-        ("", None, "no error of AWS was found in it"),
-        ("KeyError: 'x'", 0, "no error of AWS was found in it"),
-        ("\udcff<Code>", 0, "no error of AWS was found in it"),
+        ("", None, "no AWS error was found in it"),
+        ("KeyError: 'x'", 0, "no AWS error was found in it"),
+        ("\udcff<Code>", 0, "no AWS error was found in it"),
     ],
 )
 def test_what_a_message_means(text: str, offset: float | None, words: str) -> None:
@@ -124,7 +124,7 @@ def test_both_clocks_of_real_messages_are_found(fixture: object) -> None:
 def test_each_message_that_has_a_page_is_known(block: Block) -> None:
     """And held to be about time as the page does; that of a wrong secret alone is not."""
     said = told(block.text, 1200)
-    assert "no error of AWS was found" not in said
+    assert "no AWS error was found" not in said
     assert ("no clock is to blame" in said) == block.page.endswith("/signature-does-not-match.md")
 
 
@@ -141,4 +141,4 @@ def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         log = subprocess.run(command, input=b"\xff\n" + EARLY.encode(), capture_output=True, timeout=60, check=True)
     assert [line[:6] for line in typed] == ["[ OK ]", "[NOTE]", "[NOTE]"]
     assert typed[1:] == piped[1:] == log.stdout.decode().splitlines()[1:], "a log may hold anything"
-    assert typed[2].startswith("[NOTE] The error: this host's clock is right. If it was then too, the request waited")
+    assert typed[2].startswith("[NOTE] The error: this host's clock is right. If it was right then, the request waited")

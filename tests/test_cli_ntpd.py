@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skewguard.cli.doctor import ntpd
-from skewguard.cli.doctor.diagnosis import examine
+from skewguard.cli.doctor.diagnosis import diagnose
 from skewguard.cli.doctor.ntpd import Ntpd
 from skewguard.interval import SECOND
 from tests.ntp_server import Server, serving, silent
@@ -91,7 +91,7 @@ def test_asking() -> None:
     assert said is not None
     assert said.refid == "169.254.169.123"
     with serving(silent) as server:
-        assert ntpd.ask(("127.0.0.1", server.port), patience=0.05) is None
+        assert ntpd.ask(("127.0.0.1", server.port), timeout=0.05) is None
     assert ntpd.ask(("127.0.0.1", server.port)) is None
 
 
@@ -100,10 +100,10 @@ def test_asking() -> None:
     [
         (FOLLOWS, "[ OK ] ntpd follows 169.254.169.123 (stratum 3): the clock is 1.2 ms fast of NTP time, "),
         (FOLLOWS, "of NTP time, last corrected 90.0 s ago."),
-        (FOLLOWS._replace(leap=3), "[NOTE] ntpd is not synchronized. Look at its servers with: ntpq -pn"),
+        (FOLLOWS._replace(leap=3), "[NOTE] ntpd is not synchronized. List its servers with: ntpq -pn"),
         (FOLLOWS._replace(stratum=16), "[NOTE] ntpd is not synchronized."),
         (FOLLOWS._replace(refid="127.127.1.0"), "[NOTE] ntpd follows its own clock, which nothing corrects."),
     ],
 )
 def test_what_doctor_makes_of_it(said: Ntpd, words: str) -> None:
-    assert words in "\n".join(map(str, examine(seen(0, ntpd=said))))
+    assert words in "\n".join(map(str, diagnose(seen(0, ntpd=said))))

@@ -11,9 +11,13 @@ from pathlib import Path
 
 import pytest
 
+<<<<<<< HEAD
 import skewguard
 from skewguard.cli import main
 from skewguard.cli.output import folded
+=======
+from skewguard.cli.output import wrapped
+>>>>>>> 73e9209 (doctor says what it finds in plain English, and is built as it works)
 from tests.ntp_server import serving, silent, wall_server
 
 SKEWGUARD = f"{sys.executable} -m skewguard"
@@ -94,13 +98,13 @@ def test_ctrl_c_is_quiet_and_ends_as_by_the_signal(command: str) -> None:
 def test_a_message_that_should_come_from_a_closed_stdin() -> None:
     done = shell(f"{SKEWGUARD} doctor --error - <&-")
     assert done.returncode == 3
-    assert "no error of AWS was found in it" in done.stdout
+    assert "no AWS error was found in it" in done.stdout
 
 
-def test_lines_are_folded_to_a_terminal() -> None:
+def test_lines_are_wrapped_to_a_terminal() -> None:
     """Between words; commands can be copied."""
     text = "[FAIL] one two three four\n[ OK ] short\n    a command that is longer than that\nWhat to do, and why: https://long.example.com/"
-    assert folded(text, 20).splitlines() == [
+    assert wrapped(text, 20).splitlines() == [
         "[FAIL] one two three",
         "       four",
         "[ OK ] short",
@@ -108,4 +112,4 @@ def test_lines_are_folded_to_a_terminal() -> None:
         "What to do, and why:",
         "https://long.example.com/",
     ]
-    assert folded(text, 80) == text
+    assert wrapped(text, 80) == text

@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from skewguard.cli import main
-from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.survey import ClockOffset, SourceResult, Survey
 from skewguard.cli.watch import command as watch
 from skewguard.cli.watch import plot, screen
 from skewguard.interval import SECOND
@@ -26,8 +26,8 @@ WALL = 1_800_000_000 * SECOND
 MS = SECOND // 1000
 
 
-def known(offset: float, bound: float = 0) -> Known:
-    return Known(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+def known(offset: float, bound: float = 0) -> ClockOffset:
+    return ClockOffset(round(offset * SECOND), round(bound * SECOND), "ntp://a")
 
 
 @pytest.fixture
@@ -71,36 +71,52 @@ class TestThePlot:
         assert [line[-1] for line in plot.draw([known(0)], 40, 3)] == ["┤", "●", "┤"]
 
     def test_nothing_heard(self) -> None:
-        assert plot.draw([None, None], 40, 3) == ["nothing heard yet", "", ""]
+        assert plot.draw([None, None], 40, 3) == ["no time yet", "", ""]
 
 
 class TestThePicture:
     """Table and plots, in windows of any size."""
 
     SAID = (
-        Heard("ntp://a", known(0.001, 0.002), None, 0),
-        Heard("ntp://b", known(-180, 0.002), None, 180 * SECOND),
-        Heard("ntp://c", None, "ntp://c did not answer within 1.0 s"),
+        SourceResult("ntp://a", known(0.001, 0.002), None, 0),
+        SourceResult("ntp://b", known(-180, 0.002), None, 180 * SECOND),
+        SourceResult("ntp://c", None, "ntp://c did not answer within 1.0 s"),
     )
 
-    def drawn(self, width: int, height: int, heard: tuple[Heard, ...] = SAID) -> list[str]:
+    def drawn(self, width: int, height: int, heard: tuple[SourceResult, ...] = SAID) -> list[str]:
         console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
         history = screen.History(SECOND // 2)
-        history.add(Survey(heard[0].said, heard, WALL))
+        history.add(Survey(heard[0].measured, heard, WALL))
         console.print(history.picture(console))
         return str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
 
     def test_names_offsets_bounds_and_verdicts(self) -> None:
         lines = self.drawn(100, 40)
         assert lines[0] == "skewguard watch  2027-01-15T08:00:00Z  round 1, every 0.5 s; Ctrl-C ends"
-        assert lines[1] == "OK - the clock is 1.0 ms slow, give or take 2.0 ms, says ntp://a"
+        assert lines[1] == "OK - this host's clock is 1.0 ms behind true time (within 2.0 ms, by ntp://a)"
         assert [line.split() for line in lines[3:7]] == [
-            ["source", "offset", "give", "or", "take", "verdict"],
+            ["source", "offset", "error", "bound", "verdict"],
             ["ntp://a", "+0.001000", "s", "2.0", "ms", "agrees"],
-            ["ntp://b", "-180.000000", "s", "2.0", "ms", "wrong", "by", "3", "min", "0", "s,", "say", "most", "others"],
+            [
+                "ntp://b",
+                "-180.000000",
+                "s",
+                "2.0",
+                "ms",
+                "3",
+                "min",
+                "0",
+                "s",
+                "off",
+                "what",
+                "most",
+                "sources",
+                "agree",
+                "on",
+            ],
             ["ntp://c", "-", "-", "did", "not", "answer", "within", "1.0", "s"],
         ]
-        assert lines.count("nothing heard yet") == 1
+        assert lines.count("no time yet") == 1
 
     @pytest.mark.parametrize(("height", "plots"), [(5, 0), (13, 1), (17, 2), (21, 3), (60, 3)])
     def test_it_fits(self, height: int, plots: int) -> None:
@@ -109,7 +125,7 @@ class TestThePicture:
         assert len(lines) < max(height, 9)
         assert sum(line in {"ntp://a", "ntp://b", "ntp://c"} for line in lines) == plots
         assert all(len(line) <= 60 for line in lines)
-        assert lines[5].startswith("ntp://b  -180.000000 s        2.0 ms  wrong by 3 min")
+        assert lines[5].startswith("ntp://b  -180.000000 s       2.0 ms  3 min 0 s off")
 
 
 class TestThePage:
@@ -125,7 +141,7 @@ class TestThePage:
             said = [known(drift, 0.002), known(drift + 0.001, 0.003), known(drift + 180, 0.002)]
             names = [f"ntp://{name}.example" for name in "abc"]
             off_by = (0, 0, 180 * SECOND)
-            heard = [Heard(name, one, None, by) for name, one, by in zip(names, said, off_by, strict=True)]
+            heard = [SourceResult(name, one, None, by) for name, one, by in zip(names, said, off_by, strict=True)]
             history.add(Survey(said[0]._replace(source=names[0]), tuple(heard), WALL))
         console.print(history.picture(console))
         assert str(console.file.getvalue()) == shown  # type: ignore[attr-defined]
@@ -142,7 +158,7 @@ class TestLines:
         lines = out.splitlines()
         assert len(lines) == 3
         for line in lines:
-            assert "Z OK - the clock is " in line
+            assert "Z OK - this host's clock is " in line
             assert line.endswith("; agrees")
         assert len(right.requests) == 1
 
@@ -165,13 +181,13 @@ class TestLines:
     def test_a_line(self) -> None:
         """As docs/cli.md shows it."""
         said = known(90, 0.003)._replace(source="chrony")
-        line = watch.line(Survey(said, (Heard("chrony", said, None, 0),), WALL))
+        line = watch.line(Survey(said, (SourceResult("chrony", said, None, 0),), WALL))
         assert f"\n{line}\n" in (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
 
     def test_no_answer_is_told_once_a_line(self) -> None:
-        silent = Survey(None, (Heard("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
+        silent = Survey(None, (SourceResult("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
         assert watch.line(silent) == (
-            "2027-01-15T08:00:00Z CRITICAL - no time source tells the time: ntp://a: did not answer within 1.0 s"
+            "2027-01-15T08:00:00Z CRITICAL - no time source gave the time: ntp://a: did not answer within 1.0 s"
         )
 
     def test_whoever_reads_may_leave(self, right: Server) -> None:

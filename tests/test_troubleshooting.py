@@ -23,7 +23,8 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, SSLError
 
 import skewguard
-from skewguard.cli.doctor.remedies import Place, fix
+from skewguard.cli.doctor.machine import Machine
+from skewguard.cli.doctor.remedies import choose
 from skewguard.testing import StrictEndpoint
 from tests import skew_fixtures
 from tests.ntp_server import Answer, Server, serving, to_stamp
@@ -243,7 +244,7 @@ def test_every_page_is_told_of_and_tried() -> None:
 def test_the_fixes_are_doctors() -> None:
     """What the list has people type is what `skewguard doctor` has them type."""
     typed = {line for each in blocks("console", again=True) if each.page == INDEX for line in each.commands()}
-    systemd = Place("linux", systemd=True, tools=frozenset({"timedatectl"}))
-    places = [fix(systemd, (daemon,)) for daemon in ("chronyd", "systemd-timesyncd", "ntpd")]
-    places += [fix(systemd, ()), fix(Place("darwin"), None), fix(Place("win32"), None)]
+    systemd = Machine("linux", systemd=True, tools=frozenset({"timedatectl"}))
+    places = [choose(systemd, (daemon,)) for daemon in ("chronyd", "systemd-timesyncd", "ntpd")]
+    places += [choose(systemd, ()), choose(Machine("darwin"), None), choose(Machine("win32"), None)]
     assert typed == {"skewguard doctor", *(command for place in places for command in place.commands)}

@@ -1,7 +1,8 @@
-"""The command ``skewguard``, also ``python -m skewguard``. One module per subcommand; data to stdout, talk to stderr.
+"""The command ``skewguard``, also ``python -m skewguard``. One module or folder for each subcommand.
 
-Each has ``HELP``, a line; ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which describes its
-arguments; and ``run``, which answers the exit code. `check` also words what stdout says of wrong arguments.
+Each has ``HELP``, a line; ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which adds its arguments;
+and ``run``, which returns the exit code. `check` also has ``usage_line``, for stdout if the arguments are wrong. Data
+goes to stdout, messages to stderr.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from skewguard import __version__
 from skewguard.cli import exec_
-from skewguard.cli.output import CannotWriteError, tell
+from skewguard.cli.output import CannotWriteError, write
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a subcommand.
 
     Args:
-        arguments: What was typed after ``skewguard``; by default this process's.
+        arguments: The arguments after ``skewguard``; this process's by default.
 
     Returns:
         The exit code.
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
-        # As Python itself ends, so that a shell's loop around it ends too; but without the traceback.
+        # End as Python itself does, so that a shell's loop ends too, but without the traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
         raise
@@ -55,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(given: list[str]) -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a system's message may not fit the terminal, nor a pipe's
+            stream.reconfigure(errors="backslashreplace")  # a system's error message may not fit the encoding
     command: list[str] = []
     if given[:1] == ["exec"]:
-        given, command = exec_.split(given)  # argparse must not look at what is not for us
+        given, command = exec_.split(given)  # argparse must not parse the command's own options
     parser = _Parser(prog="skewguard", description="Keeps AWS calls working on a wrong clock.")
     parser.add_argument("--version", action="version", version=f"skewguard {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
@@ -73,31 +74,31 @@ def _run(given: list[str]) -> int:
     try:
         options, unknown = parser.parse_known_args(given)
         usage_error = modules[options.subcommand].USAGE_ERROR
-        if unknown:  # by the subcommand's parser, for its exit code
+        if unknown:  # the subcommand's parser has its exit code
             subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
         options.command = command
         return int(modules[options.subcommand].run(options))
     except CannotWriteError as error:
-        tell(f"skewguard: cannot write: {error}", aside=True)
+        write(f"skewguard: cannot write: {error}", to_stderr=True)
         return usage_error
 
 
 def _wanted(given: Sequence[str]) -> list[str]:
-    """Pick the subcommand that was typed, if one comes first: the others' modules are then not loaded."""
+    """Return the subcommand that was typed, if it comes first, so that no other module is loaded; else all."""
     return [given[0]] if given and given[0] in _COMMANDS else list(_COMMANDS)
 
 
 class _Parser(argparse.ArgumentParser):
-    """As argparse's own, but with an exit code of the subcommand's for wrong arguments."""
+    """An argument parser with the subcommand's own exit code for wrong arguments."""
 
     usage_error = 2
     usage_line: Callable[[str], str] | None = None
 
     def error(self, message: str) -> NoReturn:
         if self.usage_line is not None:
-            tell(self.usage_line(message))
+            write(self.usage_line(message))
         self.print_usage(sys.stderr)
         self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
-        tell(message.rstrip("\n"), aside=file is sys.stderr)
+        write(message.rstrip("\n"), to_stderr=file is sys.stderr)

@@ -1,7 +1,7 @@
-"""``skewguard check``: a plugin for Nagios, Icinga, Sensu and whoever else follows the Monitoring Plugins guidelines.
+"""``skewguard check``: a plugin for Nagios, Icinga, Sensu and others that follow the Monitoring Plugins guidelines.
 
-One line on stdout and one of four exit codes. Whatever goes wrong here is UNKNOWN, wrong arguments included; but that
-no time source answers is CRITICAL unless told otherwise, since a host that cannot know its time is in trouble.
+One line on stdout and one of four exit codes. Every fault of the check itself is UNKNOWN, wrong arguments included; but
+it is CRITICAL by default if no time source answers, because a host that cannot learn the time is in trouble.
 """
 
 from __future__ import annotations
@@ -12,49 +12,52 @@ import time
 from typing import NamedTuple
 
 from skewguard.cli import survey
-from skewguard.cli.output import tell
+from skewguard.cli.output import write
 from skewguard.cli.survey import Survey
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
-from skewguard.wording import decimal, length, off, plain
+from skewguard.thresholds import CRITICAL, FAIL_FROM, OK, WARN_FROM, WARNING, severity
+from skewguard.wording import decimal, plain
 
 HELP = "Check the clock for a monitoring system."
 
-OK, WARNING, CRITICAL, UNKNOWN = range(4)
-"""The exit codes."""
+UNKNOWN = 3
+"""The exit code beside OK, WARNING and CRITICAL."""
 
-WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
-"""The offsets above which a check warns, and is critical, ns. AWS refuses from 300 s on."""
-
-NAMES = ("OK", "WARNING", "CRITICAL", "UNKNOWN")
+NAMES = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL", UNKNOWN: "UNKNOWN"}
 
 USAGE_ERROR = UNKNOWN
 """The exit code for wrong arguments: argparse's own, 2, would be an alarm."""
 
 
 class Outcome(NamedTuple):
-    """What is told: an exit code, a sentence, and performance data (empty if there is none)."""
+    """What a check reports: an exit code, a sentence, and performance data (empty if there is none)."""
 
     code: int
     text: str
     performance: str = ""
 
     @property
+    def status(self) -> str:
+        """The exit code's name, such as ``WARNING``."""
+        return NAMES[self.code]
+
+    @property
     def line(self) -> str:
         """The line that a monitoring system reads."""
-        text = f"{NAMES[self.code]} - {self.text}".replace("|", "/")  # what follows a | is performance data
+        text = f"{self.status} - {self.text}".replace("|", "/")  # what follows a | is performance data
         return f"{text} | {self.performance}" if self.performance else text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
         "-w",
         "--warning",
         type=survey.seconds,
         default=WARN_FROM,
         metavar="S",
-        help="warn if it is further off than this, s (60)",
+        help=f"warn if the clock is further off than this, s ({plain(WARN_FROM)})",
     )
     parser.add_argument(
         "-c",
@@ -62,34 +65,37 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=survey.seconds,
         default=FAIL_FROM,
         metavar="S",
-        help="critical beyond this, s (240: AWS refuses from 300 on)",
+        help=f"critical beyond this, s ({plain(FAIL_FROM)}: AWS refuses from 300 on)",
     )
     parser.add_argument(
         "--empty-state",
-        choices=[name.lower() for name in NAMES],
+        choices=[name.lower() for name in NAMES.values()],
         default="critical",
-        help="what it is when nothing is known of the time (critical)",
+        help="the status if the time is not known (critical)",
     )
     survey.configure(parser)
-    parser.epilog = "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without --source, those configured are asked."
+    parser.epilog = (
+        "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without --source, the configured ones are asked."
+    )
 
 
 def usage_line(message: str) -> str:
-    """Put it that the arguments are wrong as a plugin does: a monitoring system shows what stands on stdout."""
+    """Return the line on stdout for wrong arguments: a monitoring system shows stdout only."""
     return Outcome(UNKNOWN, message).line
 
 
 def run(options: argparse.Namespace) -> int:
-    """Check; answer the exit code."""
+    """Check; return the exit code."""
     found: Survey | None = None
     try:
         _check_order(options.warning, options.critical)
         found = survey.ask(survey.settings(options))
-        outcome = judge(found, options.warning, options.critical, NAMES.index(options.empty_state.upper()))
+        empty = next(code for code, name in NAMES.items() if name.lower() == options.empty_state)
+        outcome = assess(found, options.warning, options.critical, empty)
     except Exception as error:
         kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
-    tell(json.dumps(as_values(outcome, found)) if options.json else outcome.line)
+    write(json.dumps(outcome_json(outcome, found)) if options.json else outcome.line)
     return outcome.code
 
 
@@ -98,45 +104,33 @@ def _check_order(warning: int, critical: int) -> None:
         raise ConfigError(f"-w {plain(warning)} is more than -c {plain(critical)}")
 
 
-def judge(found: Survey, warning: int, critical: int, empty: int = CRITICAL) -> Outcome:
-    """Judge what the sources said.
+def assess(found: Survey, warning: int = WARN_FROM, critical: int = FAIL_FROM, empty: int = CRITICAL) -> Outcome:
+    """Assess a survey.
 
     Args:
-        found: What they said.
-        warning: Warn of an offset of more than this, ns.
-        critical: Be critical of an offset of more than this, ns.
-        empty: The exit code where nothing is known.
+        found: The survey.
+        warning: Warn beyond this offset, ns.
+        critical: Be critical beyond this offset, ns.
+        empty: The exit code if the time is not known.
     """
-    known = found.known
+    known = found.estimate
     if known is None:
         return Outcome(empty, found.why_not)
-    code = CRITICAL if abs(known.offset) > critical else WARNING if abs(known.offset) > warning else OK
     ranges = ";".join(f"-{plain(limit)}:{plain(limit)}" for limit in (warning, critical))
     performance = f"offset={decimal(known.offset)}s;{ranges} bound={decimal(known.bound)}s;;;0"
-    return Outcome(
-        code, f"the clock is {off(known.offset)}, give or take {length(known.bound)}, says {known.source}", performance
-    )
+    return Outcome(severity(known.offset, warning, critical), f"this host's clock is {known}", performance)
 
 
-def as_values(outcome: Outcome, found: Survey | None) -> dict[str, object]:
-    """Put it as JSON's values: seconds, as numbers."""
-    known = None if found is None else found.known
+def outcome_json(outcome: Outcome, found: Survey | None) -> dict[str, object]:
+    """Return an outcome and the survey behind it as JSON values; lengths of time are seconds."""
     return {
-        "status": NAMES[outcome.code],
+        "status": outcome.status,
         "exit_code": outcome.code,
         "message": outcome.text,
-        "offset": None if known is None else known.offset / SECOND,
-        "error_bound": None if known is None else known.bound / SECOND,
-        "source": None if known is None else known.source,
-        "sources": [] if found is None else survey.as_json(found),
+        **survey.survey_json(found),
     }
 
 
-def judged(found: Survey) -> Outcome:
-    """Judge a round by the default thresholds."""
-    return judge(found, WARN_FROM, FAIL_FROM)
-
-
-def stamp(found: Survey) -> str:
-    """Say when a round was, by the wall clock that is being watched, in UTC."""
+def timestamp(found: Survey) -> str:
+    """Format when a survey was made, by the wall clock under test, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(found.wall // SECOND))

@@ -1,7 +1,7 @@
-"""``skewguard exec -- COMMAND...``: an unchanged Python program, and its Python children, guarded.
+"""``skewguard exec -- COMMAND...``: guard an unchanged Python program, and its Python children.
 
-A directory that holds nothing but a ``sitecustomize`` goes to the front of PYTHONPATH, so it also reaches Pythons that
-know nothing of skewguard. What then happens in them is told there.
+It prepends to PYTHONPATH a directory that holds nothing but a ``sitecustomize``, so that it also reaches Pythons
+without skewguard. The rest happens there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from skewguard.cli.output import tell
+from skewguard.cli.output import write
 from skewguard.config import resolve
 from skewguard.events import logger
 
@@ -23,26 +23,26 @@ STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
 
 REPLACES = os.name == "posix"
-"""Whether a process can become another, which then has its signals and its exit code. Windows starts a second one."""
+"""Whether a process can become another, with its signals and exit code. Windows starts a second one."""
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-"""Exit codes of our own, as ``env``, ``nohup`` and ``timeout`` have them; any other is the command's."""
+"""Exit codes, the same as those of ``env``, ``nohup`` and ``timeout``; any other is the command's."""
 
 USAGE_ERROR = 2
 """The exit code for wrong arguments: argparse's own."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments. The command itself has been split off by then."""
+    """Add the arguments. The command itself has been split off by then."""
     parser.usage = "skewguard exec [-h] [--] COMMAND [ARGUMENT ...]"
     parser.epilog = (
-        "Options are SKEWGUARD_* variables. The exit code is the command's; 125 if there is none to run, 126 if it "
+        "Options are SKEWGUARD_* variables. The exit code is the command's; 125 if no command is given, 126 if it "
         "cannot be executed, 127 if it is not found."
     )
 
 
 def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split ``exec [-h] [--] COMMAND...`` into what is for us and the command, untouched."""
+    """Split ``exec [-h] [--] COMMAND...`` into the options of ``exec`` and the unchanged command."""
     for index in range(1, len(given)):
         if given[index] == "--":
             return list(given[:index]), list(given[index + 1 :])
@@ -52,35 +52,35 @@ def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become the command; answer an exit code only where that cannot be done."""
+    """Become the command; return an exit code only if that fails."""
     command: list[str] = options.command
     if not command:
-        tell("skewguard exec: there is no command to run", aside=True)
+        write("skewguard exec: no command is given", to_stderr=True)
         return FAILED
     try:
         environment = guarded(os.environ)
         _check_settings()
     except Exception as error:
-        tell(f"skewguard exec: {command[0]} runs unguarded: {error}", aside=True)
+        write(f"skewguard exec: {command[0]} runs unguarded: {error}", to_stderr=True)
         environment = dict(os.environ)
     try:
         if REPLACES:
             os.execvpe(command[0], command, environment)
         return subprocess.run(command, env=environment, check=False).returncode
     except FileNotFoundError as error:
-        tell(f"skewguard exec: {command[0]}: {error.strerror}", aside=True)
+        write(f"skewguard exec: {command[0]}: {error.strerror}", to_stderr=True)
         return NOT_FOUND
     except OSError as error:
-        tell(f"skewguard exec: {command[0]}: {error.strerror}", aside=True)
+        write(f"skewguard exec: {command[0]}: {error.strerror}", to_stderr=True)
         return NOT_EXECUTABLE
 
 
 def guarded(environment: Mapping[str, str]) -> dict[str, str]:
-    """Copy an environment, with the start-up directory in front of PYTHONPATH.
+    """Return a copy of an environment, with the start-up directory at the front of PYTHONPATH.
 
     Raises:
-        ValueError: The directory cannot be named there.
-        FileNotFoundError: It is not as it was installed.
+        ValueError: PYTHONPATH cannot hold the directory.
+        FileNotFoundError: The directory is not as it was installed.
     """
     ours = str(STARTUP)
     if os.pathsep in ours:
@@ -93,7 +93,7 @@ def guarded(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _check_settings() -> None:
-    """Say here, once, which SKEWGUARD_* variables are wrong: the program may not show what it logs."""
+    """Report wrong SKEWGUARD_* variables here, once, because the program may not show its log."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("skewguard exec: %(message)s"))
     logger.addHandler(handler)

@@ -1,4 +1,4 @@
-"""What is written, and to whom: data to stdout, talk to stderr. A reader who has seen enough is no error."""
+"""Write to the terminal: data to stdout, messages to stderr. A reader that closes the pipe is not an error."""
 
 from __future__ import annotations
 
@@ -6,35 +6,36 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Collection, Sequence
 
 
 class CannotWriteError(Exception):
     """Nothing more can be written, such as to a full disk."""
 
 
-def tell(text: str, *, aside: bool = False, fold: bool = False) -> bool:
-    """Write a text and the end of its line, at once.
+def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
+    """Write a text and a line break, and flush.
 
     Args:
-        text: What to write.
-        aside: Whether it is talk, for stderr.
-        fold: Whether to fold long lines to the width of the terminal, if it is read on one.
+        text: The text.
+        to_stderr: Whether it is a message rather than data.
+        wrap: Whether to wrap long lines to the terminal's width, if the stream is a terminal.
 
     Returns:
-        Whether somebody still reads.
+        Whether the stream is still being read.
 
     Raises:
-        CannotWriteError: It could not be written, for another reason than that.
+        CannotWriteError: Writing failed for another reason.
     """
-    stream = sys.stderr if aside else sys.stdout
-    if stream is None:  # was closed before we began
+    stream = sys.stderr if to_stderr else sys.stdout
+    if stream is None:  # closed before this process began
         return False
-    if fold and stream.isatty():
-        text = folded(text, shutil.get_terminal_size().columns)
+    if wrap and stream.isatty():
+        text = wrapped(text, shutil.get_terminal_size().columns)
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
-        # What is still in the buffer goes nowhere, else Python complains of it at its end.
+        # Discard what is still in the buffer, else Python complains about it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         if not isinstance(error, BrokenPipeError):
             raise CannotWriteError(error.strerror) from error
@@ -42,8 +43,8 @@ def tell(text: str, *, aside: bool = False, fold: bool = False) -> bool:
     return True
 
 
-def folded(text: str, width: int) -> str:
-    """Fold lines between words; what follows a mark such as ``[ OK ]`` is indented, and a command left as it is."""
+def wrapped(text: str, width: int) -> str:
+    """Wrap lines between words, indented below a mark such as ``[ OK ]``; leave indented commands as they are."""
     lines = []
     for line in text.splitlines():
         if len(line) <= width or line.startswith(" "):
@@ -54,3 +55,15 @@ def folded(text: str, width: int) -> str:
                 line, max(width, 20), subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
             )
     return "\n".join(lines)
+
+
+def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    """Align rows of cells in columns, two spaces apart; the columns in `right` are aligned right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]

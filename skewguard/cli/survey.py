@@ -1,6 +1,6 @@
-"""Asking the time sources for a command, once: what `check`, `offset` and `doctor` have in common.
+"""Ask the time sources once, for `check`, `offset`, `watch` and `doctor`.
 
-A timekeeper of the command's own is used, so that nothing is installed and botocore's machinery stays unloaded.
+The command uses a timekeeper of its own, so that nothing is installed and botocore's signers stay unloaded.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from skewguard.sources import FORMS, Source
 from skewguard.sources.auto import HostSources
 from skewguard.timekeeping.polling import Result
 from skewguard.timekeeping.timekeeper import Timekeeper
-from skewguard.wording import decimal, length
+from skewguard.wording import clock_offset, decimal, length
 
 _GRACE = SECOND
 
 
-class Known(NamedTuple):
+class ClockOffset(NamedTuple):
     """How far a clock is off.
 
     Attributes:
         offset: True time minus that clock, ns.
-        bound: The truth lies within this of it, ns.
-        source: Who says so.
-        authenticated: Whether that has been authenticated.
+        bound: The true offset lies within this of it, ns.
+        source: The source that measured it.
+        authenticated: Whether that source was authenticated.
     """
 
     offset: int
@@ -46,69 +46,72 @@ class Known(NamedTuple):
         """How far the clock can be off, either way, ns."""
         return abs(self.offset) + self.bound
 
+    def __str__(self) -> str:
+        return clock_offset(self.offset, self.bound, self.source)
 
-class Heard(NamedTuple):
-    """What one source said.
+
+class SourceResult(NamedTuple):
+    """The result of asking one source.
 
     Attributes:
         name: The source.
-        said: How far off it holds the wall clock; None if it told nothing that could count.
-        error: Why not.
-        off_by: How far it is from what most sources agree on, ns; None if they do not agree, or it told nothing.
+        measured: How far off the wall clock is by that source; None if it gave no usable time.
+        error: Why it gave none.
+        off_by: How far it is from the majority, ns; None if there is no majority, or it gave no time.
     """
 
     name: str
-    said: Known | None
+    measured: ClockOffset | None
     error: str | None = None
     off_by: int | None = None
 
     @property
     def verdict(self) -> str:
-        """What is to be thought of it, in a few words; if it told nothing, why."""
-        if self.said is None:
+        """Whether it agrees with the others, in a few words; if it gave no time, why."""
+        if self.measured is None:
             return (self.error or "").removeprefix(self.name).strip()
         if self.off_by is None:
-            return "too few agree with it"
-        return f"wrong by {length(self.off_by)}, say most others" if self.off_by else "agrees"
+            return "too few sources agree with it"
+        return f"{length(self.off_by)} off what most sources agree on" if self.off_by else "agrees"
 
     def __str__(self) -> str:
-        if self.said is None:
+        if self.measured is None:
             return f"{self.name}: {self.verdict}"
-        offset, bound = decimal(self.said.offset), length(self.said.bound)
+        offset, bound = decimal(self.measured.offset), length(self.measured.bound)
         sign = "" if offset.startswith("-") else "+"
-        return f"{self.name}: {sign}{offset} s, give or take {bound}; {self.verdict}"
+        return f"{self.name}: {sign}{offset} s +/- {bound}; {self.verdict}"
 
 
 class Survey(NamedTuple):
-    """What came of asking.
+    """The result of asking all sources.
 
     Attributes:
-        known: What the sources agree on; None if nothing.
-        heard: What each said.
+        estimate: What the sources agree on; None if nothing.
+        results: The result from each.
         wall: The wall clock then, ns since the Unix epoch.
         min_sources: How many had to agree.
     """
 
-    known: Known | None
-    heard: tuple[Heard, ...]
+    estimate: ClockOffset | None
+    results: tuple[SourceResult, ...]
     wall: int
     min_sources: int = 1
 
     @property
     def why_not(self) -> str:
-        """Why nothing is known, in a few words."""
-        if not self.heard:
+        """Why there is no estimate, in a few words."""
+        if not self.results:
             return "no time source is configured"
-        spoke = [one for one in self.heard if one.said is not None]
-        if not spoke:
-            return "no time source tells the time: " + "; ".join(map(str, self.heard))
-        if len(spoke) < self.min_sources:
-            return f"only {len(spoke)} of {self.min_sources} wanted time sources answered"
-        return f"the {len(spoke)} time sources that answered disagree"
+        answers = [result for result in self.results if result.measured is not None]
+        if not answers:
+            return "no time source gave the time: " + "; ".join(map(str, self.results))
+        if len(answers) < self.min_sources:
+            return f"only {len(answers)} of the time sources answered; min_sources is {self.min_sources}"
+        return f"the {len(answers)} time sources that answered disagree"
 
 
 def seconds(text: str) -> int:
-    """Read a number of seconds from the command line, as ns."""
+    """Parse a number of seconds from the command line; return ns."""
     try:
         return nanoseconds(text)
     except ValueError as error:
@@ -116,12 +119,12 @@ def seconds(text: str) -> int:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Describe the options that every command has which asks the sources."""
+    """Add the arguments of every command that asks the sources."""
     parser.add_argument(
         "--source",
         action="append",
         metavar="URI",
-        help=f"a time source, in place of those configured; may be repeated; or auto. There are {FORMS}",
+        help=f"a time source to use instead of those configured; may be repeated; auto, or one of {FORMS}",
     )
     parser.add_argument("--timeout", metavar="S", help="how long the sources may take, s")
     parser.add_argument("--min-sources", metavar="N", help="how many sources must agree")
@@ -129,14 +132,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def given(options: argparse.Namespace) -> dict[str, str]:
-    """List the options of `install` that the command line gives, unparsed."""
+    """Return the options of `install` that the command line gives, unparsed."""
     sources = ",".join(options.source) if options.source else None
     written = {"sources": sources, "timeout": options.timeout, "min_sources": options.min_sources}
     return {name: value for name, value in written.items() if value is not None}
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """Settle what to ask, by options, else environment, else AWS profile.
+    """Resolve the settings: command line, else environment, else AWS profile.
 
     Raises:
         ConfigError: An option is unusable.
@@ -144,40 +147,40 @@ def settings(options: argparse.Namespace) -> Settings:
     return resolve(given(options), profile=_aws_profile.options())
 
 
-def ask(wanted: Settings, *, everybody: bool = False, clocks: Clocks | None = None) -> Survey:
+def ask(settings: Settings, *, all_sources: bool = False, clocks: Clocks | None = None) -> Survey:
     """Ask the sources, and wait for them.
 
     Args:
-        wanted: Which, how long, and how many must agree.
-        everybody: Whether to ask all, even where one of the host's own settles it.
-        clocks: Other clocks than the system's, for tests.
+        settings: The sources, how long they may take, and how many must agree.
+        all_sources: Whether to ask all, even if one of the host's own is enough.
+        clocks: Clocks to use instead of the system's, for tests.
     """
-    wanted = wanted._replace(share=False)  # the sources are asked, not what other processes were taught
-    if everybody:
-        wanted = wanted._replace(sources=tuple(_Patient(source) for source in everyone(wanted)))
-    keeper = Timekeeper(wanted, clocks)
+    settings = settings._replace(share=False)  # ask the sources, not the file that processes share
+    if all_sources:
+        settings = settings._replace(sources=tuple(_Patient(source) for source in sources(settings)))
+    keeper = Timekeeper(settings, clocks)
     keeper.measure()
     if not keeper.results:
-        keeper.measure(_GRACE)  # joins the poll that ends just now, to hear why it was in vain
+        keeper.measure(_GRACE)  # joins the poll that is just ending, to learn why it failed
     reading = keeper.clocks.read()
     known = keeper.now()
     return Survey(
-        None if known is None else _known(known.aged(reading.steady), reading.wall),
-        tuple(_heard(result, reading.steady, reading.wall) for result in keeper.results),
+        None if known is None else _clock_offset(known.aged(reading.steady), reading.wall),
+        tuple(_source_result(result, reading.steady, reading.wall) for result in keeper.results),
         reading.wall,
-        wanted.min_sources,
+        settings.min_sources,
     )
 
 
-def everyone(wanted: Settings) -> tuple[Source, ...]:
-    """List all sources that may be asked, each once."""
-    if wanted.sources is not None:
-        return tuple(dict.fromkeys(wanted.sources))
+def sources(settings: Settings) -> tuple[Source, ...]:
+    """Return all sources that may be asked, each once."""
+    if settings.sources is not None:
+        return tuple(dict.fromkeys(settings.sources))
     return tuple(source for tier in HostSources().tiers() for source in tier)
 
 
 class _Patient:
-    """A source that is not asked before the others, and so cannot spare them."""
+    """A source without ``instant``, so that it is asked along with the others, not instead of them."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -190,24 +193,32 @@ class _Patient:
         return self._source.measure(clocks, deadline)
 
 
-def _heard(result: Result, steady: int, wall: int) -> Heard:
-    said = None if result.interval is None else _known(result.interval.aged(steady), wall)
-    return Heard(result.name, said, result.error, result.off_by)
+def _source_result(result: Result, steady: int, wall: int) -> SourceResult:
+    measured = None if result.interval is None else _clock_offset(result.interval.aged(steady), wall)
+    return SourceResult(result.name, measured, result.error, result.off_by)
 
 
-def _known(said: Interval, wall: int) -> Known:
-    return Known(said.midpoint - wall, -(-said.width // 2), said.source, said.trust >= Trust.AUTHENTICATED)
+def _clock_offset(measured: Interval, wall: int) -> ClockOffset:
+    authenticated = measured.trust >= Trust.AUTHENTICATED
+    return ClockOffset(measured.midpoint - wall, -(-measured.width // 2), measured.source, authenticated)
 
 
-def as_json(found: Survey) -> list[dict[str, object]]:
-    """Put what each source said as JSON's values, in seconds."""
-    return [
-        {
-            "name": one.name,
-            "offset": None if one.said is None else one.said.offset / SECOND,
-            "error_bound": None if one.said is None else one.said.bound / SECOND,
-            "off_by": None if one.off_by is None else one.off_by / SECOND,
-            "error": one.error,
-        }
-        for one in found.heard
-    ]
+def offset_json(known: ClockOffset | None) -> dict[str, object]:
+    """Return an offset as JSON values, in seconds; null if it is not known."""
+    if known is None:
+        return {"offset": None, "error_bound": None, "source": None}
+    return {"offset": known.offset / SECOND, "error_bound": known.bound / SECOND, "source": known.source}
+
+
+def survey_json(survey: Survey | None) -> dict[str, object]:
+    """Return a survey as JSON values: the estimate, and the result from each source."""
+    if survey is None:
+        return {**offset_json(None), "sources": []}
+    return {**offset_json(survey.estimate), "sources": [_result_json(result) for result in survey.results]}
+
+
+def _result_json(result: SourceResult) -> dict[str, object]:
+    measured = offset_json(result.measured)
+    del measured["source"]
+    off_by = None if result.off_by is None else result.off_by / SECOND
+    return {"name": result.name, **measured, "off_by": off_by, "error": result.error}

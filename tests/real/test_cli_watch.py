@@ -58,15 +58,15 @@ def test_the_picture(servers: list[Server], fake_time: FakeTime) -> None:
         return bool(rounds) and points == {int(rounds[1])} and max(points) > 1 and lines[1].startswith(judgement)
 
     with watching(servers, fake_time) as seen:
-        first = list(seen.until(lambda lines: drawn(lines, "OK - the clock is ")))
+        first = list(seen.until(lambda lines: drawn(lines, "OK - this host's clock is ")))
         row = re.compile(r"ntp://127\.0\.0\.1:(\d+) +([-+]?\d+\.\d{6}) s +(\d+ us|\d+\.\d ms)  (.*)")
         rows = [match.groups() for match in map(row.fullmatch, first) if match]
         assert [int(port) for port, *_ in rows] == [server.port for server in servers]
         assert [float(offset) for _, offset, *_ in rows] == pytest.approx([0, 0, 180], abs=0.1)
-        assert [verdict for *_, verdict in rows] == ["agrees", "agrees", "wrong by 3 min 0 s, say most others"]
+        assert [verdict for *_, verdict in rows] == ["agrees", "agrees", "3 min 0 s off what most sources agree on"]
 
         fake_time.shift("-20m")
-        later = seen.until(lambda lines: drawn(lines, "CRITICAL - the clock is 20 min 0 s slow"))
+        later = seen.until(lambda lines: drawn(lines, "CRITICAL - this host's clock is 20 min 0 s behind true time"))
         for plot, before in zip(plots(later, servers), plots(first, servers), strict=True):
             assert plot != before
             bottom = len(plot) - 1
@@ -111,5 +111,5 @@ def test_doctor_fits_the_terminal(servers: list[Server], fake_time: FakeTime) ->
         assert seen.wait() == 1
     lines = seen.written.decode().splitlines()
     assert max(map(len, lines)) <= 60
-    assert lines[1:3] == ["[FAIL] The clock that this process is shown is 20 min 0 s", "       " + lines[2].strip()]
+    assert lines[1:3] == ["[FAIL] The clock that this process sees is 20 min 0 s behind", "       " + lines[2].strip()]
     assert "\x1b" not in seen.written.decode()

@@ -1,15 +1,15 @@
-"""What a `Report` means: sentences for people, worst first. Pure."""
+"""Diagnose an `Examination`: findings for people, the most important first. Pure."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from skewguard.cli.check import FAIL_FROM, WARN_FROM
 from skewguard.cli.doctor import daemons
-from skewguard.cli.doctor.examination import Report
-from skewguard.cli.doctor.finding import DAY, MINUTE, Finding, Level, truth, whole_hours
-from skewguard.cli.survey import Heard, Known
+from skewguard.cli.doctor.examination import Examination
+from skewguard.cli.doctor.finding import DAY, MINUTE, Finding, Level, whole_hours
+from skewguard.cli.survey import ClockOffset, SourceResult
 from skewguard.interval import SECOND
+from skewguard.thresholds import OK, WARN_FROM, WARNING, severity
 from skewguard.wording import length, off
 
 TOLERANCES = (
@@ -19,184 +19,195 @@ TOLERANCES = (
     ),
     (15 * MINUTE, "S3, STS, DynamoDB, SQS, SNS, Cognito"),
 )
-"""How far off a request's time may be, ns, and the services that were seen to hold it so."""
+"""How far off a request's time may be, ns, and services that were observed to apply that limit."""
 
 
-def examine(report: Report) -> list[Finding]:
-    """List everything there is to say, in the order of its parts."""
-    found = [headline(report), *_fakes(report), *_refusals(report), *_mix_up(report)]
-    found += _sources(report) + _udp(report) + daemons.daemons(report) + daemons.hardware(report) + _endpoint(report)
-    return found
+def diagnose(examination: Examination) -> list[Finding]:
+    """Return all findings."""
+    return [
+        headline(examination),
+        *_fakes(examination),
+        *_refusals(examination),
+        *_mix_up(examination),
+        *_sources(examination),
+        *_udp(examination),
+        *daemons.daemons(examination),
+        *daemons.hardware(examination),
+        *_endpoint(examination),
+    ]
 
 
-def headline(report: Report) -> Finding:
-    """Say in one sentence who is wrong, and by how much."""
-    known = truth(report)
+def headline(examination: Examination) -> Finding:
+    """Return in one sentence which clock is wrong, and by how much."""
+    known = examination.known
     if known is None:
-        why = report.survey.why_not.partition(":")[0]  # what each says is told below
-        return Finding(Level.FAIL, f"It cannot be told whether this host's clock is right: {why}.")
+        why = examination.survey.why_not.partition(":")[0]  # the result from each source follows below
+        return Finding(Level.FAIL, f"It is not known whether this host's clock is right: {why}.")
     level = _level(known)
-    says = f"give or take {length(known.bound)}, says {known.source}"
     if level is Level.OK:
-        return Finding(level, f"This host's clock is right: it is {off(known.offset)}, {says}. AWS accepts it.")
-    whose = "The clock that this process is shown" if _only_faked(report, known) else "This host's clock"
-    return Finding(level, f"{whose} is {off(known.offset)}, {says}.")
+        return Finding(level, f"This host's clock is right: it is {known}. AWS accepts it.")
+    name = "The clock that this process sees" if _faked_outside(examination, known) else "This host's clock"
+    return Finding(level, f"{name} is {known}.")
 
 
-def _level(known: Known) -> Level:
-    return Level.FAIL if known.most > FAIL_FROM else Level.WARN if known.most > WARN_FROM else Level.OK
+def _level(known: ClockOffset) -> Level:
+    return {OK: Level.OK, WARNING: Level.WARN}.get(severity(known.most), Level.FAIL)
 
 
-def _only_faked(report: Report, known: Known) -> bool:
-    """Tell whether the kernel's own clock is right where this process's is not."""
-    ahead = report.kernel_ahead
+def _faked_outside(examination: Examination, known: ClockOffset) -> bool:
+    """Return whether the kernel's clock is right and this process's is not."""
+    ahead = examination.kernel_ahead
     return ahead is not None and abs(ahead) > SECOND and abs(known.offset - ahead) + known.bound < WARN_FROM
 
 
-def faked_only(report: Report) -> bool:
-    """Tell whether the clock is wrong in this process alone, so that nothing is to be set."""
-    known = truth(report)
-    return known is not None and (bool(report.faked) or _only_faked(report, known))
+def faked_only(examination: Examination) -> bool:
+    """Return whether the clock is wrong in this process alone, so that there is nothing to set."""
+    known = examination.known
+    return known is not None and (bool(examination.faked) or _faked_outside(examination, known))
 
 
-def _fakes(report: Report) -> list[Finding]:
+def _fakes(examination: Examination) -> list[Finding]:
     found = []
-    if report.faked:
-        found.append(Finding(Level.FAIL, f"{report.faked} fakes the clock in this process: AWS refuses such times."))
-    ahead = report.kernel_ahead
-    shown = ahead is not None and abs(ahead) > SECOND
-    if shown and ahead is not None:
-        by = f" ({report.preloaded} is set: libfaketime)" if report.preloaded else ""
-        known = truth(report)
-        kernel = f"; the kernel's is {off(known.offset - ahead)}" if known is not None else ""
-        text = f"Somebody fakes this process's clock{by}: it is {off(ahead)} against the kernel's{kernel}."
+    if examination.faked:
+        text = f"{examination.faked} fakes the clock in this process, and AWS refuses such times."
         found.append(Finding(Level.FAIL, text))
-    elif report.preloaded:
-        found.append(Finding(Level.NOTE, f"{report.preloaded} names libfaketime, which can fake the clock."))
+    ahead, known = examination.kernel_ahead, examination.known
+    if ahead is not None and abs(ahead) > SECOND:
+        how = f" ({examination.preloaded} is set: libfaketime)" if examination.preloaded else ""
+        side = "behind" if ahead > 0 else "ahead of"
+        kernel = f", which is {off(known.offset - ahead)}" if known is not None else ""
+        text = f"This process's clock is faked{how}: it is {length(ahead)} {side} the kernel's clock{kernel}."
+        found.append(Finding(Level.FAIL, text))
+    elif examination.preloaded:
+        text = f"{examination.preloaded} is set for libfaketime, which can fake the clock."
+        found.append(Finding(Level.NOTE, text))
     return found
 
 
-def _refusals(report: Report) -> list[Finding]:
-    known = truth(report)
+def _refusals(examination: Examination) -> list[Finding]:
+    known = examination.known
     if known is None or _level(known) is Level.OK:
         return []
     found = []
     for tolerance, services in TOLERANCES:
-        minutes = tolerance // MINUTE
-        if known.least >= tolerance:
-            found.append(Finding(Level.FAIL, f"AWS refuses this host's requests now ({minutes} min): {services}."))
-        elif known.most >= tolerance:
-            found.append(Finding(Level.FAIL, f"AWS may refuse this host's requests now ({minutes} min): {services}."))
+        if known.most >= tolerance:
+            verb = "refuses" if known.least >= tolerance else "may refuse"
+            limit = f"limit {tolerance // MINUTE} min"
+            found.append(Finding(Level.FAIL, f"AWS {verb} this host's requests now ({limit}): {services}."))
     if not found:
         left = length(TOLERANCES[0][0] - known.most)
-        found.append(
-            Finding(Level.WARN, f"AWS still accepts this host's requests; {left} more, and the first will not.")
-        )
+        text = f"AWS still accepts this host's requests; another {left} off, and the first services will refuse them."
+        found.append(Finding(Level.WARN, text))
     if known.least >= DAY:
-        what = "not yet valid" if known.offset > 0 else "expired"
-        text = f"TLS goes by this clock too. It may fail first, as it holds certificates for {what}"
-        found.append(Finding(Level.NOTE, f"{text}: then nothing helps but to set the clock."))
+        seem = "not yet valid" if known.offset > 0 else "expired"
+        text = f"TLS uses this clock too, and may fail first, because certificates seem {seem}"
+        found.append(Finding(Level.NOTE, f"{text}. Then only setting the clock helps."))
     return found
 
 
-def _mix_up(report: Report) -> list[Finding]:
-    known = truth(report)
-    if known is None:
+def _mix_up(examination: Examination) -> list[Finding]:
+    known = examination.known
+    if known is None or faked_only(examination):
         return []
-    what = whole_hours(known.offset, known.bound, report.zone)
-    if not what or faked_only(report):
+    hours = whole_hours(known.offset, known.bound, examination.utc_offsets)
+    if not hours:
         return []
-    text = f"That is {what}: as if UTC and local time had been mixed up, most often where the hardware clock is read."
-    return [Finding(Level.NOTE, f"{text} Time zones themselves do not matter to AWS.")]
+    text = f"That is {hours}, as if UTC and local time were mixed up, most often in reading the hardware clock."
+    return [Finding(Level.NOTE, f"{text} The time zone itself does not matter to AWS.")]
 
 
-def _sources(report: Report) -> list[Finding]:
+def _sources(examination: Examination) -> list[Finding]:
     found = []
-    for one in report.survey.heard:
-        level = Level.NOTE if one.said is None else Level.OK if one.off_by == 0 else Level.WARN
-        found.append(Finding(level, f"source {one}"))
+    for result in examination.survey.results:
+        level = Level.NOTE if result.measured is None else Level.OK if result.off_by == 0 else Level.WARN
+        found.append(Finding(level, f"source {result}"))
     return found
 
 
-def blocked(report: Report) -> bool:
-    """Tell whether NTP seems to be blocked: servers were asked, and none of them answered."""
-    asked = [one for one in report.survey.heard if one.name.startswith("ntp://")]
-    return bool(asked) and all(silent(one) for one in asked)
+def _ntp_servers(examination: Examination) -> list[SourceResult]:
+    return [result for result in examination.survey.results if result.name.startswith("ntp://")]
 
 
-def silent(heard: Heard) -> bool:
-    """Tell whether an NTP server was asked and was silent, as if a firewall stood between."""
-    error = heard.error or ""
-    return heard.said is None and (
+def blocked(examination: Examination) -> bool:
+    """Return whether NTP seems to be blocked: servers were asked, and none of them answered."""
+    servers = _ntp_servers(examination)
+    return bool(servers) and all(silent(result) for result in servers)
+
+
+def silent(result: SourceResult) -> bool:
+    """Return whether an NTP server was silent, as if a firewall blocked the way."""
+    error = result.error or ""
+    return result.measured is None and (
         "did not answer within" in error or error == "no answer in time" or "nreachable" in error or "denied" in error
     )
 
 
-def _udp(report: Report) -> list[Finding]:
-    asked = [one for one in report.survey.heard if one.name.startswith("ntp://")]
-    if not asked:
+def _udp(examination: Examination) -> list[Finding]:
+    servers = _ntp_servers(examination)
+    if not servers:
         return []
-    ports = " and ".join(str(port) for port in sorted({urlsplit(one.name).port or 123 for one in asked}))
+    ports = " and ".join(str(port) for port in sorted({urlsplit(server.name).port or 123 for server in servers}))
     ntp = f"NTP (UDP port {ports})"
-    if any(one.said is not None for one in asked):
+    errors = [server.error or "" for server in servers]
+    if any(server.measured is not None for server in servers):
         return [Finding(Level.OK, f"{ntp} gets through.")]
-    if blocked(report):
-        text = f"{ntp} gets no answer: most likely a firewall drops it."
-        level = Level.WARN if truth(report) is None else Level.NOTE
-        return [Finding(level, f"{text} Answers of AWS teach skewguard the time all the same.")]
-    if any("cannot be looked up" in (one.error or "") for one in asked):
-        return [Finding(Level.NOTE, "Whether NTP gets through cannot be told: a server's name cannot be looked up.")]
-    if any("refused" in (one.error or "") for one in asked):
-        return [Finding(Level.NOTE, f"{ntp} gets through to a machine where no NTP server listens.")]
-    return [Finding(Level.NOTE, f"{ntp} is answered, but with no time that can be used.")]
-
-
-def _endpoint(report: Report) -> list[Finding]:
-    answer, known = report.endpoint, truth(report)
-    if answer is None:
-        return []
-    name = f"endpoint {answer.url}"
-    if answer.offset is None:
-        return [Finding(Level.FAIL, f"{name}: {unheard(answer.certificate, answer.problem, known)}")]
-    against = (
-        f"{name}: its clock is {length(answer.offset)} {'ahead of' if answer.offset > 0 else 'behind'} this host's"
-    )
-    if abs(answer.offset) - answer.bound >= TOLERANCES[0][0]:
-        text = f"{against}, give or take {length(answer.bound)}, so it may refuse what is signed by this host's clock"
-        found = [Finding(Level.FAIL, f"{text}.")]
+    if blocked(examination):
+        text = f"{ntp} gets no answer; most likely a firewall drops it."
+        level = Level.WARN if examination.known is None else Level.NOTE
+        return [Finding(level, f"{text} skewguard still learns the time from AWS's answers.")]
+    if any("cannot be looked up" in error for error in errors):
+        text = "It is not known whether NTP gets through: a server's name cannot be looked up."
+    elif any("refused" in error for error in errors):
+        text = f"{ntp} reaches a machine where no NTP server listens."
     else:
-        found = [Finding(Level.OK, f"{against}, give or take {length(answer.bound)}.")]
-    sources = report.survey.known
-    if sources is not None:
-        wrong = sources.offset - answer.offset
-        if abs(wrong) - sources.bound - answer.bound > WARN_FROM:
-            text = f"{name}: the server's own clock is {off(wrong)}, say the time sources; its owner must mend that."
+        text = f"{ntp} gets answers, but none with a usable time."
+    return [Finding(Level.NOTE, text)]
+
+
+def _endpoint(examination: Examination) -> list[Finding]:
+    clock = examination.endpoint
+    if clock is None:
+        return []
+    name = f"endpoint {clock.url}"
+    if clock.offset is None:
+        return [Finding(Level.FAIL, f"{name}: {no_time(clock.certificate, clock.problem, examination.known)}")]
+    side = "ahead of" if clock.offset > 0 else "behind"
+    text = f"{name}: its clock is {length(clock.offset)} {side} this host's (within {length(clock.bound)})"
+    if abs(clock.offset) - clock.bound >= TOLERANCES[0][0]:
+        found = [Finding(Level.FAIL, f"{text}, so it may refuse requests signed by this host's clock.")]
+    else:
+        found = [Finding(Level.OK, f"{text}.")]
+    estimate = examination.survey.estimate
+    if estimate is not None:
+        wrong = estimate.offset - clock.offset
+        if abs(wrong) - estimate.bound - clock.bound > WARN_FROM:
+            text = f"{name}: by the time sources, the server's own clock is {off(wrong)}. Its operator must correct it."
             found.append(Finding(Level.FAIL, text))
     return found
 
 
-def unheard(certificate: str, problem: str, known: Known | None) -> str:
-    """Explain why a server was not heard.
+def no_time(certificate: str, problem: str, known: ClockOffset | None) -> str:
+    """Explain why a server's clock could not be read.
 
     Args:
-        certificate: ``"not yet valid"`` or ``"expired"``, if TLS held its certificate for that.
-        problem: What it was, if something else.
+        certificate: ``"not yet valid"`` or ``"expired"``, if TLS rejected its certificate for that.
+        problem: The problem, if it was another one.
         known: How far this host's clock is off, if that is known.
     """
     if certificate == "not yet valid":
-        blame = ""
+        text = "TLS rejects its certificate as not yet valid, as happens when the local clock is slow."
         if known is not None and known.offset <= WARN_FROM:
-            blame = f" But this host's clock is {off(known.offset) if known.most > WARN_FROM else 'right'}."
-        return f"TLS holds its certificate for not yet valid: so it looks on a clock that is too slow.{blame}"
+            text += f" But this host's clock is {off(known.offset) if known.most > WARN_FROM else 'right'}."
+        return text
     if certificate == "expired":
-        if known is not None and known.offset < -WARN_FROM:
-            return "TLS holds its certificate for expired: so it looks on a clock that is too fast, as this one is."
-        if known is not None:
-            return "its certificate has expired: the clock is not the reason."
-        return "TLS holds its certificate for expired: it is, or this host's clock is too fast."
-    return f"no time was heard: {problem}"
+        if known is None:
+            return "TLS rejects its certificate as expired. Either it is, or this host's clock is fast."
+        if known.offset < -WARN_FROM:
+            return "TLS rejects its certificate as expired, as happens when the local clock is fast. This host's is."
+        return "its certificate has expired. The clock is not the reason."
+    return f"its clock could not be read: {problem}"
 
 
 def verdict(findings: list[Finding]) -> Level:
-    """Say how bad it is altogether."""
+    """Return the worst level."""
     return max((finding.level for finding in findings), default=Level.OK)

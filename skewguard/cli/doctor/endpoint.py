@@ -1,6 +1,6 @@
-"""What time an endpoint says it is: one HEAD request without credentials, and its ``Date``.
+"""Read an endpoint's clock: one HEAD request without credentials, and the ``Date`` of its response.
 
-It goes where botocore's would: through the proxies of the environment, and with the certificates of AWS_CA_BUNDLE.
+It is sent as botocore would send it: through the environment's proxies, with the certificates of AWS_CA_BUNDLE.
 """
 
 from __future__ import annotations
@@ -11,26 +11,31 @@ from urllib.parse import urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
+from skewguard.interval import Trust
+from skewguard.signing.domains import place
+from skewguard.signing.reply import read_date
+from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.knowledge import response_interval
 
 if TYPE_CHECKING:
     import ssl
 
 TIMEOUT = 5.0
-"""How long an endpoint may take, s, for each of: connect, handshake, answer."""
+"""The timeout of each step (connection, handshake, response), s."""
 
-_TELLING = ("Date", "Age", "X-Cache", "Warning")
+_DATE_HEADERS = ("Date", "Age", "X-Cache", "Warning")
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
-class Answer(NamedTuple):
-    """What came of it.
+class EndpointClock(NamedTuple):
+    """An endpoint's clock, or why it could not be read.
 
     Attributes:
-        url: Whom was asked.
-        offset: The endpoint's clock minus the wall clock, ns; None if it did not tell.
-        bound: It lies within this of `offset`, ns.
-        utc: Whether it may be believed to keep UTC: AWS, whose certificate was verified.
-        problem: Why it did not tell.
+        url: The URL.
+        offset: The endpoint's clock minus the wall clock, ns; None if it could not be read.
+        bound: The true difference lies within this of `offset`, ns.
+        utc: Whether it can be trusted to keep UTC: AWS, with a verified certificate.
+        problem: Why it could not be read.
         certificate: ``"not yet valid"`` or ``"expired"``, if that is why.
     """
 
@@ -42,42 +47,36 @@ class Answer(NamedTuple):
     certificate: str = ""
 
 
-def check(url: str) -> str:
-    """Complete a URL, which may be a mere host.
+def complete(url: str) -> str:
+    """Return the full URL; a host name alone means https.
 
     Raises:
-        ConfigError: It is none that can be asked.
+        ConfigError: It is not a usable URL.
     """
     full = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(full)
-        fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and parts.username is None
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and parts.username is None
     except ValueError:
-        fit = False
-    if not fit or not full.isascii() or not full.isprintable() or " " in full:
-        raise ConfigError(f"{url!r} is no http or https URL without a user name")
+        usable = False
+    if not usable or not full.isascii() or not full.isprintable() or " " in full:
+        raise ConfigError(f"{url!r} is not an http or https URL without a user name")
     return full
 
 
-def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
-    """Send one HEAD request, follow no redirection, and hear the clock that answers. Never raises.
+def read_clock(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> EndpointClock:
+    """Send one HEAD request, and read the clock of the server that responds. Follows no redirect; never raises.
 
     Args:
-        url: Whom to ask, as `check` returns it.
+        url: The URL, as `complete` returns it.
         clocks: The clocks to measure with.
-        timeout: How long each step may take, s.
+        timeout: The timeout of each step, s.
     """
     import ssl
     import urllib.request
 
-    from skewguard.interval import Trust
-    from skewguard.signing.domains import place
-    from skewguard.signing.reply import read_date
-    from skewguard.timekeeping.domain import UTC
-    from skewguard.timekeeping.knowledge import response_interval
-
     try:
-        # Without the usual handlers of errors and redirections: whatever answers is the answer, and has a Date.
+        # Without the usual handlers for errors and redirects: any response will do, and has a Date.
         opener = urllib.request.OpenerDirector()
         opener.add_handler(urllib.request.ProxyHandler())
         opener.add_handler(urllib.request.HTTPHandler())
@@ -91,13 +90,14 @@ def ask(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> Answer:
         reason = getattr(error, "reason", error)
         code = reason.verify_code if isinstance(reason, ssl.SSLCertVerificationError) else 0
         certificate = {_NOT_YET_VALID: "not yet valid", _EXPIRED: "expired"}.get(code, "")
-        return Answer(url, problem=" ".join(str(reason).split()) or type(reason).__name__, certificate=certificate)
-    told = {name: str(headers[name]) for name in _TELLING if headers[name] is not None}
-    span = read_date(told) if len(headers.get_all("Date", [])) == 1 else None
-    if span is None:
-        return Answer(url, problem="its answer has no Date that can be used")
-    said = response_interval(span.earliest, span.latest, sent, received, Trust.WITNESS, url)
-    return Answer(url, said.midpoint - received.wall, said.width // 2 + 1, utc=place(url).key == UTC)
+        problem = " ".join(str(reason).split()) or type(reason).__name__
+        return EndpointClock(url, problem=problem, certificate=certificate)
+    relevant = {name: str(headers[name]) for name in _DATE_HEADERS if headers[name] is not None}
+    date = read_date(relevant) if len(headers.get_all("Date", [])) == 1 else None
+    if date is None:
+        return EndpointClock(url, problem="its response has no usable Date")
+    server = response_interval(date.earliest, date.latest, sent, received, Trust.WITNESS, url)
+    return EndpointClock(url, server.midpoint - received.wall, server.width // 2 + 1, utc=place(url).key == UTC)
 
 
 def _context() -> ssl.SSLContext:

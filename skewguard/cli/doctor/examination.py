@@ -1,4 +1,4 @@
-"""What `doctor` looks at on this machine, gathered into one plain value. What it means is `findings`' business."""
+"""Examine this machine for `doctor`: everything that it reads, in one plain value. `diagnosis` interprets it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import NamedTuple
 from skewguard import clocks as _clocks
 from skewguard import host_clock
 from skewguard.cli import survey as _survey
-from skewguard.cli.doctor import endpoint, remedies
+from skewguard.cli.doctor import endpoint as _endpoint
 from skewguard.cli.doctor import ntpd as _ntpd
-from skewguard.cli.doctor.endpoint import Answer
+from skewguard.cli.doctor.endpoint import EndpointClock
+from skewguard.cli.doctor.machine import Machine
 from skewguard.cli.doctor.ntpd import Ntpd
-from skewguard.cli.doctor.remedies import Place
-from skewguard.cli.survey import Survey
+from skewguard.cli.survey import ClockOffset, Survey
 from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import SourceError
@@ -25,7 +25,7 @@ from skewguard.interval import SECOND
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.chrony_packet import Tracking
 
-_PATIENCE = SECOND // 2
+_TIMEOUT = SECOND // 2
 _NANO = 0x2000  # STA_NANO: the fraction counts ns, not µs
 
 
@@ -33,80 +33,88 @@ class Rtc(NamedTuple):
     """The hardware clock, which runs while the machine is off.
 
     Attributes:
-        ahead: What it shows more than the wall clock, read as UTC, to a second, ns.
-        local: Whether it is said to hold local time; None if nobody says.
+        ahead: The hardware clock, read as UTC, minus the wall clock, to a second, ns.
+        local: Whether it is configured to hold local time; None if that is not recorded.
     """
 
     ahead: int
     local: bool | None = None
 
 
-class Report(NamedTuple):
-    """What was seen. All of it may be somebody's invention but `survey`, which was voted on.
+class Examination(NamedTuple):
+    """Everything that was read. Only `survey` was checked against other sources; the rest may be wrong.
 
     Attributes:
-        survey: What the time sources say.
-        host: What the host says of its clock.
-        place: Where this is.
+        survey: What the time sources measured.
+        host: What the host reports of its clock.
+        machine: The machine.
         rtc: The hardware clock; None if it cannot be read.
-        zone: Local time minus UTC, ns, now and half a year away.
-        kernel_ahead: What the kernel's clock shows more than this process's, ns; None if it cannot be asked.
-        preloaded: The faketime library that this process was started with, or its setting; empty if none.
+        utc_offsets: Local time minus UTC, ns, now and in half a year.
+        kernel_ahead: The kernel's clock minus this process's, ns; None if it cannot be read.
+        preloaded: The variable that loads or configures libfaketime; empty if none.
         faked: The test library that fakes the clock in this process; empty if none.
-        endpoint: What an endpoint said, if one was asked.
+        endpoint: An endpoint's clock, if one was read.
         chrony: What chronyd reports of itself; None if it does not run, or does not answer.
         ntpd: What ntpd reports of itself, likewise.
     """
 
     survey: Survey
     host: HostClock = HostClock()
-    place: Place = Place("linux")
+    machine: Machine = Machine("linux")
     rtc: Rtc | None = None
-    zone: tuple[int, ...] = (0,)
+    utc_offsets: tuple[int, ...] = (0,)
     kernel_ahead: int | None = None
     preloaded: str = ""
     faked: str = ""
-    endpoint: Answer | None = None
+    endpoint: EndpointClock | None = None
     chrony: Tracking | None = None
     ntpd: Ntpd | None = None
 
+    @property
+    def known(self) -> ClockOffset | None:
+        """How far the wall clock is off: by the sources, else by an AWS endpoint."""
+        other = self.endpoint
+        if self.survey.estimate is None and other is not None and other.utc and other.offset is not None:
+            return ClockOffset(other.offset, other.bound, other.url, authenticated=True)
+        return self.survey.estimate
 
-def gather(wanted: Settings, url: str | None, environ: Mapping[str, str] = os.environ) -> Report:
-    """Look at everything. Sends NTP packets to the sources that are NTP servers, and a HEAD to `url`, if given."""
+
+def examine(settings: Settings, url: str | None, environ: Mapping[str, str] = os.environ) -> Examination:
+    """Read everything. Sends NTP packets to the sources that are NTP servers, and a HEAD to `url`, if given."""
     clocks = _clocks.system()
-    found = _survey.ask(wanted, everybody=True, clocks=clocks)
+    survey = _survey.ask(settings, all_sources=True, clocks=clocks)
     host = host_clock.look()
     daemons = host.daemons or ()
-    return Report(
-        survey=found,
+    return Examination(
+        survey=survey,
         host=host,
-        place=remedies.look(environ),
+        machine=Machine.detect(environ),
         rtc=hardware_clock("/", time.time_ns()),
-        zone=zones(time.time()),
+        utc_offsets=utc_offsets(time.time()),
         kernel_ahead=_kernel_ahead(),
         preloaded=preloaded(environ),
         faked=_clocks.faked() or "",
-        endpoint=None if url is None else endpoint.ask(url, clocks),
-        chrony=_chrony(wanted, clocks) if "chronyd" in daemons else None,
+        endpoint=None if url is None else _endpoint.read_clock(url, clocks),
+        chrony=_chrony(settings, clocks) if "chronyd" in daemons else None,
         ntpd=_ntpd.ask() if "ntpd" in daemons else None,
     )
 
 
-def _chrony(wanted: Settings, clocks: Clocks) -> Tracking | None:
-    """Ask chronyd how it stands: the one that is a source, else where it usually is."""
-    named = [source for source in _survey.everyone(wanted) if isinstance(source, ChronySource)]
+def _chrony(settings: Settings, clocks: Clocks) -> Tracking | None:
+    """Ask chronyd for its state: the one that is a source, else the one at the usual address."""
+    named = [source for source in _survey.sources(settings) if isinstance(source, ChronySource)]
     try:
-        return (named or [ChronySource()])[0].tracking(clocks, clocks.read().steady + _PATIENCE)
+        return (named or [ChronySource()])[0].tracking(clocks, clocks.read().steady + _TIMEOUT)
     except SourceError:
         return None
 
 
 def hardware_clock(root: str | Path, wall: int) -> Rtc | None:
-    """Read Linux's first hardware clock, as far as everybody may.
+    """Read Linux's first hardware clock, from the files that need no privileges.
 
     Args:
-        root: Where the file system begins.
-        wall: What the wall clock shows, ns since the Unix epoch.
+        root: The root of the file system.
+        wall: The wall clock, ns since the Unix epoch.
     """
     try:
         shown = int((Path(root) / "sys/class/rtc/rtc0/since_epoch").read_text(encoding="ascii"))
@@ -120,8 +128,8 @@ def hardware_clock(root: str | Path, wall: int) -> Rtc | None:
     return Rtc(ahead, {"LOCAL": True, "UTC": False}.get(mode))
 
 
-def zones(now: float) -> tuple[int, ...]:
-    """List by how much local time is ahead of UTC now and, for the sake of daylight saving time, in half a year, ns."""
+def utc_offsets(now: float) -> tuple[int, ...]:
+    """Return local time minus UTC, ns, now and in half a year (daylight saving time)."""
     try:
         return tuple({(time.localtime(at).tm_gmtoff or 0) * SECOND for at in (now, now + 182 * 86_400)})
     except (OSError, OverflowError, ValueError):
@@ -129,7 +137,7 @@ def zones(now: float) -> tuple[int, ...]:
 
 
 def kernel_time(data: bytes) -> int:
-    """Read the time in what ``adjtimex`` filled in, ns since the Unix epoch.
+    """Parse the time that ``adjtimex`` returned, ns since the Unix epoch.
 
     Raises:
         ValueError: `data` has the wrong size.
@@ -141,7 +149,7 @@ def kernel_time(data: bytes) -> int:
 
 
 def _kernel_ahead() -> int | None:
-    """Compare the kernel's clock with what this process is shown: libfaketime does not reach the call."""
+    """Compare the kernel's clock with this process's: libfaketime does not intercept ``adjtimex``."""
     try:
         answer = host_clock.ask_kernel()
         return None if answer is None else kernel_time(answer[1]) - time.time_ns()
@@ -150,7 +158,7 @@ def _kernel_ahead() -> int | None:
 
 
 def preloaded(environ: Mapping[str, str]) -> str:
-    """Name what in the environment has programs run on a clock of their own; empty if nothing."""
+    """Return the variable that makes programs run on a faked clock; empty if none."""
     for name in ("LD_PRELOAD", "DYLD_INSERT_LIBRARIES"):
         if "faketime" in environ.get(name, "").lower():
             return name

@@ -1,6 +1,6 @@
-"""What an ntpd of this host reports of itself, as ``ntpq -c rv`` shows it: one packet on loopback, and its answer.
+"""Ask this host's ntpd for its state, as ``ntpq -c rv`` does: one packet on loopback, and its response.
 
-That of ntp.org and NTPsec answer, unless their configuration forbids it; OpenNTPD, BusyBox's and ntpd-rs do not.
+Those of ntp.org and NTPsec respond unless their configuration forbids it; OpenNTPD, BusyBox's and ntpd-rs do not.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import NamedTuple
 from skewguard.interval import SECOND
 
 _PORT = 123
-_PATIENCE = 0.5  # s
+_TIMEOUT = 0.5  # s
 # Version and mode; flags and operation; sequence, status, association, offset, count.
 _HEADER = struct.Struct("!BBHHHHH")
-_ASK, _READ_VARIABLES = 2 << 3 | 6, 2
-_ANSWERED, _FAILED_OR_MORE = 0x80, 0x60
+_REQUEST, _READ_VARIABLES = 2 << 3 | 6, 2
+_RESPONSE, _FAILED_OR_MORE = 0x80, 0x60
 _WANTED = b"leap,stratum,refid,reftime,offset"
 _VARIABLE = re.compile(r"(\w+)=([\w.:()+-]{1,40})", re.ASCII)
 _EPOCH_1900 = 2_208_988_800
 _ERA = 2**32
-_LARGEST = 2**63  # ns: some 300 years
+_LARGEST = 2**63  # ns: about 300 years
 
 
 class Ntpd(NamedTuple):
-    """Its system variables, not believed. Times in ns.
+    """Its system variables, as reported. Times in ns.
 
     Attributes:
         leap: Leap status; 3 means not synchronized.
         stratum: Steps to the reference clock; 16 means not synchronized.
         refid: What it follows, as ntpq prints it.
-        offset: True time minus wall clock, when it last looked.
+        offset: True time minus wall clock, by its last measurement.
         reftime: When its clock was last corrected, since the Unix epoch.
     """
 
@@ -45,7 +45,7 @@ class Ntpd(NamedTuple):
 
     @property
     def synchronized(self) -> bool:
-        """Whether it says that it follows something."""
+        """Whether it reports a reference clock that it follows."""
         return self.leap in (0, 1, 2) and 0 < self.stratum < 16
 
     @property
@@ -54,46 +54,46 @@ class Ntpd(NamedTuple):
         return self.refid.startswith("127.127.1.") or self.refid in ("LOCL", "LOCAL(0)")
 
 
-def ask(address: tuple[str, int] = ("127.0.0.1", _PORT), patience: float = _PATIENCE) -> Ntpd | None:
-    """Ask it; None if it does not run, or does not answer."""
+def ask(address: tuple[str, int] = ("127.0.0.1", _PORT), timeout: float = _TIMEOUT) -> Ntpd | None:
+    """Return its state; None if it does not run, or does not respond."""
     sequence = secrets.randbits(16)
-    request = _HEADER.pack(_ASK, _READ_VARIABLES, sequence, 0, 0, 0, len(_WANTED)) + _WANTED
+    request = _HEADER.pack(_REQUEST, _READ_VARIABLES, sequence, 0, 0, 0, len(_WANTED)) + _WANTED
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-            asking.settimeout(patience)
-            asking.connect(address)  # so that nobody else can answer
-            asking.send(request + bytes(-len(request) % 4))
-            return parse(asking.recv(2048), sequence)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(timeout)
+            client.connect(address)  # accept packets from this address only
+            client.send(request + bytes(-len(request) % 4))
+            return parse(client.recv(2048), sequence)
     except (OSError, ValueError):
         return None
 
 
-def parse(answer: bytes, sequence: int) -> Ntpd:
-    """Read its answer.
+def parse(response: bytes, sequence: int) -> Ntpd:
+    """Parse its response.
 
     Args:
-        answer: What came.
-        sequence: The number that the request had.
+        response: The packet.
+        sequence: The sequence number of the request.
 
     Raises:
-        ValueError: It is no complete answer to that.
+        ValueError: It is not a complete response to that request.
     """
-    if len(answer) < _HEADER.size:
+    if len(response) < _HEADER.size:
         raise ValueError("too short")
-    first, kind, number, _, association, offset, count = _HEADER.unpack_from(answer)
-    text = answer[_HEADER.size : _HEADER.size + count]
+    first, kind, number, _, association, offset, count = _HEADER.unpack_from(response)
+    text = response[_HEADER.size : _HEADER.size + count]
     right = (first & 7, kind & 0x1F, number, association, offset) == (6, _READ_VARIABLES, sequence, 0, 0)
-    if not right or not kind & _ANSWERED or kind & _FAILED_OR_MORE or len(text) != count:
-        raise ValueError("no answer to what was asked")
-    said = dict(_VARIABLE.findall(text.decode("ascii", "replace")))
+    if not right or not kind & _RESPONSE or kind & _FAILED_OR_MORE or len(text) != count:
+        raise ValueError("not a response to this request")
+    variables = dict(_VARIABLE.findall(text.decode("ascii", "replace")))
     try:
-        seconds, _, fraction = said["reftime"].partition(".")
+        seconds, _, fraction = variables["reftime"].partition(".")
         era = _ERA if int(seconds, 16) < _EPOCH_1900 else 0  # NTP's seconds begin anew in 2036
         since = (int(seconds, 16) + era - _EPOCH_1900) * SECOND + int(fraction, 16) * SECOND // _ERA
-        correction = round(float(said["offset"]) * 1_000_000)  # from ms
-        told = Ntpd(int(said["leap"]), int(said["stratum"]), said["refid"], correction, since)
+        correction = round(float(variables["offset"]) * 1_000_000)  # from ms
+        reported = Ntpd(int(variables["leap"]), int(variables["stratum"]), variables["refid"], correction, since)
     except (KeyError, OverflowError) as error:
-        raise ValueError(f"a variable is missing or no number: {error}") from error
-    if max(abs(told.offset), abs(told.reftime)) > _LARGEST:
-        raise ValueError("no such time")
-    return told
+        raise ValueError(f"a variable is missing or is not a number: {error}") from error
+    if max(abs(reported.offset), abs(reported.reftime)) > _LARGEST:
+        raise ValueError("a time out of range")
+    return reported

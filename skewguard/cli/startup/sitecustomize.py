@@ -1,21 +1,21 @@
-"""Runs at the start of every Python below ``skewguard exec``; the directory holds nothing else.
+"""Run at the start of every Python below ``skewguard exec``. The directory holds nothing else.
 
-It loads nothing. When the program loads ``botocore.session``, the first session is awaited, and only that installs
-skewguard: whoever makes none pays nothing, and a program's own `skewguard.install` comes first. Nothing here may stop
-the program, whatever Python that is; it runs unguarded then, and says so once.
+It imports nothing. Once the program has loaded ``botocore.session``, the first session installs skewguard. So a program
+without sessions pays nothing, and a program's own `skewguard.install` comes first. Nothing here may stop the program,
+in any version of Python: if it fails, the program runs unguarded, and one line on stderr says so.
 """
 
 import _thread
 import os
 import sys
 
-TYPE_CHECKING = False  # typing's own would have to be imported
+TYPE_CHECKING = False  # to import typing's would cost time
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
 
 class _SkewguardStartup:
-    """What waits for botocore. Every name here is long, because other such tools run this file in their own module."""
+    """Installs skewguard at the first session. Names are long because similar tools run this file in their module."""
 
     def __init__(self, here: str) -> None:
         self.root = os.path.dirname(os.path.dirname(os.path.dirname(here)))
@@ -24,9 +24,9 @@ class _SkewguardStartup:
         self.warned = False
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Notice that ``botocore.session`` is about to be loaded; find nothing. Its package is complete by then.
+        """Register the initializer when ``botocore.session`` is about to be loaded; find nothing.
 
-        It may happen again, in another copy: ddtrace-run drops what was loaded at the start.
+        Its package is complete by then. It may be loaded again: ddtrace-run drops the modules loaded at the start.
         """
         if name != "botocore.session" or self.done:
             return
@@ -36,7 +36,10 @@ class _SkewguardStartup:
             self.warn(error)
 
     def first_session(self, _session: object) -> None:
-        """Install. What that registers, botocore calls next, for this session too; a second thread's waits here."""
+        """Install. botocore calls the initializer that this registers next, for this session too.
+
+        Other threads that make a session wait here.
+        """
         with self.lock:
             if self.done:
                 return
@@ -48,7 +51,7 @@ class _SkewguardStartup:
                 self.warn(error)
 
     def install(self) -> None:
-        """Install the skewguard that this interpreter has, else the one that ran ``exec``."""
+        """Install this interpreter's own skewguard, else the one that ran ``exec``."""
         if sys.version_info < (3, 10):
             raise RuntimeError(f"skewguard needs Python 3.10, and this is {sys.version.split()[0]}")
         sys.meta_path.append(_SkewguardFinder(self.root))
@@ -63,16 +66,16 @@ class _SkewguardStartup:
         skewguard.install()
 
     def warn(self, reason: object) -> None:
-        """Say once that something is not guarded. Not by logging: hardly any program shows what others log."""
+        """Report once that something is not guarded. On stderr, because few programs show the log of a library."""
         if not self.warned and sys.stderr is not None:
             self.warned = True
             print(f"skewguard exec: not guarded: {reason}", file=sys.stderr)
 
 
 class _SkewguardFinder:
-    """Finds skewguard and its one dependency beside this file, and nothing else that is there.
+    """Finds skewguard and its one dependency, next to this file, and nothing else.
 
-    It stands last: an interpreter's own come first.
+    It is the last finder, because an interpreter's own modules come first.
     """
 
     def __init__(self, root: str) -> None:
@@ -88,8 +91,8 @@ class _SkewguardFinder:
 
 def _skewguard_start(here: str) -> None:
     sys.meta_path.insert(0, _SkewguardStartup(here))
-    # From here on as if this file were not there: children find it by PYTHONPATH, and a sitecustomize that it hid gets
-    # its turn. That may be another such tool's, which does the same.
+    # Undo this file's traces: children find it by PYTHONPATH, and the sitecustomize that it hid must run. That may be
+    # another such tool's, which does the same.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != here]
     ours = sys.modules.pop("sitecustomize", None)
     try:

@@ -1,6 +1,6 @@
-"""``skewguard watch``: how far off each source holds the clock, again and again, until it is interrupted.
+"""``skewguard watch``: show how far off the clock is by each source, again and again, until it is interrupted.
 
-On a terminal a table and a plot, drawn by `screen` with rich; else a line for each round, for which rich is not needed.
+On a terminal it draws a table and a plot with rich (`screen`); else it prints a line for each round, without rich.
 """
 
 from __future__ import annotations
@@ -13,29 +13,29 @@ import time
 from collections.abc import Iterator
 
 from skewguard.cli import check, survey
-from skewguard.cli.output import tell
+from skewguard.cli.output import write
 from skewguard.cli.survey import Survey
 from skewguard.config import Settings
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 
-HELP = "Watch how far off each time source holds the clock: a table and a plot, or a line for each round."
+HELP = "Watch how far off the clock is by each time source: a table and a plot, or a line for each round."
 
 USAGE_ERROR = 2
-"""The exit code for wrong arguments, or where rich is missing."""
+"""The exit code for wrong arguments, and if rich is missing."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Describe the arguments."""
+    """Add the arguments."""
     parser.add_argument(
-        "--interval", type=survey.seconds, default=2 * SECOND, metavar="S", help="how often to look, s (2)"
+        "--interval", type=survey.seconds, default=2 * SECOND, metavar="S", help="time between rounds, s (2)"
     )
-    parser.add_argument("--count", type=_count, metavar="N", help="end after so many rounds; otherwise on Ctrl-C")
+    parser.add_argument("--count", type=_count, metavar="N", help="end after this many rounds; else on Ctrl-C")
     survey.configure(parser)
     parser.epilog = (
-        "Where stdout is no terminal, and with --json, there is a line for each round. An NTP server is sent a packet "
-        "no more often than every 15 s; between, its last answer is carried on, and still shows a clock that is "
-        "stepped. Exit codes: 0 ended by Ctrl-C or --count, 2 wrong arguments, or rich is missing."
+        "If stdout is not a terminal, and with --json, each round is a line. An NTP server is sent a packet no more "
+        "often than every 15 s; in between, its last answer is extrapolated, and still shows a step of the clock. Exit "
+        "codes: 0 ended by Ctrl-C or --count, 2 wrong arguments, or rich is missing."
     )
 
 
@@ -46,58 +46,58 @@ def _count(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Watch; answer the exit code."""
+    """Watch; return the exit code."""
     try:
-        wanted = survey.settings(options)
+        settings = survey.settings(options)
     except ConfigError as error:
-        return _refuse(str(error))
-    # The same objects in every round: they know when they may ask their server again.
-    wanted = wanted._replace(sources=survey.everyone(wanted))
-    if not wanted.sources:
-        return _refuse("no time source is configured; name one, such as --source ntp://time.aws.com")
-    rounds = look(wanted, options.interval, options.count)
+        return _fail(str(error))
+    # The same objects in every round: each remembers when it may ask its server again.
+    settings = settings._replace(sources=survey.sources(settings))
+    if not settings.sources:
+        return _fail("no time source is configured; name one, such as --source ntp://time.aws.com")
+    surveys = rounds(settings, options.interval, options.count)
     if options.json or not (sys.stdout and sys.stdout.isatty()):
-        return _print(rounds, as_json=options.json)
+        return _print(surveys, as_json=options.json)
     try:
         from skewguard.cli.watch import screen
     except ImportError:
-        return _refuse("the table and the plot need rich: pip install 'skewguard[cli]' (or pipe into cat, for lines)")
-    screen.show(rounds, options.interval)
+        return _fail("the table and the plot need rich: pip install 'skewguard[cli]' (or pipe into cat, for lines)")
+    screen.show(surveys, options.interval)
     return 0
 
 
-def _refuse(why: str) -> int:
-    tell(f"skewguard watch: {why}", aside=True, fold=True)
+def _fail(why: str) -> int:
+    write(f"skewguard watch: {why}", to_stderr=True, wrap=True)
     return USAGE_ERROR
 
 
-def look(wanted: Settings, interval: int, count: int | None) -> Iterator[Survey]:
-    """Ask everybody, every `interval` ns, `count` times or for ever. Ends on an interrupt."""
+def rounds(settings: Settings, interval: int, count: int | None) -> Iterator[Survey]:
+    """Ask all sources every `interval` ns, `count` times or until an interrupt."""
     with contextlib.suppress(KeyboardInterrupt):
         while count is None or count > 0:
             began = time.monotonic()
-            yield survey.ask(wanted, everybody=True)
+            yield survey.ask(settings, all_sources=True)
             if count is not None:
                 count -= 1
             if count != 0:
                 time.sleep(max(began + interval / SECOND - time.monotonic(), 0))
 
 
-def _print(rounds: Iterator[Survey], *, as_json: bool) -> int:
+def _print(surveys: Iterator[Survey], *, as_json: bool) -> int:
     with contextlib.suppress(KeyboardInterrupt):
-        for found in rounds:
-            if not tell(json_line(found) if as_json else line(found)):
+        for found in surveys:
+            if not write(json_line(found) if as_json else line(found)):
                 break
     return 0
 
 
 def line(found: Survey) -> str:
-    """Put a round in a line, for people and for grep."""
-    outcome = check.judged(found)
-    said = [] if found.known is None else [str(one) for one in found.heard]  # else they are in the outcome's text
-    return "; ".join([f"{check.stamp(found)} {check.NAMES[outcome.code]} - {outcome.text}", *said])
+    """Format a round as a line, for people and for grep."""
+    outcome = check.assess(found)
+    results = [] if found.estimate is None else map(str, found.results)  # else the outcome's text holds them
+    return "; ".join([f"{check.timestamp(found)} {outcome.status} - {outcome.text}", *results])
 
 
 def json_line(found: Survey) -> str:
-    """Put a round as JSON, in a line: as ``skewguard check`` does, with the wall clock's time."""
-    return json.dumps({"time": check.stamp(found), **check.as_values(check.judged(found), found)})
+    """Format a round as a line of JSON: as ``skewguard check`` does, with the wall clock's time."""
+    return json.dumps({"time": check.timestamp(found), **check.outcome_json(check.assess(found), found)})

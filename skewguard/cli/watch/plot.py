@@ -1,20 +1,20 @@
-"""A plot of offsets and their bounds, in characters. Pure; integer nanoseconds in, lines of text out."""
+"""Plot offsets and their bounds in characters. Pure; integer nanoseconds in, lines of text out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from skewguard.cli.survey import Known
+from skewguard.cli.survey import ClockOffset
 from skewguard.wording import decimal
 
 
 class Marks(NamedTuple):
-    """What is drawn with: an offset, what lies within its bound, a clock that is right, and the axis."""
+    """The characters for an offset, the range within its bound, offset zero, and the axis."""
 
     offset: str
     bound: str
-    right: str
+    zero: str
     axis: str
 
 
@@ -22,18 +22,18 @@ UNICODE = Marks("●", "│", "┈", "┤")
 ASCII = Marks("o", "|", "-", "+")
 
 
-def draw(rounds: Sequence[Known | None], width: int, height: int, marks: Marks = UNICODE) -> list[str]:
-    """Draw the newest rounds, one to a column, with the newest at the right; where nothing is known, nothing.
+def draw(offsets: Sequence[ClockOffset | None], width: int, height: int, marks: Marks = UNICODE) -> list[str]:
+    """Draw the newest offsets, one in each column, the newest at the right; None leaves a gap.
 
     Args:
-        rounds: Oldest first.
-        width: How many characters a line may have, of which the scale takes some. Lines can be shorter.
-        height: How many lines, at least 2.
-        marks: What to draw with.
+        offsets: The offsets, oldest first.
+        width: The most characters in a line, scale included.
+        height: The number of lines, at least 2.
+        marks: The characters to draw with.
     """
-    known = [one for one in rounds if one is not None]
+    known = [one for one in offsets if one is not None]
     if not known:
-        return ["nothing heard yet", *[""] * (height - 1)]
+        return ["no time yet", *[""] * (height - 1)]
     low = min(one.offset - one.bound for one in known)
     high = max(one.offset + one.bound for one in known)
     if low == high:
@@ -44,10 +44,10 @@ def draw(rounds: Sequence[Known | None], width: int, height: int, marks: Marks =
     def row(value: int) -> int:
         return ((high - value) * (height - 1) + (high - low) // 2) // (high - low)
 
-    shown = rounds[-columns:]
+    shown = offsets[-columns:]
     grid = [[" "] * len(shown) for _ in range(height)]
     if low <= 0 <= high:
-        grid[row(0)] = [marks.right] * len(shown)
+        grid[row(0)] = [marks.zero] * len(shown)
     for column, one in enumerate(shown):
         if one is None:
             continue
@@ -58,14 +58,14 @@ def draw(rounds: Sequence[Known | None], width: int, height: int, marks: Marks =
 
 
 def _scale(low: int, high: int, height: int) -> list[str]:
-    """Name the highest, the lowest and the middle line, to as many digits as tell two lines apart."""
+    """Label the highest, the lowest and the middle line, with enough digits that labels of two lines differ."""
     digits = min(max(10 - len(str((high - low) // (height - 1) or 1)), 0), 9)
-    named = {0: high, height - 1: low}
+    labelled = {0: high, height - 1: low}
     if height >= 5 and height % 2:
-        named[height // 2] = (high + low) // 2
+        labelled[height // 2] = (high + low) // 2
     labels = []
     for line in range(height):
-        text = decimal(named[line], digits) if line in named else ""
-        labels.append(f"+{text} s" if text and named[line] > 0 else f"{text} s" if text else "")
+        text = decimal(labelled[line], digits) if line in labelled else ""
+        labels.append(f"+{text} s" if text and labelled[line] > 0 else f"{text} s" if text else "")
     width = max(map(len, labels))
     return [label.rjust(width) for label in labels]

@@ -1,4 +1,4 @@
-"""What `watch` shows on a terminal, drawn with rich: the extra ``cli``."""
+"""Draw what `watch` shows on a terminal, with rich: the extra ``cli``."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from rich.live import Live
 from rich.text import Text
 
 from skewguard.cli import check
-from skewguard.cli.survey import Heard, Known, Survey
+from skewguard.cli.output import columns
+from skewguard.cli.survey import ClockOffset, SourceResult, Survey
 from skewguard.cli.watch import plot
 from skewguard.wording import decimal, length, plain
 
-_KEPT = 1000  # rounds; more columns than any terminal has
-_TALLEST, _LOWEST = 9, 3  # a plot's height
-_COLOURS = {check.OK: "green", check.WARNING: "yellow", check.CRITICAL: "red", check.UNKNOWN: "yellow"}
+_KEPT = 1000  # rounds; more than any terminal has columns
+_MAX_HEIGHT, _MIN_HEIGHT = 9, 3  # of a plot, lines
+_COLOURS = {"OK": "green", "WARNING": "yellow", "CRITICAL": "red"}
 
 
-def show(rounds: Iterable[Survey], interval: int) -> None:
-    """Show each round in place of the one before, until they end or are interrupted; leave the last one standing.
+def show(surveys: Iterable[Survey], interval: int) -> None:
+    """Show each survey in turn, until they end or an interrupt; leave the last one on the terminal.
 
     Args:
-        rounds: What to show, each as soon as it comes.
-        interval: How far apart they are, ns; it is told.
+        surveys: The surveys, each shown as soon as it is there.
+        interval: The time between them, ns, for the title.
     """
     console = Console(highlight=False)
     history = History(interval)
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # also then the terminal is put right
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM must restore the terminal too
     try:
         with contextlib.suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
-            for found in rounds:
+            for found in surveys:
                 history.add(found)
                 live.update(history.picture(console), refresh=True)
     finally:
@@ -43,40 +44,40 @@ def show(rounds: Iterable[Survey], interval: int) -> None:
 
 
 class History:
-    """What was seen so far."""
+    """The surveys so far."""
 
     def __init__(self, interval: int) -> None:
         self.count = 0
         self._every = plain(interval)
         self._last: Survey
-        self._said: dict[str, deque[Known | None]] = {}
+        self._offsets: dict[str, deque[ClockOffset | None]] = {}
 
     def add(self, found: Survey) -> None:
-        """Take a round."""
+        """Add a survey."""
         self.count += 1
         self._last = found
-        for one in found.heard:
-            self._said.setdefault(one.name, deque(maxlen=_KEPT)).append(one.said)
+        for result in found.results:
+            self._offsets.setdefault(result.name, deque(maxlen=_KEPT)).append(result.measured)
 
     def picture(self, console: Console) -> Group:
-        """Draw it: the judgement, a table, and as many plots as there is room for."""
+        """Draw the assessment, a table, and as many plots as fit."""
         found = self._last
-        outcome = check.judged(found)
-        title = f"skewguard watch  {check.stamp(found)}  round {self.count}, every {self._every} s; Ctrl-C ends"
-        verdict = (check.NAMES[outcome.code], f"bold {_COLOURS[outcome.code]}")
+        outcome = check.assess(found)
+        title = f"skewguard watch  {check.timestamp(found)}  round {self.count}, every {self._every} s; Ctrl-C ends"
+        verdict = (outcome.status, f"bold {_COLOURS[outcome.status]}")
         lines = [_line(title), _line(verdict, f" - {outcome.text}"), Text(), *_table(found), Text()]
         return Group(*lines, *self._plots(console, console.height - len(lines) - 1))
 
     def _plots(self, console: Console, room: int) -> list[Text]:
-        fitting = min(len(self._said), room // (_LOWEST + 1))
+        fitting = min(len(self._offsets), room // (_MIN_HEIGHT + 1))
         if fitting < 1:
             return []
-        height = min(room // fitting - 1, _TALLEST)
+        height = min(room // fitting - 1, _MAX_HEIGHT)
         marks = plot.ASCII if console.options.ascii_only else plot.UNICODE
         lines = []
-        for name, said in list(self._said.items())[:fitting]:
+        for name, offsets in list(self._offsets.items())[:fitting]:
             lines.append(_line((name, "bold")))
-            lines += map(_line, plot.draw(list(said), console.width, height, marks))
+            lines += map(_line, plot.draw(list(offsets), console.width, height, marks))
         return lines
 
 
@@ -85,18 +86,22 @@ def _line(*parts: str | tuple[str, str]) -> Text:
 
 
 def _table(found: Survey) -> list[Text]:
-    rows = [("source", "offset", "give or take"), *map(_cells, found.heard)]
-    name, offset, bound = (max(map(len, column)) for column in zip(*rows, strict=True))
-    left = [f"{row[0]:<{name}}  {row[1]:>{offset}}  {row[2]:>{bound}}  " for row in rows]
-    verdicts = [(one.verdict, _colour(one)) for one in found.heard]
-    return [_line((left[0] + "verdict", "bold")), *map(_line, left[1:], verdicts)]
+    head, *rows = columns([("source", "offset", "error bound"), *map(_cells, found.results)], right={1, 2})
+    verdicts = [(result.verdict, _colour(result)) for result in found.results]
+    return [
+        _line((f"{head}  verdict", "bold")),
+        *(_line(f"{row}  ", end) for row, end in zip(rows, verdicts, strict=True)),
+    ]
 
 
-def _cells(one: Heard) -> tuple[str, str, str]:
-    if one.said is None:
-        return one.name, "-", "-"
-    return one.name, f"{'+' if one.said.offset > 0 else ''}{decimal(one.said.offset)} s", length(one.said.bound)
+def _cells(result: SourceResult) -> tuple[str, str, str]:
+    known = result.measured
+    if known is None:
+        return result.name, "-", "-"
+    return result.name, f"{'+' if known.offset > 0 else ''}{decimal(known.offset)} s", length(known.bound)
 
 
-def _colour(one: Heard) -> str:
-    return "dim" if one.said is None else "yellow" if one.off_by is None else "red" if one.off_by else "green"
+def _colour(result: SourceResult) -> str:
+    if result.measured is None:
+        return "dim"
+    return "yellow" if result.off_by is None else "red" if result.off_by else "green"
