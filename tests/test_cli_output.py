@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 
-<<<<<<< HEAD
 import skewguard
 from skewguard.cli import main
-from skewguard.cli.output import folded
-=======
 from skewguard.cli.output import wrapped
->>>>>>> 73e9209 (doctor says what it finds in plain English, and is built as it works)
 from tests.ntp_server import serving, silent, wall_server
 
 SKEWGUARD = f"{sys.executable} -m skewguard"
