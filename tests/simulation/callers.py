@@ -1,4 +1,4 @@
-"""A process on the simulated host: its timekeeper, hooks and calls; and the invariants that each step must keep."""
+"""A process on the simulated host: its timekeeper, event handlers and calls; and the invariants of every step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from skewguard.signing.patches import signers
 from skewguard.signing.reply import TOLERANCE
 from skewguard.timekeeping.sharing import Neighbours
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.fakes import Emitted
 from tests.simulation.oracle import Oracle
 from tests.simulation.servers import Answer, Server, mocked, reply
-from tests.simulation.sharing import Desk
+from tests.simulation.sharing import ObservedStore
 from tests.simulation.sources import TRUTHFUL, SimulatedSource
 from tests.simulation.world import World
 
 _POSSIBLE = 230 * SECOND  # a silent refusal of a timestamp further off than this may be about time
-_ACCEPTED, _GREY = 900 * SECOND, 10 * SECOND  # whoever accepts a timestamp has a clock within this of it, give or take
+_ACCEPTED, _GREY = (
+    900 * SECOND,
+    10 * SECOND,
+)  # ns; how near an accepted timestamp is, give or take
 
 
 class _Unread:
@@ -30,10 +34,10 @@ class _Unread:
 
 
 class Program:
-    """One process that is guarded, and its callers.
+    """A guarded process and its calls.
 
     Attributes:
-        ended: Whether it was killed: what it was doing is never finished.
+        ended: Whether it was killed; its calls never finish then.
     """
 
     def __init__(
@@ -53,50 +57,50 @@ class Program:
         self.settings = settings
         self.oracle = Oracle(world.host, settings)
         self.keeper = Timekeeper(settings, world.host)
-        self.keeper._neighbours = Neighbours(Desk(self))  # it has none with clocks that are not the system's
+        self.keeper._neighbours = Neighbours(ObservedStore(self))  # it has none with clocks that are not the system's
         self.hooks = Hooks(SimpleNamespace(settings=settings), self.keeper)
         self.signed = self.succeeded = self.retried = 0
-        self.told: list[events.Event] = []
+        self.emitted = Emitted()
         self.ended = False
-        self.calls: list[Attempts] = []
+        self.calls: list[SimulatedCall] = []
         self._by_key = {server.key: server for server in servers}
-        self._corrected: dict[str, int] = {}  # by how much each clock's last timestamp was, ns
+        self._corrected: dict[str, int] = {}  # the correction of each clock's last timestamp, ns
 
-    # -- what is told -------------------------------------------------------------------------------------------
+    # -- events -------------------------------------------------------------------------------------------------
 
-    def hear(self, event: events.Event) -> None:
-        """Listen to skewguard's events; a poll's outcome is what the oracle needs to know."""
-        self.told.append(event)
+    def on_event(self, event: events.Event) -> None:
+        """Collect an event; the oracle needs the outcome of polls."""
+        self.emitted.append(event)
         if isinstance(event, events.Measured) and event.interval is not None:
             spoken = event.truechimers + event.falsetickers
             if not self.sources.keys() >= set(spoken):
                 return  # another process has asked its own
             truthful = [name for name in spoken if self.sources[name].kind in TRUTHFUL]
-            # Each point of the answer is in some honest statement, and each of these holds true time.
+            # Each point of the outcome is in an honest statement, and each of those holds true time.
             width = 2 * max((self.sources[name].width for name in truthful), default=0) + SECOND
             lost = min((self.sources[name].lost for name in truthful), default=0)
             self.oracle.polled(2 * len(truthful) > len(spoken), width, lost)
 
     def start(self) -> None:
-        """Be installed: the sources are asked, if there are any."""
+        """Start, which asks the sources, if there are any."""
         self.world.programs.append(self)
         self.keeper.start()
 
     def end(self) -> None:
-        """Be killed."""
+        """Kill it."""
         if not self.ended:
             self.ended = True
             self.world.programs.remove(self)
 
     def disconnect(self) -> None:
         """Lose every connection."""
-        for attempts in self.calls:
-            attempts.dropped = True
+        for call in self.calls:
+            call.dropped = True
 
     # -- invariants ---------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """An interval that claims to hold true time holds it."""
+        """Check that each known interval holds the true time of its domain."""
         steady = self.world.host.steady
         for key, domain in self.keeper._domains.items():
             known = self.keeper.known(domain, steady)
@@ -111,29 +115,29 @@ class Program:
             if miss > bound.miss:
                 self.world.fail(f"the interval {self.name} has of {key} misses its clock by {miss / SECOND:.6f} s")
 
-    def check_told(self, key: str, said: Interval) -> None:
-        """What is written for neighbours is what servers have said; never what sources say, and no secret of http."""
+    def check_shared(self, key: str, said: Interval) -> None:
+        """Check what is written for other processes: only what servers said, and nothing from plain http."""
         world, server = self.world, self._by_key.get(key)
         if server is None or self.oracle.answer(key) is None:
-            world.fail(f"neighbours are told of {key}'s clock what no server has said")
+            world.fail(f"the shared file has of {key}'s clock what no server has said")
             return
         if server.url.startswith("http:") and not server.local:
-            world.fail(f"neighbours are told what was heard over plain http of {key}")
-        bound = self.oracle.told(server)
+            world.fail(f"the shared file has what was learned over plain http of {key}")
+        bound = self.oracle.shared_bound(server)
         if bound is None:
             return
         known, clock = said.aged(world.host.steady), server.clock(world)
         miss = max(known.earliest - clock, clock - known.latest)
         if miss > bound.miss:
-            world.fail(f"the interval told to neighbours misses {key}'s clock by {miss / SECOND:.6f} s")
+            world.fail(f"the shared interval misses {key}'s clock by {miss / SECOND:.6f} s")
 
     def check_timestamp(self, server: Server, stamp: int, *, lasting: bool) -> None:
-        """No request is signed outside the window if it could be known better; a healthy clock is left alone."""
+        """Check that no request is signed worse than what is known allows, and that a healthy clock is left alone."""
         world, oracle = self.world, self.oracle
         clock, wall = server.clock(world), world.host.wall
         if oracle.silent(server):
             if stamp != wall:
-                world.fail(f"signed {(stamp - wall) / SECOND:.3f} s from the wall clock, though nobody has spoken")
+                world.fail(f"signed {(stamp - wall) / SECOND:.3f} s from the wall clock, though nothing is known")
             return
         bound = oracle.bound(server)
         if bound is None:
@@ -142,32 +146,32 @@ class Program:
         if not bound.miss and abs(wall - clock) <= oracle.healthy(corrected) and stamp != wall:
             world.fail(f"a healthy clock was corrected by {(stamp - wall) / SECOND:.3f} s")
         if lasting and oracle.jumped_since_heard(server):
-            return  # EXCEPTION: what is handed out follows the wall clock while it may have been put right
+            return  # EXCEPTION: what is handed out follows the wall clock while that may have been corrected
         limit = self.settings.max_offset
         slack = oracle.slack(bound)
         if limit is not None and abs(clock - wall) > limit - slack:
-            return  # EXCEPTION: the user has forbidden so large a correction
+            return  # EXCEPTION: the user forbids so large a correction
         wrong = abs(stamp - clock)
         if wrong > slack:
             world.fail(f"signed {wrong / SECOND:.3f} s from {server.url}'s clock; {slack / SECOND:.3f} s are excusable")
 
     # -- calls --------------------------------------------------------------------------------------------------
 
-    def call(self, server: Server, **options: Any) -> Attempts:
-        """Let somebody call a server; what happens then is up to the scheduler."""
-        made = Attempts(self, server, **options)
+    def call(self, server: Server, **options: Any) -> SimulatedCall:
+        """Start a call to a server; the scheduler does the rest."""
+        made = SimulatedCall(self, server, **options)
         self.calls.append(made)
         return made
 
 
-class Attempts:
-    """One call, as botocore makes it.
+class SimulatedCall:
+    """A call, as botocore makes it.
 
-    It may `wait` ns in a connection pool before it is sent, and its answer `linger` in a buffer before it is read.
+    It may `wait` ns in a connection pool before it is sent, and its answer may `linger` in a buffer before it is read.
 
     Attributes:
         outcome: "" while it is under way, then "ok", the cause of its failure, or "handed out".
-        stamps: What each attempt was signed as of, ns.
+        stamps: The timestamp of each attempt, ns.
         asked: How often skewguard asked for a retry.
     """
 
@@ -216,13 +220,13 @@ class Attempts:
         if not timeless or self._count == 1:
             self._sent = (world.truth, host.steady, host.wall)
         if timeless:
-            program.oracle.begins(self.server.key)  # `before_sign` has looked
+            program.oracle.begins(self.server.key)  # `before_sign` has read the file
         lasting = self._version in signers.LASTING
         stamp = None
         if not timeless:
             try:
                 signed = call.begin(self._request)
-            except Exception as error:  # the seam would catch it, and sign by the wall clock
+            except Exception as error:  # the patch would catch it, and sign by the wall clock
                 world.fail(f"an exception of ours: {error!r}")
                 return
             program.oracle.begins(self.server.key)
@@ -244,7 +248,7 @@ class Attempts:
         world.after(wait + travel[0], lambda: self._arrive(stamp, travel[1]), on_host=bool(wait))
 
     def _read_again(self, stamp: int) -> int:
-        """Read the wall clock when botocore does; a step in between is nobody's fault, and not played here."""
+        """Read the wall clock when botocore does; a step in between cannot be helped, and is left out here."""
         wall = self.program.world.host.wall
         return wall if 0 <= wall - stamp <= 4 * SECOND else stamp
 
@@ -264,12 +268,12 @@ class Attempts:
         world.after(travel, lambda: self._read(answer, stamp), on_host=True)
 
     def _read(self, answer: Answer | None, stamp: int | None) -> None:
-        """Hear the answer, or that there is none, and do as botocore does."""
+        """Handle the answer, or its absence, as botocore does."""
         program = self.program
         if program.ended:
             return
         if answer is not None:
-            self._tell_oracle(answer, stamp)
+            self._inform_oracle(answer, stamp)
         asked = program.hooks.needs_retry(
             response=None if answer is None else (answer, answer.parsed),
             endpoint=self.server.endpoint,
@@ -292,8 +296,8 @@ class Attempts:
         self._count += 1
         self._sign()
 
-    def _tell_oracle(self, answer: Answer, stamp: int | None) -> None:
-        """Work out whether this answer may become truth, and of what."""
+    def _inform_oracle(self, answer: Answer, stamp: int | None) -> None:
+        """Give the oracle what skewguard may learn from this answer."""
         server, program = self.server, self.program
         world, oracle = program.world, program.oracle
         if not server.teaches or not answer.from_socket or self._redirected:
@@ -305,9 +309,9 @@ class Attempts:
         if listens is False:
             return
         seen = max(world.host.steady - steady, world.host.wall - wall, 0)
-        doubtful = not answer.explained or listens is None  # a silent refusal's word can be taken back
+        doubtful = not answer.explained or listens is None  # what a silent refusal taught can be reverted
         if stamp is not None and answer.explained and answer.cause != "time":
-            # Its Date must fit the timestamp that was accepted; at the edge, either verdict will do.
+            # Its Date must fit the timestamp that was accepted; near the limit, either verdict is right.
             off = max(stamp - answer.shown, answer.shown - stamp - seen)
             if off > _ACCEPTED + _GREY:
                 return
@@ -316,7 +320,7 @@ class Attempts:
         oracle.heard(server.key, honest, seen, world.truth - truth, probation=doubtful)
 
     def _judge_retry(self, answer: Answer | None, stamp: int | None) -> None:
-        """At most one retry per call, and none of a call that time cannot have failed."""
+        """Check that a call has one retry at the most, and none if it did not fail for its time."""
         world = self.program.world
         self.asked += 1
         self.program.retried += 1
@@ -336,7 +340,7 @@ class Attempts:
             world.fail(f"a silent refusal was repeated whose timestamp was right: {answer.cause}")
 
     def _judge_no_retry(self, answer: Answer, stamp: int | None) -> None:
-        """A call that was refused for its time is repeated, if that can help."""
+        """Check that a call that was refused for its time is repeated, if that can help."""
         settings, server = self.program.settings, self.server
         if answer.cause != "time" or not answer.honest or not server.teaches or self._redirected or self.asked:
             return

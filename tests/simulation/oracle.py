@@ -1,6 +1,6 @@
-"""What skewguard can know, and therefore must get right. It knows the truth, and none of skewguard's reasoning.
+"""What skewguard can know, and therefore must get right. The oracle knows true time, and none of skewguard's reasoning.
 
-Each exception that the design admits is one named condition here.
+Each exception that the design admits is a condition here, marked EXCEPTION.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from skewguard.timekeeping.sharing import OWN_CLOCK_FOR
 from tests.simulation.servers import Server
 from tests.simulation.world import Host
 
-_DRIFT = 201  # parts per million: 100 either way widen a statement as it ages, and one for rounding
-_SPAN = 5 * SECOND // 2  # what a Date says is this wide; what a message states, less
-_FAST = 3 * SECOND  # an offset stands for 30 s while the wall clock may be slewed by a tenth
-_EDGE = 5 * SECOND  # near the end of a statement's life, either verdict will do
+_DRIFT = 201  # ppm: 100 either way widen a statement as it ages, and one for rounding
+_SPAN = 5 * SECOND // 2  # the width of a Date; a time in a message is narrower
+_FAST = 3 * SECOND  # a cached offset counts for 30 s, in which the wall clock may be slewed by a tenth
+_EDGE = 5 * SECOND  # near the end of a statement's life, either verdict is right
 _FRESH = SECOND
 
 
 @dataclass(frozen=True)
 class Claim:
-    """The last statement that skewguard heard about one clock.
+    """The last statement that skewguard learned about one clock.
 
     Attributes:
-        at: The steady instant it speaks of, ns.
-        width: How much it leaves open, ns; None if it was a lie that the design believes.
-        lost: How long the host had stood still, unnoticed, until the moment it speaks of, ns.
-        exact: Whether it, and everything it may have been intersected with, was honest and told without a freeze.
-        before: What counts if this does not, while it is on probation.
+        at: Its steady instant, ns.
+        width: The width of its interval, ns; None if it was a lie that the design believes.
+        lost: The host's `lost` at that instant, ns.
+        exact: Whether it, and everything it may have been intersected with, was honest and came without a freeze.
+        before: The claim that counts if this one is reverted, while it is on probation.
     """
 
     at: int
@@ -45,18 +45,18 @@ class Claim:
 
 
 Shared: TypeAlias = Mapping[str, tuple[Interval, Claim | None]]
-"""What is in the file that processes share, by domain: an entry, and what its writer had heard from those servers."""
+"""The content of the shared file, by domain: an entry, and its writer's claim then."""
 
 
 class Bound(NamedTuple):
-    """How wrong skewguard may be, ns: true time is at most `miss` outside an interval at most `width` wide."""
+    """The largest error allowed, ns: true time is at most `miss` outside an interval of at most `width`."""
 
     miss: int
     width: int
 
 
 def outdated(shared: Shared, key: str) -> Shared:
-    """Copy what is shared, but for a domain whose clock was set: what is said of it is a lie from now on."""
+    """Return what is shared once a domain's clock was set: its entry is a lie from then on."""
     return {
         each: (said, replace(claim, width=None, exact=False) if each == key and claim is not None else claim)
         for each, (said, claim) in shared.items()
@@ -64,7 +64,7 @@ def outdated(shared: Shared, key: str) -> Shared:
 
 
 class Oracle:
-    """Follows what is said to one timekeeper."""
+    """Records what one timekeeper is given."""
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
@@ -74,10 +74,10 @@ class Oracle:
         self._shared: Shared = {}  # as last seen in the file
         self._begun: set[str] = set()
 
-    # -- what was said ------------------------------------------------------------------------------------------
+    # -- what skewguard was given -------------------------------------------------------------------------------
 
     def listens(self, key: str, sent: int) -> bool | None:
-        """Tell whether a success has anything to add, not so if its domain was heard within a second; None: perhaps.
+        """Return whether a success teaches: not within a second of the last claim of its domain. None: perhaps.
 
         Args:
             key: The domain.
@@ -87,17 +87,17 @@ class Oracle:
         return verdicts.pop() if len(verdicts) == 1 else None
 
     def heard(self, key: str, honest: bool, seen: int, passed: int, *, probation: bool) -> None:
-        """Note an answer that may become truth.
+        """Record an answer that skewguard may learn from.
 
         Args:
             key: The domain it teaches.
             honest: Whether it showed that domain's clock.
-            seen: How long the exchange took, by the longer of the host's two clocks, ns.
-            passed: How long it took in truth, ns.
-            probation: Whether it may not count: it was not heard, perhaps, or a refusal that does not say why.
+            seen: The length of the exchange, by the longer of the host's two clocks, ns.
+            passed: Its true length, ns.
+            probation: Whether it may not count: perhaps it was ignored, or it is a refusal without a reason.
         """
-        seen += seen // 10_000 + 1  # a slow clock counts too little of it, but not by more than 100 ppm
-        missed = max(0, passed - seen)  # EXCEPTION: a freeze under way that no clock shows
+        seen += seen // 10_000 + 1  # a slow clock counts too little, by 100 ppm at the most
+        missed = max(0, passed - seen)  # EXCEPTION: a freeze in between that no clock shows
         last = self._answers.get(key)
         before = last
         while last is not None and last.probation and self._exact(last):
@@ -107,22 +107,22 @@ class Oracle:
         self._answers[key] = replace(claim, before=before, probation=True) if probation else claim
 
     def moved(self, key: str) -> None:
-        """Note that a domain's clock was set: what it taught is a lie from now on."""
+        """Record that a domain's clock was set: its claim is a lie from then on."""
         if key in self._answers:
             self._answers[key] = replace(self._answers[key], width=None, exact=False)
         self._shared = outdated(self._shared, key)
 
     def polled(self, honest: bool, width: int, lost: int) -> None:
-        """Note a poll that settled something: whether an honest majority decided it, to what width, since when."""
+        """Record a poll's outcome: whether an honest majority decided it, its width, and the host's `lost` before."""
         missed = self._host.lost - lost  # EXCEPTION: a freeze while the sources were asked
         self._witness = self._claim(self._host.steady, width if honest else None, missed, True)
 
-    def looked(self, shared: Shared) -> None:
-        """Note what is in the shared file, where it comes from, and that this process has seen it."""
+    def read_file(self, shared: Shared) -> None:
+        """Record that this process has read the shared file, what was in it, and where that came from."""
         self._shared = shared
 
     def begins(self, key: str) -> None:
-        """Note that a domain is signed for: the first time, with what neighbours have learned of it and of UTC."""
+        """Record a signing for a domain: the first takes over what other processes learned of it and of UTC."""
         if not self._settings.share or not self._settings.learn_from_responses:
             return
         for each in {UTC, key} - self._begun:
@@ -134,7 +134,7 @@ class Oracle:
                 self._answers[each] = claim
 
     def answer(self, key: str) -> Claim | None:
-        """Answer what servers have said of a domain, if anything."""
+        """Return the claim of a domain's servers, if any."""
         return self._answers.get(key)
 
     def _claim(self, at: int, width: int | None, missed: int, chain: bool) -> Claim:
@@ -147,12 +147,12 @@ class Oracle:
     # -- what follows -------------------------------------------------------------------------------------------
 
     def silent(self, server: Server) -> bool:
-        """Tell whether nobody has ever spoken for this server's clock, so that the wall clock must sign."""
+        """Return whether nothing was ever learned of this server's clock, so that the wall clock must sign."""
         own = self._answers.get(server.key)
         return own is None and (server.local or ("utc" not in self._answers and self._witness is None))
 
     def bound(self, server: Server) -> Bound | None:
-        """Say how wrong skewguard may be about this server's clock; None if it may be as wrong as it likes."""
+        """Return the error that is allowed for this server's clock; None if any is."""
         if server.utc:
             return self._worst([self._utc(answer) for answer in self._possible("utc")])
         if server.local and self._host.touched:
@@ -162,13 +162,13 @@ class Oracle:
             if own is not None:
                 found.append(self._of(own))
             elif server.local or server.offset:
-                return None  # EXCEPTION: an endpoint with a clock of its own that was never heard; UTC stands in
+                return None  # EXCEPTION: an endpoint with a clock of its own that was never learned; UTC is used
             else:
                 found += [self._utc(answer) for answer in self._possible("utc")]
         return self._worst(found)
 
     def _possible(self, key: str) -> list[Claim | None]:
-        """List what may count: EXCEPTION: what a refusal taught that did not say why can be taken back."""
+        """Return the claims that may count. EXCEPTION: what a refusal without a reason taught can be reverted."""
         claim = self._answers.get(key)
         found = [claim]
         while claim is not None and claim.probation:
@@ -183,20 +183,20 @@ class Oracle:
             return None
         return Bound(max(bound.miss for bound in bounds), max(bound.width for bound in bounds))
 
-    def told(self, server: Server) -> Bound | None:
-        """Say how wrong what is shared of this server's clock may be: as wrong as its answers, whatever sources say."""
+    def shared_bound(self, server: Server) -> Bound | None:
+        """Return the error that is allowed in the shared file: that of the server's answers, whatever sources find."""
         if server.local and self._host.touched:
             return None  # EXCEPTION: as for signing
         return self._worst([self._of(answer) for answer in self._possible(server.key)])
 
     def jumped_since_heard(self, server: Server) -> bool:
-        """Tell whether the wall clock went forward since anybody spoke, so that what is known is in doubt."""
+        """Return whether the wall clock went forward since the last claim, so that what is known is in doubt."""
         said = self._possible(server.key)
         if server.utc or None in said:
             said = [*said, *self._possible("utc"), self._witness]
-        # Of what may have been taken back, the oldest counts.
+        # Of claims that may have been reverted, the oldest counts.
         spoken = min((claim.at for claim in said if claim is not None), default=0)
-        # A look some time before the jump is all that is known of when it happened.
+        # The timekeeper knows when a jump happened only from its last reading before it.
         return any(at >= spoken for at in self._host.jumps)
 
     def _age(self, claim: Claim) -> int:
@@ -204,7 +204,7 @@ class Oracle:
 
     def _of(self, claim: Claim | None) -> Bound | None:
         if claim is None or claim.width is None or self._age(claim) > self._settings.max_age - _EDGE:
-            return None  # EXCEPTION: a lie that the design believes; or nobody has spoken for too long
+            return None  # EXCEPTION: a lie that the design believes, or a claim that is too old
         width = claim.width + self._age(claim) * _DRIFT // 1_000_000 + 2
         late = self._host.lost - claim.lost
         # EXCEPTION: freezes of which nothing can tell make it late by their length. And where a late or false
@@ -233,17 +233,17 @@ class Oracle:
         return worst and Bound(worst.miss + worst.width, worst.width)
 
     def healthy(self, corrected: int) -> int:
-        """How far off a wall clock may be that must be left alone, ns.
+        """Return the error up to which a wall clock must be left alone, ns.
 
         Args:
-            corrected: By how much the last timestamp for this clock was corrected, ns.
+            corrected: The correction of the last timestamp for this clock, ns.
         """
-        # EXCEPTION: a verdict stands for a while, in which a clock that is slewed may have become healthy
+        # EXCEPTION: a cached verdict counts for a while, in which a slewed clock may have become healthy
         deadband = self._settings.deadband
         if 0 < abs(corrected) < 3 * deadband:
-            deadband //= 2  # EXCEPTION: then a correction goes on
+            deadband //= 2  # EXCEPTION: a correction under way goes on
         return deadband - SECOND // 10 - (_FAST if self._host.touched else 0)
 
     def slack(self, bound: Bound) -> int:
-        """Say how far from the server's clock a timestamp may be, ns."""
+        """Return how far from the server's clock a timestamp may be, ns."""
         return bound.miss + bound.width + self._settings.deadband + _FAST

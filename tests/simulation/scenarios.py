@@ -1,4 +1,4 @@
-"""One seed, one scenario: a host, its processes, their sources and servers, and what happens over minutes or days."""
+"""A scenario for each seed: a host, its processes, their sources and servers, and what happens in minutes or days."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.simulation.oracle import outdated
 from tests.simulation.servers import DATES, DIALECTS, FAULTS, Server
 from tests.simulation.sharing import SPOILED
 from tests.simulation.sources import KINDS, SimulatedSource
-from tests.simulation.strands import inhabited
+from tests.simulation.threads import simulated
 from tests.simulation.world import START, Host, World
 
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
@@ -27,30 +27,30 @@ class Scenario:
     def __init__(self, seed: int) -> None:
         self.seed = seed
         rng = self._rng = random.Random(seed)
-        # Over long silences 100 ppm of drift matter; near that figure is where ageing shows.
+        # Without answers for long, 100 ppm of drift matter; near that figure ageing shows.
         drift = rng.choice((0, rng.randrange(-50_000, 50_000), 99_900, -99_900))
         self.world = World(Host(rng.choice(_ERRORS) * SECOND + rng.randrange(SECOND), drift))
         self._honest = rng.random() < 0.7
         self.servers = [self._server(number) for number in range(rng.randrange(1, 4))]
         self.programs: list[Program] = []
-        self._at_first = [self._program() for _ in range(rng.choice((1, 1, 2, 3)))]
+        self._initial = [self._program() for _ in range(rng.choice((1, 1, 2, 3)))]
         self._span = rng.choice((10 * MINUTE, 3 * HOUR, 3 * DAY))
 
     def run(self) -> str:
-        """Let it happen; answer which invariant was broken, or ""."""
+        """Run it; return the invariant that was broken, or ""."""
         rng, world = self._rng, self.world
         for _ in range(rng.randrange(8, 30)):
             world.after(rng.randrange(self._span), self._happening(), on_host=True)
-        with inhabited(world):
-            for program in self._at_first:
+        with simulated(world):
+            for program in self._initial:
                 program.start()
             world.run()
         return world.violation
 
-    # -- who is there -------------------------------------------------------------------------------------------
+    # -- what there is -----------------------------------------------------------------------------------------
 
     def _program(self) -> Program:
-        """Make a process. One in a few is misled: the one source that somebody configured for it lies."""
+        """Make a process. One in a few is misled: its one source lies."""
         rng, name = self._rng, f"process {len(self.programs)}"
         if rng.random() < 0.15:
             sources = [SimulatedSource(self.world, f"{name}'s source", "lying", rng)]
@@ -108,7 +108,7 @@ class Scenario:
         return rng.choices(
             (
                 *(self._call, self._burst, self._step, self._repair, self._slew, self._suspend, self._freeze),
-                *(self._change, self._visit, self._begin, self._reboot, self._spoil),
+                *(self._change, self._one_call, self._begin, self._reboot, self._spoil),
             ),
             (60, 8, 8, 4, 4, 4, 6, 3, 6, 3, 1, 3),
         )[0]
@@ -116,7 +116,7 @@ class Scenario:
     def _call(self, program: Program | None = None) -> None:
         rng, running = self._rng, self.world.programs
         if program is None and not running:
-            return  # it has only just been booted
+            return  # it has only just booted
         (program or rng.choice(running)).call(
             rng.choice(self.servers),
             fault=rng.choice(("",) * 8 + (*FAULTS, "reset")),
@@ -152,14 +152,14 @@ class Scenario:
         self.world.fall_asleep("suspended", int(10 ** self._rng.uniform(0, 4.8) * SECOND), lambda: None)
 
     def _freeze(self) -> None:
-        """Freeze the machine, seconds as a hypervisor does, or days as a snapshot does; its tools may set the clock."""
+        """Freeze the machine, seconds as a hypervisor does, or days as a snapshot does; tools may set the clock."""
         rng, world = self._rng, self.world
         tools = rng.choice(("none", "at once", "soon"))
         restored = rng.random() < 0.3
 
         def wake() -> None:
             if restored:
-                world.note("it was restored from a snapshot: every connection is gone")
+                world.note("it was restored from a snapshot: every connection is lost")
                 for program in world.programs:
                     program.disconnect()
             if tools == "at once":
@@ -170,7 +170,7 @@ class Scenario:
         world.fall_asleep("frozen", int(10 ** rng.uniform(-1, 5.5 if restored else 4) * SECOND), wake)
 
     def _change(self) -> None:
-        """A source changes its ways, or a store's clock is set."""
+        """Change a source's kind, or set a store's clock."""
         rng = self._rng
         stores = [server for server in self.servers if not server.utc and not server.local]
         sources = [source for program in self.world.programs for source in program.sources.values()]
@@ -196,19 +196,19 @@ class Scenario:
         return program
 
     def _begin(self) -> None:
-        """Another process begins; if there are many, one ends, whatever it is doing."""
+        """Start another process; if there are many, kill one."""
         if len(self.world.programs) > 3:
             self._rng.choice(self.world.programs).end()
         self._start()
 
-    def _visit(self) -> None:
-        """A process comes for one call, as cron's jobs do, and goes whether or not it has ended."""
-        visitor = self._start()
-        self._call(visitor)
-        self.world.after(self._rng.randrange(MINUTE), visitor.end)
+    def _one_call(self) -> None:
+        """Start a process for one call, as cron does, and kill it whether or not the call has ended."""
+        program = self._start()
+        self._call(program)
+        self.world.after(self._rng.randrange(MINUTE), program.end)
 
     def _reboot(self) -> None:
-        """Every process is killed; the hardware's clock has gone on, right or wrong, and others take their place."""
+        """Reboot: the hardware's clock went on, right or wrong, and new processes start."""
         rng, world, before = self._rng, self.world, self.world.host
         off = rng.choice((before.wall - world.truth, rng.choice(_ERRORS) * SECOND))
         world.reboot(Host(off + world.truth - START, before.drift))
@@ -227,7 +227,7 @@ class Scenario:
 
 
 def run(seed: int) -> Scenario:
-    """Play one seed to its end."""
+    """Run one seed to its end."""
     scenario = Scenario(seed)
     scenario.run()
     return scenario

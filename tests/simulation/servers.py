@@ -1,4 +1,4 @@
-"""The servers of the simulated world: what they check, how they say no, and what their Date is worth."""
+"""The servers of the simulated world: what they check, how they refuse, and what their Date is worth."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from skewguard.interval import SECOND
 from tests.simulation.world import World
 
 DATES = ("honest", "rounded", "kept", "absent", "aged", "hit", "duplicated", "garbage", "proxy")
-"""What a server's Date may be: "kept" is a second old, "aged" and "hit" are a cache's, "proxy" another machine's."""
+"""The kinds of Date: "kept" is a second old, "aged" and "hit" are a cache's, "proxy" another machine's."""
 
 USABLE = ("honest", "rounded", "kept")
 
@@ -22,25 +22,25 @@ DIALECTS = ("coral", "s3", "terse", "silent", "head")
 """How a server refuses a timestamp: "terse" without naming its clock, "silent" without saying why."""
 
 FAULTS = ("wrong secret", "denied", "invalid", "missing", "busy")
-"""Why a request may be refused whenever it was signed."""
+"""Reasons for a refusal that have nothing to do with time."""
 
 _SOCKET = http.client.HTTPResponse.__new__(http.client.HTTPResponse)
-_SOCKET.fp = None  # type: ignore[assignment]  # closed, should anybody ask
+_SOCKET.fp = None  # type: ignore[assignment]  # closed
 
 
 @dataclass
 class Server:
-    """Whoever answers at one URL.
+    """What answers at one URL.
 
     Attributes:
         url: Its URL.
-        utc: Whether its clock is UTC, for those who know AWS's names; else it is a time domain of its own.
+        utc: Whether its clock is UTC, as AWS's names imply; else it is a time domain of its own.
         verified: Whether its certificate is checked.
         offset: How far its own domain's clock is from true time, ns; 0 for AWS.
-        nodes: How wrong the clocks of the machines behind its load balancer are, ns.
+        nodes: The clock errors of the machines behind its load balancer, ns.
         tolerance: How far off a timestamp it accepts, in seconds.
         local: Whether it runs on the host itself, by the host's wall clock.
-        time_first: Whether it looks at the timestamp before the signature.
+        time_first: Whether it checks the timestamp before the signature.
     """
 
     url: str
@@ -65,27 +65,27 @@ class Server:
 
     @property
     def teaches(self) -> bool:
-        """Whether its answers may become truth."""
+        """Whether skewguard may learn from its answers."""
         return self.verified or not self.utc
 
     def clock(self, world: World) -> int:
-        """What its domain's clock says, ns."""
+        """The time of its domain's clock, ns."""
         return world.host.wall if self.local else world.truth + self.offset
 
     @property
     def endpoint(self) -> Any:
-        """What botocore would have as its endpoint."""
+        """The endpoint, as botocore has it."""
         return SimpleNamespace(http_session=SimpleNamespace(_verify=self.verified, _proxy_config=None))
 
 
 @dataclass
 class Answer:
-    """A response, and what nobody but the simulation knows of it.
+    """A response, and what only the simulation knows of it.
 
     Attributes:
         cause: Why it is a refusal: "time", one of `FAULTS`, or "" for a success.
         explained: Whether it says so.
-        honest: Whether the clock that it shows is its domain's; None if it shows none that may be heard.
+        honest: Whether it shows its domain's clock; None if it shows none that skewguard may learn from.
         shown: The time it shows, ns; None likewise.
     """
 
@@ -106,17 +106,17 @@ class Answer:
 
     @property
     def status_code(self) -> int:
-        """The name that botocore has for it."""
+        """The status, by botocore's name."""
         return self.status
 
 
 def basic(second: int) -> str:
-    """Write a second as SigV4 does."""
+    """Format a second as SigV4 does."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
 
 
 def reply(server: Server, world: World, stamp: int | None, fault: str, rng: random.Random) -> Answer:
-    """Answer a request that arrives now, signed as of `stamp` (ns; None for one without a timestamp)."""
+    """Reply to a request that arrives now, signed as of `stamp` (ns; None for one without a timestamp)."""
     node = rng.choice(server.nodes)
     clock = server.clock(world) + node
     now = clock // SECOND
@@ -135,7 +135,7 @@ def reply(server: Server, world: World, stamp: int | None, fault: str, rng: rand
 
 
 def mocked(world: World, rng: random.Random) -> Answer:
-    """Answer in the place of a server, as moto and the like do; the time in it is nobody's."""
+    """Reply instead of a server, as moto does, with an arbitrary time."""
     wrong = world.truth + rng.choice((-1, 1)) * rng.randrange(1_000, 100_000) * SECOND
     parsed = {"Error": {"Code": "RequestTimeTooSkewed", "Message": ""}}
     world.note("a mock answers")
@@ -146,7 +146,7 @@ def mocked(world: World, rng: random.Random) -> Answer:
 
 
 def _date(server: Server, clock: int, rng: random.Random) -> tuple[str | None, int | None, bool]:
-    """Make a Date: its text, the time (ns) it shows to whoever may hear it, and whether that is the server's."""
+    """Make a Date: its text, the time that a client may learn from it (ns), and whether that is the server's."""
     second = clock // SECOND
     match server.date:
         case "absent":
@@ -168,7 +168,7 @@ def _date(server: Server, clock: int, rng: random.Random) -> tuple[str | None, i
 
 
 def _refusal(server: Server, cause: str, then: int, now: int) -> tuple[int, dict[str, Any], bool, bool]:
-    """Word it: status, what botocore parses, whether it says why, and whether it states its clock."""
+    """Make the refusal: status, what botocore parses, whether it names its reason, and whether it states its clock."""
     if not cause:
         return 200, {}, True, False
     if server.dialect == "head" and cause not in ("busy", "missing"):

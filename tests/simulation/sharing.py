@@ -1,8 +1,8 @@
-"""The file that the processes of the simulated host share, and what may befall it.
+"""The file that the processes of the simulated host share, and how it may be damaged.
 
-`shared_file` is real but for the file system and the boot's name, and says what may be believed. The oracle knows
-better: the file is sound if a process of this boot wrote it whole and nobody has touched it since; then each entry goes
-back to what its writer had heard.
+`shared_file` is real, apart from the file system and the boot's name, and decides what to believe. The oracle knows
+more: the file is sound if a process of this boot wrote all of it and nothing has changed it since. Then each entry goes
+back to what its writer had learned.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from tests.simulation.oracle import Shared
 
 SPOILED = ("torn", "altered", "empty", "another host's", "gone")
-"""What may become of the file; "altered" is one digit."""
+"""How the file may be damaged; "altered" changes one digit."""
 
 
 class SharedFile:
-    """What lies on the simulated host's disk.
+    """The shared file on the simulated host's disk.
 
     Attributes:
-        boot: Counts the host's boots.
+        boot: The number of the host's boots.
         data: What is in the file; None if there is none.
         known: Where its entries come from, if it is sound.
         full: Whether the disk is full.
@@ -57,12 +57,12 @@ class SharedFile:
         self.data = data
 
     def reboot(self) -> None:
-        """Begin another boot; the file is still there."""
+        """Start another boot; the file is still there."""
         self.boot += 1
         self.known = {}
 
     def spoil(self, how: str, clocks: Clocks, rng: random.Random) -> None:
-        """Have one of `SPOILED` happen."""
+        """Damage the file in one of the ways of `SPOILED`."""
         data = self.data or b""
         self.known = {}
         match how:
@@ -83,22 +83,22 @@ class SharedFile:
 
 
 def _elsewhere(now: Reading, rng: random.Random) -> Memory:
-    """Make what a host knows that was booted at another time."""
+    """Make what another host would write, which was booted at another time."""
     at = rng.randrange(now.steady)
     true = now.wall + rng.choice((-1, 1)) * rng.randrange(400 * SECOND, 10**15)
     look = Reading(rng.randrange(at, now.steady), now.wall)
     return Memory(look, {UTC: Interval(at, true, true + SECOND, Trust.AUTHENTICATED, "elsewhere")})
 
 
-class Desk(Store):
-    """`skewguard.timekeeping.shared_file.Store` as one program has it: the oracle sees what is read and written."""
+class ObservedStore(Store):
+    """A program's `skewguard.timekeeping.shared_file.Store` that shows the oracle what is read and written."""
 
     def __init__(self, program: Program) -> None:
         self._program = program
         self._file = program.world.file
 
     def read(self, clocks: Clocks) -> Memory:  # type: ignore[override]
-        self._program.oracle.looked(self._file.known)
+        self._program.oracle.read_file(self._file.known)
         return Store.read(clocks)
 
     def write(self, memory: Memory) -> None:  # type: ignore[override]
@@ -109,8 +109,8 @@ class Desk(Store):
                 known[key] = before[key]
             else:
                 known[key] = (said, program.oracle.answer(key))
-                program.check_told(key, said)
-        program.oracle.looked(known)
+                program.check_shared(key, said)
+        program.oracle.read_file(known)
         Store.write(memory)
         program.world.note("%s writes the shared file: %s", program.name, ", ".join(known))
         self._file.known = known

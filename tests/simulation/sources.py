@@ -1,4 +1,4 @@
-"""The time sources of the simulated world: honest, lying, slow, dead, broken, and those that answer at once."""
+"""The time sources of the simulated world: honest, lying, slow, dead, broken, instant."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from skewguard.interval import SECOND, Interval, Trust
 from tests.simulation.world import World
 
 KINDS = ("honest", "lying", "near", "slow", "dead", "broken", "absurd")
-"""What a source may be; "near" is a lie that overlaps the truth of others, "slow" one that is often late."""
+"""The kinds of source; "near" lies, but overlaps the truth of others; "slow" is often late."""
 
 TRUTHFUL = ("honest", "slow")
 
@@ -22,7 +22,7 @@ class SimulatedSource:
     Attributes:
         kind: One of `KINDS`; it may change.
         error: How far a liar is from true time, ns.
-        half: Half the width of what it says beyond its round trip, ns.
+        half: Half the width of its interval, apart from the round trip, ns.
         instant: Whether it answers at once.
     """
 
@@ -32,8 +32,8 @@ class SimulatedSource:
         self.half = int(10 ** rng.uniform(5, 8.7))
         self.error = rng.choice((-1, 1)) * int(10 ** rng.uniform(9.5, 14))
         self.instant = kind != "slow" and rng.random() < 0.3
-        self.lost = 0  # what the host had lost when this was last asked
-        self.width = 0  # of what this said last, ns
+        self.lost = 0  # the host's `lost` when this was last asked
+        self.width = 0  # of its last interval, ns
         self._began: tuple[int, int] | None = None
         self._world = world
         self._rng = rng
@@ -41,7 +41,7 @@ class SimulatedSource:
         self._late = False
 
     def begin(self, deadline: int) -> int:
-        """Send the request; answer how long (ns) until there is an answer, or none to be expected."""
+        """Send the request; return the time until the answer comes or is given up, ns."""
         world = self._world
         self._began, self.lost = (world.host.steady, world.host.wall), world.host.lost
         limit = deadline - world.host.steady
@@ -52,7 +52,7 @@ class SimulatedSource:
         return max(limit, 0) if self._late else travel
 
     def measure(self, clocks: Clocks, deadline: int) -> Any:
-        """Hear the answer."""
+        """Read the answer."""
         host = self._world.host
         if self._began is None or self.instant:
             self._began, self._told, self.lost = (host.steady, host.wall), self._world.truth, host.lost

@@ -1,4 +1,4 @@
-"""True time, a host with clocks of its own, and a scheduler: everything happens when one seed says so.
+"""True time, a host with clocks of its own, and a scheduler that makes everything repeatable.
 
 Times are integer nanoseconds.
 """
@@ -15,7 +15,7 @@ from skewguard.events import Event
 from skewguard.interval import SECOND
 from skewguard.timekeeping import polling
 from tests.simulation.sharing import SharedFile
-from tests.simulation.strands import Strand
+from tests.simulation.threads import SimulatedThread
 
 if TYPE_CHECKING:
     from tests.simulation.callers import Program
@@ -24,18 +24,18 @@ START = 1_780_272_000 * SECOND
 """2026-06-01T00:00:00Z, true time when every world begins."""
 
 _BILLION = 1_000_000_000
-_WORK = 1_000  # no two things happen at one instant, not even those that waited for the host to wake
+_WORK = 1_000  # ns; no two actions happen at one instant, not even those that waited for the host to wake
 
 
 class Host:
-    """A machine's clocks (`skewguard.clocks.Clocks`) and what befalls them.
+    """A machine's clocks (a `skewguard.clocks.Clocks`).
 
     Attributes:
         steady: Never stepped or slewed; counts suspend; stands still in a freeze.
         wall: The wall clock.
         quick: A monotonic clock that is slewed with the wall clock and stops in suspend.
         drift: How fast all three run against true time, ppb.
-        lost: How long the machine has stood still in all, ns; nothing on it can tell.
+        lost: The time for which the machine stood still in all, ns; it cannot measure that itself.
         asleep: "", "suspended" or "frozen".
         jumps: The steady instants at which the wall clock had gone forward, by a step or a very fast slew.
         touched: Whether the wall clock was ever stepped or slewed.
@@ -62,7 +62,7 @@ class Host:
     def wall_ns(self) -> int:
         return self.wall
 
-    def live(self, true: int) -> None:
+    def pass_time(self, true: int) -> None:
         """Let `true` ns of true time pass."""
         if self.asleep == "frozen":
             self.lost += true
@@ -87,18 +87,18 @@ class Host:
     def slew(self, ppb: int, length: int) -> None:
         """Let the wall clock run faster by `ppb` for `length` ns."""
         self._slew, self._slew_left = ppb, length
-        if ppb > 500_000:  # faster than any kernel slews: whoever looks seldom sees a jump
+        if ppb > 500_000:  # faster than any kernel slews: a process that seldom reads the clocks sees a jump
             self.jumps.append(self.steady + length)
         self.touched = True
 
 
 class World:
-    """The scheduler, and the story of what happened.
+    """The scheduler, and the log of what happened.
 
     Attributes:
         host: The machine as it was last booted.
         file: What its processes share.
-        programs: Those that run.
+        programs: The processes that run.
         truth: True time.
     """
 
@@ -107,42 +107,42 @@ class World:
         self.file = SharedFile()
         self.programs: list[Program] = []
         self.truth = START
-        self.strands: list[Strand] = []
+        self.threads: list[SimulatedThread] = []
         self.violation = ""
         self._story: list[tuple[int, int, str, tuple[Any, ...]]] = []
-        self._agenda: list[tuple[int, int, Callable[[], None], bool]] = []
+        self._queue: list[tuple[int, int, Callable[[], None], bool]] = []
         self._order = itertools.count()
-        self._put_off: list[Callable[[], None]] = []
+        self._deferred: list[Callable[[], None]] = []
 
-    def hear(self, event: Event) -> None:
-        """Listen to skewguard's events."""
+    def on_event(self, event: Event) -> None:
+        """Log an event of skewguard's, and pass it to the programs."""
         self.note("%r", event)
         for program in self.programs:
-            program.hear(event)
+            program.on_event(event)
 
     def note(self, text: str, *values: Any) -> None:
         """Add a line to the story."""
         self._story.append((self.truth, self.host.wall - self.truth, text, values))
 
     def fail(self, text: str) -> None:
-        """Note that an invariant does not hold; the first one counts, and ends the world."""
+        """Record that an invariant does not hold; the first one ends the world."""
         if not self.violation:
             self.violation = text
             self.note("VIOLATION: %s", text)
 
     def story(self) -> str:
-        """Tell what happened: seconds of true time, how far off the wall clock is, and what."""
+        """Format what happened: seconds of true time, the wall clock's error, and the text."""
         return "\n".join(
             f"{(truth - START) / SECOND:>14.3f} s  wall {off / SECOND:+14.3f}  {text % values if values else text}"
             for truth, off, text, values in self._story
         )
 
     def after(self, delay: int, action: Callable[[], None], *, on_host: bool = False) -> None:
-        """Have something happen `delay` ns of true time from now; what happens on the host waits until it is awake."""
-        heapq.heappush(self._agenda, (self.truth + delay, next(self._order), action, on_host))
+        """Schedule an action `delay` ns of true time from now; with `on_host`, not before the host is awake."""
+        heapq.heappush(self._queue, (self.truth + delay, next(self._order), action, on_host))
 
     def fall_asleep(self, how: str, length: int, wake: Callable[[], None]) -> None:
-        """Suspend or freeze the host for `length` ns; `wake` is the first thing to happen afterwards."""
+        """Suspend or freeze the host for `length` ns, and call `wake` at its end."""
         if self.host.asleep:
             return
         self.host.asleep = how
@@ -150,57 +150,57 @@ class World:
 
         def awake() -> None:
             self.host.asleep = ""
-            self.note("the host is awake again")
+            self.note("the host wakes")
             wake()
-            for action in self._put_off:
+            for action in self._deferred:
                 self.after(0, action, on_host=True)
-            self._put_off = []
+            self._deferred = []
 
         self.after(length, awake)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
-        """Let things happen until there is nothing left, `done` says so, or an invariant is broken."""
-        while self._agenda and not self.violation and not done():
-            at, _, action, on_host = heapq.heappop(self._agenda)
-            self._live_until(at)
+        """Run scheduled actions until none is left, `done` returns true, or an invariant is broken."""
+        while self._queue and not self.violation and not done():
+            at, _, action, on_host = heapq.heappop(self._queue)
+            self._advance_to(at)
             if on_host and self.host.asleep:
-                self._put_off.append(action)
+                self._deferred.append(action)
                 continue
             action()
             for program in self.programs:
                 program.check()
-            self._live_until(self.truth + _WORK)
+            self._advance_to(self.truth + _WORK)
 
-    def _live_until(self, truth: int) -> None:
+    def _advance_to(self, truth: int) -> None:
         if truth > self.truth:
-            self.host.live(truth - self.truth)
+            self.host.pass_time(truth - self.truth)
             self.truth = truth
 
     def reboot(self, host: Host) -> None:
-        """End every process and boot: from now on, the host is this one."""
+        """End every process, and boot into this host."""
         for program in list(self.programs):
             program.end()
         self.end()
         self.host = host
         self.file.reboot()
-        self.note("the host is booted again")
+        self.note("the host boots")
 
     def sleep(self, length: int) -> None:
-        """Let the host wait for `length` ns while other things happen."""
+        """Wait for `length` ns on the host while other actions run."""
         woken: list[bool] = []
         self.after(length, lambda: woken.append(True), on_host=True)
         self.run(lambda: bool(woken))
 
-    def begin(self, target: Callable[..., None], *args: Any) -> None:
-        """Start a thread, in the place of `skewguard.timekeeping.polling._thread`."""
+    def start_thread(self, target: Callable[..., None], *args: Any) -> None:
+        """Start a thread of the poller's."""
         if target is polling._ask:
             source = args[1]
             self.after(source.begin(args[3]), lambda: target(*args), on_host=True)
         else:
-            strand = Strand(self, target, args)
-            self.after(50_000, strand.resume, on_host=True)
+            thread = SimulatedThread(self, target, args)
+            self.after(50_000, thread.resume, on_host=True)
 
     def end(self) -> None:
-        """Let go of the threads."""
-        for strand in list(self.strands):
-            strand.abandon()
+        """Abandon the threads."""
+        for thread in list(self.threads):
+            thread.abandon()

@@ -1,7 +1,7 @@
-"""Threads as the simulated world has them.
+"""Threads, queues and events of the simulated world.
 
-The threads that the poller starts are *strands* here: real threads of which exactly one runs at a time, and
-only when the scheduler says so. Whoever waits in them, or for them, lets the world go on meanwhile.
+The poller's threads are real ones of which one runs at a time, when the scheduler resumes it. While one waits, or is
+waited for, simulated time passes.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 
 class _AbandonedError(BaseException):
-    """The world ends."""
+    """Raised in a thread whose world ends."""
 
 
 class _Worker:
-    """A thread that runs one strand after another; to start one for each would cost more than all the rest."""
+    """A real thread that runs one simulated thread after another: starting one for each would take most of the time."""
 
     idle: list[_Worker] = []
 
@@ -50,8 +50,8 @@ class _Worker:
             self.go.acquire()
 
 
-def dismiss() -> None:
-    """End all idle threads."""
+def end_idle_threads() -> None:
+    """End all real threads that run nothing."""
     while _Worker.idle:
         worker = _Worker.idle.pop()
         worker.job = None
@@ -59,16 +59,16 @@ def dismiss() -> None:
         worker.thread.join()
 
 
-class Strand:
+class SimulatedThread:
     """A thread that runs only while the scheduler waits for it."""
 
-    current: Strand | None = None
+    current: SimulatedThread | None = None
 
     def __init__(self, world: World, target: Callable[..., None], args: tuple[Any, ...]) -> None:
         self._world, self._target, self._args = world, target, args
         self._abandoned = self._over = False
         self._worker: _Worker | None = None
-        world.strands.append(self)
+        world.threads.append(self)
 
     def _run(self) -> None:
         try:
@@ -78,25 +78,25 @@ class Strand:
         except BaseException as error:
             self._world.fail(f"a thread of skewguard's died: {error!r}")
         self._over = True
-        self._world.strands.remove(self)
+        self._world.threads.remove(self)
 
     def resume(self) -> None:
-        """Let it run, from anywhere but a strand, until it waits or ends."""
+        """Run it until it waits or ends. The caller is the scheduler."""
         worker = self._worker
         if self._over:
-            return  # it was abandoned; what it waited for comes too late
+            return  # abandoned: what it waited for comes too late
         if worker is None:
             if self._abandoned:
                 return
             worker = self._worker = _Worker.idle.pop() if _Worker.idle else _Worker()
             worker.job = self._run
-        before, Strand.current = Strand.current, self
+        before, SimulatedThread.current = SimulatedThread.current, self
         worker.go.release()
         worker.back.acquire()
-        Strand.current = before
+        SimulatedThread.current = before
 
     def pause(self) -> None:
-        """Let the scheduler go on; called from within."""
+        """Return to the scheduler. The caller is this thread."""
         assert self._worker is not None
         self._worker.back.release()
         self._worker.go.acquire()
@@ -110,7 +110,7 @@ class Strand:
 
 
 class _Queue:
-    """Stands in for `queue.SimpleQueue`: one strand waits, and time passes meanwhile."""
+    """A `queue.SimpleQueue` in which one thread may wait; simulated time passes meanwhile."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -123,12 +123,12 @@ class _Queue:
             self._wake_later(0, self._waiting)
 
     def get(self, timeout: float) -> Any:
-        strand = Strand.current
-        assert strand is not None
+        thread = SimulatedThread.current
+        assert thread is not None
         if not self._items:
-            self._waiting = (strand, object())
+            self._waiting = (thread, object())
             self._wake_later(round(timeout * SECOND), self._waiting)
-            strand.pause()
+            thread.pause()
         if not self._items:
             raise queue.Empty
         return self._items.popleft()
@@ -143,7 +143,7 @@ class _Queue:
 
 
 class _Event:
-    """Stands in for `threading.Event`: whoever waits lets the world go on."""
+    """A `threading.Event`; while a thread waits for it, simulated time passes."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -162,8 +162,8 @@ class _Event:
         return self._set
 
 
-class Complaints(logging.Handler):
-    """Hears what skewguard caught of its own exceptions."""
+class CaughtExceptions(logging.Handler):
+    """Fails the world for each exception of skewguard's own that skewguard caught."""
 
     def __init__(self, world: World) -> None:
         super().__init__()
@@ -175,13 +175,13 @@ class Complaints(logging.Handler):
 
 
 @contextmanager
-def inhabited(world: World) -> Iterator[None]:
-    """Have the poller keep this world's time and start its threads here, and `shared_file` read and write here."""
-    complaints, level = Complaints(world), logger.level
+def simulated(world: World) -> Iterator[None]:
+    """Run the poller by this world's time and in its threads, and read and write this world's shared file."""
+    caught, level = CaughtExceptions(world), logger.level
     kept = {name: getattr(polling, name) for name in ("time", "queue", "threading", "_thread")}
     stored = {name: getattr(shared_file, name) for name in ("_private", "tag", "_directories", "_contents", "_replace")}
-    unsubscribe = events.subscribe(world.hear)
-    logger.addHandler(complaints)
+    unsubscribe = events.subscribe(world.on_event)
+    logger.addHandler(caught)
     logger.setLevel(logging.DEBUG)
     vars(shared_file).update(
         _private=False,
@@ -194,7 +194,7 @@ def inhabited(world: World) -> Iterator[None]:
         time=SimpleNamespace(monotonic=lambda: world.host.quick / SECOND),
         queue=SimpleNamespace(SimpleQueue=lambda: _Queue(world), Empty=queue.Empty),
         threading=SimpleNamespace(Event=lambda: _Event(world), Lock=threading.Lock, RLock=threading.RLock),
-        _thread=world.begin,
+        _thread=world.start_thread,
     )
     try:
         yield
@@ -203,5 +203,5 @@ def inhabited(world: World) -> Iterator[None]:
         vars(polling).update(kept)
         vars(shared_file).update(stored)
         unsubscribe()
-        logger.removeHandler(complaints)
+        logger.removeHandler(caught)
         logger.setLevel(level)

@@ -1,4 +1,4 @@
-"""A stage for what has a name: worlds in which a test decides what happens next."""
+"""Scripted scenarios: worlds in which a test decides what happens next."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from skewguard.config import Settings
 from skewguard.interval import SECOND
-from tests.simulation.callers import Attempts, Program
+from tests.simulation.callers import Program, SimulatedCall
 from tests.simulation.servers import Server
 from tests.simulation.sources import SimulatedSource
-from tests.simulation.strands import dismiss, inhabited
+from tests.simulation.threads import end_idle_threads, simulated
 from tests.simulation.world import Host, World
 
 AWS = "https://sts.us-east-1.amazonaws.com"
 
 
-class Play:
-    """A world in which one thing happens after another; every invariant is checked at every step.
+class Script:
+    """A world in which a test makes things happen; every invariant is checked at every step.
 
     Attributes:
-        program: The process that calls; each later one takes its place.
+        program: The process that calls: the one that was started last.
     """
 
     def __init__(self, wall_error: float = 0, drift: int = 0, source: str = "") -> None:
@@ -29,16 +29,16 @@ class Play:
         self.rng = random.Random(1)
         self.servers: list[Server] = []
         self.program = self._program(source)
-        self._stage = inhabited(self.world)
+        self._context = simulated(self.world)
 
-    def __enter__(self) -> Play:
-        self._stage.__enter__()
+    def __enter__(self) -> Script:
+        self._context.__enter__()
         self.program.start()
         return self
 
     def __exit__(self, *trouble: object) -> None:
-        self._stage.__exit__(*trouble)
-        dismiss()
+        self._context.__exit__(*trouble)
+        end_idle_threads()
         assert not self.world.violation, self.world.story()
 
     def _program(self, source: str) -> Program:
@@ -50,8 +50,8 @@ class Play:
             sources[0].error = 3_600 * SECOND
         return Program(self.world, self.rng, self.servers, sources, Settings(sources=tuple(sources)))
 
-    def next_process(self, source: str = "") -> None:
-        """Begin another process, which makes the calls from now on; those before it live on."""
+    def start_process(self, source: str = "") -> None:
+        """Start another process, which makes the calls from now on; earlier ones keep running."""
         self.program = self._program(source)
         self.program.start()
 
@@ -61,30 +61,30 @@ class Play:
         return self.world.host
 
     def server(self, url: str = AWS, **options: Any) -> Server:
-        """Put up a server."""
+        """Add a server."""
         server = Server(url, **{"tolerance": 300} | options)
         self.servers.append(server)
         for program in self.world.programs:
             program._by_key[server.key] = server
         return server
 
-    def call(self, server: Server, **options: Any) -> Attempts:
+    def call(self, server: Server, **options: Any) -> SimulatedCall:
         """Make a call and wait for its end."""
         call = self.program.call(server, **options)
         self.world.run(lambda: bool(call.outcome))
         return call
 
-    def succeeds(self, server: Server, requests: int = 1, **options: Any) -> Attempts:
-        """Make a call that must succeed with so many requests."""
+    def succeeds(self, server: Server, requests: int = 1, **options: Any) -> SimulatedCall:
+        """Make a call that must succeed with that many requests."""
         call = self.call(server, **options)
         assert (call.outcome, len(call.stamps)) == ("ok", requests), self.world.story()
         return call
 
-    def passes(self, length: int) -> None:
-        """Let time pass."""
+    def wait(self, length: int) -> None:
+        """Let time pass, ns."""
         self.world.sleep(length)
 
-    def sleeps(self, how: str, length: int, wake: Callable[[], None] = lambda: None) -> None:
+    def sleep(self, how: str, length: int, wake: Callable[[], None] = lambda: None) -> None:
         """Suspend or freeze the host, and wait until it is awake."""
         self.world.fall_asleep(how, length, wake)
         self.world.run(lambda: not self.host.asleep)
@@ -93,6 +93,6 @@ class Play:
         """Step the wall clock to true time, as a hypervisor's tools do."""
         self.host.step(self.world.truth - self.host.wall)
 
-    def told(self, kind: type) -> list[Any]:
-        """List the events of a kind."""
-        return [event for event in self.program.told if isinstance(event, kind)]
+    def emitted(self, kind: type) -> list[Any]:
+        """Return the events of a kind."""
+        return self.program.emitted.of(kind)

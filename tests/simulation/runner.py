@@ -1,4 +1,4 @@
-"""Play many seeds, in one process or several, and keep the score."""
+"""Run many seeds, in one process or several, and count results."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.simulation.planted import planted
+from tests.simulation.bugs import with_bug
 from tests.simulation.scenarios import run
-from tests.simulation.strands import dismiss
+from tests.simulation.threads import end_idle_threads
 
 FAILED_ONCE = Path(__file__).with_name("failed_once.txt")
-"""Seeds that failed, one a line: the tests play them from then on. They mean what they meant for as long as scenarios
-are drawn in the same way, so what a seed has shown deserves a test with a name as well."""
+"""Seeds that failed, one a line. The tests run them from then on.
+
+Once scenarios are drawn in another way a seed means another one, so what it showed deserves a test as well.
+"""
 
 CHUNK = 100
-"""How many seeds a process is given at once."""
+"""Seeds per job of a worker process."""
 
 
 class Score(NamedTuple):
-    """What came of a range of seeds: how many were played, signed, and repeated; and the first that failed, if any."""
+    """The result of some seeds: how many scenarios, signings and retries; and the first that failed, if any."""
 
     scenarios: int = 0
     signed: int = 0
@@ -30,11 +32,11 @@ class Score(NamedTuple):
     violation: str = ""
 
 
-def play(first: int, end: int, plant: str | None = None) -> Score:
-    """Play the seeds from `first` up to, but not including, `end`, or up to one that fails."""
+def run_seeds(first: int, end: int, bug: str | None = None) -> Score:
+    """Run the seeds from `first` up to, but not including, `end`, or up to one that fails."""
     signed = retried = 0
     try:
-        with planted(plant) if plant else nullcontext():
+        with with_bug(bug) if bug else nullcontext():
             for seed in range(first, end):
                 scenario = run(seed)
                 signed += sum(program.signed for program in scenario.programs)
@@ -43,15 +45,15 @@ def play(first: int, end: int, plant: str | None = None) -> Score:
                     return Score(seed + 1 - first, signed, retried, seed, scenario.world.violation)
         return Score(end - first, signed, retried)
     finally:
-        dismiss()
+        end_idle_threads()
 
 
-def play_in_parallel(first: int, end: int, jobs: int, plant: str | None = None) -> Score:
-    """Play seeds in several processes; of those that fail, the lowest counts."""
+def run_in_parallel(first: int, end: int, jobs: int, bug: str | None = None) -> Score:
+    """Run seeds in several processes; of those that fail, the lowest counts."""
     total = Score()
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         starts = range(first, end, CHUNK)
-        futures = [pool.submit(play, start, min(start + CHUNK, end), plant) for start in starts]
+        futures = [pool.submit(run_seeds, start, min(start + CHUNK, end), bug) for start in starts]
         for future in as_completed(futures):
             if future.cancelled():
                 continue
@@ -66,21 +68,21 @@ def play_in_parallel(first: int, end: int, jobs: int, plant: str | None = None) 
     return total
 
 
-def remember(seed: int, file: Path = FAILED_ONCE) -> None:
-    """Have the tests play a seed from now on."""
+def record_failure(seed: int, file: Path = FAILED_ONCE) -> None:
+    """Add a seed to those that the tests run."""
     with file.open("a") as opened:
         opened.write(f"{seed}\n")
 
 
-def remembered(file: Path = FAILED_ONCE) -> list[int]:
-    """List the seeds that failed once."""
+def recorded_failures(file: Path = FAILED_ONCE) -> list[int]:
+    """Return the seeds that failed once."""
     return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def tell(seed: int, plant: str | None = None) -> str:
-    """Tell the story of a seed."""
+def story_of(seed: int, bug: str | None = None) -> str:
+    """Return the story of a seed."""
     try:
-        with planted(plant) if plant else nullcontext():
+        with with_bug(bug) if bug else nullcontext():
             return f"seed {seed}:\n{run(seed).world.story()}"
     finally:
-        dismiss()
+        end_idle_threads()

@@ -1,4 +1,4 @@
-"""Bugs to plant, so that the simulation can show that it would find them. Each is a set of names to replace."""
+"""Bugs to put in, so that the simulation can show that it finds them. Each is a set of names to replace."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _of_any_boot(data: bytes) -> tuple[str, shared_file.Memory]:
     return shared_file.tag(), _parse(data)[1]
 
 
-class _Tireless(Call):
+class _Uncounted(Call):
     retried = property(lambda call: False, lambda call, value: None)
 
 
@@ -98,12 +98,12 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "a stale answer teaches": [(hooks, "response_interval", _at_once)],
     "any refusal is retried without judging the attempt": [(hooks, "judge", _always)],
     "a stale signature is not made again": [(hooks, "judge", _never_stale)],
-    "Age is not looked at": [(reply, "read_date", _ageless)],
+    "Age is ignored": [(reply, "read_date", _ageless)],
     "what one endpoint teaches is used for all": [(Timekeeper, "domain", _one_for_all)],
     "mocked answers are believed": [(hooks.Hooks, "from_socket", staticmethod(lambda answer: True))],
     "unverified endpoints teach": [(hooks.Hooks, "verified", staticmethod(lambda endpoint: True))],
     "statements do not age": [(interval, "_BILLION", _FOREVER)],
-    "retries are not counted": [(hooks, "Call", _Tireless)],
+    "retries are not counted": [(hooks, "Call", _Uncounted)],
     "any Date of a success is believed": [(hooks, "fits", lambda heard, signed, elapsed: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
@@ -113,12 +113,12 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "a shared file that was altered is believed": [(shared_file, "parse", _unchecked)],
     "what is shared is believed to be of now": [(Neighbours, "said", _just_now)],
 }
-"""Each bug: which names of which modules and classes it replaces, and by what."""
+"""For each bug: the owners, the names to replace there, and the replacements."""
 
 
 @contextmanager
-def planted(name: str) -> Iterator[None]:
-    """Have a bug in skewguard."""
+def with_bug(name: str) -> Iterator[None]:
+    """Run with a bug in skewguard."""
     kept: list[tuple[Any, str, Any]] = []
     for owner, attribute, value in BUGS[name]:
         kept.append((owner, attribute, vars(owner)[attribute]))
