@@ -1,7 +1,7 @@
 """A Celery task that calls S3, on a host whose clock is wrong: ``celery --app celery_app worker``.
 
-Run as a program, it sends the task and prints the result. Broker and results are directories, so that it needs no
-server; a real app would have another broker.
+Run as a program, it sends the task and prints the result. Broker and result backend are directories, so it needs no
+server; a real app would use another broker.
 """
 
 import os

@@ -11,5 +11,5 @@ s3 = boto3.client("s3", region_name="us-east-1")
 
 @app.get("/")
 def index() -> str:
-    """Read a file; in a thread, as FastAPI does with functions that are not async."""
+    """Read a file, in a thread, because the function is not async."""
     return s3.get_object(Bucket="bucket", Key="photo")["Body"].read().decode()

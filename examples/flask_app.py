@@ -9,7 +9,7 @@ clock = Skewguard()
 
 
 def create_app() -> Flask:
-    """Make the app, as Flask's command line asks for it."""
+    """Create the app, for Flask's command line."""
     app = Flask(__name__)
     clock.init_app(app)
     s3 = boto3.client("s3", region_name="us-east-1")

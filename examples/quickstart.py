@@ -1,8 +1,8 @@
 """See boto3 fail on a wrong clock, and succeed once skewguard is installed: ``make demo``, or run this file.
 
 A server on this machine checks signatures and dates as strictly as AWS does. A second process, whose clock is faked
-20 minutes slow and then 20 minutes fast, calls it with plain boto3, and again after ``skewguard.install()``. The
-requests are counted by the server. Nothing leaves this machine and no real clock is touched.
+20 minutes slow and then 20 minutes fast, calls it with plain boto3, and again after ``skewguard.install()``. The server
+counts the requests. Nothing leaves this machine, and no real clock is changed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 
 
 def user_program(client_kwargs: dict[str, Any]) -> None:
-    """Be the program whose clock is wrong. It waits for a line of input before each call, so they can be counted."""
+    """Run as the program with the wrong clock. It waits for a line of input before each call, to be counted."""
 
     def client(service: str) -> Any:
         return boto3.client(service, **client_kwargs, config=Config(s3={"addressing_style": "path"}))
@@ -59,7 +59,7 @@ def user_program(client_kwargs: dict[str, Any]) -> None:
 
 
 def faked_clock(shift: int) -> dict[str, str] | None:
-    """Describe the environment that moves a child's wall clock by `shift` seconds; None where that cannot be done."""
+    """Return variables that shift a child's wall clock by `shift` seconds; None if that is not possible here."""
     spec = importlib.util.find_spec("libfaketime") if sys.platform == "linux" else None
     if spec is None or spec.origin is None:
         return None
@@ -69,16 +69,15 @@ def faked_clock(shift: int) -> dict[str, str] | None:
     return {
         "LD_PRELOAD": str(library),
         "FAKETIME": f"{shift:+d}",
-        "DONT_FAKE_MONOTONIC": "1",  # else every timeout hangs
-        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # else threads stall
+        "DONT_FAKE_MONOTONIC": "1",  # otherwise every timeout hangs
+        "FAKETIME_FORCE_MONOTONIC_FIX": "0",  # otherwise threads stall
     }
 
 
 def outcomes(server: StrictEndpoint, environment: dict[str, str]) -> Iterator[tuple[str, int]]:
-    """Run the program, and say of each of its calls how it ended and how many requests it took."""
+    """Run the program, and yield the outcome of each call and the number of its requests."""
     command = [sys.executable, __file__, "--as-user-program", json.dumps(server.client_kwargs)]
-    # The host has nobody to ask for the time, and no other process has learned it: else already the first call would
-    # be right.
+    # No time source and no estimate from other processes: with either, even the first call would be right.
     alone = {"SKEWGUARD_SOURCES": "response", "SKEWGUARD_SHARE": "false"}
     environment = {**os.environ, **alone, **environment}
     with subprocess.Popen(
@@ -95,12 +94,12 @@ def outcomes(server: StrictEndpoint, environment: dict[str, str]) -> Iterator[tu
 
 
 def show(server: StrictEndpoint, shift: int) -> bool:
-    """Print one table; answer whether everything went as it should."""
+    """Print one table, and return whether every call had the expected outcome."""
     environment = faked_clock(shift)
-    # Where a process's clock cannot be faked, the server's is moved the other way: to a signature it is the same.
+    # If a process's clock cannot be faked, shift the server's the other way: for a signature this is the same.
     server.offset = 0 if environment else -shift
     print(f"\nA host whose clock is {abs(shift) // 60} minutes {'fast' if shift > 0 else 'slow'}"
-          f"{'' if environment else ' (by its server, which is moved the other way)'}:\n")  # fmt: skip
+          f"{'' if environment else ' (the server is shifted instead)'}:\n")  # fmt: skip
     print(f"  {'':10} {'unguarded':38} guarded: first call, second, third")
     calls = outcomes(server, environment or {})
     good = True
@@ -113,14 +112,14 @@ def show(server: StrictEndpoint, shift: int) -> bool:
 
 
 def main() -> int:
-    """Show both clocks."""
+    """Run with a slow and a fast clock."""
     with StrictEndpoint() as server:
         s3 = boto3.client("s3", **server.client_kwargs)
         s3.create_bucket(Bucket="bucket")
         s3.put_object(Bucket="bucket", Key="key", Body=b"hello")
         good = all([show(server, -1200), show(server, 1200)])
-    print("\nEach row starts anew, knowing nothing: the extra request of its first call is the only one."
-          if good else "\nThis is not what it should be.")  # fmt: skip
+    print("\nEach row starts with no estimate; only its first call needs an extra request."
+          if good else "\nThis is not the expected result.")  # fmt: skip
     return 0 if good else 1
 
 

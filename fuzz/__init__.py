@@ -1,1 +1,1 @@
-"""Fuzzing: what any bytes may do to the parsers. See `targets` for what is asked, `__main__` for how to run it."""
+"""Fuzzing of the parsers. `targets` defines what is checked, and `__main__` how to run it."""

@@ -1,7 +1,7 @@
 """Run the fuzzer: ``python -m fuzz TARGET [libFuzzer's options]``, or ``python -m fuzz all --runs N``.
 
-What it learns stays in ``.fuzz/TARGET``, what it finds in ``.fuzz/findings``. To keep the least of it that covers as
-much: ``python -m fuzz TARGET -merge=1 tests/corpus/TARGET .fuzz/TARGET``.
+New inputs are kept in ``.fuzz/TARGET``, findings in ``.fuzz/findings``. To keep only the inputs that add coverage, run
+``python -m fuzz TARGET -merge=1 tests/corpus/TARGET .fuzz/TARGET``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
 
 
 def run_all(runs: int) -> int:
-    """Run every target in a process of its own, which ends with it; say how fast it went."""
+    """Run every target in its own process, and print the result and the duration."""
     from fuzz.targets import TARGETS
 
     failed = []
@@ -47,14 +47,14 @@ def run_all(runs: int) -> int:
 
 
 def run(name: str, options: list[str]) -> int:
-    """Run one target until it fails or has had enough. Does not return in the latter case."""
+    """Run one target until it fails or reaches its limit; in the latter case libFuzzer ends the process."""
     try:
         import atheris
     except ImportError:
         print("atheris is missing: pip install --group fuzz (Linux on x86-64), or run `make fuzz`")
         return 2
 
-    # Only what is imported here is watched, so all that the targets will need is.
+    # Only modules imported here are instrumented, so import all that the targets need.
     with atheris.instrument_imports(include=["fuzz", "skewguard", "ntplib"]):
         import ntplib  # noqa: F401
 
@@ -73,7 +73,7 @@ def run(name: str, options: list[str]) -> int:
     if all(option.startswith("-") for option in options):
         options = [*options, str(learned), *([str(CORPUS / name)] if (CORPUS / name).is_dir() else [])]
     defaults = [f"-max_len={target.longest}", f"-artifact_prefix={findings / name}-"]
-    again = f"{sys.executable} -m fuzz {name}"  # what libFuzzer has the shell run to merge
+    again = f"{sys.executable} -m fuzz {name}"  # the command that libFuzzer runs in a shell to merge
     atheris.Setup([again, *defaults, *options], target.run)
     atheris.Fuzz()
     return 0

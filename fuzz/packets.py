@@ -1,7 +1,7 @@
-"""Targets for what is bytes by nature: shared memory, datagrams, files of the kernel's.
+"""Targets for binary input: shared memory, datagrams, files of the kernel.
 
-Each takes the very bytes that the parser is given, so that a finding is a packet. What else the parser is told is
-derived from them, or tried in turn.
+Each target passes its bytes to the parser unchanged, so that a finding is a packet. Other arguments of the parser are
+derived from the bytes, or several values are tried.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, cast
 from fuzz.check import only, sound
 from skewguard.cli.doctor import daemons
 from skewguard.cli.doctor import ntpd as variables
-from skewguard.cli.doctor.examination import Report
+from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.survey import Survey
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
@@ -29,7 +29,7 @@ STEADY = 1000 * SECOND
 
 
 def clockbound(data: bytes) -> None:
-    """ClockBound's shared memory, in every layout, at instants around those that it names."""
+    """ClockBound's shared memory, in every layout, at instants around those in the segment."""
     snapshot = None
     with only(SourceError):
         clockbound_segment.parse(data, len(data) // 2)
@@ -37,7 +37,7 @@ def clockbound(data: bytes) -> None:
         snapshot = clockbound_segment.parse(data, len(data))
     if snapshot is None:
         return
-    assert not clockbound_segment.unsettled(data), "a segment that was being written was believed"
+    assert not clockbound_segment.unsettled(data), "a segment that was being written was accepted"
     for age in (-2000, -1, 0, clockbound_segment.GRACE, clockbound_segment.MAX_AGE - 1, clockbound_segment.MAX_AGE):
         with only(SourceError):
             said = clockbound_segment.to_interval(
@@ -68,11 +68,11 @@ def clockbound_daemon(data: bytes) -> None:
 
 
 def chrony(data: bytes) -> None:
-    """chronyd's reply, to us and to somebody else."""
+    """chronyd's reply, to this request and to another one."""
     sequence = int.from_bytes(data[16:20], "big")
     with only(SourceError):
         chrony_packet.check_header(data, sequence ^ 1)
-        raise AssertionError("a reply to another request was taken for ours")
+        raise AssertionError("a reply to another request was accepted")
     with only(SourceError):
         chrony_packet.check_header(data, sequence)
     before, after = chrony_packet.Look(STEADY, NOW, 500), chrony_packet.Look(STEADY + 200_000, NOW + 200_000, 500)
@@ -88,23 +88,23 @@ def chrony(data: bytes) -> None:
 
 
 def ntpd(data: bytes) -> None:
-    """ntpd's variables, told to us and to somebody else, and what doctor makes of them."""
+    """ntpd's variables, in reply to this request and to another one, and doctor's findings about them."""
     sequence = int.from_bytes(data[2:4], "big")
     with only(ValueError):
         variables.parse(data, sequence ^ 1)
-        raise AssertionError("an answer to another request was taken for ours")
+        raise AssertionError("a reply to another request was accepted")
     with only(ValueError):
         said = variables.parse(data, sequence)
-        heard = Report(Survey(None, (), NOW), ntpd=said)
-        assert all(str(one).isprintable() and len(str(one)) < 250 for one in daemons.daemons(heard))
+        examined = Examination(Survey(None, (), NOW), ntpd=said)
+        assert all(str(one).isprintable() and len(str(one)) < 250 for one in daemons.daemons(examined))
 
 
 def ntp(data: bytes) -> None:
-    """An NTP server's reply, to us and to somebody else, after round trips from none to far too long."""
+    """An NTP server's reply, to this request and to another one, after round trips from zero to far too long."""
     nonce = data[24:32]
     with only(SourceError):
         ntp_packet.decode(data, bytes(byte ^ 0xFF for byte in nonce.ljust(8, b"\0")))
-        raise AssertionError("a reply to another request was taken for ours")
+        raise AssertionError("a reply to another request was accepted")
     with only(SourceError):
         reply = ntp_packet.decode(data, nonce)
         assert (reply.kiss or "x").isprintable()
@@ -118,7 +118,7 @@ def ntp(data: bytes) -> None:
 
 
 class _File:
-    """A file of sysfs with a given content, whatever its path; None is no file."""
+    """A sysfs file with this content, whatever its path; None means that there is no file."""
 
     def __init__(self, content: bytes | None) -> None:
         self._content = content
@@ -133,7 +133,7 @@ class _File:
 
 
 def phc(data: bytes) -> None:
-    """A hardware clock: its reading (8 bytes), its name and, after a zero, its error bound as sysfs tells them."""
+    """A hardware clock: its reading (8 bytes), its name and, after a zero byte, its error bound, as in sysfs."""
     (shown,) = struct.unpack("<q", data[:8].ljust(8, b"\0"))
     name, zero, bound = data[8:].partition(b"\0")
     source = PhcSource()

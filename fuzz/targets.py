@@ -1,6 +1,6 @@
-"""One target for each parser: a function that takes any bytes, and fails unless the parser keeps its promises.
+"""One target for each parser: a function that accepts any bytes, and fails unless the parser keeps its promises.
 
-They need no fuzzer: atheris drives them (`python -m fuzz`), and the tests feed them the corpus.
+Targets do not depend on a fuzzer: atheris drives them (`python -m fuzz`), and the tests run them on the corpus.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fuzz import packets, texts
 
 
 class Target(NamedTuple):
-    """What to call, and the longest input worth trying, bytes."""
+    """A function, and the longest useful input in bytes."""
 
     run: Callable[[bytes], None]
     longest: int
@@ -34,4 +34,4 @@ TARGETS = {
     "uri": Target(texts.uri, 128),
     "vmclock": Target(packets.vmclock, 64),
 }
-"""By name, which is also that of their folder in tests/corpus."""
+"""By name, which is also the name of the folder in tests/corpus."""

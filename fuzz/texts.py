@@ -1,4 +1,4 @@
-"""Targets for what is text by nature: responses, settings, addresses."""
+"""Targets for text input: responses, settings, addresses."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.knowledge import plausible, response_interval
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, parse, render
 
-# What is logged on the way is formatted to be checked, not to be printed.
+# Log records are formatted, which checks them, but not printed.
 logging.getLogger("skewguard").propagate = False
 
 _SIGNED = 1_434_708_169 * SECOND  # 2015-06-19T10:02:49Z, the timestamp of the messages that the corpus quotes
@@ -40,7 +40,7 @@ _PROTOCOLS = ("rest-xml", "json", "rest-json", "query", "ec2")
 
 
 def date(data: bytes) -> None:
-    """A timestamp in any of the forms that are understood; ``Date`` must agree with the standard library's reading."""
+    """A timestamp in any supported form; ``Date`` must agree with the standard library's parser."""
     text = data.decode("latin-1")
     stamp = read_stamp(text)
     if stamp is None:
@@ -82,7 +82,7 @@ def response(data: bytes) -> None:
                 {"status_code": status, "headers": headers, "body": body, "context": {}}, None
             )
         except Exception:
-            continue  # botocore's own business: nobody is asked for a judgement then
+            continue  # botocore raises before the handler runs
         reply = read(status, headers, parsed)
         assert reply.status == status
         assert (reply.date is None) == (status == 304 or read_date(headers) is None)
@@ -95,7 +95,7 @@ def _parser(protocol: str) -> Any:
 
 
 def _judged(reply: Reply) -> None:
-    """Judge a reply to several attempts, and make of it what would be learned."""
+    """Judge a reply to several attempts, and compute what it would teach."""
     heard = reply.heard
     for signed in (_SIGNED, reply.requested or 0, heard.earliest if heard else 0):
         for elapsed in (0, 20 * 60 * SECOND):
@@ -113,7 +113,7 @@ def _judged(reply: Reply) -> None:
 
 
 def uri(data: bytes) -> None:
-    """A source's URI: what is accepted has a name, which is accepted again and means the same."""
+    """A source's URI: an accepted one has a name, which is accepted again and means the same."""
     text = data.decode("utf-8", "surrogateescape")
     with only(ConfigError):
         source = from_uri(text)
@@ -123,7 +123,7 @@ def uri(data: bytes) -> None:
 
 
 def environment(data: bytes) -> None:
-    """Settings, one a line: as variables or in a profile they never raise, as keywords nothing but ConfigError."""
+    """Settings, one per line: variables and profiles never raise, keywords raise nothing but ConfigError."""
     lines = [line.decode("utf-8", "surrogateescape") for line in data.split(b"\n")]
     _usable(resolve({}, dict(zip(_VARIABLES, lines, strict=False))))
     _usable(resolve({}, {}, dict(zip(_OPTIONS, lines, strict=False))))
@@ -144,9 +144,9 @@ def _usable(settings: Settings) -> None:
 
 
 def domain(data: bytes) -> None:
-    """A URL and, on a second line, botocore's auth_path: whatever they are, there is a place.
+    """A URL and, on a second line, botocore's auth_path: every URL has a route.
 
-    Nobody may be taken for AWS by our reading of a URL whom urllib3, which will connect to it, takes for another.
+    If skewguard takes a URL for AWS, then urllib3, which connects to it, must as well.
     """
     url, _, auth_path = data.decode("utf-8", "surrogateescape").partition("\n")
     start = domains.prefix(url)
@@ -166,7 +166,7 @@ def domain(data: bytes) -> None:
 
 
 def store(data: bytes) -> None:
-    """The file that a user's processes share, as it is and with a sum that fits it."""
+    """The file that a user's processes share, as it is and with a correct checksum."""
     for whole in (data, data + b"end %08x\n" % binascii.crc32(data)):
         with only(StoreError):
             tag, memory = parse(whole)

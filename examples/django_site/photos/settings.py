@@ -1,4 +1,4 @@
-"""The settings. What is skewguard's is the one app; the dict of its options may be left out."""
+"""The settings. skewguard needs only its entry in INSTALLED_APPS; the dict of options is optional."""
 
 import os
 
@@ -7,7 +7,7 @@ ALLOWED_HOSTS = ["127.0.0.1"]
 ROOT_URLCONF = "photos.urls"
 
 INSTALLED_APPS = [
-    "skewguard.contrib.django",  # first, so that whatever the other apps import is guarded
+    "skewguard.contrib.django",  # first, so that what the other apps import is guarded
     "storages",
     "django_ses",
 ]
