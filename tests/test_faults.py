@@ -18,7 +18,7 @@ from botocore.config import Config
 
 import skewguard
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.listener import Answer
+from skewguard.testing.listener import Response
 from skewguard.testing.records import Canned
 from skewguard.testing.wire import Request
 from tests.support import client
@@ -70,18 +70,18 @@ class Faulty(StrictEndpoint):
 
     faults: deque[str] = deque()
 
-    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
         fault = self.faults.popleft() if self.faults else ""
         if fault in ANSWERS:
             self.script(ANSWERS[fault])
-        answer = super()._answer(request, receive)
+        answer = super()._handle(request, receive)
         match fault:
             case "reset":
-                return Answer(b"", keep_alive=False)
+                return Response(b"", keep_alive=False)
             case "truncated":
-                return Answer(answer.data[:-20], keep_alive=False)
+                return Response(answer.data[:-20], keep_alive=False)
             case "nonsense":
-                return Answer(b"\x16\x03\x01 this is no HTTP\r\n\r\n", keep_alive=False)
+                return Response(b"\x16\x03\x01 this is no HTTP\r\n\r\n", keep_alive=False)
             case "timeout":
                 self.pause(30)
         return answer

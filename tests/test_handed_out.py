@@ -20,8 +20,8 @@ from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.hooks import Hooks
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.testing.aws.judge import Judge, Key
 from skewguard.testing.aws.sigv4 import parse_time
+from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.wire import Request
 from tests.fakes import FakeSource, ahead_of
 from tests.support import attach, client, host_clocks
@@ -123,9 +123,9 @@ def test_a_token_is_made_as_of_true_time(
     fields = {name: values[0] for name, values in parse_qs(parts.query).items()}
     assert fields["X-Amz-Expires"] == str(lasts)
     assert set(fields["X-Amz-SignedHeaders"].split(";")) == {"host", *headers}
-    judge = Judge(KEYS, service=service, tolerance=1)
+    verifier = Verifier(KEYS, service=service, tolerance=1)
     request = Request("GET", url, parts.path, parts.query, {"host": parts.netloc, **headers})
-    judge.check(judge.read(request), clocks.wall / SECOND + ahead)
+    verifier.check(verifier.read(request), clocks.wall / SECOND + ahead)
 
 
 @pytest.mark.parametrize("given", ["date", "policy"])

@@ -13,7 +13,7 @@ from typing import Any
 import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.listener import Answer
+from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
 from tests.fakes import Emitted
 from tests.support import client, code_of
@@ -68,9 +68,9 @@ class Balanced(StrictEndpoint):
     def offset(self, seconds: float) -> None:
         pass
 
-    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
         self._machine.offset = self._chance.choice(self._offsets)
-        return super()._answer(request, receive)
+        return super()._handle(request, receive)
 
 
 def test_a_thousand_first_calls_succeed(emitted: Emitted) -> None:

@@ -17,8 +17,8 @@ import botocore.auth
 import pytest
 
 from skewguard.testing.aws import post
-from skewguard.testing.aws.judge import Judge, Key
 from skewguard.testing.aws.sigv4 import parse_time
+from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.wire import Request
 from tests.real.faketime import FakeTime
 from tests.real.need import need
@@ -161,8 +161,8 @@ def verify(cell: Cell, made: dict[str, Any], now: float) -> None:
         return
     url = urlsplit(made["url"])
     headers = {"host": url.netloc, **made["headers"]}
-    judge = Judge(keys, tolerance=2)
-    judge.check(judge.read(Request("GET", f"{url.path}?{url.query}", url.path, url.query, headers)), now)
+    verifier = Verifier(keys, tolerance=2)
+    verifier.check(verifier.read(Request("GET", f"{url.path}?{url.query}", url.path, url.query, headers)), now)
 
 
 @pytest.mark.parametrize("kind", ["python", "crt"])

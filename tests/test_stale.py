@@ -17,7 +17,7 @@ import skewguard
 from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.testing import FakeClocks, StrictEndpoint
-from skewguard.testing.listener import Answer
+from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
 from tests.fakes import Emitted
 from tests.support import client, host_clocks, with_bucket
@@ -46,9 +46,9 @@ def on_send(made: Any, *happenings: Callable[[], object]) -> None:
 class LooksLate(StrictEndpoint):
     """Looks at the date once the body has come, as S3 does unless it is asked to look before."""
 
-    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
         receive()
-        return super()._answer(request, lambda: None)
+        return super()._handle(request, lambda: None)
 
 
 class TakesItsTime(StrictEndpoint):
@@ -56,8 +56,8 @@ class TakesItsTime(StrictEndpoint):
 
     clocks: FakeClocks
 
-    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
-        answer = super()._answer(request, receive)
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
+        answer = super()._handle(request, receive)
         if answer.data.startswith(b"HTTP/1.1 200"):
             self.clocks.advance(100)
         return answer

@@ -1,6 +1,6 @@
-"""For tests: a server as strict as AWS about signatures and clocks, clocks that move only when told, and a fresh start.
+"""For tests: a server as strict as AWS about signatures and clocks, fake clocks, and a fresh start for each test.
 
-Nothing is loaded until it is asked for, since pytest imports this package in every project that has skewguard.
+Nothing is loaded until it is used, because pytest imports this package in every project that has skewguard.
 """
 
 from __future__ import annotations

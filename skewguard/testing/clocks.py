@@ -1,4 +1,4 @@
-"""Clocks for tests: fakes that move only when told, and a server clock that no step or fake can move."""
+"""Clocks for tests: fakes that move only when moved, and a server clock that no step or fake can move."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from skewguard.clocks import Reading
 
 _QUICK_ZERO = 7_000_000_000
-"""`quick_ns` may count from another zero than `read`; here it always does, so that nobody mixes the two."""
+"""`quick_ns` may count from another zero than `read`; here it always does, so that mixing the two shows."""
 
 
 def _ns(seconds: float) -> int:
@@ -17,13 +17,13 @@ def _ns(seconds: float) -> int:
 
 
 class FakeClocks:
-    """A `skewguard.clocks.Clocks` whose hands stand still until moved. Safe to share between threads."""
+    """A `skewguard.clocks.Clocks` that stands still until it is moved. Safe to share between threads."""
 
     def __init__(self, wall: int = 1_767_225_600_000_000_000, steady: int = 1_000_000_000_000) -> None:
-        """Set the hands.
+        """Set both clocks.
 
         Args:
-            wall: ns since the Unix epoch; 2026-01-01T00:00:00Z unless told.
+            wall: ns since the Unix epoch; by default 2026-01-01T00:00:00Z.
             steady: ns since some moment of this boot.
         """
         self._lock = threading.Lock()
@@ -32,16 +32,16 @@ class FakeClocks:
 
     @property
     def wall(self) -> int:
-        """What the wall clock says, ns since the Unix epoch."""
+        """The wall clock, ns since the Unix epoch."""
         return self._wall
 
     @property
     def steady(self) -> int:
-        """What the steady clock says, ns."""
+        """The steady clock, ns."""
         return self._steady
 
     def read(self) -> Reading:
-        """Look at both clocks."""
+        """Read both clocks."""
         with self._lock:
             return Reading(self._steady, self._wall)
 
@@ -54,7 +54,7 @@ class FakeClocks:
         return self._wall
 
     def advance(self, seconds: float) -> None:
-        """Let time pass: both clocks move. Negative seconds raise ValueError, for steady never goes back."""
+        """Let time pass: both clocks move. Negative seconds raise ValueError, because steady never goes back."""
         if seconds < 0:
             raise ValueError("time does not pass backwards; to move the wall clock alone, use step()")
         with self._lock:
@@ -62,21 +62,21 @@ class FakeClocks:
             self._wall += _ns(seconds)
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward, or back if negative, as NTP or an operator would; steady stays."""
+        """Set the wall clock forward, or back if negative, as NTP or an operator would; the steady clock stays."""
         with self._lock:
             self._wall += _ns(seconds)
 
     def sleep(self, seconds: float) -> None:
-        """Stand in for `time.sleep`: time passes at once, nobody waits."""
+        """Replace `time.sleep`: time passes at once."""
         self.advance(seconds)
 
 
 def steady_utc() -> Callable[[], int]:
-    """Take the wall clock as true now and keep the time from here by the monotonic clock.
+    """Read the wall clock once, and make a clock that counts on from there by the monotonic clock.
 
     Returns:
-        A clock, ns since the Unix epoch, for ``StrictEndpoint(clock=...)``: the server then stays right while the
-        host's wall clock is stepped, or faked by freezegun or time-machine, later on.
+        A clock, ns since the Unix epoch, for ``StrictEndpoint(clock=...)``: the server is not affected when the
+        host's wall clock is stepped later, or faked by freezegun or time-machine.
     """
     monotonic = _monotonic
     zero = host_wall() - monotonic()

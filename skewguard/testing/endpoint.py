@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from skewguard.testing.aws import buckets, judge, services
+from skewguard.testing.aws.verifier import Key, Verifier
+from skewguard.testing.behaviour import Behaviour
 from skewguard.testing.clocks import host_wall
 from skewguard.testing.exchange import Exchange
-from skewguard.testing.listener import Answer, Listener
+from skewguard.testing.listener import Listener, Response
 from skewguard.testing.records import Canned, Fault, Record, Step
 from skewguard.testing.tls import AWS_SUFFIXES, Authority, redirected
 from skewguard.testing.wire import Hangup, Request
@@ -29,8 +30,8 @@ def any_running() -> bool:
     return bool(_running)
 
 
-class StrictEndpoint:
-    """A server on 127.0.0.1 that checks SigV4 and the date of every request, and refuses as AWS does.
+class StrictEndpoint(Behaviour):
+    """A server on 127.0.0.1 that checks the signature and the date of every request, and refuses as AWS does.
 
     Use it as a context manager, or call `start` and `stop`. Every public attribute may be changed while it runs.
     """
@@ -56,38 +57,39 @@ class StrictEndpoint:
 
         Args:
             offset: Seconds the server's clock is ahead of `clock`; negative if it is behind.
-            tls: Speak https, with a certificate of its own authority (see `ca_bundle`). Needs trustme.
+            tls: Serve https, with a certificate of an authority made for it (see `ca_bundle`). Needs trustme.
             credentials: Secrets by access key. By default one pair, AWS's documentation example.
             clock: ns since the Unix epoch; by default the host's wall clock.
-            tolerance: Seconds by which a request's date may be off; by default what the service asked for tolerates:
-                900 for S3, STS, SQS, SNS, DynamoDB and Cognito Identity, 300 for others. Exactly as much is too much.
-            service: The one signing name accepted, and the service assumed of requests that are not signed.
+            tolerance: Seconds by which a request's date may be off, this value itself excluded. By default as the
+                service has it: 900 for S3, STS, SQS, SNS, DynamoDB and Cognito Identity, 300 for others.
+            service: The only signing name accepted; unsigned requests are taken to be for it.
             signature_first: Check key and signature before the date, as a few servers do.
             date_mode: The Date header: ``honest``; ``omit``; ``duplicate`` (two that differ by an hour);
-                ``cached`` (4.8 hours old, with an Age); any other text is sent as it is; a callable is given the
-                server's time in ns and returns the text, or None to omit it.
-            explain: False empties error messages and leaves out the fields that tell a time.
-            delay: Seconds to wait between judging a request and answering it.
-            inbound_delay: Seconds to wait between a request's arrival and judging it, as if it had been under way.
-            close_on_error: Close the connection after every error, and refuse a date without reading the body, as S3
-                may; else only a client that said ``Expect: 100-continue`` is refused so early.
-            keep: How many records `requests` holds; the oldest go first.
+                ``cached`` (4.8 hours old, with an Age); any other text is sent as it is; a callable gets the server's
+                time in ns and returns the text, or None to omit it.
+            explain: False empties error messages and leaves out the fields that state a time.
+            delay: Seconds to wait between the checks of a request and the response.
+            inbound_delay: Seconds to wait between a request's arrival and the checks, as if it took that long to come.
+            close_on_error: Close the connection after every error, and refuse a wrong date before the body is read, as
+                S3 may. Otherwise that happens only to a client that sends ``Expect: 100-continue``.
+            keep: How many records `requests` holds; the oldest are dropped.
 
         Raises:
-            ImportError: `tls` is asked for and trustme is not installed.
+            ImportError: `tls` needs trustme, which is not installed.
         """
-        self.offset = offset
-        self.clock = clock or host_wall
-        self.date_mode = date_mode
-        self.explain = explain
-        self.delay = delay
-        self.inbound_delay = inbound_delay
-        self.close_on_error = close_on_error
+        super().__init__(
+            offset=offset,
+            clock=clock or host_wall,
+            date_mode=date_mode,
+            explain=explain,
+            delay=delay,
+            inbound_delay=inbound_delay,
+            close_on_error=close_on_error,
+        )
         given = {ACCESS_KEY: SECRET_KEY} if credentials is None else credentials
-        keys = {access: judge.Key(secret) for access, secret in given.items()}
-        self._judge = judge.Judge(keys, service, tolerance, signature_first)
-        the_services = services.Services(self._judge)
-        self._exchange = Exchange(self, self._judge, the_services, buckets.Buckets(the_services.temporary))
+        keys = {access: Key(secret) for access, secret in given.items()}
+        self._verifier = Verifier(keys, service, tolerance, signature_first)
+        self._exchange = Exchange(self, self.pause, self._verifier)
         self._tls = tls
         self._listener: Listener | None = None
         self._authority: Authority | None = None
@@ -107,7 +109,7 @@ class StrictEndpoint:
             if self._tls:
                 self._authority = Authority()
             context = self._authority.context if self._authority is not None else None
-            self._listener = Listener(self._answer, context)
+            self._listener = Listener(self._handle, context)
             _running.add(self)
         return self
 
@@ -138,7 +140,7 @@ class StrictEndpoint:
 
     @property
     def url(self) -> str:
-        """What to give as ``endpoint_url``. RuntimeError if the server is not running."""
+        """The value for ``endpoint_url``. RuntimeError if the server is not running."""
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
@@ -153,7 +155,7 @@ class StrictEndpoint:
     @property
     def client_kwargs(self) -> dict[str, str | bool]:
         """Arguments with which ``boto3.client(name, **kwargs)`` talks to this server: URL, keys, region, trust."""
-        access, secret = next(iter(self._judge.keys.items()))
+        access, secret = next(iter(self._verifier.keys.items()))
         kwargs: dict[str, str | bool] = {
             "endpoint_url": self.url,
             "aws_access_key_id": access,
@@ -165,12 +167,12 @@ class StrictEndpoint:
         return kwargs
 
     def as_aws(self) -> AbstractContextManager[None]:
-        """Be AWS for this process until the block ends.
+        """Replace AWS for this process until the block ends.
 
         Every AWS name resolves to this server, on port 443 with TLS and on port 80 without, and every other address
         that is not loopback is refused with OSError. With TLS ``AWS_CA_BUNDLE`` is set; proxies are switched off; both
-        are put back at the end. Blocks of several servers nest. Sockets opened by native code (awscrt's own client) are
-        not led.
+        are restored at the end. Blocks of several servers nest. Sockets opened by native code (awscrt's own client) are
+        not redirected.
         """
         mine, port = (443 if self._tls else 80), self.port
         environment = {"no_proxy": "*", "NO_PROXY": "*"}
@@ -182,10 +184,6 @@ class StrictEndpoint:
 
         return redirected(route, environment)
 
-    def now(self) -> int:
-        """The server's time, ns since the Unix epoch."""
-        return self.clock() + round(self.offset * 1_000_000_000)
-
     def add_credentials(
         self, access_key: str, secret_key: str, token: str | None = None, expires: int | None = None
     ) -> None:
@@ -194,48 +192,48 @@ class StrictEndpoint:
         Args:
             access_key: The key's name.
             secret_key: Its secret.
-            token: The session token that must come with it; None accepts any, or none.
-            expires: Seconds since the Unix epoch, by the server's clock, from which the key is refused as expired.
+            token: The session token that must be sent with it; None accepts any, or none.
+            expires: When the key expires, seconds since the Unix epoch by the server's clock; None for never.
         """
-        self._judge.keys[access_key] = judge.Key(secret_key, token, expires)
+        self._verifier.keys[access_key] = Key(secret_key, token, expires)
 
     @property
     def tolerance(self) -> float | None:
-        """Seconds by which a request's date may be off; None: what the service asked for tolerates."""
-        return self._judge.tolerance
+        """Seconds by which a request's date may be off; None: as the service has it."""
+        return self._verifier.tolerance
 
     @tolerance.setter
     def tolerance(self, seconds: float | None) -> None:
-        self._judge.tolerance = seconds
+        self._verifier.tolerance = seconds
 
     @property
     def requests(self) -> list[Record]:
-        """The requests answered, oldest first; a copy."""
+        """Records of the requests, oldest first; a copy."""
         with self._lock:
             return list(self._records)
 
     @property
     def count(self) -> int:
-        """How many requests were answered since the start or the last `clear`."""
+        """How many requests there were since the start or the last `clear`."""
         return self._count
 
     def clear(self) -> None:
-        """Forget the records and whatever of the script is left; buckets, tables and keys stay."""
+        """Drop the records and the rest of the script; buckets, tables and keys stay."""
         with self._lock:
             self._records.clear()
             self._script.clear()
             self._count = 0
 
     def script(self, *steps: Step) -> None:
-        """Say how the next requests are to be answered, one step each, after any steps still waiting.
+        """Set what happens to the next requests, one step each, after the steps that are left.
 
         Args:
-            *steps: A `Canned` answer, a `Fault`, `DROP` to hang up, or None to judge and serve as usual.
+            *steps: A `Canned` response, a `Fault`, `DROP` to close the connection, or None to check and serve as usual.
         """
         self._script.extend(steps)
 
     def fail_next(self, code: str, message: str = "", *, status: int | None = None, times: int = 1) -> None:
-        """Answer the next request, or the next few, with an error in their own protocol; see `Fault`."""
+        """Refuse the next request, or the next few, with an error in their own protocol; see `Fault`."""
         self.script(*[Fault(code, message, status)] * times)
 
     def reply_next(
@@ -246,23 +244,23 @@ class StrictEndpoint:
         *,
         times: int = 1,
     ) -> None:
-        """Answer the next request, or the next few, with exactly this; see `Canned`."""
+        """Respond to the next request, or the next few, with exactly this; see `Canned`."""
         self.script(*[Canned(status, headers, body)] * times)
 
     def pause(self, seconds: float) -> None:
-        """Wait. Hangup if the server is stopped meanwhile, for an answer sent early would be a false one."""
+        """Wait. Hangup if the server is stopped meanwhile, because a response sent early would be a wrong one."""
         if seconds > 0:
             listener = self._listener
             if listener is None or listener.stopping.wait(seconds):
                 raise Hangup
 
-    def _answer(self, request: Request, receive: Callable[[], None]) -> Answer:
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
         try:
             step = self._script.popleft()
         except IndexError:
             step = None
-        answer, record = self._exchange.run(request, receive, step)
+        response, record = self._exchange.run(request, receive, step)
         with self._lock:
             self._records.append(record)
             self._count += 1
-        return answer
+        return response

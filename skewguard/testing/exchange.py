@@ -1,130 +1,125 @@
-"""One request from head to answer: judged, answered from the script or by a service, dressed and noted down."""
+"""One request, from its head to the response: verified, answered by the script or a service, and recorded."""
 
 from __future__ import annotations
 
 import email.utils
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from skewguard.testing import wire
-from skewguard.testing.aws import buckets, dialects, judge, post, services
-from skewguard.testing.aws.dialects import Problem, Reply
-from skewguard.testing.listener import Answer
+from skewguard.testing.aws import buckets, post
+from skewguard.testing.aws.dialects import Content, Problem
+from skewguard.testing.aws.services import Services
+from skewguard.testing.aws.verifier import Claim, Verifier
+from skewguard.testing.behaviour import Behaviour
+from skewguard.testing.listener import Response
 from skewguard.testing.records import DROP, Canned, Fault, Record, Step
 
-if TYPE_CHECKING:
-    from skewguard.testing.endpoint import StrictEndpoint
-
 CACHED_AGE = 17_280
-"""Seconds: the age of the answer that misled an SDK."""
+"""Seconds: the age of the response that misled an SDK."""
 
 _S = 1_000_000_000
 
 
 @lru_cache(maxsize=8)
 def http_date(seconds: int) -> str:
-    """Write an instant as HTTP's Date does."""
+    """Format an instant as in HTTP's Date."""
     return email.utils.formatdate(seconds, usegmt=True)
 
 
 class Exchange:
-    """The parts of a server that one request needs, brought together."""
+    """Handles the requests of one server."""
 
-    def __init__(
-        self,
-        endpoint: StrictEndpoint,
-        the_judge: judge.Judge,
-        the_services: services.Services,
-        the_buckets: buckets.Buckets,
-    ) -> None:
-        self._endpoint = endpoint
-        self._judge = the_judge
-        self._services = the_services
-        self._buckets = the_buckets
+    def __init__(self, behaviour: Behaviour, pause: Callable[[float], None], verifier: Verifier) -> None:
+        """Prepare.
 
-    def run(self, request: wire.Request, receive: Callable[[], None], step: Step) -> tuple[Answer, Record]:
-        """Answer a request.
+        Args:
+            behaviour: Read again for every request.
+            pause: Waits so many seconds; raises wire.Hangup once the server is being stopped.
+            verifier: The server's rules.
+        """
+        self._behaviour = behaviour
+        self._pause = pause
+        self._verifier = verifier
+        self._services = Services(verifier)
+        self._buckets = buckets.Buckets(self._services.temporary)
+
+    def run(self, request: wire.Request, receive: Callable[[], None], step: Step) -> tuple[Response, Record]:
+        """Handle a request.
 
         Args:
             request: Its head.
             receive: Reads its body into it.
-            step: What the script says of it.
+            step: The step of the script for it.
 
         Raises:
             wire.Malformed: From `receive`, as OSError.
             wire.Hangup: The server is being stopped.
         """
-        endpoint = self._endpoint
-        received = endpoint.now()
-        endpoint.pause(endpoint.inbound_delay)
-        arrived = endpoint.now()
-        claim: judge.Claim | None = None
+        behaviour, verifier = self._behaviour, self._verifier
+        received = behaviour.now()
+        self._pause(behaviour.inbound_delay)
+        arrived = behaviour.now() / _S
+        claim: Claim | None = None
         name: str | None = None
         request_id = secrets.token_hex(8).upper()
         whole = False
         try:
             if step is None and self._may_refuse_early(request):
-                claim = self._judge.read(request)
-                self._judge.check_time(claim, arrived / _S)
+                claim = verifier.read(request)
+                verifier.check_time(claim, arrived)
             receive()
             whole = True
             try:
-                claim = self._judge.read(request)
+                claim = verifier.read(request)
             except Problem:
-                claim = self._judge.claim_without(request)
+                claim = verifier.unsigned_claim(request)
                 if step is None:
                     raise
-            call = buckets.parse(claim) if claim.dialect == "s3" else None
-            name = call.name if call is not None else services.operation(claim)
+            operation = buckets.parse(claim) if claim.s3 else None
+            name = operation.name if operation is not None else claim.dialect.operation(claim.service, request)
             if isinstance(step, Canned):
-                reply = Reply(step.status, _pairs(step), step.body)
+                content = Content(step.status, _pairs(step), step.body)
             elif isinstance(step, Fault):
-                raise Problem(dialects.translate(claim.dialect, step.code), step.message, status=step.status)
+                raise Problem(claim.dialect.translate(step.code), step.message, status=step.status)
             else:
-                self._judge.check(claim, arrived / _S)
-                if call is not None:
-                    reply = self._buckets.answer(claim, call, arrived / _S)
+                verifier.check(claim, arrived)
+                if operation is not None:
+                    content = self._buckets.serve(claim, operation, arrived)
                 else:
-                    reply = self._services.answer(claim, name, arrived / _S)
+                    content = self._services.serve(claim, name, arrived)
         except Problem as problem:
-            claim = claim or self._judge.claim_without(request)
-            explain = endpoint.explain
-            reply = dialects.write(claim.dialect, claim.service, problem, request_id, explain=explain)
+            claim = claim or verifier.unsigned_claim(request)
+            worded = problem if behaviour.explain else replace(problem, message="", fields={})
+            content = claim.dialect.refusal(claim.service, worded, request_id)
         except (wire.Malformed, wire.Hangup, OSError):
             raise
         except Exception as error:
-            claim = claim or self._judge.claim_without(request)
-            reply = Reply(500, (("Content-Type", "text/plain"),), repr(error).encode(), "InternalFailure")
-        endpoint.pause(endpoint.delay)
-        record = _record(request, claim, name, received, reply)
+            claim = claim or verifier.unsigned_claim(request)
+            content = Content(500, (("Content-Type", "text/plain"),), repr(error).encode(), "InternalFailure")
+        self._pause(behaviour.delay)
+        record = _record(request, claim, name, received, content)
         if step is DROP:
-            return Answer(b"", keep_alive=False), record
-        keep = request.keep_alive and whole and not (endpoint.close_on_error and reply.status >= 400)
-        headers = self._dress(reply, claim, request_id)
-        data = wire.render(reply.status, headers, reply.body, head=request.method == "HEAD", keep_alive=keep)
-        return Answer(data, keep), record
+            return Response(b"", keep_alive=False), record
+        keep = request.keep_alive and whole and not (behaviour.close_on_error and content.status >= 400)
+        headers = [*self._dates(content), *content.headers, *claim.dialect.id_headers(request_id)]
+        data = wire.render(content.status, headers, content.body, head=request.method == "HEAD", keep_alive=keep)
+        return Response(data, keep), record
 
     def _may_refuse_early(self, request: wire.Request) -> bool:
-        """Tell whether to judge the date before the body is asked for, as S3 does."""
-        waits = self._endpoint.close_on_error or request.headers.get("expect", "").lower() == "100-continue"
-        return waits and not self._judge.signature_first and not post.is_form(request.method, request.headers)
+        """Return whether to check the date before the body is read, as S3 does."""
+        waits = self._behaviour.close_on_error or request.headers.get("expect", "").lower() == "100-continue"
+        return waits and not self._verifier.signature_first and not post.is_form(request.method, request.headers)
 
-    def _dress(self, reply: Reply, claim: judge.Claim, request_id: str) -> list[tuple[str, str]]:
-        headers = list(reply.headers)
-        given = {name.lower() for name, _ in headers}
-        if "date" not in given:
-            headers[:0] = self._dates()
-        if claim.dialect == "s3":
-            headers += [("x-amz-request-id", request_id), ("x-amz-id-2", "skewguard")]
-        else:
-            headers.append(("x-amzn-RequestId", request_id))
-        return headers
-
-    def _dates(self) -> list[tuple[str, str]]:
-        mode = self._endpoint.date_mode
-        now = self._endpoint.now()
+    def _dates(self, content: Content) -> list[tuple[str, str]]:
+        """Return the Date header, and others that tell a time; none if the content brings its own."""
+        if any(name.lower() == "date" for name, _ in content.headers):
+            return []
+        mode = self._behaviour.date_mode
+        now = self._behaviour.now()
         if callable(mode):
             text = mode(now)
             return [] if text is None else [("Date", text)]
@@ -147,7 +142,7 @@ def _pairs(canned: Canned) -> tuple[tuple[str, str], ...]:
     return tuple(headers)
 
 
-def _record(request: wire.Request, claim: judge.Claim, name: str | None, received: int, reply: Reply) -> Record:
+def _record(request: wire.Request, claim: Claim, name: str | None, received: int, content: Content) -> Record:
     signed = claim.signed
     at = signed.signed_at if signed is not None else None
     return Record(
@@ -163,6 +158,6 @@ def _record(request: wire.Request, claim: judge.Claim, name: str | None, receive
         access_key=signed.scope.access_key if signed is not None else None,
         signed_at=None if at is None else at * _S,
         received_at=received,
-        status=reply.status,
-        code=reply.code,
+        status=content.status,
+        code=content.code,
     )

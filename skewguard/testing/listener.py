@@ -1,4 +1,4 @@
-"""Sockets and threads: accepts connections, reads requests, writes answers. Knows nothing of AWS."""
+"""Sockets and threads: accepts connections, reads requests, writes responses. Knows nothing of AWS."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from skewguard.testing import wire
 
 _BACKLOG = 1024
 _IDLE = 120.0
-"""Seconds after which a silent connection is given up."""
+"""Seconds after which a silent connection is closed."""
 _LINGER = 2.0
 
 
-class Answer(NamedTuple):
-    """Bytes to send; none at all hangs up."""
+class Response(NamedTuple):
+    """Bytes to send. Without any, the connection is closed."""
 
     data: bytes
     keep_alive: bool
 
 
-Handler = Callable[[wire.Request, Callable[[], None]], Answer]
-"""Given a request's head and a function that reads its body into it, which need not be called, tells the answer."""
+Handler = Callable[[wire.Request, Callable[[], None]], Response]
+"""Called with a request's head and a function that reads its body into it, which need not be called."""
 
 
 class Listener:
@@ -36,13 +36,13 @@ class Listener:
         """Listen at once.
 
         Args:
-            handler: Answers requests; called from many threads.
-            context: For TLS; None speaks plain http.
+            handler: Called for each request, from many threads.
+            context: For TLS; None for plain http.
         """
         self._handler = handler
         self._context = context
         self.stopping = threading.Event()
-        """Set when the server is on its way out; to be waited on in place of sleeping."""
+        """Set when the server is being stopped; handlers wait on it instead of sleeping."""
         self._lock = threading.Lock()
         self._open: dict[threading.Thread, socket.socket] = {}
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -53,7 +53,7 @@ class Listener:
         self._acceptor.start()
 
     def close(self) -> None:
-        """Stop listening, hang up on everybody and join the threads."""
+        """Stop listening, close the connections and join the threads."""
         self.stopping.set()
         # A connection of our own wakes accept() on every platform; closing the socket under it does not.
         with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as knock:
@@ -75,7 +75,7 @@ class Listener:
         while not self.stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # out of file descriptors, most likely; those who hold them may let go
+            except OSError:  # most likely out of file descriptors; some may be closed soon
                 self.stopping.wait(0.01)
                 continue
             if self.stopping.is_set():
@@ -116,7 +116,7 @@ class Listener:
             self._forget(thread, connection)
 
     def _exchange(self, connection: socket.socket, stream: BinaryIO) -> bool:
-        """Read one request and answer it; tell whether another may follow."""
+        """Read one request and respond; return whether another may follow."""
         try:
             request = wire.read_head(stream)
             headers = request.headers
@@ -129,23 +129,23 @@ class Listener:
                 request.body = wire.read_body(stream, headers)
                 received = True
 
-            answer = self._handler(request, receive)
+            response = self._handler(request, receive)
         except wire.Malformed as why:
             body = f"Bad Request: {why}".encode()
             top = [("Content-Type", "text/plain")]
             connection.sendall(wire.render(400, top, body, head=False, keep_alive=False))
             self._linger(connection)
             return False
-        if answer.data:
-            connection.sendall(answer.data)
-        if answer.data and answer.keep_alive and received:
+        if response.data:
+            connection.sendall(response.data)
+        if response.data and response.keep_alive and received:
             return True
-        if answer.data:
+        if response.data:
             self._linger(connection)
         return False
 
     def _linger(self, connection: socket.socket) -> None:
-        """Let the client read the answer: closing while it still sends would reset the connection, answer and all."""
+        """Let the client read the response: closing while it sends would reset the connection and lose the response."""
         socket.socket.shutdown(connection, socket.SHUT_WR)
         until = time.perf_counter() + _LINGER
         while not self.stopping.is_set() and (left := until - time.perf_counter()) > 0:

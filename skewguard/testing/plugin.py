@@ -1,4 +1,4 @@
-"""What pytest loads: one fixture. Kept light, for it is loaded whether or not a test asks for it."""
+"""The pytest plugin: one fixture. Light, because pytest loads it whether or not a test uses it."""
 
 from __future__ import annotations
 

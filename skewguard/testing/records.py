@@ -1,4 +1,4 @@
-"""What a `StrictEndpoint` notes of each request, and the steps of its script."""
+"""The records that a `StrictEndpoint` keeps of requests, and the steps of its script."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 
 @dataclass(frozen=True)
 class Record:
-    """One request the server answered."""
+    """One request to the server."""
 
     method: str
     host: str
@@ -25,21 +25,21 @@ class Record:
     """The signing name, or a guess for a request that is not signed."""
     region: str | None
     operation: str | None
-    """None where the protocol does not tell."""
+    """None where the protocol does not show it."""
     access_key: str | None
     signed_at: int | None
     """The request's own timestamp, ns since the Unix epoch."""
     received_at: int
-    """The server's time when the request's headers had come, ns since the Unix epoch."""
+    """The server's time when it had the request's headers, ns since the Unix epoch."""
     status: int
-    """What it was answered; 0 if the connection was dropped."""
+    """The response's; 0 if the connection was closed without one."""
     code: str
-    """The error code it was answered; empty if none."""
+    """The response's error code; empty if none."""
 
 
 @dataclass(frozen=True)
 class Canned:
-    """An answer to be sent as it is, whatever was asked. A Date header among `headers` replaces the server's."""
+    """A response to be sent as it is, whatever the request. A Date header among `headers` replaces the server's."""
 
     status: int = 200
     headers: Mapping[str, str] | Iterable[tuple[str, str]] = ()
@@ -48,7 +48,7 @@ class Canned:
 
 @dataclass(frozen=True)
 class Fault:
-    """An error to be answered in the request's own protocol, its signature and date not looked at."""
+    """An error in the request's own protocol, whose signature and date are not checked."""
 
     code: str
     """``AccessDenied`` and ``ValidationException`` take each protocol's own name; others stay as they are."""
@@ -58,6 +58,6 @@ class Fault:
 
 
 DROP: Final = Canned(0)
-"""A step that closes the connection without an answer."""
+"""A step that closes the connection without a response."""
 
 Step: TypeAlias = "Canned | Fault | None"

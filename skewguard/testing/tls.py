@@ -1,4 +1,4 @@
-"""A throw-away certificate authority, and AWS's names led to loopback: https to AWS without leaving the machine."""
+"""A certificate authority for one test, and AWS's names redirected to loopback: https to AWS within the machine."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_NAMES = 1000
 
 
 class Authority:
-    """A certificate authority that lives as long as its server, and knows every AWS name."""
+    """A certificate authority that lives as long as its server, and issues certificates for every AWS name."""
 
     def __init__(self) -> None:
         """Make the authority.
@@ -49,7 +49,7 @@ class Authority:
         return context
 
     def _choose(self, connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
-        # AWS names have any number of labels and a wildcard stands for one only: issue for the very name asked for.
+        # AWS names have any number of labels and a wildcard matches only one: issue a certificate for this very name.
         if name is None or not name.endswith((*AWS_SUFFIXES, ".localhost")):
             return
         with self._lock:
@@ -69,7 +69,7 @@ class Authority:
 
 
 def is_loopback(host: object) -> bool:
-    """Tell whether a host, as given to `socket`, is this machine."""
+    """Return whether a host, as given to `socket`, is this machine."""
     if isinstance(host, (bytes, bytearray)):
         host = host.decode("ascii", "replace")
     if host is None or not isinstance(host, str):
@@ -89,12 +89,12 @@ _GUARDED = ("connect", "connect_ex", "sendto")
 
 @contextmanager
 def redirected(route: Callable[[str, int], int | None], environment: Mapping[str, str]) -> Iterator[None]:
-    """Lead names to loopback ports and cut this process off from everything else, until the block ends.
+    """Redirect names to loopback ports and refuse every other address, in this process, until the block ends.
 
-    Blocks nest: an inner one asks the outer for names it does not know itself.
+    Blocks nest: names that an inner one does not redirect are left to the outer.
 
     Args:
-        route: From a lower-case name and a port to the loopback port that stands in for it, or None.
+        route: Returns the loopback port for a lower-case name and a port, or None.
         environment: Variables to set meanwhile.
     """
     with _resolver_lock:

@@ -1,7 +1,7 @@
-"""HTTP/1.1 as the server speaks it: read strictly, answered in a single write.
+"""HTTP/1.1 as the server speaks it: parsed strictly, each response in a single write.
 
 The standard library's handler is not used: it parses headers with the email package, which costs more than checking
-the signature, and it forgives what a test server should refuse.
+the signature, and it accepts what a test server should refuse.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _SIZE = re.compile(rb"[0-9A-Fa-f]{1,12}[ \t]*(?:;[^\r\n]*)?")
 
 
 class Malformed(ValueError):
-    """What came is not an HTTP request this server will read; the connection cannot be used again."""
+    """This is no HTTP request that the server accepts; the connection cannot be used again."""
 
 
 class Hangup(Exception):
-    """The other side went away, at a moment when it may."""
+    """The connection ends here, without a response."""
 
 
 @dataclass
 class Request:
-    """One request as it came over the wire; text is latin-1, so that no byte is lost."""
+    """One request as received; text is latin-1, so that no byte is lost."""
 
     method: str
     target: str
@@ -45,7 +45,7 @@ class Request:
     body: bytes = b""
     keep_alive: bool = True
     form: dict[str, str] | None = None
-    """A query-protocol request's parameters, once somebody has asked `dialects.form` for them."""
+    """The parameters of a query-protocol request, once `formats.form` has parsed them."""
 
 
 def read_head(stream: BinaryIO) -> Request:
@@ -153,12 +153,12 @@ def _chunked(stream: BinaryIO) -> bytes:
         parts.append(_exactly(stream, size))
         if _exactly(stream, 2) != b"\r\n":
             raise Malformed("chunk end")
-    _headers(stream)  # trailers of the transfer coding carry nothing for us
+    _headers(stream)  # the trailers of the transfer coding are ignored
     return b"".join(parts)
 
 
 def render(status: int, headers: list[tuple[str, str]], body: bytes, *, head: bool, keep_alive: bool) -> bytes:
-    """Lay out a whole response, so that it leaves in one write and no packet waits for another.
+    """Format a whole response, to be sent in one write, so that no packet waits for another.
 
     Args:
         status: The status code.

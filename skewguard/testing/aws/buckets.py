@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from urllib.parse import quote, unquote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
-from skewguard.testing.aws import dialects, post, sigv2, sigv4
-from skewguard.testing.aws.dialects import Problem, Reply
-from skewguard.testing.aws.judge import Claim
+from skewguard.testing.aws import formats, post, sigv2, sigv4
+from skewguard.testing.aws.dialects import Content, Problem
+from skewguard.testing.aws.verifier import Claim
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _PART = re.compile(r"<PartNumber>(\d{1,5})</PartNumber>", re.ASCII)
@@ -39,38 +39,38 @@ class _Upload:
 
 
 @dataclass(frozen=True)
-class Call:
-    """What a request asks of S3."""
+class Operation:
+    """The S3 operation that a request asks for."""
 
     name: str
     bucket: str
     key: str
-    asked: dict[str, str]
+    parameters: dict[str, str]
 
 
-def parse(claim: Claim) -> Call:
-    """Tell bucket, key and operation from host, path and query."""
+def parse(claim: Claim) -> Operation:
+    """Parse bucket, key and operation from host, path and query."""
     request = claim.request
     virtual = sigv2.virtual_bucket(request.headers)
     path = unquote_to_bytes(request.path.encode("latin-1")).decode("utf-8", "replace")
     bucket, _, key = path.lstrip("/").partition("/") if virtual is None else (virtual, "", path[1:])
-    asked = dict(sigv4.split_query(request.query))
-    return Call(_name(request.method, bucket, key, asked, claim), bucket, key, asked)
+    parameters = dict(sigv4.split_query(request.query))
+    return Operation(_name(request.method, bucket, key, parameters, claim), bucket, key, parameters)
 
 
-def _name(method: str, bucket: str, key: str, asked: dict[str, str], claim: Claim) -> str:
+def _name(method: str, bucket: str, key: str, parameters: dict[str, str], claim: Claim) -> str:
     if not bucket:
         return "ListBuckets" if method == "GET" else "Unknown"
     # A name without a value asks for a part of the bucket or object: ?location, ?uploads, ?tagging.
-    bare = (name for name, value in asked.items() if not value and name not in _MAY_BE_EMPTY)
-    sub = "uploadId" if "uploadId" in asked else next(bare, "")
+    bare = (name for name, value in parameters.items() if not value and name not in _MAY_BE_EMPTY)
+    sub = "uploadId" if "uploadId" in parameters else next(bare, "")
     if claim.form is not None:
         return "PostObject"
     if not key:
         table = {
             ("GET", "location"): "GetBucketLocation",
             ("GET", "session"): "CreateSession",
-            ("GET", ""): "ListObjectsV2" if asked.get("list-type") == "2" else "ListObjects",
+            ("GET", ""): "ListObjectsV2" if parameters.get("list-type") == "2" else "ListObjects",
             ("PUT", ""): "CreateBucket",
             ("HEAD", ""): "HeadBucket",
             ("DELETE", ""): "DeleteBucket",
@@ -92,7 +92,7 @@ def _name(method: str, bucket: str, key: str, asked: dict[str, str], claim: Clai
 
 
 class Buckets:
-    """The objects, and the answers about them."""
+    """The buckets' state."""
 
     def __init__(self, temporary: Callable[[float, int], tuple[str, str, str, int]]) -> None:
         self._lock = threading.Lock()
@@ -100,105 +100,107 @@ class Buckets:
         self._uploads: dict[str, _Upload] = {}
         self._temporary = temporary
 
-    def answer(self, claim: Claim, call: Call, now: float) -> Reply:
-        """Answer an accepted request; `now` in seconds by the server's clock.
+    def serve(self, claim: Claim, operation: Operation, now: float) -> Content:
+        """Serve an accepted request; `now` in seconds by the server's clock.
 
         Raises:
             Problem: There is no such bucket, key or upload, or the operation is not offered.
         """
         with self._lock:
-            if call.name == "ListBuckets":
+            if operation.name == "ListBuckets":
                 names = "".join(f"<Bucket><Name>{escape(b)}</Name></Bucket>" for b in sorted(self._buckets))
                 return _xml("ListAllMyBucketsResult", f"<Buckets>{names}</Buckets>")
-            if call.name == "CreateBucket":
-                if not _NAME.fullmatch(call.bucket):
+            if operation.name == "CreateBucket":
+                if not _NAME.fullmatch(operation.bucket):
                     raise Problem("InvalidBucketName", "The specified bucket is not valid.", status=400)
-                self._buckets.setdefault(call.bucket, {})
-                return Reply(200, (("Location", "/" + call.bucket),))
-            if call.name == "CreateSession":
+                self._buckets.setdefault(operation.bucket, {})
+                return Content(200, (("Location", "/" + operation.bucket),))
+            if operation.name == "CreateSession":
                 return self._session(now)
-            objects = self._buckets.get(call.bucket)
+            objects = self._buckets.get(operation.bucket)
             if objects is None:
                 text = "The specified bucket does not exist"
-                raise Problem("NoSuchBucket", text, {"BucketName": call.bucket}, 404)
-            if call.key or call.name == "PostObject":
-                return self._object(claim, call, objects, now)
-            return self._bucket(claim, call, objects)
+                raise Problem("NoSuchBucket", text, {"BucketName": operation.bucket}, 404)
+            if operation.key or operation.name == "PostObject":
+                return self._object(claim, operation, objects, now)
+            return self._bucket(claim, operation, objects)
 
-    def _bucket(self, claim: Claim, call: Call, objects: dict[str, _Object]) -> Reply:
-        if call.name == "HeadBucket":
-            return Reply(200, (("x-amz-bucket-region", claim.signed.scope.region if claim.signed else "us-east-1"),))
-        if call.name == "GetBucketLocation":
+    def _bucket(self, claim: Claim, operation: Operation, objects: dict[str, _Object]) -> Content:
+        if operation.name == "HeadBucket":
+            return Content(200, (("x-amz-bucket-region", claim.signed.scope.region if claim.signed else "us-east-1"),))
+        if operation.name == "GetBucketLocation":
             return _xml("LocationConstraint", "")
-        if call.name in ("ListObjects", "ListObjectsV2"):
-            return _listing(call, objects)
-        if call.name == "DeleteBucket":
+        if operation.name in ("ListObjects", "ListObjectsV2"):
+            return _listing(operation, objects)
+        if operation.name == "DeleteBucket":
             if objects:
                 raise Problem("BucketNotEmpty", "The bucket you tried to delete is not empty", status=409)
-            del self._buckets[call.bucket]
-            return Reply(204)
-        if call.name == "DeleteObjects":
+            del self._buckets[operation.bucket]
+            return Content(204)
+        if operation.name == "DeleteObjects":
             for key in _KEY.findall(claim.body.decode("utf-8", "replace")):
                 objects.pop(key, None)
             return _xml("DeleteResult", "")
         raise _not_offered()
 
-    def _object(self, claim: Claim, call: Call, objects: dict[str, _Object], now: float) -> Reply:
+    def _object(self, claim: Claim, operation: Operation, objects: dict[str, _Object], now: float) -> Content:
         kept = tuple(
             (k, v) for k, v in claim.request.headers.items() if k == "content-type" or k.startswith("x-amz-meta-")
         )
-        if call.name == "PutObject":
-            stored = objects[call.key] = _store(claim.body, kept, now)
-            return Reply(200, (("ETag", stored.etag),))
-        if call.name == "PostObject" and claim.form is not None:
-            return _post(call.bucket, claim.form, objects, now)
-        if call.name in ("GetObject", "HeadObject"):
-            return _get(claim, call, objects)
-        if call.name == "CopyObject":
+        if operation.name == "PutObject":
+            stored = objects[operation.key] = _store(claim.body, kept, now)
+            return Content(200, (("ETag", stored.etag),))
+        if operation.name == "PostObject" and claim.form is not None:
+            return _post(operation.bucket, claim.form, objects, now)
+        if operation.name in ("GetObject", "HeadObject"):
+            return _get(claim, operation, objects)
+        if operation.name == "CopyObject":
             source = unquote(claim.request.headers["x-amz-copy-source"]).lstrip("/").partition("/")
             original = self._buckets.get(source[0], {}).get(source[2])
             if original is None:
                 raise _no_such_key(source[2])
-            objects[call.key] = _store(original.data, original.headers, now)
-            made = f"<ETag>{original.etag}</ETag><LastModified>{dialects.iso(int(now))}</LastModified>"
+            objects[operation.key] = _store(original.data, original.headers, now)
+            made = f"<ETag>{original.etag}</ETag><LastModified>{formats.iso(int(now))}</LastModified>"
             return _xml("CopyObjectResult", made)
-        if call.name == "DeleteObject":
-            objects.pop(call.key, None)
-            return Reply(204)
-        if call.name == "CreateMultipartUpload":
+        if operation.name == "DeleteObject":
+            objects.pop(operation.key, None)
+            return Content(204)
+        if operation.name == "CreateMultipartUpload":
             upload_id = secrets.token_hex(16)
             self._uploads[upload_id] = _Upload(kept)
-            where = f"<Bucket>{escape(call.bucket)}</Bucket><Key>{escape(call.key)}</Key>"
+            where = f"<Bucket>{escape(operation.bucket)}</Bucket><Key>{escape(operation.key)}</Key>"
             return _xml("InitiateMultipartUploadResult", f"{where}<UploadId>{upload_id}</UploadId>")
-        return self._multipart(claim, call, objects, now)
+        return self._multipart(claim, operation, objects, now)
 
-    def _multipart(self, claim: Claim, call: Call, objects: dict[str, _Object], now: float) -> Reply:
-        upload = self._uploads.get(call.asked.get("uploadId", ""))
+    def _multipart(self, claim: Claim, operation: Operation, objects: dict[str, _Object], now: float) -> Content:
+        upload = self._uploads.get(operation.parameters.get("uploadId", ""))
         if upload is None:
-            if "uploadId" not in call.asked:
+            if "uploadId" not in operation.parameters:
                 raise _not_offered()
             text = "The specified upload does not exist. The upload ID may be invalid."
             raise Problem("NoSuchUpload", text, status=404)
-        if call.name == "UploadPart":
-            number = call.asked.get("partNumber", "")
+        if operation.name == "UploadPart":
+            number = operation.parameters.get("partNumber", "")
             if not number.isascii() or not number.isdigit() or not 1 <= int(number[:6]) <= 10_000:
                 raise Problem("InvalidArgument", "Part number must be between 1 and 10000", status=400)
             upload.parts[int(number)] = claim.body
-            return Reply(200, (("ETag", _etag(claim.body)),))
-        del self._uploads[call.asked["uploadId"]]
-        if call.name == "AbortMultipartUpload":
-            return Reply(204)
+            return Content(200, (("ETag", _etag(claim.body)),))
+        del self._uploads[operation.parameters["uploadId"]]
+        if operation.name == "AbortMultipartUpload":
+            return Content(204)
         numbers = [int(n) for n in _PART.findall(claim.body.decode("utf-8", "replace"))]
         if not numbers or any(n not in upload.parts for n in numbers):
             raise Problem("InvalidPart", "One or more of the specified parts could not be found.", status=400)
-        stored = objects[call.key] = _store(b"".join(upload.parts[n] for n in numbers), upload.headers, now)
-        made = f"<Bucket>{escape(call.bucket)}</Bucket><Key>{escape(call.key)}</Key><ETag>{stored.etag}</ETag>"
+        stored = objects[operation.key] = _store(b"".join(upload.parts[n] for n in numbers), upload.headers, now)
+        made = (
+            f"<Bucket>{escape(operation.bucket)}</Bucket><Key>{escape(operation.key)}</Key><ETag>{stored.etag}</ETag>"
+        )
         return _xml("CompleteMultipartUploadResult", made)
 
-    def _session(self, now: float) -> Reply:
+    def _session(self, now: float) -> Content:
         access, secret, token, until = self._temporary(now, 300)
         given = f"<SessionToken>{token}</SessionToken><SecretAccessKey>{secret}</SecretAccessKey>"
-        given += f"<AccessKeyId>{access}</AccessKeyId><Expiration>{dialects.iso(until)}</Expiration>"
+        given += f"<AccessKeyId>{access}</AccessKeyId><Expiration>{formats.iso(until)}</Expiration>"
         return _xml("CreateSessionResult", f"<Credentials>{given}</Credentials>")
 
 
@@ -210,9 +212,9 @@ def _store(data: bytes, headers: tuple[tuple[str, str], ...], now: float) -> _Ob
     return _Object(data, _etag(data), headers, now)
 
 
-def _xml(name: str, inner: str) -> Reply:
+def _xml(name: str, inner: str) -> Content:
     text = f'<?xml version="1.0" encoding="UTF-8"?>\n<{name} xmlns="{_XMLNS}">{inner}</{name}>'
-    return Reply(200, (("Content-Type", "application/xml"),), text.encode("utf-8", "replace"))
+    return Content(200, (("Content-Type", "application/xml"),), text.encode("utf-8", "replace"))
 
 
 def _not_offered() -> Problem:
@@ -223,29 +225,33 @@ def _no_such_key(key: str) -> Problem:
     return Problem("NoSuchKey", "The specified key does not exist.", {"Key": key}, 404)
 
 
-def _get(claim: Claim, call: Call, objects: dict[str, _Object]) -> Reply:
-    stored = objects.get(call.key)
+def _get(claim: Claim, operation: Operation, objects: dict[str, _Object]) -> Content:
+    stored = objects.get(operation.key)
     if stored is None:
-        raise _no_such_key(call.key)
+        raise _no_such_key(operation.key)
     when = email.utils.formatdate(int(stored.modified), usegmt=True)
     headers = (("ETag", stored.etag), ("Last-Modified", when), ("Accept-Ranges", "bytes"), *stored.headers)
     data = stored.data
-    asked = _RANGE.fullmatch(claim.request.headers.get("range", ""))
-    if asked is None or asked[1] + asked[2] == "":
-        return Reply(200, headers, data)
-    start = int(asked[1]) if asked[1] else max(0, len(data) - int(asked[2]))
-    stop = min(int(asked[2]) + 1, len(data)) if asked[1] and asked[2] else len(data)
+    wanted = _RANGE.fullmatch(claim.request.headers.get("range", ""))
+    if wanted is None or wanted[1] + wanted[2] == "":
+        return Content(200, headers, data)
+    start = int(wanted[1]) if wanted[1] else max(0, len(data) - int(wanted[2]))
+    stop = min(int(wanted[2]) + 1, len(data)) if wanted[1] and wanted[2] else len(data)
     if start >= stop:
         raise Problem("InvalidRange", "The requested range is not satisfiable", status=416)
-    return Reply(206, (*headers, ("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")), data[start:stop])
+    return Content(206, (*headers, ("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")), data[start:stop])
 
 
-def _listing(call: Call, objects: dict[str, _Object]) -> Reply:
-    prefix, delimiter = call.asked.get("prefix", ""), call.asked.get("delimiter", "")
-    after = call.asked.get("continuation-token") or call.asked.get("start-after") or call.asked.get("marker", "")
-    limit = call.asked.get("max-keys", "1000")
+def _listing(operation: Operation, objects: dict[str, _Object]) -> Content:
+    prefix, delimiter = operation.parameters.get("prefix", ""), operation.parameters.get("delimiter", "")
+    after = (
+        operation.parameters.get("continuation-token")
+        or operation.parameters.get("start-after")
+        or operation.parameters.get("marker", "")
+    )
+    limit = operation.parameters.get("max-keys", "1000")
     count = min(1000, int(limit)) if limit.isascii() and limit.isdigit() and len(limit) < 9 else 1000
-    url = call.asked.get("encoding-type") == "url"
+    url = operation.parameters.get("encoding-type") == "url"
     shown: list[str] = []
     groups: set[str] = set()
     last, cut = "", False
@@ -267,19 +273,19 @@ def _listing(call: Call, objects: dict[str, _Object]) -> Reply:
         else:
             one = objects[key]
             size = f"<ETag>{one.etag}</ETag><Size>{len(one.data)}</Size>"
-            when = dialects.iso(int(one.modified)).replace("Z", ".000Z")
+            when = formats.iso(int(one.modified)).replace("Z", ".000Z")
             shown.append(f"<Contents><Key>{text}</Key><LastModified>{when}</LastModified>{size}</Contents>")
-    name = f"<Name>{escape(call.bucket)}</Name><KeyCount>{len(shown)}</KeyCount><MaxKeys>{count}</MaxKeys>"
+    name = f"<Name>{escape(operation.bucket)}</Name><KeyCount>{len(shown)}</KeyCount><MaxKeys>{count}</MaxKeys>"
     more = f"<IsTruncated>{str(cut).lower()}</IsTruncated>"
     if cut:
-        tag = "NextContinuationToken" if call.name == "ListObjectsV2" else "NextMarker"
+        tag = "NextContinuationToken" if operation.name == "ListObjectsV2" else "NextMarker"
         more += f"<{tag}>{escape(last)}</{tag}>"
     if url:
         more += "<EncodingType>url</EncodingType>"
     return _xml("ListBucketResult", name + more + "".join(shown))
 
 
-def _post(bucket: str, sent: post.Form, objects: dict[str, _Object], now: float) -> Reply:
+def _post(bucket: str, sent: post.Form, objects: dict[str, _Object], now: float) -> Content:
     if "policy" in sent.fields:
         post.check_policy(sent, bucket, now)
     key = sent.fields.get("key", "").replace("${filename}", sent.filename)
@@ -291,5 +297,5 @@ def _post(bucket: str, sent: post.Form, objects: dict[str, _Object], now: float)
         made = f"<Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key><ETag>{escape(stored.etag)}</ETag>"
         status = int(sent.fields["success_action_status"])
         whole = _xml("PostResponse", made)
-        return Reply(status, whole.headers, whole.body)
-    return Reply(204, (("ETag", stored.etag),))
+        return Content(status, whole.headers, whole.body)
+    return Content(204, (("ETag", stored.etag),))

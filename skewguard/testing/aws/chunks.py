@@ -1,4 +1,4 @@
-"""aws-chunked bodies: taken apart, their chunk signatures and trailing checksums checked."""
+"""aws-chunked bodies: parsing them, and checking their chunk signatures and trailing checksums."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ _MAX_TRAILER = 16 * 1024
 
 
 class BadChunks(ValueError):
-    """The framing is broken, or says another length than was announced."""
+    """The framing is broken, or the length is not the announced one."""
 
 
 class BadChecksum(ValueError):
-    """The body is not what its checksum says; `args[0]` names the algorithm."""
+    """The checksum is not the body's; `args[0]` names the algorithm."""
 
 
 class BadChunkSignature(ValueError):
-    """A chunk does not carry the signature its key would have made."""
+    """The signature of a chunk is wrong."""
 
 
 class Decoded(NamedTuple):
-    """What an aws-chunked body held."""
+    """The content of an aws-chunked body."""
 
     body: bytes
     trailers: dict[str, str]
 
 
 def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret: str) -> Decoded:
-    """Take an aws-chunked body apart.
+    """Parse an aws-chunked body.
 
     Args:
-        raw: The body after any ``Transfer-Encoding`` was undone.
-        headers: The request's, lower-case names.
+        raw: The body without any ``Transfer-Encoding``.
+        headers: The request's; names in lower case.
         signed: The request's own signature: the first link of the chain of chunk signatures.
         secret: The secret of the key that signed.
 
@@ -95,7 +95,7 @@ def _trailers(raw: bytes) -> dict[str, str]:
         raise BadChunks("trailer is too long")
     trailers = {}
     for line in raw.decode("latin-1").split("\r\n"):
-        # SDKs may end a signed trailer's line with \n alone; strip() takes either.
+        # SDKs may end a signed trailer's line with \n alone; strip() removes either.
         name, colon, value = line.partition(":")
         if colon:
             trailers[name.strip().lower()] = value.strip()
@@ -105,7 +105,7 @@ def _trailers(raw: bytes) -> dict[str, str]:
 
 
 class _Chain:
-    """Each chunk signs the signature before it."""
+    """The chain of chunk signatures: each signs the one before it."""
 
     def __init__(self, secret: str, signed: sigv4.Signed) -> None:
         self._key = sigv4.signing_key(secret, signed.scope)
@@ -124,7 +124,7 @@ class _Chain:
 
 
 def check(body: bytes, fields: Mapping[str, str]) -> None:
-    """Compare a body with the checksums among headers or trailers; those that cannot be computed here are let pass.
+    """Compare a body with the checksums among headers or trailers. Those that cannot be computed here are accepted.
 
     Raises:
         BadChecksum: One is not the body's.

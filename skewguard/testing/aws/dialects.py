@@ -1,48 +1,39 @@
-"""How each AWS protocol says no: status, headers, body and wording, as seen on the wire."""
+"""The AWS protocols: how a request, a refusal and a success look on the wire, and the words of a refusal.
+
+To add a dialect:
+
+1. Here, subclass `Dialect`, or the dialect that is most like it. `speaks`, `refusal` and `success` are required;
+   `codes` names the errors, and the methods that return a `Problem` word them.
+2. Add an instance to `DIALECTS`. The first that speaks a request is its dialect.
+3. Add a row to ``SAMPLES`` in tests/test_endpoint_dialects.py: a request and how its refusal looks. Until it is there,
+   ``test_every_dialect_has_a_sample`` fails.
+
+No other file knows which dialects there are.
+"""
 
 from __future__ import annotations
 
 import json
-import struct
-import time
+import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
-from urllib.parse import parse_qsl
-from xml.sax.saxutils import escape
+from typing import Any, ClassVar
 
-from skewguard.testing.aws import sigv4
+from skewguard.testing.aws import formats, sigv4
 from skewguard.testing.wire import Request
 
-Dialect = Literal["s3", "ec2", "query", "rest-xml", "json", "rest-json", "cbor"]
-
-FIFTEEN_MINUTES = sigv4.S3_NAMES | {"sts", "sqs", "sns", "dynamodb", "cognito-identity"}
-"""Signing names of the services that accept 15 minutes; the others accept 5."""
-
-WRONG_SIGNATURE = (
-    "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
-    "and signing method. Consult the service documentation for details."
-)
-WRONG_SIGNATURE_S3 = (
-    "The request signature we calculated does not match the signature you provided. Check your key and signing method."
-)
-WRONG_EC2 = "AWS was not able to validate the provided access credentials"
-BAD_TOKEN = "The security token included in the request is invalid."
-
-_XMLNS = {
-    "sts": "https://sts.amazonaws.com/doc/2011-06-15/",
-    "sns": "http://sns.amazonaws.com/doc/2010-03-31/",
-    "ses": "http://ses.amazonaws.com/doc/2010-12-01/",
-    "iam": "https://iam.amazonaws.com/doc/2010-05-08/",
-    "sqs": "http://queue.amazonaws.com/doc/2012-11-05/",
-    "route53": "https://route53.amazonaws.com/doc/2013-04-01/",
-    "ec2": "http://ec2.amazonaws.com/doc/2016-11-15/",
+INVALID_EC2 = "AWS was not able to validate the provided access credentials"
+_TRANSLATED = frozenset({"AccessDenied", "ValidationException"})
+_OPERATIONS = {
+    ("lambda", "GET", "/2015-03-31/functions"): "ListFunctions",
+    ("sso", "GET", "/federation/credentials"): "GetRoleCredentials",
 }
 
 
 @dataclass(frozen=True)
-class Reply:
-    """An answer before the server's own headers (date, request id, length) are put on."""
+class Content:
+    """What is sent, without the server's own headers (date, request id, length)."""
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
@@ -53,209 +44,352 @@ class Reply:
 
 @dataclass(eq=False)
 class Problem(Exception):
-    """Why a request is refused, in words that each dialect turns into its own."""
+    """Why a request is refused."""
 
     code: str
     message: str
     fields: Mapping[str, str] = field(default_factory=dict)
     """More elements for S3's ``<Error>``."""
     status: int | None = None
-    """None: what the dialect uses."""
+    """None: the dialect's usual one."""
 
 
-def xmlns(service: str) -> str:
-    """The XML namespace of a service's answers."""
-    return _XMLNS.get(service, f"http://{service}.amazonaws.com/doc/")
+class Dialect(ABC):
+    """One protocol. An instance holds no state. What is not overridden is as in the query protocol."""
 
+    codes: ClassVar[Mapping[str, str]] = {}
+    """This dialect's error codes, by the general ones of this class and `_TRANSLATED`."""
 
-def form(request: Request) -> dict[str, str]:
-    """The parameters of a query-protocol request, from body and URL."""
-    if request.form is None:
-        pairs = parse_qsl(request.query, keep_blank_values=True)
-        if "x-www-form-urlencoded" in request.headers.get("content-type", ""):
-            pairs += parse_qsl(request.body.decode("utf-8", "replace"), keep_blank_values=True)
-        request.form = dict(pairs)
-    return request.form
+    @abstractmethod
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether a request is in this dialect, by its signing name and its own marks."""
 
+    @abstractmethod
+    def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
+        """Format a refusal."""
 
-def dialect_of(service: str, request: Request) -> Dialect:
-    """Tell which protocol a request speaks, from the signing name and its own marks."""
-    if service in sigv4.S3_NAMES:
-        return "s3"
-    if service == "ec2":
-        return "ec2"
-    if service in ("route53", "cloudfront"):
-        return "rest-xml"
-    if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
-        return "cbor"
-    if "x-amz-target" in request.headers:
-        return "json"
-    if "x-www-form-urlencoded" in request.headers.get("content-type", "") or "Action=" in request.query:
-        return "query"
-    return "rest-json"
+    @abstractmethod
+    def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
+        """Format the result of an operation."""
 
+    def operation(self, service: str, request: Request) -> str | None:
+        """Return the operation asked for, if the protocol or a small table tells."""
+        return _OPERATIONS.get((service, request.method, request.path.rstrip("/")))
 
-def skewed(dialect: Dialect, signed: sigv4.Signed, now: int, tolerance: float) -> Problem:
-    """Word the refusal of a timestamp; `now` in seconds by the server's clock, `tolerance` in seconds."""
-    then = signed.signed_at or 0
-    if dialect == "s3":
-        return Problem(
-            "RequestTimeTooSkewed",
-            "The difference between the request time and the current time is too large.",
-            {
-                "RequestTime": signed.timestamp,
-                "ServerTime": iso(now),
-                "MaxAllowedSkewMilliseconds": str(round(tolerance * 1000)),
-            },
-        )
-    if dialect == "ec2":
-        return Problem("AuthFailure", WRONG_EC2)
-    minutes = f"{tolerance / 60:g} min."
-    at, here = signed.timestamp, sigv4.basic(now)
-    if then < now:
-        text = f"Signature expired: {at} is now earlier than {sigv4.basic(round(now - tolerance))} ({here} - {minutes})"
-    else:
+    def parameters(self, request: Request, body: bytes) -> Mapping[str, Any]:
+        """Parse the parameters of the operation. Empty for protocols that put them in path and headers.
+
+        Raises:
+            Problem: They cannot be parsed.
+        """
+        return {}
+
+    def id_headers(self, request_id: str) -> list[tuple[str, str]]:
+        """Return the headers that identify a request."""
+        return [("x-amzn-RequestId", request_id)]
+
+    def translate(self, code: str) -> str:
+        """Return this dialect's code for a common error; other codes stay as they are."""
+        return self.codes.get(code, code) if code in _TRANSLATED else code
+
+    def skewed(self, signed: sigv4.Signed, now: int, tolerance: float) -> Problem:
+        """Word the refusal of a timestamp; `now` in seconds by the server's clock, `tolerance` in seconds."""
+        minutes, at, here = f"{tolerance / 60:g} min.", signed.timestamp, sigv4.basic(now)
+        if (signed.signed_at or 0) < now:
+            edge = sigv4.basic(round(now - tolerance))
+            return self.wrong_signature(f"Signature expired: {at} is now earlier than {edge} ({here} - {minutes})")
         edge = sigv4.basic(round(now + tolerance))
-        text = f"Signature not yet current: {at} is still later than {edge} ({here} + {minutes})"
-    return wrong_signature(dialect, text)
+        return self.wrong_signature(f"Signature not yet current: {at} is still later than {edge} ({here} + {minutes})")
+
+    def wrong_signature(self, text: str | None = None) -> Problem:
+        """Word the refusal of a signature; `text` replaces the usual message."""
+        usual = (
+            "The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details."
+        )
+        return self._problem("SignatureDoesNotMatch", text or usual)
+
+    def unknown_key(self, access_key: str) -> Problem:
+        """Word the refusal of an unknown access key."""
+        return self.bad_token(expired=False)
+
+    def bad_token(self, *, expired: bool) -> Problem:
+        """Word the refusal of a session token."""
+        if expired:
+            return self._problem("ExpiredToken", "The security token included in the request is expired")
+        return self._problem("InvalidClientTokenId", "The security token included in the request is invalid.")
+
+    def scope_day(self, signed: sigv4.Signed) -> Problem:
+        """Word the refusal of a credential scoped to another day than the request's."""
+        text = "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
+        return self.wrong_signature(
+            f"{text}'{signed.scope.day}' != '{signed.timestamp[:8]}', from '{signed.timestamp}'."
+        )
+
+    def unsigned(self) -> Problem:
+        """Word the refusal of a request without a signature."""
+        return self._problem("MissingAuthenticationToken", "Request is missing Authentication Token")
+
+    def undated(self) -> Problem:
+        """Word the refusal of a timestamp that cannot be parsed."""
+        return self.unreadable("Date must be in ISO-8601 'basic format'.")
+
+    def unreadable(self, why: str) -> Problem:
+        """Word the refusal of a signature that cannot be parsed."""
+        return self._problem("IncompleteSignature", why, status=400)
+
+    def _problem(self, code: str, message: str, *, status: int | None = None) -> Problem:
+        return Problem(self.codes.get(code, code), message, status=status)
 
 
-def wrong_signature(dialect: Dialect, text: str | None = None) -> Problem:
-    """Word the refusal of a signature; `text` in place of the usual message."""
-    if dialect == "s3":
-        return Problem("SignatureDoesNotMatch", text or WRONG_SIGNATURE_S3)
-    if dialect == "ec2":
-        return Problem("AuthFailure", WRONG_EC2)
-    if dialect in ("query", "rest-xml"):
-        return Problem("SignatureDoesNotMatch", text or WRONG_SIGNATURE)
-    return Problem("InvalidSignatureException", text or WRONG_SIGNATURE)
+class Query(Dialect):
+    """The query protocol of STS, IAM, SNS."""
+
+    codes: ClassVar[Mapping[str, str]] = {"ValidationException": "ValidationError"}
+    media_type = "text/xml"
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether there is an Action, or a form that may hold one."""
+        return formats.has_form(request) or "Action=" in request.query
+
+    def operation(self, service: str, request: Request) -> str | None:
+        """Return the parameter Action."""
+        return formats.form(request).get("Action")
+
+    def parameters(self, request: Request, body: bytes) -> Mapping[str, Any]:
+        """Return the form's fields."""
+        return formats.form(request)
+
+    def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
+        """Format an XML document."""
+        error = f"<Code>{formats.xml(problem.code)}</Code><Message>{formats.xml(problem.message)}</Message>"
+        body = formats.XML_DECLARATION + self._error(service, problem, error, request_id)
+        status = problem.status or (401 if problem.code == "AuthFailure" else 403)
+        headers = (("Content-Type", self.media_type),)
+        return Content(status, headers, body.encode("utf-8", "replace"), problem.code)
+
+    def _error(self, service: str, problem: Problem, error: str, request_id: str) -> str:
+        inner = f"<Error><Type>Sender</Type>{error}</Error><RequestId>{request_id}</RequestId>"
+        return f'<ErrorResponse xmlns="{formats.xmlns(service)}">{inner}</ErrorResponse>'
+
+    def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
+        """Format an XML document."""
+        name = operation if operation is not None and operation.isascii() and operation.isalnum() else "Unknown"
+        inner = self._result(name, formats.xml(result), str(uuid.uuid4()))
+        text = f'<{name}Response xmlns="{formats.xmlns(service)}">{inner}</{name}Response>'
+        return Content(200, (("Content-Type", self.media_type),), text.encode())
+
+    def _result(self, name: str, result: str, request_id: str) -> str:
+        metadata = f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata>"
+        return f"<{name}Result>{result}</{name}Result>{metadata}"
 
 
-def unknown_key(dialect: Dialect, access_key: str) -> Problem:
-    """Word the refusal of an access key nobody has."""
-    if dialect == "s3":
+class RestXml(Query):
+    """REST with XML bodies: Route 53 and CloudFront."""
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether the service is one of these two."""
+        return service in ("route53", "cloudfront")
+
+    def operation(self, service: str, request: Request) -> str | None:
+        """Return what the table of paths tells."""
+        return Dialect.operation(self, service, request)
+
+
+class Ec2(Query):
+    """EC2's variant of the query protocol. It does not tell a wrong date from a wrong signature."""
+
+    codes: ClassVar[Mapping[str, str]] = {
+        "AccessDenied": "UnauthorizedOperation",
+        "ValidationException": "InvalidParameterValue",
+    }
+    media_type = "text/xml;charset=UTF-8"
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether the service is EC2."""
+        return service == "ec2"
+
+    def wrong_signature(self, text: str | None = None) -> Problem:
+        """Word every refusal in the same way."""
+        return Problem("AuthFailure", INVALID_EC2)
+
+    def bad_token(self, *, expired: bool) -> Problem:
+        """Word an expired token in EC2's way, any other as a wrong signature."""
+        return Problem("RequestExpired", "Request has expired.", status=400) if expired else self.wrong_signature()
+
+    def _error(self, service: str, problem: Problem, error: str, request_id: str) -> str:
+        return f"<Response><Errors><Error>{error}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
+
+    def _result(self, name: str, result: str, request_id: str) -> str:
+        return f"<requestId>{request_id}</requestId>{result}"
+
+
+class S3(Query):
+    """S3's refusals. Its successes are those of `buckets`."""
+
+    codes: ClassVar[Mapping[str, str]] = {"ValidationException": "InvalidArgument"}
+    media_type = "application/xml"
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether the service is S3, under any of its signing names."""
+        return service in sigv4.S3_NAMES
+
+    def id_headers(self, request_id: str) -> list[tuple[str, str]]:
+        """Return S3's two headers."""
+        return [("x-amz-request-id", request_id), ("x-amz-id-2", "skewguard")]
+
+    def skewed(self, signed: sigv4.Signed, now: int, tolerance: float) -> Problem:
+        """Word the refusal of a timestamp with a code of its own, and with both times in fields."""
+        fields = {
+            "RequestTime": signed.timestamp,
+            "ServerTime": formats.iso(now),
+            "MaxAllowedSkewMilliseconds": str(round(tolerance * 1000)),
+        }
+        text = "The difference between the request time and the current time is too large."
+        return Problem("RequestTimeTooSkewed", text, fields)
+
+    def wrong_signature(self, text: str | None = None) -> Problem:
+        """Word the refusal of a signature; `text` replaces the usual message."""
+        usual = (
+            "The request signature we calculated does not match the signature you provided. Check your key and signing "
+            "method."
+        )
+        return Problem("SignatureDoesNotMatch", text or usual)
+
+    def unknown_key(self, access_key: str) -> Problem:
+        """Word the refusal of an unknown access key."""
         text = "The AWS Access Key Id you provided does not exist in our records."
         return Problem("InvalidAccessKeyId", text, {"AWSAccessKeyId": access_key})
-    return bad_token(dialect, expired=False)
 
-
-def bad_token(dialect: Dialect, *, expired: bool) -> Problem:
-    """Word the refusal of a session token."""
-    if dialect == "s3":
+    def bad_token(self, *, expired: bool) -> Problem:
+        """Word the refusal of a session token."""
         if expired:
             return Problem("ExpiredToken", "The provided token has expired.", status=400)
         return Problem("InvalidToken", "The provided token is malformed or otherwise invalid.", status=400)
-    if dialect == "ec2":
-        return Problem("RequestExpired", "Request has expired.", status=400) if expired else wrong_signature("ec2")
-    if expired:
-        text = "The security token included in the request is expired"
-        return Problem("ExpiredToken" if dialect in ("query", "rest-xml") else "ExpiredTokenException", text)
-    xml = dialect in ("query", "rest-xml")
-    return Problem("InvalidClientTokenId" if xml else "UnrecognizedClientException", BAD_TOKEN)
 
+    def scope_day(self, signed: sigv4.Signed) -> Problem:
+        """Word the refusal of a credential scoped to another day than the request's."""
+        other = f'This date is not the same as X-Amz-Date: "{signed.timestamp[:8]}".'
+        return self.unreadable(f'Invalid credential date "{signed.scope.day}". {other}')
 
-def scope_day(dialect: Dialect, signed: sigv4.Signed) -> Problem:
-    """Word the refusal of a credential scoped to another day than the request's."""
-    day = signed.timestamp[:8]
-    if dialect == "s3":
-        text = (
-            f'The authorization header is malformed; Invalid credential date "{signed.scope.day}". '
-            f'This date is not the same as X-Amz-Date: "{day}".'
-        )
-        return Problem("AuthorizationHeaderMalformed", text, status=400)
-    text = (
-        "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: "
-        f"'{signed.scope.day}' != '{day}', from '{signed.timestamp}'."
-    )
-    return wrong_signature(dialect, text)
-
-
-def unsigned(dialect: Dialect) -> Problem:
-    """Word the refusal of a request that is not signed at all."""
-    if dialect == "s3":
+    def unsigned(self) -> Problem:
+        """Word the refusal of a request without a signature."""
         return Problem("AccessDenied", "Access Denied")
-    if dialect in ("query", "rest-xml", "ec2"):
-        return Problem("MissingAuthenticationToken", "Request is missing Authentication Token")
-    return Problem("MissingAuthenticationTokenException", "Missing Authentication Token")
 
+    def undated(self) -> Problem:
+        """Word the refusal of a timestamp that cannot be parsed."""
+        return Problem("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 
-def unreadable(dialect: Dialect, why: str) -> Problem:
-    """Word the refusal of a signature whose parts cannot be read."""
-    if dialect == "s3":
+    def unreadable(self, why: str) -> Problem:
+        """Word the refusal of a signature that cannot be parsed."""
         return Problem("AuthorizationHeaderMalformed", f"The authorization header is malformed; {why}", status=400)
-    if dialect in ("query", "rest-xml", "ec2"):
-        return Problem("IncompleteSignature", why, status=400)
-    return Problem("IncompleteSignatureException", why)
+
+    def _error(self, service: str, problem: Problem, error: str, request_id: str) -> str:
+        inner = f"{error}{formats.xml(problem.fields)}<RequestId>{request_id}</RequestId><HostId>skewguard</HostId>"
+        return f"<Error>{inner}</Error>"
 
 
-_TRANSLATED = {
-    "AccessDenied": {"ec2": "UnauthorizedOperation", "json": "AccessDeniedException"},
-    "ValidationException": {"s3": "InvalidArgument", "ec2": "InvalidParameterValue", "query": "ValidationError"},
-}
+class RestJson(Dialect):
+    """REST with JSON bodies: Lambda, Glacier, SSO. Also what a request is taken for that no other dialect claims."""
+
+    codes: ClassVar[Mapping[str, str]] = {
+        "SignatureDoesNotMatch": "InvalidSignatureException",
+        "ExpiredToken": "ExpiredTokenException",
+        "InvalidClientTokenId": "UnrecognizedClientException",
+        "MissingAuthenticationToken": "MissingAuthenticationTokenException",
+        "IncompleteSignature": "IncompleteSignatureException",
+        "AccessDenied": "AccessDeniedException",
+    }
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return True: it is the last of the table."""
+        return True
+
+    def unsigned(self) -> Problem:
+        """Word the refusal of a request without a signature."""
+        return self._problem("MissingAuthenticationToken", "Missing Authentication Token")
+
+    def unreadable(self, why: str) -> Problem:
+        """Word the refusal of a signature that cannot be parsed."""
+        return self._problem("IncompleteSignature", why)
+
+    def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
+        """Format a JSON body; the code is in a header."""
+        content = {"message": problem.message}
+        if service == "glacier":
+            content |= {"code": problem.code, "type": "Client"}
+        code = f"{problem.code}:http://internal.amazon.com/coral/com.amazon.coral.service/"
+        headers = (("Content-Type", "application/json"), ("x-amzn-ErrorType", code))
+        return Content(problem.status or 403, headers, json.dumps(content).encode(), problem.code)
+
+    def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
+        """Format a JSON body."""
+        return Content(200, (("Content-Type", "application/json"),), json.dumps(result).encode())
 
 
-def translate(dialect: Dialect, code: str) -> str:
-    """Give a common error its name in a dialect; a code that is not common stays as it is."""
-    kin = {"rest-json": "json", "cbor": "json", "rest-xml": "query"}.get(dialect, dialect)
-    return _TRANSLATED.get(code, {}).get(kin, code)
+class Json(RestJson):
+    """JSON with the operation in a header: DynamoDB, KMS, SQS."""
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether the header is there."""
+        return "x-amz-target" in request.headers
+
+    def operation(self, service: str, request: Request) -> str | None:
+        """Return the end of the header."""
+        return request.headers.get("x-amz-target", "").rpartition(".")[2] or None
+
+    def parameters(self, request: Request, body: bytes) -> Mapping[str, Any]:
+        """Parse the body."""
+        try:
+            parsed = json.loads(body or b"{}")
+        except (ValueError, RecursionError):
+            parsed = None
+        if not isinstance(parsed, dict):
+            raise Problem("SerializationException", "", status=400)
+        return parsed
+
+    def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
+        """Format a JSON body that holds the code."""
+        content = json.dumps({"__type": f"com.amazon.coral.service#{problem.code}", "message": problem.message})
+        headers = (*self._type(service), ("x-amzn-errortype", problem.code))
+        return Content(problem.status or 400, headers, content.encode(), problem.code)
+
+    def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
+        """Format a JSON body."""
+        return Content(200, self._type(service), json.dumps(result).encode())
+
+    @staticmethod
+    def _type(service: str) -> tuple[tuple[str, str], ...]:
+        return (("Content-Type", f"application/x-amz-json-1.{int(service not in ('dynamodb', 'sqs'))}"),)
 
 
-def write(dialect: Dialect, service: str, problem: Problem, request_id: str, *, explain: bool = True) -> Reply:
-    """Write a refusal as bytes.
+class Cbor(RestJson):
+    """Smithy's RPC with CBOR bodies: CloudWatch."""
 
-    Args:
-        dialect: The protocol to write it in.
-        service: The signing name, for namespaces and habits.
-        problem: What to say.
-        request_id: To be quoted where bodies quote it.
-        explain: False leaves out the message and every field that tells a time.
-    """
-    code = problem.code
-    message = problem.message if explain else ""
-    if dialect in ("s3", "ec2", "query", "rest-xml"):
-        body = _xml(dialect, service, problem, message, request_id, explain=explain)
-        status = problem.status or (401 if code == "AuthFailure" else 403)
-        kind = "application/xml" if dialect == "s3" else "text/xml"
-        return Reply(status, (("Content-Type", kind),), body, code)
-    if dialect == "json":
-        text = json.dumps({"__type": f"com.amazon.coral.service#{code}", "message": message})
-        kind = "application/x-amz-json-1.0" if service in ("dynamodb", "sqs") else "application/x-amz-json-1.1"
-        return Reply(problem.status or 400, (("Content-Type", kind), ("x-amzn-errortype", code)), text.encode(), code)
-    if dialect == "cbor":
-        body = cbor({"__type": f"com.amazon.coral.service#{code}", "message": message})
-        kinds = (("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor"))
-        return Reply(problem.status or 400, kinds, body, code)
-    content = {"message": message}
-    if service == "glacier":
-        content |= {"code": code, "type": "Client"}
-    said = f"{code}:http://internal.amazon.com/coral/com.amazon.coral.service/"
-    top = (("Content-Type", "application/json"), ("x-amzn-ErrorType", said))
-    return Reply(problem.status or 403, top, json.dumps(content).encode(), code)
+    _HEADERS = (("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor"))
+
+    def speaks(self, service: str, request: Request) -> bool:
+        """Return whether the protocol's header is there."""
+        return request.headers.get("smithy-protocol") == "rpc-v2-cbor"
+
+    def operation(self, service: str, request: Request) -> str | None:
+        """Return the end of the path."""
+        return request.path.rpartition("/operation/")[2] or None
+
+    def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
+        """Format a CBOR body that holds the code."""
+        body = formats.cbor({"__type": f"com.amazon.coral.service#{problem.code}", "message": problem.message})
+        return Content(problem.status or 400, self._HEADERS, body, problem.code)
+
+    def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
+        """Format a CBOR body."""
+        return Content(200, self._HEADERS, formats.cbor(result))
 
 
-def _xml(dialect: Dialect, service: str, problem: Problem, message: str, request_id: str, *, explain: bool) -> bytes:
-    what = f"<Code>{escape(problem.code)}</Code><Message>{escape(message)}</Message>"
-    if dialect == "s3":
-        more = "".join(f"<{k}>{escape(v)}</{k}>" for k, v in problem.fields.items()) if explain else ""
-        text = f"<Error>{what}{more}<RequestId>{request_id}</RequestId><HostId>skewguard</HostId></Error>"
-    elif dialect == "ec2":
-        text = f"<Response><Errors><Error>{what}</Error></Errors><RequestID>{request_id}</RequestID></Response>"
-    else:
-        error = f"<Error><Type>Sender</Type>{what}</Error><RequestId>{request_id}</RequestId>"
-        text = f'<ErrorResponse xmlns="{xmlns(service)}">{error}</ErrorResponse>'
-    return ('<?xml version="1.0" encoding="UTF-8"?>\n' + text).encode("utf-8", "replace")
+DIALECTS: tuple[Dialect, ...] = (S3(), Ec2(), RestXml(), Cbor(), Json(), Query(), RestJson())
+"""All dialects; the first that speaks a request is its dialect."""
 
 
-def iso(seconds: int) -> str:
-    """Write an instant as ``2006-01-02T15:04:05Z``."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
-
-
-def cbor(fields: Mapping[str, str]) -> bytes:
-    """Write a map of text to text as CBOR (RFC 8949)."""
-
-    def text(value: str) -> bytes:
-        raw = value.encode("utf-8", "replace")
-        return b"\x79" + struct.pack(">H", len(raw)) + raw
-
-    return b"\xb9" + struct.pack(">H", len(fields)) + b"".join(text(k) + text(v) for k, v in fields.items())
+def dialect_of(service: str, request: Request) -> Dialect:
+    """Return the dialect of a request."""
+    return next(dialect for dialect in DIALECTS if dialect.speaks(service, request))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from skewguard.testing.aws import sigv2, sigv4
-from skewguard.testing.aws.dialects import Problem, wrong_signature
+from skewguard.testing.aws.dialects import S3, Problem
 from skewguard.testing.aws.sigv4 import Unreadable
 
 _NOT_IN_POLICY = frozenset({"policy", "x-amz-signature", "file", "awsaccesskeyid", "signature"})
@@ -27,12 +27,12 @@ class Form:
 
 
 def is_form(method: str, headers: Mapping[str, str]) -> bool:
-    """Tell whether a request is a form upload."""
+    """Return whether a request is a form upload."""
     return method == "POST" and headers.get("content-type", "").startswith("multipart/form-data")
 
 
 def read(body: bytes, content_type: str) -> Form:
-    """Take a multipart/form-data body apart.
+    """Parse a multipart/form-data body.
 
     Raises:
         Problem: It is not well formed; S3's MalformedPOSTRequest.
@@ -52,7 +52,7 @@ def read(body: bytes, content_type: str) -> Form:
             raise _malformed()
         if said["name"] == "file":
             file, filename = value, said.get("filename", "")
-        elif file is None:  # S3 ignores whatever follows the file
+        elif file is None:  # S3 ignores all fields after the file
             fields[said["name"].lower()] = value.decode("utf-8", "replace")
     if file is None:
         raise Problem("InvalidArgument", "POST requires exactly one file upload per request.", status=400)
@@ -73,13 +73,13 @@ def _malformed() -> Problem:
 
 
 def find(form: Form) -> sigv4.Signed | None:
-    """Take the signature out of a form.
+    """Return the signature of a form.
 
     Returns:
         The signature, or None if the form has no policy.
 
     Raises:
-        Unreadable: A field the signature needs is missing or out of shape.
+        Unreadable: A field of the signature is missing or malformed.
     """
     fields = form.fields
     if "policy" not in fields:
@@ -102,24 +102,24 @@ def check_signature(form: Form, signed: sigv4.Signed, secret: str) -> None:
     """Check the policy's signature.
 
     Raises:
-        Problem: It is not the one `secret` makes.
+        Problem: It is not the one made with `secret`.
     """
     if signed.form == "v2-post":
         if not sigv4.same(sigv2.signature_of(secret, form.fields["policy"]), signed.signature):
-            raise wrong_signature("s3")
+            raise S3().wrong_signature()
         return
     key = sigv4.signing_key(secret, signed.scope)
     wanted = hmac.digest(key, form.fields["policy"].encode("utf-8", "replace"), "sha256").hex()
     if not sigv4.same(wanted, signed.signature):
-        raise wrong_signature("s3")
+        raise S3().wrong_signature()
 
 
 def check_policy(form: Form, bucket: str, now: float) -> None:
-    """Hold a form against its own policy.
+    """Check a form against its own policy.
 
     Args:
         form: The form, its signature already checked.
-        bucket: Where it was sent.
+        bucket: The bucket that it was sent to.
         now: The server's time, seconds since the Unix epoch.
 
     Raises:

@@ -1,4 +1,4 @@
-"""S3's Signature Version 2, which botocore still puts on presigned URLs and forms unless told otherwise."""
+"""S3's Signature Version 2, which botocore still uses by default for presigned URLs and forms."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ _SIGNED_PARAMETERS = frozenset(
 
 
 def virtual_bucket(headers: Mapping[str, str]) -> str | None:
-    """The bucket that the Host names, or None if it is the path that does."""
+    """Return the bucket that the Host names, or None if the path names it."""
     host, _, port = headers.get("host", "").lower().rpartition(":")
     found = _VIRTUAL.match(host or port)
     return None if found is None else found[1]
 
 
 def find(query: str, headers: Mapping[str, str]) -> Signed | None:
-    """Take a version 2 signature out of a request; see `sigv4.find`.
+    """Return the version 2 signature of a request; see `sigv4.find`.
 
     Returns:
         The signature, its `form` beginning with ``v2-``, or None. In a URL `expires` is not a duration but the end,
-        in seconds since the Unix epoch, and when it was signed is not told.
+        in seconds since the Unix epoch, and the time of signing is not known.
 
     Raises:
-        Unreadable: It is signed in a way that cannot be read.
+        Unreadable: It is signed in a way that cannot be parsed.
     """
     said = headers.get("authorization", "")
     if said.startswith("AWS "):
@@ -58,7 +58,7 @@ def find(query: str, headers: Mapping[str, str]) -> Signed | None:
 
 
 def find_in_form(fields: Mapping[str, str]) -> Signed | None:
-    """Take a version 2 signature out of a form upload's fields, their names in lower case."""
+    """Return the version 2 signature of a form upload's fields, whose names are in lower case."""
     if "awsaccesskeyid" not in fields or "signature" not in fields:
         return None
     token = fields.get("x-amz-security-token")
@@ -94,7 +94,7 @@ def text_to_sign(request: Request, signed: Signed) -> str:
     kept = sorted(part.partition("=")[::2] for part in request.query.split("&") if _name(part) in _SIGNED_PARAMETERS)
     if kept:
         wanted = dict(pairs)
-        # Decoded, and without "=" where there was none: this is how version 2 has it.
+        # Decoded, and without "=" where there was none, as version 2 requires.
         resource += "?" + "&".join(f"{k}={wanted[k]}" if v else k for k, v in kept)
     return "\n".join([*lines, resource])
 

@@ -1,6 +1,6 @@
-"""Signature Version 4 checked from its specification, sharing no code with any SDK.
+"""Signature Version 4, written from its specification and sharing no code with any SDK.
 
-Pure functions over what arrived on the wire. Nothing here knows what time it is or which keys exist.
+Pure functions. Nothing here reads a clock or knows which keys exist.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ _SPACES = re.compile(r" {2,}")
 
 
 class Unreadable(ValueError):
-    """The request tries to be signed, but the signature's parts are missing or out of shape."""
+    """The request is signed, but parts of the signature are missing or malformed."""
 
 
 class Scope(NamedTuple):
-    """A credential: whose key, for which day, region and service."""
+    """A credential: access key, day, region and service."""
 
     access_key: str
     day: str
@@ -50,26 +50,26 @@ class Scope(NamedTuple):
 
 @dataclass(frozen=True)
 class Signed:
-    """The signature a request carries, taken apart but not yet believed."""
+    """The signature of a request, parsed but not yet checked."""
 
     form: str
-    """Where it stood: ``header``, ``query`` or ``post``."""
+    """Where it was: ``header``, ``query`` or ``post``."""
     scope: Scope
     timestamp: str
     """As it was signed; empty if the request has none."""
     signed_at: int | None
-    """`timestamp` in seconds since the Unix epoch; None if it cannot be read."""
+    """`timestamp` in seconds since the Unix epoch; None if it cannot be parsed."""
     names: tuple[str, ...]
     """The signed headers, lower case."""
     signature: str
     token: str | None
     expires: int | None = None
-    """Seconds a presigned URL is good for."""
+    """Seconds for which a presigned URL is valid."""
 
 
 @lru_cache(maxsize=256)
 def parse_time(text: str) -> int | None:
-    """Read ``20060102T150405Z`` or an RFC 1123 date as seconds since the Unix epoch; None if it is neither."""
+    """Parse ``20060102T150405Z`` or an RFC 1123 date as seconds since the Unix epoch; None if it is neither."""
     try:
         if _BASIC.fullmatch(text):
             return calendar.timegm(time.strptime(text, "%Y%m%dT%H%M%SZ"))
@@ -92,7 +92,7 @@ def parse_credential(text: str) -> Scope:
 
 
 def find(query: str, headers: Mapping[str, str]) -> Signed | None:
-    """Take the signature out of a request.
+    """Return the signature of a request.
 
     Args:
         query: The query string as sent.
@@ -102,7 +102,7 @@ def find(query: str, headers: Mapping[str, str]) -> Signed | None:
         The signature, or None if the request is not signed.
 
     Raises:
-        Unreadable: It is signed in a way that cannot be read.
+        Unreadable: It is signed in a way that cannot be parsed.
     """
     authorization = headers.get("authorization")
     if authorization is not None:
@@ -159,7 +159,7 @@ def _from_query(fields: Mapping[str, str]) -> Signed:
 
 
 def basic(seconds: int) -> str:
-    """Write an instant as ``20060102T150405Z``."""
+    """Format an instant as ``20060102T150405Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(seconds))
 
 
@@ -186,7 +186,7 @@ def _encode(text: str) -> str:
 def canonical_request(
     method: str, path: str, query: str, headers: Mapping[str, str], names: tuple[str, ...], payload: str, *, s3: bool
 ) -> bytes:
-    """Build the text whose hash is signed.
+    """Return the text whose hash is signed.
 
     Args:
         method: As sent.
@@ -194,7 +194,7 @@ def canonical_request(
         query: As sent; ``X-Amz-Signature`` is left out.
         headers: As `find` takes them, values decoded from the wire as latin-1.
         names: The signed headers.
-        payload: Hash of the body, or one of the words that stand for it.
+        payload: Hash of the body, or one of the constants above.
         s3: Neither normalise the path nor encode it twice.
     """
     if s3:
@@ -205,7 +205,7 @@ def canonical_request(
     lines = [method, uri, "&".join(f"{k}={v}" for k, v in pairs)]
     lines += [f"{name}:{_SPACES.sub(' ', headers.get(name, '').strip())}" for name in sorted(names)]
     lines += ["", ";".join(names), payload]
-    return "\n".join(lines).encode("latin-1", "replace")  # header bytes come back as they were on the wire
+    return "\n".join(lines).encode("latin-1", "replace")  # the header bytes are again as they were on the wire
 
 
 def _normalise(path: str) -> str:
@@ -224,7 +224,7 @@ def _normalise(path: str) -> str:
 
 @lru_cache(maxsize=1024)
 def signing_key(secret: str, scope: Scope) -> bytes:
-    """Derive the day's key for one region and service."""
+    """Derive the key of one day, region and service."""
     key = ("AWS4" + secret).encode()
     for part in (scope.day, scope.region, scope.service, "aws4_request"):
         key = hmac.digest(key, part.encode("utf-8", "replace"), "sha256")
@@ -232,16 +232,16 @@ def signing_key(secret: str, scope: Scope) -> bytes:
 
 
 def signature_of(secret: str, signed: Signed, canonical: bytes) -> str:
-    """Compute the signature a holder of `secret` would have put on `canonical`."""
+    """Return the signature of `canonical` by `secret`."""
     text = "\n".join((ALGORITHM, signed.timestamp, str(signed.scope), hashlib.sha256(canonical).hexdigest()))
     return hmac.digest(signing_key(secret, signed.scope), text.encode("utf-8", "replace"), "sha256").hex()
 
 
 def same(one: str, other: str) -> bool:
-    """Compare two signatures."""
+    """Return whether two signatures are equal."""
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
 
 
 def is_hash(text: str) -> bool:
-    """Tell a SHA-256 in lower-case hex from the words that may stand in its place."""
+    """Return whether this is a SHA-256 in lower-case hex, and not one of the constants above."""
     return _HEX_SHA256.fullmatch(text) is not None

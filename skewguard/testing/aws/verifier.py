@@ -1,4 +1,4 @@
-"""What a strict AWS service does with a request before it looks at what is asked: date, key, signature, body."""
+"""What a strict AWS service checks of a request before it serves it: date, key, signature, body."""
 
 from __future__ import annotations
 
@@ -7,27 +7,30 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from skewguard.testing.aws import chunks, dialects, post, sigv2, sigv4
-from skewguard.testing.aws.dialects import Dialect, Problem
+from skewguard.testing.aws import chunks, formats, post, sigv2, sigv4
+from skewguard.testing.aws.dialects import Dialect, Problem, dialect_of
 from skewguard.testing.wire import Request
 
-_OPEN = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
-"""STS actions that prove who asks by other means than a signature."""
+_FIFTEEN_MINUTES = sigv4.S3_NAMES | {"sts", "sqs", "sns", "dynamodb", "cognito-identity"}
+"""Signing names of the services that accept 15 minutes; the others accept 5."""
+
+_UNSIGNED = ("AssumeRoleWithWebIdentity", "AssumeRoleWithSAML")
+"""STS actions that identify the caller by other means than a signature."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One secret, and for temporary credentials the token that goes with it."""
+    """One secret, and the session token of temporary credentials."""
 
     secret: str
     token: str | None = None
     expires: int | None = None
-    """Seconds since the Unix epoch, by the server's clock; None for a key that lasts."""
+    """Seconds since the Unix epoch, by the server's clock; None for a key that does not expire."""
 
 
 @dataclass
 class Claim:
-    """A request with its signature taken apart: what it says of itself, not yet believed."""
+    """A request and what it claims: its signature, parsed but not yet checked."""
 
     request: Request
     service: str
@@ -35,12 +38,17 @@ class Claim:
     signed: sigv4.Signed | None = None
     form: post.Form | None = None
     body: bytes = b""
-    """The body with any aws-chunked framing undone."""
+    """The body without any aws-chunked framing."""
+
+    @property
+    def s3(self) -> bool:
+        """Whether S3's rules hold: for the path, the headers, the body's hash and checksums."""
+        return self.service in sigv4.S3_NAMES
 
 
 @dataclass
-class Judge:
-    """The rules of one server. May be changed while it runs."""
+class Verifier:
+    """The rules of one server. They may be changed while it runs."""
 
     keys: dict[str, Key]
     service: str | None = None
@@ -48,19 +56,19 @@ class Judge:
     signature_first: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def window(self, service: str) -> float:
-        """The seconds a service tolerates."""
+    def tolerated(self, service: str) -> float:
+        """Return by how many seconds a date may be off."""
         if self.tolerance is not None:
             return self.tolerance
-        return 900 if service in dialects.FIFTEEN_MINUTES else 300
+        return 900 if service in _FIFTEEN_MINUTES else 300
 
     def read(self, request: Request) -> Claim:
-        """Find out what a request claims.
+        """Parse what a request claims.
 
         Raises:
-            Problem: Its signature cannot be read. `claim_without` says in which dialect to answer.
+            Problem: Its signature cannot be parsed. The dialect for the refusal is that of `unsigned_claim`.
         """
-        claim = self.claim_without(request)
+        claim = self.unsigned_claim(request)
         try:
             if post.is_form(request.method, request.headers) and "authorization" not in request.headers:
                 claim.form = post.read(request.body, request.headers["content-type"])
@@ -68,23 +76,23 @@ class Judge:
             else:
                 claim.signed = sigv2.find(request.query, request.headers) or sigv4.find(request.query, request.headers)
         except sigv4.Unreadable as why:
-            raise dialects.unreadable(claim.dialect, str(why)) from None
+            raise claim.dialect.unreadable(str(why)) from None
         if claim.signed is not None:
             claim.service = claim.signed.scope.service
-            claim.dialect = dialects.dialect_of(claim.service, request)
+            claim.dialect = dialect_of(claim.service, request)
         claim.body = request.body
         return claim
 
-    def claim_without(self, request: Request) -> Claim:
-        """Guess the service of a request that is not signed, or not yet known to be."""
+    def unsigned_claim(self, request: Request) -> Claim:
+        """Guess the service of a request whose signature is missing or not yet parsed."""
         service = self.service or _guess(request)
-        return Claim(request, service, dialects.dialect_of(service, request), body=request.body)
+        return Claim(request, service, dialect_of(service, request), body=request.body)
 
     def check(self, claim: Claim, now: float) -> None:
         """Check everything.
 
         Args:
-            claim: From `read`; its body is decoded on the way.
+            claim: From `read`; its body is decoded meanwhile.
             now: When the request arrived, seconds since the Unix epoch by the server's clock.
 
         Raises:
@@ -93,7 +101,7 @@ class Judge:
         signed = claim.signed
         if signed is None:
             if not _may_be_unsigned(claim):
-                raise dialects.unsigned(claim.dialect)
+                raise claim.dialect.unsigned()
             return
         if self.signature_first:
             self._check_signature(claim, signed, now)
@@ -113,58 +121,55 @@ class Judge:
             return
         if signed.form == "v2-query":
             if now >= (signed.expires or 0):
-                times = {"Expires": dialects.iso(signed.expires or 0), "ServerTime": dialects.iso(int(now))}
+                times = {"Expires": formats.iso(signed.expires or 0), "ServerTime": formats.iso(int(now))}
                 raise Problem("AccessDenied", "Request has expired", times)
             return
         if signed.signed_at is None:
-            if claim.dialect == "s3":
-                text = "AWS authentication requires a valid Date or x-amz-date header"
-                raise Problem("AccessDenied", text)
-            raise dialects.unreadable(claim.dialect, "Date must be in ISO-8601 'basic format'.")
+            raise claim.dialect.undated()
         here = int(now)
-        tolerance = self.window(claim.service)
-        if signed.form == "query" and claim.dialect == "s3":
+        tolerance = self.tolerated(claim.service)
+        if signed.form == "query" and claim.s3:
             _check_presigned(signed, here, tolerance)
         elif signed.form != "post":  # a form's policy has its own expiry
             past = tolerance
             if signed.form == "query" and signed.expires is not None and claim.service != "sts":
-                past = max(tolerance, signed.expires // 60 * 60)  # STS holds to its window whatever the URL says
+                past = max(tolerance, signed.expires // 60 * 60)  # STS keeps to its tolerance whatever the URL says
             if here - signed.signed_at >= past:
-                raise dialects.skewed(claim.dialect, signed, here, past)
+                raise claim.dialect.skewed(signed, here, past)
             if signed.signed_at - here >= tolerance:
-                raise dialects.skewed(claim.dialect, signed, here, tolerance)
+                raise claim.dialect.skewed(signed, here, tolerance)
         if signed.scope.day != signed.timestamp[:8] and signed.form != "v2-header":
-            raise dialects.scope_day(claim.dialect, signed)
+            raise claim.dialect.scope_day(signed)
 
     def _check_signature(self, claim: Claim, signed: sigv4.Signed, now: float) -> None:
         if self.service is not None and signed.scope.service != self.service:
             text = f"Credential should be scoped to correct service: '{self.service}'. "
-            raise dialects.wrong_signature(claim.dialect, text)
+            raise claim.dialect.wrong_signature(text)
         key = self.keys.get(signed.scope.access_key)
         if key is None:
-            raise dialects.unknown_key(claim.dialect, signed.scope.access_key)
+            raise claim.dialect.unknown_key(signed.scope.access_key)
         if claim.form is not None:
             post.check_signature(claim.form, signed, key.secret)
         else:
             _check_request(claim, signed, key.secret)
         if key.token is not None and key.token != signed.token:
-            raise dialects.bad_token(claim.dialect, expired=False)
+            raise claim.dialect.bad_token(expired=False)
         if key.expires is not None and now >= key.expires:
-            raise dialects.bad_token(claim.dialect, expired=True)
+            raise claim.dialect.bad_token(expired=True)
 
 
 def _check_request(claim: Claim, signed: sigv4.Signed, secret: str) -> None:
     request = claim.request
     headers = request.headers
-    s3 = claim.dialect == "s3"
+    s3 = claim.s3
     if signed.form.startswith("v2-"):
         if not sigv4.same(sigv2.signature_of(secret, sigv2.text_to_sign(request, signed)), signed.signature):
-            raise dialects.wrong_signature("s3")
+            raise claim.dialect.wrong_signature()
         chunked = "aws-chunked" in headers.get("content-encoding", "")
         _check_body(claim, signed, secret, sigv4.STREAMING_UNSIGNED_TRAILER if chunked else sigv4.UNSIGNED)
         return
     if "host" not in signed.names or not _all_sent(signed.names, headers):
-        raise dialects.wrong_signature(claim.dialect)
+        raise claim.dialect.wrong_signature()
     payload = headers.get("x-amz-content-sha256")
     if payload is None:
         if s3 and signed.form == "header":
@@ -175,7 +180,7 @@ def _check_request(claim: Claim, signed: sigv4.Signed, secret: str) -> None:
         request.method, request.path, request.query, headers, signed.names, payload, s3=s3
     )
     if not sigv4.same(sigv4.signature_of(secret, signed, canonical), signed.signature):
-        raise dialects.wrong_signature(claim.dialect)
+        raise claim.dialect.wrong_signature()
     if s3:
         loose = sorted(name for name in headers if name.startswith("x-amz-") and name not in signed.names)
         if loose:
@@ -193,8 +198,8 @@ def _check_body(claim: Claim, signed: sigv4.Signed, secret: str, payload: str) -
     if sigv4.is_hash(payload):
         actual = hashlib.sha256(claim.body).hexdigest()
         if actual != payload:
-            if claim.dialect != "s3":  # other services hash the body themselves, whatever the header says
-                raise dialects.wrong_signature(claim.dialect)
+            if not claim.s3:  # other services hash the body themselves, whatever the header says
+                raise claim.dialect.wrong_signature()
             text = "The provided 'x-amz-content-sha256' header does not match what was computed."
             computed = {"ClientComputedContentSHA256": payload, "S3ComputedContentSHA256": actual}
             raise Problem("XAmzContentSHA256Mismatch", text, computed, 400)
@@ -205,7 +210,7 @@ def _check_body(claim: Claim, signed: sigv4.Signed, secret: str, payload: str) -
             text = "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-… or a valid sha256 value."
             raise Problem("InvalidArgument", text, status=400)
         completes = claim.request.method == "POST" and "uploadId=" in claim.request.query
-        if claim.dialect == "s3" and not completes:  # a completion's checksum is that of the parts together
+        if claim.s3 and not completes:  # a completion's checksum is that of the parts together
             chunks.check(claim.body, headers)
     except chunks.BadChunks as why:
         text = f"The request body terminated unexpectedly: {why}"
@@ -214,13 +219,13 @@ def _check_body(claim: Claim, signed: sigv4.Signed, secret: str, payload: str) -
         text = f"The {which} you specified did not match the calculated checksum."
         raise Problem("BadDigest", text, status=400) from None
     except chunks.BadChunkSignature:
-        raise dialects.wrong_signature(claim.dialect) from None
+        raise claim.dialect.wrong_signature() from None
 
 
 def _check_presigned(signed: sigv4.Signed, now: int, tolerance: float) -> None:
     then = signed.signed_at or 0
     until = then + (signed.expires or 0)
-    times = {"Expires": dialects.iso(until), "ServerTime": dialects.iso(now)}
+    times = {"Expires": formats.iso(until), "ServerTime": formats.iso(now)}
     if now >= until:
         raise Problem("AccessDenied", "Request has expired", {"X-Amz-Expires": str(signed.expires), **times})
     if then - now >= tolerance:
@@ -246,4 +251,4 @@ def _may_be_unsigned(claim: Claim) -> bool:
     request = claim.request
     if claim.service == "sso" or request.headers.get("authorization", "").startswith("Bearer "):
         return True
-    return claim.service == "sts" and dialects.form(request).get("Action") in _OPEN
+    return claim.service == "sts" and formats.form(request).get("Action") in _UNSIGNED
