@@ -17,14 +17,13 @@ from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.survey import Survey
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
-from skewguard.interval import DRIFT_PPB, Interval, Trust
+from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, Interval, Trust, plausible
 from skewguard.sources import chrony_packet, clockbound_segment, clockboundd, ntp_packet
-from skewguard.sources.limits import LATEST, PIVOT
+from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.sources.ntp_packet import SECOND
 from skewguard.sources.phc import PhcSource
-from skewguard.timekeeping.knowledge import plausible
 
-NOW = PIVOT + 30 * 86_400 * SECOND
+NOW = EARLIEST + 30 * 86_400 * SECOND
 STEADY = 1000 * SECOND
 
 
@@ -44,7 +43,7 @@ def clockbound(data: bytes) -> None:
                 snapshot, snapshot.as_of + age, Reading(STEADY, NOW), 1000, "clockbound"
             )
             sound(said)
-            assert 2 * snapshot.bound <= said.width < 2 * clockbound_segment.MAX_BOUND
+            assert 2 * snapshot.bound <= said.width < 2 * MAX_DISTANCE
             assert said.earliest <= NOW <= said.latest
 
 
@@ -61,7 +60,7 @@ def clockbound_daemon(data: bytes) -> None:
         if answer is None:
             return
         earliest, latest = answer
-        assert 0 <= latest - earliest < clockboundd.MAX_WIDTH
+        assert 0 <= latest - earliest < 2 * MAX_DISTANCE
         said = Interval(STEADY, earliest, latest, Trust.WITNESS, "clockboundd")
         sound(said)
         plausible(said)
@@ -75,16 +74,19 @@ def chrony(data: bytes) -> None:
         raise AssertionError("a reply to another request was accepted")
     with only(SourceError):
         chrony_packet.check_header(data, sequence)
-    before, after = chrony_packet.Look(STEADY, NOW, 500), chrony_packet.Look(STEADY + 200_000, NOW + 200_000, 500)
+    before, after = (
+        chrony_packet.PairedReading(STEADY, NOW, 500),
+        chrony_packet.PairedReading(STEADY + 200_000, NOW + 200_000, 500),
+    )
     with only(SourceError):
         tracking = chrony_packet.decode(data)
         for allow_local in (False, True):
             with only(SourceError):
-                said = chrony_packet.judge(
+                said = chrony_packet.to_interval(
                     tracking, before, after, "chrony", max_distance=SECOND, allow_local=allow_local
                 )
                 sound(said)
-                assert PIVOT <= said.earliest <= said.latest <= LATEST
+                assert EARLIEST <= said.earliest <= said.latest <= LATEST
 
 
 def ntpd(data: bytes) -> None:
@@ -110,9 +112,11 @@ def ntp(data: bytes) -> None:
         assert (reply.kiss or "x").isprintable()
         for elapsed in (0, 20_000_000, 2 * SECOND, 6 * SECOND):
             with only(SourceError):
-                said = ntp_packet.judge(reply, STEADY, STEADY + elapsed, "ntp", max_distance=SECOND, allow_local=True)
+                said = ntp_packet.to_interval(
+                    reply, STEADY, STEADY + elapsed, "ntp", max_distance=SECOND, allow_local=True
+                )
                 sound(said)
-                assert PIVOT - 2 * SECOND < said.earliest
+                assert EARLIEST - 2 * SECOND < said.earliest
                 assert said.latest < LATEST + 20 * SECOND
                 assert said.width < 10 * SECOND
 

@@ -255,7 +255,7 @@ def status() -> Status:
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
         inherited=tuple(domain.key for domain in keeper.inherited()),
-        host=host_clock.look(),
+        host=host_clock.inspect(),
     )
 
 

@@ -5,7 +5,7 @@
       sources = clockbound, ntp://time.example.com
       max_offset = 3600
 
-It is read as botocore reads its own file, but without a session: of that there may be none yet.
+It is read as botocore reads its own file, but without a session, because there may be none yet.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BLOCK = "skewguard"
 
 
 def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Read the block's options, unparsed; there are none where there is no such file, profile or block."""
+    """Read the block's options, unparsed; none if there is no such file, profile or block."""
     block = read(BLOCK, environ)
     if isinstance(block, dict) or not block:
         return block or {}
@@ -31,19 +31,19 @@ def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
 
 
 def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
-    """Read one key of the profile; None where there is no such file, profile or key."""
+    """Read one key of the profile; None if there is no such file, profile or key."""
     name, path = _selected(os.environ if environ is None else environ)
     try:
         file = Path(os.path.expandvars(path)).expanduser()
-        # A pipe, as the shell's <(...) is, can be read but once, and that by botocore. Most have no such key: then
-        # botocore's parser need not be loaded.
+        # A pipe, such as the shell's <(...), can be read only once, and botocore must read it. Most files have no such
+        # key: then botocore's parser need not be loaded.
         if not file.is_file() or key.encode() not in file.read_bytes():
             return None
         with _late_imports.importing:
             from botocore.configloader import load_config
 
         return load_config(path)["profiles"].get(name, {}).get(key)
-    except Exception:  # botocore, which needs the file more than we do, will tell what is wrong with it
+    except Exception:  # botocore needs the file more, and will report what is wrong with it
         logger.debug("the AWS profile could not be read", exc_info=True)
         return None
 

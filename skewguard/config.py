@@ -1,7 +1,7 @@
 """Settings: keyword, else environment, else AWS profile, else default; one frozen object.
 
-A wrong keyword is a `ConfigError`, because somebody is there to read it. What is wrong in the environment or the
-profile is a warning and the default, because an AWS call must not fail for it.
+A wrong keyword is a `ConfigError`, because its author will see it. A wrong value in the environment or the profile is a
+warning and the default, because an AWS call must not fail for it.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
 
 
 AUTO = "auto"
-"""The one word that stands for all sources: those that this host has."""
+"""The word for all sources that this host has."""
 
 RESPONSE = "response"
-"""A source that is always there, AWS's answers. To name it alone is to have nobody asked."""
+"""AWS's answers, which are always a source. Alone, it means that no other source is asked."""
 
 
 class Settings(NamedTuple):
-    """What `install` was asked for. Lengths of time are given in seconds and kept in nanoseconds.
+    """The options of `install`. Lengths of time are given in seconds and kept in nanoseconds.
 
-    What stands here is also the table in docs/options.md.
+    The table in docs/options.md is made from these texts.
 
     Attributes:
         enabled: True or False decide, and True overrides AWS's off switches. None leaves it to those: the
@@ -106,7 +106,7 @@ def resolve(
     chosen |= {name: parse_keyword(name, value, _PARSERS[name]) for name, value in options.items()}
     if chosen.get("enabled") is None and OFF_SWITCH in environ:
         try:
-            chosen["enabled"] = not _switch(environ[OFF_SWITCH])
+            chosen["enabled"] = not as_boolean(environ[OFF_SWITCH])
         except ValueError as error:
             logger.warning("%s is ignored: %s", OFF_SWITCH, error)
     return Settings(**chosen)
@@ -128,8 +128,13 @@ def _unknown(_value: Any) -> None:
 
 
 def as_boolean(value: object) -> bool:
-    """Read a switch the way botocore does: only the word ``true`` is true."""
-    return value if isinstance(value, bool) else str(value).strip().lower() == "true"
+    """Read a switch: a boolean, or the word true or false in any case. ValueError if it is neither."""
+    if isinstance(value, bool):
+        return value
+    word = str(value).strip().lower()
+    if word in ("true", "false"):
+        return word == "true"
+    raise ValueError(f"{value!r} is neither true nor false")
 
 
 def parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
@@ -142,17 +147,8 @@ def parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
         raise ConfigError(f"option {name!r}: {error}") from error
 
 
-def _switch(value: Any) -> bool:
-    if isinstance(value, bool):
-        return value
-    text = str(value).strip().lower()
-    if text in ("true", "false"):
-        return text == "true"
-    raise ValueError(f"{value!r} is neither true nor false")
-
-
-def _switch_or_none(value: Any) -> bool | None:
-    return None if value is None else _switch(value)
+def _as_boolean_or_none(value: Any) -> bool | None:
+    return None if value is None else as_boolean(value)
 
 
 def nanoseconds(value: Any) -> int:
@@ -198,8 +194,8 @@ def _sources(value: Any) -> tuple[Source, ...] | None:
 
 
 _PARSERS: dict[str, Callable[[Any], Any]] = {
-    "enabled": _switch_or_none,
-    "learn_from_responses": _switch,
+    "enabled": _as_boolean_or_none,
+    "learn_from_responses": as_boolean,
     "sources": _sources,
     "deadband": nanoseconds,
     "max_age": nanoseconds,
@@ -207,8 +203,8 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "timeout": nanoseconds,
     "min_sources": _count,
     "max_offset": _nanoseconds_or_none,
-    "require_authenticated": _switch,
-    "share": _switch,
-    "correct_presigned": _switch,
+    "require_authenticated": as_boolean,
+    "share": as_boolean,
+    "correct_presigned": as_boolean,
 }
 _ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there

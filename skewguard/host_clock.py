@@ -1,9 +1,9 @@
-"""What this host says of its own clock: a hint for `skewguard.status`, never a source of time.
+"""The host's own statements about its clock: a hint for `skewguard.status`, never a source of time.
 
-Nothing here can keep a bound. The kernel repeats the error that its last writer claimed, and does not say who that was:
+Nothing here can keep a bound. The kernel repeats the error that its last writer claimed, and does not name the writer:
 chronyd and ntpd write their distance from the reference, systemd-timesyncd writes 0 whatever its server's distance is,
-and any program that may set the clock can write what it likes. The kernel then adds 0.5 ms a second until it stops at
-16 s, which means "unknown". A machine that was paused and resumed goes on from where it was. And timesyncd's files tell
+and any program that may set the clock can write any number. The kernel then adds 0.5 ms a second until it stops at
+16 s, which means "unknown". A machine that was paused and resumed continues where it was. And timesyncd's files show
 when it last heard from a server, not what it heard. So this explains a wrong clock to people, and corrects none.
 
 All of it is read, nothing is ever set.
@@ -19,55 +19,55 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from skewguard import _late_imports
+from skewguard import _files, _late_imports
 from skewguard.events import logger
 
 UNKNOWN_US = 16_000_000
-"""The kernel's largest error, µs: it says so where nobody has told it a smaller one, or nobody for hours."""
+"""The kernel's largest error, µs: its value until a program has set a smaller one, and again after hours without."""
 
 TIMEX = struct.Struct("@I4li8li5li44x")
-"""struct timex: modes; offset, freq, maxerror, esterror; status; eight more; shift; five more; TAI offset; room.
+"""struct timex: modes; offset, freq, maxerror, esterror; status; eight more; shift; five more; TAI offset; padding.
 
-`long` as this machine has it, since the C library's function takes that: 208 bytes, or 128 on 32 bits.
+`long` is this machine's, because the C library's function takes that: 208 bytes, or 128 on 32 bits.
 """
 
 DAEMONS = {
     "chronyd": "chronyd",
-    "ntpd": "ntpd",  # that of ntp.org, NTPsec, OpenNTPD and BusyBox
+    "ntpd": "ntpd",  # of ntp.org, NTPsec, OpenNTPD and BusyBox
     "ntp-daemon": "ntpd-rs",
     "phc2sys": "phc2sys",
     "systemd-timesyn": "systemd-timesyncd",  # the kernel keeps 15 characters
 }
-"""Who keeps a host's clock right, by the name of the process."""
+"""Daemons that keep a host's clock right, by the name of the process."""
 
 _INSERT, _DELETE, _CLOCK_ERROR = 0x0010, 0x0020, 0x1000  # STA_INS, STA_DEL, STA_CLOCKERR
-_LEAP_OVER = 4  # TIME_WAIT: the leap second has been, though its flag may still stand
+_LEAP_OVER = 4  # TIME_WAIT: the leap second is over, though its flag may still be set
 
 _SYNCHRONIZED = "run/systemd/timesync/synchronized"
 _SAVED = "var/lib/systemd/timesync/clock"
 _FIRST_PID_NAMESPACE = 0xEFFF_FFFC
-"""The inode of the host's own PID namespace, the same on every Linux: elsewhere, not all processes can be seen."""
+"""The inode of the host's own PID namespace, the same on every Linux: in others, not all processes are visible."""
 _STALE = 60_000_000_000
-"""How long the list of daemons is good for, ns: it costs a look at every process."""
+"""How long the list of daemons is kept, ns: to make it, every process is read."""
 
 
 class HostClock(NamedTuple):
-    """What the host says of its own clock; each None where it does not say, as on all systems but Linux.
+    """The host's own statements about its clock; each None if it is unknown, as on all systems but Linux.
 
-    A hint, which may be out of date or somebody's invention.
+    A hint, which may be out of date or made up.
 
     Attributes:
-        synchronized: Whether somebody has told the kernel lately how far off the clock is.
-        max_error: How far off the clock can be by that claim, ns; 0 has been written by systemd-timesyncd, and is none.
-        estimated_error: How far off it is expected to be by the same claim, ns.
-        leap_second: What has been announced for the end of this UTC day: 1, a second more; -1, one less; 0, nothing.
-        tai_offset: TAI minus UTC, s, if the kernel was told.
-        timesyncd_synchronized_at: When systemd-timesyncd last put the clock right since the boot, by the clock as it
-            then was, ns since the Unix epoch.
+        synchronized: Whether a program has lately set the kernel's bound on the clock's error.
+        max_error: That bound, ns; 0 was written by systemd-timesyncd, and is no bound.
+        estimated_error: The expected error, by the same program, ns.
+        leap_second: The announcement for the end of this UTC day: 1, a second more; -1, one less; 0, none.
+        tai_offset: TAI minus UTC, s, if it was set.
+        timesyncd_synchronized_at: When systemd-timesyncd last set the clock since the boot, by the clock as it then
+            was, ns since the Unix epoch.
         timesyncd_saved_at: The time that systemd last saved, ns since the Unix epoch. A wall clock that shows less was
             set back.
-        daemons: Which daemons that keep clocks seem to run, in alphabetical order. In a container only its own can be
-            seen; so that none are seen says nothing there, and this is None.
+        daemons: The daemons that keep clocks and seem to run, in alphabetical order. In a container only its own
+            processes are visible; an empty list proves nothing there, so this is None.
     """
 
     synchronized: bool | None = None
@@ -81,7 +81,7 @@ class HostClock(NamedTuple):
 
 
 class Kernel(NamedTuple):
-    """The part of `HostClock` that the kernel tells, under the same names."""
+    """The part of `HostClock` that comes from the kernel, under the same names."""
 
     synchronized: bool | None
     max_error: int | None
@@ -91,14 +91,14 @@ class Kernel(NamedTuple):
 
 
 def parse_timex(state: int, data: bytes) -> Kernel:
-    """Read what ``adjtimex`` answered.
+    """Parse the result of ``adjtimex``.
 
-    The flag "unsynchronized" is not asked: chronyd without ``rtcsync`` leaves it set, and so does systemd-timesyncd
+    The flag "unsynchronized" is not used: chronyd without ``rtcsync`` leaves it set, and so does systemd-timesyncd
     where the hardware clock keeps local time, both only to keep the kernel from setting that.
 
     Args:
-        state: What it returned.
-        data: What it filled in.
+        state: Its return value.
+        data: The struct that it filled in.
 
     Raises:
         ValueError: `data` has the wrong size.
@@ -113,35 +113,35 @@ def parse_timex(state: int, data: bytes) -> Kernel:
         max_error=max_error * 1000 if 0 <= max_error < UNKNOWN_US else None,
         estimated_error=estimated_error * 1000 if 0 <= estimated_error < UNKNOWN_US else None,
         leap_second=0 if state == _LEAP_OVER else announced,
-        tai_offset=tai_offset or None,  # 0 is where the kernel begins; UTC has not been that near TAI since 1961
+        tai_offset=tai_offset or None,  # 0 is the kernel's initial value; UTC has not been that near TAI since 1961
     )
 
 
-def known_daemons(names: Iterable[bytes]) -> set[str]:
-    """Pick, from names of processes as ``/proc/*/comm`` has them, those of `DAEMONS`."""
-    found = (DAEMONS.get(name.decode("ascii", "replace").rstrip("\n")) for name in names)
+def known_daemons(names: Iterable[str]) -> set[str]:
+    """Return the `DAEMONS` among names of processes, as ``/proc/*/comm`` has them."""
+    found = (DAEMONS.get(name.rstrip("\n")) for name in names)
     return {daemon for daemon in found if daemon is not None}
 
 
 def ask_kernel() -> tuple[int, bytes] | None:
-    """Call ``adjtimex`` without any order to change something.
+    """Call ``adjtimex`` so that it changes nothing.
 
     Returns:
-        Its state and struct timex; None where there is no such call, or a container's rules forbid it.
+        Its state and struct timex; None if there is no such call, or a container's rules forbid it.
     """
     adjtimex = _adjtimex()
     if adjtimex is None:
         return None
     import ctypes
 
-    timex = ctypes.create_string_buffer(TIMEX.size)  # all zero; `modes`, its first field, is what would be set
+    timex = ctypes.create_string_buffer(TIMEX.size)  # all zero; its first field, `modes`, selects the values to set
     state = adjtimex(timex)
     return None if state < 0 else (state, timex.raw)
 
 
 @functools.cache
 def _adjtimex() -> Any:
-    """The C library's function; None if this is no Linux, or Python came without ctypes."""
+    """Find the C library's function; None if this is not Linux, or Python has no ctypes."""
     if sys.platform != "linux":
         return None
     try:
@@ -154,7 +154,7 @@ def _adjtimex() -> Any:
 
 
 class Host:
-    """Looks at one host; what is costly to learn is remembered for a minute.
+    """Inspects one host; the list of daemons, which is costly, is kept for a minute.
 
     It may be shared by threads and used on both sides of a fork.
     """
@@ -165,24 +165,24 @@ class Host:
         kernel: Callable[[], tuple[int, bytes] | None] = ask_kernel,
         monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Prepare to look.
+        """Inspect nothing yet.
 
         Args:
-            root: Where the file system begins; for tests.
+            root: The root of the file system; for tests.
             kernel: Like `ask_kernel`; for tests.
-            monotonic: A clock that goes on, ns; for tests.
+            monotonic: A monotonic clock, ns; for tests.
         """
         self._root = root
         self._kernel = kernel
         self._monotonic = monotonic
         self._daemons: tuple[int, tuple[str, ...] | None] | None = None  # when, and which; replaced whole
 
-    def look(self) -> HostClock:
-        """Look now. What cannot be learned is None."""
+    def inspect(self) -> HostClock:
+        """Inspect the host now; unknown values are None."""
         answer = self._kernel()
-        told = {} if answer is None else parse_timex(*answer)._asdict()
+        kernel = {} if answer is None else parse_timex(*answer)._asdict()
         return HostClock(
-            **told,
+            **kernel,
             timesyncd_synchronized_at=self._modified(_SYNCHRONIZED),
             timesyncd_saved_at=self._modified(_SAVED),
             daemons=self._running(),
@@ -203,39 +203,27 @@ class Host:
 
 
 def _scan(proc: str) -> tuple[str, ...] | None:
-    """Find the daemons among all processes that can be seen; None if there are none and more may be running."""
+    """Find the daemons among all visible processes; None if there are none and more may be running."""
     try:
-        names = [_read(f"{proc}/{entry}/comm") for entry in os.listdir(proc) if entry.isdecimal()]  # noqa: PTH208
-        found = known_daemons(name for name in names if name is not None)
+        processes = filter(str.isdecimal, os.listdir(proc))  # noqa: PTH208
+        found = known_daemons(_files.text(f"{proc}/{process}/comm") for process in processes)
         if not found:
-            # The first process is hidden from us where others' are (hidepid).
+            # Where the first process is hidden, so are others (hidepid).
             here = os.stat(f"{proc}/self/ns/pid").st_ino  # noqa: PTH116
-            if here != _FIRST_PID_NAMESPACE or _read(f"{proc}/1/comm") is None:
+            if here != _FIRST_PID_NAMESPACE or not _files.text(f"{proc}/1/comm"):
                 return None
     except OSError:
         return None
     return tuple(sorted(found))
 
 
-def _read(path: str) -> bytes | None:
-    """Read a short file of the kernel's; None if its process is gone, or not ours to see."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            return os.read(descriptor, 64)
-        finally:
-            os.close(descriptor)
-    except OSError:
-        return None
-
-
 _host = Host()
 
 
-def look() -> HostClock:
-    """Look at this host. Never raises; takes some tens of µs, and once a minute some µs for each process besides."""
+def inspect() -> HostClock:
+    """Inspect this host. Never raises; takes some tens of µs, and once a minute some µs for each process besides."""
     try:
-        return _host.look()
+        return _host.inspect()
     except Exception:
-        logger.debug("the host's clock was not looked at", exc_info=True)
+        logger.debug("the host's clock was not inspected", exc_info=True)
         return HostClock()

@@ -1,8 +1,8 @@
-"""What is known of true time, as intervals: ageing, intersection, vote. Pure; integer nanoseconds throughout.
+"""Intervals that contain true time: ageing, intersection, vote. Pure; integer nanoseconds throughout.
 
-A measurement does not say what time it is. It says: *at this steady instant, true time lay between these two
-instants*. Everything skewguard concludes follows from such statements by ageing and intersection, so a wrong
-statement shows as a disagreement instead of hiding in an average.
+A measurement does not state what time it is. It states: *at this steady instant, true time lay between these two
+instants*. All conclusions follow from such statements by ageing and intersection, so a wrong statement shows as a
+contradiction instead of hiding in an average.
 """
 
 from __future__ import annotations
@@ -17,19 +17,25 @@ SECOND = 1_000_000_000
 DRIFT_PPB = 100_000
 """How fast a steady clock may wander, in parts per billion: 100 ppm, the widest a crystal's data sheet allows."""
 
+EARLIEST = 1_761_955_200 * SECOND
+"""2025-11-01, a year before this package was first released: an earlier date is wrong."""
+
+LATEST = EARLIEST + 40 * 366 * 86_400 * SECOND
+"""Decades ahead: a later date is wrong too."""
+
 _BILLION = 1_000_000_000  # parts
 
 
 def drift_over(elapsed: int, drift_ppb: int = DRIFT_PPB) -> int:
-    """Answer by how much a clock may have wandered while it counted `elapsed` ns, in ns.
+    """Return by how much a clock may have wandered while it counted `elapsed` ns, in ns.
 
-    Rounded up, for a bound never shrinks.
+    Rounded up, because a bound never shrinks.
     """
     return -(-abs(elapsed) * drift_ppb // _BILLION)
 
 
 class Trust(enum.IntEnum):
-    """Who stands behind a measurement; a larger value outranks a smaller one that contradicts it."""
+    """How trustworthy a measurement's origin is; a larger value outranks a smaller one that contradicts it."""
 
     WITNESS = 1
     """A configured time source, or an endpoint that nothing authenticates."""
@@ -49,15 +55,15 @@ class _Fields(NamedTuple):
 class Interval(_Fields):
     """At steady instant `at`, true time lay in [`earliest`, `latest`].
 
-    A named tuple, because a frozen dataclass takes several times as long to make, and this is made for every reading.
+    A named tuple, because a frozen dataclass takes several times as long to create, and each reading creates some.
 
     Attributes:
         at: The steady clock's reading, ns.
         earliest: The earliest that true time can have been then, ns since the Unix epoch.
         latest: The latest that it can have been, ns since the Unix epoch.
-        trust: Who says so.
-        source: The speaker's name, for people: ``"ntp://10.0.0.1"``, ``"https://sts.amazonaws.com"``.
-        drift_ppb: How fast this statement loosens with age, in parts per billion.
+        trust: How trustworthy its origin is.
+        source: The name of its origin, for people: ``"ntp://10.0.0.1"``, ``"https://sts.amazonaws.com"``.
+        drift_ppb: How fast this statement widens with age, in parts per billion.
     """
 
     __slots__ = ()
@@ -65,7 +71,7 @@ class Interval(_Fields):
     def __new__(
         cls, at: int, earliest: int, latest: int, trust: Trust, source: str, drift_ppb: int = DRIFT_PPB
     ) -> Interval:
-        """Say it. ValueError if the interval ends before it begins."""
+        """Create an interval; ValueError if it ends before it begins."""
         if earliest > latest:
             raise ValueError(f"interval of {source} ends before it begins")
         return tuple.__new__(cls, (at, earliest, latest, trust, source, drift_ppb))
@@ -81,7 +87,7 @@ class Interval(_Fields):
         return self.latest - self.earliest
 
     def aged(self, steady: int) -> Interval:
-        """Say the same of another steady instant: moved by the time between, loosened by what drift may add.
+        """Return the same statement as of another steady instant: moved by the time between, widened by possible drift.
 
         Works in both directions; ageing there and back never narrows.
         """
@@ -99,14 +105,19 @@ class Interval(_Fields):
         )
 
     def meets(self, other: Interval) -> bool:
-        """Tell whether both can be true. Both must speak of the same steady instant."""
+        """Return whether both can be true. Both must be of the same steady instant."""
         return self.earliest <= other.latest and other.earliest <= self.latest
 
 
-def intersect(older: Interval, newer: Interval) -> Interval | None:
-    """Join two statements, as of the newer one's instant; None when they contradict each other.
+def plausible(said: Interval) -> bool:
+    """Return whether an interval lies between the year before this package's first release and some decades later."""
+    return said.earliest >= EARLIEST and said.latest <= LATEST
 
-    The result is trusted no more than the less trusted of the two, because either may have cut the truth away.
+
+def intersect(older: Interval, newer: Interval) -> Interval | None:
+    """Join two statements, as of the newer one's instant; None if they contradict each other.
+
+    The result is trusted no more than the less trusted of the two, because either may have excluded the truth.
     """
     moved = older.aged(newer.at)
     if not moved.meets(newer):
@@ -122,21 +133,21 @@ def intersect(older: Interval, newer: Interval) -> Interval | None:
 
 
 def narrowed(samples: Sequence[Interval]) -> tuple[Interval, Sequence[Interval]]:
-    """Join one speaker's statements: the newest, narrowed by those before it, back to the first that contradicts it.
+    """Join one source's statements: the newest, narrowed by those before it, back to the first that contradicts it.
 
-    Ageing loosens a statement by more than a sound clock wanders, so the truth is in the result if it was in each.
+    Ageing widens a statement by more than a sound clock wanders, so the truth is in the result if it was in each.
 
     Args:
         samples: At least one, oldest first.
 
     Returns:
-        What they say together, as of the newest's instant; and those it rests on, oldest first.
+        The joint statement, as of the newest's instant; and those it rests on, oldest first.
     """
     joined = newest = samples[-1]
-    for place in range(len(samples) - 2, -1, -1):
-        tighter = intersect(samples[place], joined) if samples[place].at <= newest.at else None
+    for index in range(len(samples) - 2, -1, -1):
+        tighter = intersect(samples[index], joined) if samples[index].at <= newest.at else None
         if tighter is None:
-            return joined, samples[place + 1 :]
+            return joined, samples[index + 1 :]
         joined = tighter
     return joined, samples
 
@@ -145,9 +156,9 @@ class Vote(NamedTuple):
     """The outcome of `vote`.
 
     Attributes:
-        interval: Where the majority places true time; None without a majority.
+        interval: The majority's interval of true time; None without a majority.
         truechimers: The statements that agree with it.
-        falsetickers: The statements that contradict it, or everyone when there is no majority (RFC 5905, §11.2.1).
+        falsetickers: The statements that contradict it, or all of them without a majority (RFC 5905, §11.2.1).
     """
 
     interval: Interval | None
@@ -156,15 +167,15 @@ class Vote(NamedTuple):
 
 
 def vote(statements: Iterable[Interval], steady: int) -> Vote:
-    """Find the smallest interval that holds every instant on which most of the statements agree.
+    """Find the smallest interval that contains every instant on which most of the statements agree.
 
-    That is wider than what all truechimers share (Marzullo), and on purpose. A liar who says nearly the same as the
-    honest agrees with some of them about a false instant, which then has more supporters than the true one; so the
-    best supported instants may all be false. But as long as most statements are true, the true one has most of them.
+    That is wider than what all truechimers share (Marzullo), and on purpose. A liar whose statement is close to
+    the truth agrees with some honest sources on a false instant, which then has more supporters than the true one; so
+    the best supported instants may all be false. But while most statements are true, most of them support the truth.
 
     Args:
         statements: At most one per source.
-        steady: The steady instant the answer speaks of, ns; statements are aged to it.
+        steady: The steady instant of the result, ns; statements are aged to it.
 
     Returns:
         The verdict. More than half of all statements must share a point, so one statement alone decides for

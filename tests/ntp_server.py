@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from skewguard.clocks import Clocks, system
-from skewguard.interval import SECOND, Interval
-from skewguard.sources.limits import PIVOT
+from skewguard.interval import EARLIEST, SECOND, Interval
 from skewguard.sources.ntp import NtpSource
 
 MS = SECOND // 1000
@@ -21,7 +20,7 @@ DAY = 86_400 * SECOND
 EPOCH_1900 = 2_208_988_800 * SECOND
 NONCE = bytes(range(8))
 CLOCKS = system()
-ZERO = PIVOT + 30 * DAY  # in these tests true time is this plus the steady clock, whatever the host's wall clock says
+ZERO = EARLIEST + 30 * DAY  # true time here is this plus the steady clock, whatever the wall clock shows
 
 
 def to_stamp(unix: int) -> int:

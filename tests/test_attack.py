@@ -157,7 +157,7 @@ def test_replayed_answers() -> None:
         replaying = True
         silence = attacked(server, 0.2)
     assert len(old) >= 9
-    assert silent_to(silence, "a datagram was ignored: it repeats a timestamp that we did not send")
+    assert silent_to(silence, "a datagram was ignored: it repeats a timestamp that was not sent")
 
 
 def test_reply_from_another_port_or_address() -> None:

@@ -24,7 +24,7 @@ from skewguard.sources import Source
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.chrony_packet import (
     LENGTH,
-    look,
+    read_pair,
 )
 from skewguard.testing.clocks import FakeClocks
 from tests.ntp_server import Handler, Server, serving, silent
@@ -142,7 +142,7 @@ def source_of(server: Server) -> ChronySource:
 
 def check(said: Interval) -> None:
     """Fail unless true time lay in the interval, and that is about as wide as the report says."""
-    now = look(CLOCKS)
+    now = read_pair(CLOCKS)
     truth = now.wall - now.steady + said.at + SHIFT
     assert said.earliest <= truth <= said.latest
     assert 12 * SECOND // 1000 <= said.width < 20 * SECOND // 1000

@@ -14,24 +14,23 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading, system
 from skewguard.errors import SourceError
-from skewguard.interval import SECOND, Interval, Trust
+from skewguard.interval import EARLIEST, SECOND, Interval, Trust
 from skewguard.sources.chrony_packet import (
     LENGTH,
-    Look,
+    PairedReading,
     Tracking,
     check_header,
+    clock_was_set,
     decode,
     float_ns,
-    judge,
-    look,
-    moved,
+    read_pair,
     request,
+    to_interval,
 )
-from skewguard.sources.limits import PIVOT
 
 CLOCKS = system()
 DAY = 86_400 * SECOND
-NOW = PIVOT + 30 * DAY
+NOW = EARLIEST + 30 * DAY
 SEQUENCE = 0x01020304
 
 
@@ -105,8 +104,8 @@ def judged(report: Report, *, allow_local: bool = False, max_distance: int = 1_5
     """What a report says at `NOW`, to clocks that were read without any slack."""
     datagram = bytes(report)
     check_header(datagram, SEQUENCE)
-    before, after = Look(SECOND, NOW, 0), Look(SECOND + 200_000, NOW + 200_000, 0)
-    return judge(decode(datagram), before, after, "chrony", max_distance=max_distance, allow_local=allow_local)
+    before, after = PairedReading(SECOND, NOW, 0), PairedReading(SECOND + 200_000, NOW + 200_000, 0)
+    return to_interval(decode(datagram), before, after, "chrony", max_distance=max_distance, allow_local=allow_local)
 
 
 # --------------------------------------------------------------------------------------------------------- the packet
@@ -127,7 +126,14 @@ def test_any_bytes_are_a_report_or_a_source_error(datagram: bytes) -> None:
         check_header(datagram, SEQUENCE)
     with contextlib.suppress(SourceError):
         tracking = decode(datagram)
-        judge(tracking, Look(0, NOW, 9), Look(9, NOW, 9), "chrony", max_distance=SECOND, allow_local=True)
+        to_interval(
+            tracking,
+            PairedReading(0, NOW, 9),
+            PairedReading(9, NOW, 9),
+            "chrony",
+            max_distance=SECOND,
+            allow_local=True,
+        )
 
 
 @given(st.binary(min_size=76, max_size=76))
@@ -137,7 +143,14 @@ def test_any_report_is_an_interval_or_a_source_error(body: bytes) -> None:
     """The same behind a header that is in order."""
     with contextlib.suppress(SourceError):
         tracking = decode(bytes(Report())[:28] + body)
-        said = judge(tracking, Look(0, NOW, 9), Look(9, NOW, 9), "chrony", max_distance=SECOND, allow_local=True)
+        said = to_interval(
+            tracking,
+            PairedReading(0, NOW, 9),
+            PairedReading(9, NOW, 9),
+            "chrony",
+            max_distance=SECOND,
+            allow_local=True,
+        )
         assert 0 <= said.width < 3 * SECOND
 
 
@@ -174,7 +187,7 @@ def test_floats(word: int, value: int) -> None:
     [
         ({"version": 5}, "version is 5"),
         ({"kind": 1}, "packet type is 1"),
-        ({"sequence": SEQUENCE + 1}, "did not send"),
+        ({"sequence": SEQUENCE + 1}, "was not sent"),
         ({"command": 34}, "command 34"),
         ({"status": 2}, "not allowed"),
         ({"status": 18}, "another version"),
@@ -192,16 +205,16 @@ def test_floats(word: int, value: int) -> None:
         ({"root_delay": -1e-8}, "negative"),
         ({"root_dispersion": -1e-3}, "negative"),
         ({"update_interval": -1.0}, "negative"),
-        ({"root_delay": 0.0, "root_dispersion": 0.0}, "no doubt"),
+        ({"root_delay": 0.0, "root_dispersion": 0.0}, "error bound of zero"),
         ({"root_delay": 1.1}, "away"),
         ({"root_delay": 1e19}, "away"),
         ({"root_dispersion": 1.6}, "within 1.6 s only"),
         ({"root_dispersion": 1e99}, "less than 1.5 s"),
-        ({"correction": 1e99}, "implausible time"),
-        ({"correction": -1e99}, "implausible time"),
-        ({"correction": 41 * 365.25 * 86_400}, "implausible time, 2067"),
-        ({"correction": -86_400.0 * 30.5}, "implausible time, 2026-10-31"),
-        ({"ref_time": NOW - 1201 * SECOND}, "has not corrected its clock for 1201.0 s"),
+        ({"correction": 1e99}, "implausible date"),
+        ({"correction": -1e99}, "implausible date"),
+        ({"correction": 41 * 365.25 * 86_400}, "implausible date, 2066-1"),
+        ({"correction": -86_400.0 * 30.5}, "implausible date, 2025-10-31"),
+        ({"ref_time": NOW - 1201 * SECOND}, "has not corrected its clock for 20 min 1 s"),
         ({"ref_time": NOW - 8200 * SECOND, "update_interval": 1024.0}, "has not corrected"),
         ({"ref_time": 0}, "has not corrected"),
         ({"high": 0xFFFFFFFF}, "in the future"),
@@ -251,16 +264,16 @@ def test_interval_contains_the_truth(
     offset: float, delay: float, dispersion: float, error: float, moment: float
 ) -> None:
     """Any report whose error is as large as it admits, about any moment of the exchange, while the clock is slewed."""
-    before = Look(5 * SECOND, NOW, 30_000)
-    after = Look(before.steady + 400_000, NOW + 380_000, 30_000)  # slewed by 20 µs
-    assert not moved(before, after)
+    before = PairedReading(5 * SECOND, NOW, 30_000)
+    after = PairedReading(before.steady + 400_000, NOW + 380_000, 30_000)  # slewed by 20 µs
+    assert not clock_was_set(before, after)
     asked = int(400_000 * moment)
     wall = NOW + int(380_000 * moment) + 29_000  # what chronyd saw at `asked`; our pairs were off by nearly the slack
     doubt = delay / 2 + dispersion
     report = Report(
         correction=offset, root_delay=delay, root_dispersion=dispersion, ref_time=NOW + int(offset * SECOND)
     )
-    said = judge(decode(bytes(report)), before, after, "chrony", max_distance=SECOND)
+    said = to_interval(decode(bytes(report)), before, after, "chrony", max_distance=SECOND)
     truth = wall + int((offset + error * doubt) * SECOND) + (400_000 - asked)
     assert said.earliest - 1 <= truth <= said.latest + 1  # the test's own floats are 1 ns coarse
     assert said.at == after.steady
@@ -273,9 +286,9 @@ def test_interval_contains_the_truth(
 @pytest.mark.parametrize("error", [-1e-6, 1e-6])
 def test_no_part_of_the_bound_is_spare(slew: int, misread: int, moment: int, error: float) -> None:
     """All that may be wrong at once: the report, our readings, and when chronyd looked at a clock that is slewed."""
-    before, after = Look(0, NOW, 30_000), Look(400_000, NOW + 400_000 + slew, 30_000)
+    before, after = PairedReading(0, NOW, 30_000), PairedReading(400_000, NOW + 400_000 + slew, 30_000)
     report = decode(bytes(Report(root_delay=0.0, root_dispersion=1e-6)))
-    said = judge(report, before, after, "chrony", max_distance=SECOND)
+    said = to_interval(report, before, after, "chrony", max_distance=SECOND)
     wall = NOW + moment + (slew if moment else 0) + misread
     truth = wall + int(error * SECOND) + 400_000 - moment
     assert said.earliest <= truth <= said.latest
@@ -313,20 +326,20 @@ class Busy:
 
 def test_looks_again_when_put_aside() -> None:
     """A pair that took long is read again; if all take long, the doubt is stated."""
-    assert look(Busy(3)).slack < 300_000
-    assert look(Busy(99)).slack > 2_000_000
+    assert read_pair(Busy(3)).slack < 300_000
+    assert read_pair(Busy(99)).slack > 2_000_000
 
 
 def test_moved() -> None:
     """Slewing is no step; a step is, once it is more than the reading's slack."""
-    before = Look(0, NOW, 1000)
-    assert not moved(before, Look(1_000_000, NOW + 1_090_000, 1000))
-    assert not moved(before, Look(1_000_000, NOW + 910_000, 1000))
-    assert moved(before, Look(1_000_000, NOW + 1_110_000, 1000))
-    assert moved(before, Look(1_000_000, NOW + 890_000, 1000))
+    before = PairedReading(0, NOW, 1000)
+    assert not clock_was_set(before, PairedReading(1_000_000, NOW + 1_090_000, 1000))
+    assert not clock_was_set(before, PairedReading(1_000_000, NOW + 910_000, 1000))
+    assert clock_was_set(before, PairedReading(1_000_000, NOW + 1_110_000, 1000))
+    assert clock_was_set(before, PairedReading(1_000_000, NOW + 890_000, 1000))
     for here, there in ((0, 9000), (9000, 0)):  # either look's slack counts
-        assert not moved(Look(0, NOW, here), Look(1, NOW + 9000, there))
-        assert moved(Look(0, NOW, here), Look(1, NOW + 9002, there))
+        assert not clock_was_set(PairedReading(0, NOW, here), PairedReading(1, NOW + 9000, there))
+        assert clock_was_set(PairedReading(0, NOW, here), PairedReading(1, NOW + 9002, there))
 
 
 def test_tracking_is_a_value() -> None:

@@ -165,7 +165,11 @@ class TestFindings:
             ("ntp://a cannot be reached: Network is unreachable", True, "gets no answer"),
             ("ntp://a cannot be reached: Connection refused", False, "where no NTP server listens"),
             ("ntp://a cannot be looked up: Name or service not known", False, "name cannot be looked up"),
-            ("ntp://a asks us to slow down (kiss code RATE)", False, "gets answers, but none with a usable time"),
+            (
+                "ntp://a asks this host to slow down (kiss code RATE)",
+                False,
+                "gets answers, but none with a usable time",
+            ),
         ],
     )
     def test_udp(self, error: str, silent: bool, words: str) -> None:

@@ -18,7 +18,6 @@ from skewguard.sources.clockbound_segment import (
     GRACE,
     LARGEST,
     MAX_AGE,
-    MAX_BOUND,
     SECOND,
     ClockStatus,
     Snapshot,
@@ -28,6 +27,7 @@ from skewguard.sources.clockbound_segment import (
     to_interval,
     unsettled,
 )
+from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.testing import FakeClocks
 from tests.clockbound_host import MONO_ZERO, MS, Segment, vmclock
 
@@ -152,7 +152,7 @@ def test_any_values_in_a_segment(segment: Segment, monotonic: int) -> None:
     with contextlib.suppress(SourceError):
         said = to_interval(read(segment), monotonic, Reading(5, 6), 0, "clockbound")
         assert said.midpoint == 6
-        assert 0 <= said.width < 2 * MAX_BOUND
+        assert 0 <= said.width < 2 * MAX_DISTANCE
 
 
 # -------------------------------------------------------------------------------------------------------- the maths
@@ -233,7 +233,7 @@ def test_status_ages(status: int, elapsed: int, expected: int) -> None:
         (Segment(version=3, status=3), 0, "disrupted"),
         (Segment(bound=-1), 0, "bound is -1"),
         (Segment(bound=-(2**63)), 0, "bound"),
-        (Segment(bound=MAX_BOUND), 0, "within 16.0 s only"),
+        (Segment(bound=MAX_DISTANCE), 0, "within 16.0 s only"),
         (Segment(bound=2**63 - 1), 0, "only"),
         (Segment(drift=SECOND - 1), 17 * SECOND, "only"),
     ],

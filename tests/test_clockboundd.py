@@ -21,7 +21,8 @@ from skewguard.clocks import BRACKET_NS, Clocks, Reading, system
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import Source, clockboundd
-from skewguard.sources.clockboundd import MAX_WIDTH, REQUEST, ClockBounddSource, parse
+from skewguard.sources.clockboundd import REQUEST, ClockBounddSource, parse
+from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.testing import FakeClocks
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -170,7 +171,7 @@ def test_answer_is_big_endian() -> None:
         (answer(0, 0, command=0), "reports an error"),
         (answer(flag=1), "not synchronized"),
         (answer(ZERO, ZERO - 1), "ends before it begins"),
-        (answer(ZERO, ZERO + MAX_WIDTH), "within 16.0 s only"),
+        (answer(ZERO, ZERO + 2 * MAX_DISTANCE), "within 16.0 s only"),
         (answer(0, 2**64 - 1), "only"),
     ],
 )
@@ -391,7 +392,7 @@ def test_flood() -> None:
             for _ in range(100_000):
                 sock.sendto(b"", sender)
 
-    with serving(flood) as daemon, pytest.raises(SourceError, match="sends what is no answer"):
+    with serving(flood) as daemon, pytest.raises(SourceError, match="sends datagrams that are no reply"):
         daemon.ask(3600, FakeClocks())
 
 
@@ -441,7 +442,7 @@ def test_sleep_during_the_question() -> None:
         def wall_ns(self) -> int:
             return ZERO
 
-    with serving(replying(answer())) as daemon, pytest.raises(SourceError, match="too long to tell the time by"):
+    with serving(replying(answer())) as daemon, pytest.raises(SourceError, match="too long to give the time"):
         daemon.ask(3600, Sleepy())
 
 

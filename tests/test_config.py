@@ -151,7 +151,7 @@ def test_a_profile_in_a_pipe_is_left_to_botocore() -> None:
         ({"deadband": None}, "not a number of seconds"),
         ({"deadband": float("inf")}, "not a number of seconds"),
         ({"enabled": "perhaps"}, "neither true nor false"),
-        ({"sources": ["sundial:/garden"]}, "names no time source"),
+        ({"sources": ["sundial:/garden"]}, "is not a time source"),
         ({"sources": [42]}, "no time source"),
         ({"sources": 42}, "not iterable"),
         ({"sources": ["auto", "chrony"]}, "stands alone"),
@@ -245,8 +245,15 @@ def test_limits_of_trust() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "truth"), [(True, True), ("true", True), ("True ", True), ("1", False), ("", False), (None, False)]
+    ("value", "truth"), [(True, True), ("true", True), ("True ", True), (False, False), ("FALSE", False)]
 )
-def test_a_profile_switch_reads_as_botocore_reads_it(value: object, truth: bool) -> None:
-    """Only the word true is true."""
+def test_booleans(value: object, truth: bool) -> None:
+    """A boolean is itself, and a word is read in any case."""
     assert as_boolean(value) is truth
+
+
+@pytest.mark.parametrize("value", ["1", "", "yes", None, 1])
+def test_no_boolean(value: object) -> None:
+    """No other word or value is a boolean."""
+    with pytest.raises(ValueError, match="is neither true nor false"):
+        as_boolean(value)

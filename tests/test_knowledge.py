@@ -8,15 +8,12 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.config import Settings
-from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust
+from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, SECOND, Interval, Trust, plausible
 from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.knowledge import (
     BACK,
-    EARLIEST,
-    LATEST,
     OUTRANKS_FOR,
     Knowledge,
-    plausible,
     response_interval,
 )
 

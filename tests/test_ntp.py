@@ -476,7 +476,7 @@ def test_rate_kiss_doubles_the_wait() -> None:
     with serving(handler) as server:
         source = source_of(server)
         for asked, wait in enumerate((15, 30, 60, 120), 1):
-            with pytest.raises(SourceError, match=r"asks us to slow down \(kiss code RATE\)$"):
+            with pytest.raises(SourceError, match=r"asks this host to slow down \(kiss code RATE\)$"):
                 ask(source, clocks=clocks)
             clocks.seconds += wait - 1
             with pytest.raises(SourceError, match=r"slow down \(kiss code RATE\); it is asked again in 1 s$"):

@@ -17,16 +17,15 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skewguard.errors import ConfigError, SourceError
-from skewguard.interval import SECOND, Interval, Trust
+from skewguard.interval import EARLIEST, LATEST, SECOND, Interval, Trust
 from skewguard.sources import Source
-from skewguard.sources.limits import LATEST, PIVOT
 from skewguard.sources.phc import PhcSource
 from skewguard.testing.clocks import FakeClocks
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux has such clocks")
 
 NULL = "/dev/null"
-NOW = PIVOT + 30 * 86_400 * SECOND
+NOW = EARLIEST + 30 * 86_400 * SECOND
 LONG = 1000 * SECOND
 SLACK = 2 * 60_000  # what the steady clock's own readings may add at both ends
 
@@ -226,7 +225,7 @@ def test_bound_that_cannot_be_read(device: Device) -> None:
     path = device.about / "device" / "phc_error_bound"
     path.unlink()
     path.mkdir()
-    with pytest.raises(SourceError, match="does not tell its error bound: Is a directory"):
+    with pytest.raises(SourceError, match="does not state its error bound: Is a directory"):
         device.ask()
 
 
@@ -257,11 +256,11 @@ def test_clock_without_a_name(device: Device) -> None:
         device.ask()
 
 
-@pytest.mark.parametrize("shown", [0, -1, PIVOT - 1, LATEST + 1, 2**63 - 1, -(2**63), 2**200])
+@pytest.mark.parametrize("shown", [0, -1, EARLIEST - 1, LATEST + 1, 2**63 - 1, -(2**63), 2**200])
 def test_implausible_date(device: Device, shown: int) -> None:
     """A card whose clock was never set counts from 1970."""
     device.show = lambda _: shown
-    with pytest.raises(SourceError, match="shows an implausible date, "):
+    with pytest.raises(SourceError, match="states an implausible date, "):
         device.ask()
 
 
@@ -315,7 +314,7 @@ def test_what_is_no_device(tmp_path: Path, device: Device) -> None:
     plain.touch()
     os.mkfifo(pipe)
     for path in (plain, pipe, tmp_path):
-        with pytest.raises(SourceError, match=r"is no device$"):
+        with pytest.raises(SourceError, match=r"is not a device$"):
             PhcSource(str(path)).measure(device.clocks, device.clocks.steady + SECOND)
     with pytest.raises(SourceError, match="cannot be opened: No such file or directory"):
         PhcSource(str(tmp_path / "gone")).measure(device.clocks, device.clocks.steady + SECOND)

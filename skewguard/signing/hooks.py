@@ -271,7 +271,7 @@ def _switched_off(session: Any) -> bool:
     if session is None:
         return False
     try:
-        return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, ""))
+        return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False))
     except Exception:  # no such profile: botocore will tell the caller itself
         logger.debug("the AWS profile could not be read", exc_info=True)
         return False

@@ -1,4 +1,4 @@
-"""Where true time can be asked for: one module per source, one method each."""
+"""Time sources: one module each, with one method."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from skewguard.interval import Interval
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything that can say what time it truly is.
+    """A time source: a name, and a method that returns an interval of true time.
 
-    A source of your own is any object with these two members; hand it to ``install(sources=[...])``. One that answers
-    within a millisecond, and never blocks for longer than its deadline, may say so by an attribute ``instant = True``:
-    it is then asked in the thread of whoever signs, before the first request.
+    A source of your own is any object with these two members; pass it to ``install(sources=[...])``. If it always
+    returns within a millisecond, and never blocks for longer than its deadline, give it an attribute
+    ``instant = True``: it is then asked in the thread that signs, before the first request.
     """
 
     @property
     def name(self) -> str:
-        """How this source is called in `skewguard.status`, events and logs; by custom its URI."""
+        """The name of this source in `skewguard.status`, events and logs; by convention its URI."""
         ...
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
@@ -32,24 +32,24 @@ class Source(Protocol):
             deadline: The steady instant, ns, by which to answer or give up.
 
         Returns:
-            What the source knows of true time, with an honest width.
+            An interval that contains true time for certain.
 
         Raises:
-            SourceError: The source is unreachable, not synchronized, or not to be believed. Anything else raised
-                is taken for the same.
+            SourceError: The source is unreachable, not synchronized, or not to be believed. Any other exception counts
+                as the same.
         """
         ...
 
 
 FORMS = "clockbound[:/path], clockboundd[:/path], chrony[:/path], phc[:/dev/ptpN] and ntp://host[:port]"
-"""Every form of URI there is, for messages."""
+"""All forms of URIs, for messages."""
 
 
 def from_uri(uri: str) -> Source:
     """Make a source from its URI, such as ``clockbound`` or ``ntp://time.example.com``.
 
     Raises:
-        ConfigError: No source is called that.
+        ConfigError: There is no such source.
     """
     # Imported one by one, because a program uses one or two of them.
     with _late_imports.importing:
@@ -74,4 +74,4 @@ def from_uri(uri: str) -> Source:
                 from skewguard.sources.ntp import NtpSource
 
                 return NtpSource.from_uri(uri)
-    raise ConfigError(f"{uri!r} names no time source; there are {FORMS}")
+    raise ConfigError(f"{uri!r} is not a time source; there are {FORMS}")

@@ -1,4 +1,4 @@
-"""What chronyd says of its clock: the request as bytes, a reply judged into true time. Pure; integer nanoseconds.
+"""chronyd's command protocol: the request as bytes, a reply turned into true time. Pure; integer nanoseconds.
 
 The protocol is that of chronyc: command and monitoring, version 6, the same over UDP and Unix sockets (chrony's
 candm.h); all fields are big-endian. Every function here returns a value or raises `SourceError`, whatever the bytes.
@@ -6,20 +6,18 @@ candm.h); all fields are big-endian. Every function here returns a value or rais
 
 from __future__ import annotations
 
-import math
 import struct
-import time
 from dataclasses import dataclass
-from datetime import date
 from typing import NamedTuple
 
 from skewguard.clocks import BRACKET_NS, Clocks
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.sources.limits import LATEST, MAX_ROOT_DELAY, PIVOT
+from skewguard.sources.limits import MAX_ROOT_DELAY, TICK, check_date
+from skewguard.wording import length
 
 LENGTH = 104
-"""Of a request, and of the reply: chronyd ignores requests shorter than the answer, so that nobody can amplify."""
+"""The length of a request and of its reply: chronyd ignores shorter requests, which would amplify an attack."""
 
 _HEADER = struct.Struct("!BBBBHHHHHHIII")
 _REQUEST = struct.Struct("!BBBBHHIII")
@@ -30,39 +28,36 @@ _ASK_TRACKING, _REPLY_TRACKING = 33, 5
 _NO_HIGH_SECONDS = 0x7FFF_FFFF
 _LOCAL = 0x7F7F_0101
 _COEFFICIENT_BITS, _EXPONENT_BITS = 25, 7
-_TICK = math.ceil(time.get_clock_info("monotonic").resolution * SECOND)
-_LOOKS = 8
+_READINGS = 8
 _LARGEST_SLEW = 10
 """The kernel's clock runs at most a tenth too fast or slow (adjtimex: tick of 9,000 to 11,000 µs)."""
 _FRESH = 1200 * SECOND
 """After its first burst chronyd has an update interval of 2 s behind it, and up to 1024 s (maxpoll 10) before it."""
 _STALE_INTERVALS = 8
-"""ClockBound's rule: so many updates missed, and nobody corrects the clock any more."""
-_DAY = 86_400 * SECOND
-_DAY_ZERO = date(1970, 1, 1).toordinal()
+"""ClockBound's rule: after so many missed updates, nothing corrects the clock any more."""
 _REFUSALS = {2: "it is not allowed", 5: "the request was too old", 18: "it speaks another version of the protocol"}
 
 
-class Look(NamedTuple):
-    """Both clocks as one pair, ns, and how much `wall` - `steady` may be off because they were read one by one."""
+class PairedReading(NamedTuple):
+    """Both clocks, ns, and by how much `wall` - `steady` may be off because they were read one after the other."""
 
     steady: int
     wall: int
     slack: int
 
 
-def look(clocks: Clocks) -> Look:
-    """Read both clocks, and measure how closely they were read; again if the thread was put aside meanwhile."""
-    best: Look | None = None
-    for _ in range(_LOOKS):
+def read_pair(clocks: Clocks) -> PairedReading:
+    """Read both clocks, and measure how far apart; again if the thread was interrupted meanwhile."""
+    best: PairedReading | None = None
+    for _ in range(_READINGS):
         before = clocks.quick_ns()
         steady, wall = clocks.read()
         took = abs(clocks.quick_ns() - before)
         # Steady is put together from three readings and may be off by one and a half times what all of it took;
         # twice, because the quick clock may be slewed.
-        seen = Look(steady, wall, 2 * took + _TICK)
-        if best is None or seen.slack < best.slack:
-            best = seen
+        pair = PairedReading(steady, wall, 2 * took + TICK)
+        if best is None or pair.slack < best.slack:
+            best = pair
         if took <= BRACKET_NS:
             break
     assert best is not None
@@ -74,15 +69,15 @@ class Tracking:
     """chronyd's tracking report (candm.h, RPY_Tracking), decoded and not yet believed. Times in ns.
 
     Attributes:
-        ref_id: What it follows; 0 is nothing, 127.127.1.1 its own clock.
+        ref_id: The reference that it follows; 0 is none, 127.127.1.1 its own clock.
         stratum: Steps to the reference clock; 0 and 16 mean not synchronized.
         leap: Leap status; 3 means not synchronized.
         ref_time: When its clock was last corrected, since the Unix epoch.
         correction: True time minus wall clock: positive if the host is slow.
-        rounding: How far `correction` may be from what chronyd meant, because of the format.
+        rounding: How far `correction` may be from the value before encoding.
         root_delay: The way to the reference clock and back, rounded up.
-        root_dispersion: What chronyd doubts apart from that, as of now, rounded up.
-        update_interval: How long before `ref_time` the correction before that was.
+        root_dispersion: The other part of chronyd's error bound, as of now, rounded up.
+        update_interval: The time from the correction before that to `ref_time`.
     """
 
     ref_id: int
@@ -97,25 +92,25 @@ class Tracking:
 
     @property
     def synchronized(self) -> bool:
-        """Whether chronyd says that it follows something, if only its own clock."""
+        """Whether chronyd follows a reference, even if it is its own clock."""
         return self.leap in (0, 1, 2) and 0 < self.stratum < 16 and self.ref_id != 0
 
     @property
     def local(self) -> bool:
-        """Whether that is its own clock, which nothing corrects."""
+        """Whether the reference is its own clock, which nothing corrects."""
         return self.ref_id == _LOCAL
 
 
 def request(sequence: int) -> bytes:
-    """The packet that asks for the tracking report; the reply repeats the 32 bits of `sequence`."""
+    """Return the packet that asks for the tracking report; the reply repeats the 32 bits of `sequence`."""
     return _REQUEST.pack(_VERSION, _IS_REQUEST, 0, 0, _ASK_TRACKING, 0, sequence, 0, 0).ljust(LENGTH, b"\0")
 
 
 def check_header(datagram: bytes, sequence: int) -> None:
-    """Tell a reply to the request that carried `sequence` from anything else.
+    """Refuse a datagram that is not the reply to the request that carried `sequence`.
 
     Raises:
-        SourceError: It is none, and says nothing about chronyd. The message is the reason alone, without a name.
+        SourceError: It is not, and proves nothing about chronyd. The message is the reason alone, without a name.
     """
     if len(datagram) < _HEADER.size:
         raise SourceError(f"it is {len(datagram)} bytes long and a reply has at least {_HEADER.size}")
@@ -125,22 +120,22 @@ def check_header(datagram: bytes, sequence: int) -> None:
     if kind != _IS_REPLY:
         raise SourceError(f"its packet type is {kind} instead of {_IS_REPLY} (reply)")
     if echoed != sequence:
-        raise SourceError("it repeats a number that we did not send")
+        raise SourceError("it repeats a number that was not sent")
     if command != _ASK_TRACKING:
         raise SourceError(f"it answers command {command} instead of {_ASK_TRACKING} (tracking)")
 
 
 def decode(datagram: bytes) -> Tracking:
-    """Read the reply that `check_header` found to be one.
+    """Decode a reply that passed `check_header`.
 
     Raises:
-        SourceError: chronyd refused, or sent something else than a tracking report. The message is the reason alone.
+        SourceError: chronyd refused, or sent something other than a tracking report. The message is the reason alone.
     """
     if len(datagram) < _HEADER.size:
         raise SourceError(f"the reply is {len(datagram)} bytes long instead of {LENGTH}")
     _, _, _, _, _, kind, status, _, _, _, _, _, _ = _HEADER.unpack_from(datagram)
     if status:
-        raise SourceError(f"chronyd refused: {_REFUSALS.get(status, 'it says no more than that')} (status {status})")
+        raise SourceError(f"chronyd refused: {_REFUSALS.get(status, 'no reason given')} (status {status})")
     if kind != _REPLY_TRACKING:
         raise SourceError(f"the reply is of type {kind} instead of {_REPLY_TRACKING} (tracking)")
     if len(datagram) != LENGTH:
@@ -164,18 +159,18 @@ def decode(datagram: bytes) -> Tracking:
 
 
 def float_ns(word: int) -> tuple[int, int]:
-    """A number of seconds in chrony's own format as ns: its value rounded down, and how much more it may have been.
+    """Convert a number of seconds in chrony's own format to ns: its value rounded down, and how much more it may be.
 
     The format is a 7-bit exponent and a 25-bit coefficient, both in two's complement; the value is coefficient *
     2**(exponent - 25). chronyd rounds half up, then cuts off a bit or two to make it fit (util.c,
-    UTI_FloatHostToNetwork): what it meant lies less than one unit of the coefficient away.
+    UTI_FloatHostToNetwork): the original value lies less than one unit of the coefficient away.
     """
     exponent = word >> _COEFFICIENT_BITS
     exponent -= exponent >> (_EXPONENT_BITS - 1) << _EXPONENT_BITS
     coefficient = word & (1 << _COEFFICIENT_BITS) - 1
     coefficient -= coefficient >> (_COEFFICIENT_BITS - 1) << _COEFFICIENT_BITS
     if not coefficient:
-        return 0, 1  # what is so small that it is sent as zero
+        return 0, 1  # a value that is too small for the format is sent as zero
     shift = exponent - _COEFFICIENT_BITS
     if shift >= 0:
         return coefficient * SECOND << shift, SECOND << shift
@@ -183,32 +178,38 @@ def float_ns(word: int) -> tuple[int, int]:
 
 
 def _at_most(word: int) -> int:
-    """A number that widens a bound, rounded up; negative stays negative, to be refused."""
+    """Convert a number that widens a bound, rounded up; negative stays negative, to be refused."""
     value, unit = float_ns(word)
     return value + unit if value >= 0 else value
 
 
-def moved(before: Look, after: Look) -> bool:
-    """Tell whether the wall clock was set between two looks: moved against the steady one by more than slewing can."""
+def clock_was_set(before: PairedReading, after: PairedReading) -> bool:
+    """Return whether the wall clock was set between two readings: moved by more than slewing can."""
     shift = (after.wall - after.steady) - (before.wall - before.steady)
     return abs(shift) > before.slack + after.slack + abs(after.steady - before.steady) // _LARGEST_SLEW
 
 
-def judge(
-    tracking: Tracking, before: Look, after: Look, name: str, *, max_distance: int, allow_local: bool = False
+def to_interval(
+    tracking: Tracking,
+    before: PairedReading,
+    after: PairedReading,
+    name: str,
+    *,
+    max_distance: int,
+    allow_local: bool = False,
 ) -> Interval:
-    """Decide what a tracking report says of true time.
+    """Turn a tracking report into an interval of true time.
 
-    chronyd states a correction to the wall clock, read at some moment between our two looks. Whichever it was, wall
-    minus steady was then between what the looks found (the wall clock may be slewed meanwhile), so the time that the
-    exchange took costs no accuracy.
+    chronyd states a correction to the wall clock, read at some moment between our two readings. Whichever it was, wall
+    minus steady was then between the two differences read (the wall clock may be slewed meanwhile), so the time that
+    the exchange took costs no accuracy.
 
     Args:
         tracking: From `decode`.
         before: The clocks before the request was sent.
-        after: The clocks after the reply had come, not `moved`.
+        after: The clocks after the reply arrived; in between, the wall clock was not set.
         name: The source's name, for the interval and for messages.
-        max_distance: The largest doubt accepted (half the root delay, and the root dispersion), ns.
+        max_distance: The largest error bound accepted (half the root delay, and the root dispersion), ns.
         allow_local: Whether to believe a chronyd that follows its own, uncorrected clock.
 
     Returns:
@@ -220,7 +221,7 @@ def judge(
     """
     if not tracking.synchronized:
         raise SourceError(
-            f"{name} says that it is not synchronized (leap {tracking.leap}, stratum {tracking.stratum},"
+            f"{name} reports that it is not synchronized (leap {tracking.leap}, stratum {tracking.stratum},"
             f" reference {tracking.ref_id:08X})"
         )
     local = tracking.local
@@ -232,37 +233,23 @@ def judge(
     if min(tracking.root_delay, tracking.root_dispersion, tracking.update_interval) < 0:
         raise SourceError(f"{name} claims a negative delay, dispersion or update interval")
     if max(tracking.root_delay, tracking.root_dispersion) <= 1 and not local:
-        # chronyd always doubts a little; it sends a calculation gone wrong (NaN) as zero.
-        raise SourceError(f"{name} claims to have no doubt at all")
+        # The bound is never zero; a calculation gone wrong (NaN) is sent as zero.
+        raise SourceError(f"{name} claims an error bound of zero")
     if tracking.root_delay > MAX_ROOT_DELAY:
-        raise SourceError(f"{name} is {seconds(tracking.root_delay)} away from its reference clock")
+        raise SourceError(f"{name} is {length(tracking.root_delay)} away from its reference clock")
     distance = -(-tracking.root_delay // 2) + tracking.root_dispersion
     if distance >= max_distance:
         raise SourceError(
-            f"{name} vouches for its time within {seconds(distance)} only; less than {seconds(max_distance)} is wanted"
+            f"{name} vouches for its time within {length(distance)} only; less than {length(max_distance)} is wanted"
         )
     margin = distance + tracking.rounding
     earliest = min(end.wall - end.steady - end.slack for end in (before, after)) + after.steady - margin
     latest = max(end.wall - end.steady + end.slack for end in (before, after)) + after.steady + margin
     earliest, latest = earliest + tracking.correction, latest + tracking.correction
-    if not PIVOT <= earliest or latest > LATEST:
-        # Not as a date: it may be beyond the years that one can have.
-        raise SourceError(f"{name} states an implausible time, {_when(earliest)}")
+    said = check_date(Interval(after.steady, earliest, latest, Trust.WITNESS, name))
     age = latest - tracking.ref_time
     if age < -SECOND:
         raise SourceError(f"{name} claims that its clock was last corrected in the future")
     if age > max(_STALE_INTERVALS * tracking.update_interval, _FRESH):
-        raise SourceError(f"{name} has not corrected its clock for {seconds(age)}; its own sources may be unreachable")
-    return Interval(after.steady, earliest, latest, Trust.WITNESS, name)
-
-
-def seconds(ns: int) -> str:
-    """A span of time for people; ns may be beyond any float."""
-    if ns >= SECOND:
-        return f"{ns // SECOND}.{ns // (SECOND // 10) % 10} s"
-    return f"{ns / SECOND:.2g} s"
-
-
-def _when(ns: int) -> str:
-    day = ns // _DAY + _DAY_ZERO
-    return str(date.fromordinal(day)) if 1 <= day <= date.max.toordinal() else f"day {ns // _DAY} of the Unix epoch"
+        raise SourceError(f"{name} has not corrected its clock for {length(age)}; its own sources may be unreachable")
+    return said

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import DRIFT_PPB, SECOND, Interval, Trust, drift_over
+from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.wording import length
 
 LARGEST = 104
@@ -25,9 +26,6 @@ GRACE = 5 * SECOND
 
 MAX_AGE = 1000 * SECOND
 """The daemon's own limit (`void_after`), kept here too, so that nothing in the segment can lift it."""
-
-MAX_BOUND = 16 * SECOND
-"""A clock further from true time than this is not synchronized (RFC 5905, MAXDISP)."""
 
 LEAST_DRIFT_PPB = 50_000
 """The daemon's default of 1 ppm is better than any crystal; 50 ppm is what its manual recommends to set."""
@@ -171,8 +169,10 @@ def to_interval(snapshot: Snapshot, monotonic: int, reading: Reading, margin: in
     _check(snapshot, monotonic)
     drift = max(snapshot.max_drift_ppb, LEAST_DRIFT_PPB)  # of the wall clock, which the daemon's peer steers
     error = snapshot.bound + margin + drift_over(max(monotonic - snapshot.as_of, 0), drift)
-    if error >= MAX_BOUND:
-        raise SourceError(f"vouches for the clock within {length(error)} only; less than {length(MAX_BOUND)} is wanted")
+    if error >= MAX_DISTANCE:
+        raise SourceError(
+            f"vouches for the clock within {length(error)} only; less than {length(MAX_DISTANCE)} is wanted"
+        )
     steady, wall = reading
     # From now on the interval ages by the steady clock, which nothing steers.
     return Interval(steady, wall - error, wall + error, Trust.WITNESS, name, max(drift, DRIFT_PPB))

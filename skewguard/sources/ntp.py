@@ -1,9 +1,9 @@
-"""NTP servers as time sources: a client for hostile ground, one server per object.
+"""NTP servers as time sources: a client for hostile networks, one server per object.
 
-A reply is believed only if it repeats the 64 random bits of our request and reached the port that the request left
-from, which no one does who cannot read the traffic. (One who can may delay or forge replies; several servers on
-different paths, which must agree, are the remedy.) Round trips are measured on the steady clock, so a wall clock that
-is stepped meanwhile changes nothing. Public servers and those of the clouds may smear leap seconds: for a day around
+A reply is believed only if it repeats the 64 random bits of the request and reaches the port that the request left
+from, which an attacker who cannot read the traffic cannot do. (One who can may delay or forge replies; several servers
+on different paths, which must agree, are the remedy.) Round trips are measured on the steady clock, so a step of the
+wall clock meanwhile changes nothing. Public servers and those of the clouds may smear leap seconds: for a day around
 one they are up to half a second from UTC, which no signature notices.
 """
 
@@ -24,8 +24,8 @@ from skewguard import _late_imports
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, narrowed
-from skewguard.sources.limits import MAX_DISTANCE
-from skewguard.sources.ntp_packet import Reply, decode, judge, request
+from skewguard.sources.limits import LONGEST_WAIT, check_max_distance
+from skewguard.sources.ntp_packet import NtpPacket, decode, request, to_interval
 from skewguard.sources.uri import Named, split_uri
 
 PORT = 123
@@ -36,43 +36,39 @@ MIN_POLL = 15 * SECOND
 _LONGEST_BACKOFF = 2**17 * SECOND
 """RFC 5905, MAXPOLL: 36 hours."""
 _STAGGER = 250_000_000
-"""How long one address of a name has to answer before the next is asked as well, ns (after RFC 8305)."""
+"""How long one address of a name has to reply before the next is asked as well, ns (after RFC 8305)."""
 _MOST_ADDRESSES = 4
-"""A pool's name has many addresses; asking all of them at once would be its operators' bill."""
-_LONGEST_WAIT = 3600.0
-"""Seconds after which silence is final, whatever the deadline; the system's call overflows at some."""
+"""A pool's name has many addresses; asking all of them would burden its operators."""
 _SAMPLES = 8
 """How many measurements are kept: the clock filter's NSTAGE (RFC 5905, §10)."""
 _LARGEST = 65_535
-"""Room for any datagram: one that did not fit would be an error of the socket's on some platforms."""
+"""Room for any datagram: on some platforms one that does not fit is an error."""
 
-_Address = tuple[
-    int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"
-]  # family, and what to connect to
+_Address = tuple[int, "tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]"]  # family, and its address
 
 
-class _Asked(NamedTuple):
-    """A request under way: what it carried, and the steady instant just before it was sent."""
+class _Request(NamedTuple):
+    """A request under way: its random bits, and the steady instant just before it was sent."""
 
     nonce: bytes
     sent: int
 
 
 class NtpSource(Named):
-    """Asks one NTP server what time it is (SNTP version 4, RFC 4330 and RFC 5905, §14).
+    """Asks one NTP server for the time (SNTP version 4, RFC 4330 and RFC 5905, §14).
 
     One packet is sent for each measurement, from a new port (RFC 9109), to each of the name's addresses in turn
-    until one answers. The last eight answers are kept: one that had a short way narrows those after it, and what
-    contradicts the newest is forgotten.
+    until one replies. The last eight measurements are kept: one with a short round trip narrows those after it, and one
+    that contradicts the newest is forgotten.
 
-    An object asks no more often than `min_poll`: asked sooner, it repeats its last statement, which stays true because
-    its `at` says how old it is, unless the wall clock has jumped forward since; or its last failure. It obeys servers
-    that ask it to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared
-    by threads (they take turns) and used on both sides of a fork. All measurements must be made with clocks that count
-    from one zero.
+    An object sends no more often than `min_poll`. If asked sooner, it returns its last measurement again, which stays
+    true because `at` dates it, unless the wall clock has jumped forward since; or it repeats its last error. It obeys
+    servers that ask it to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be
+    shared by threads (they take turns) and used on both sides of a fork. All measurements must be made with clocks that
+    count from one zero.
 
-    Looking up a name is the system's business and cannot be cut short, so with a dead resolver `measure` may return
-    after its deadline. With a numeric address it never does.
+    The system's name lookup cannot be cut short, so with a dead resolver `measure` may return after its deadline. With
+    a numeric address it never does.
     """
 
     def __init__(
@@ -84,45 +80,43 @@ class NtpSource(Named):
         max_distance: int = 1_500_000_000,
         min_poll: int = MIN_POLL,
     ) -> None:
-        """Prepare to ask a server; nothing is sent or looked up yet.
+        """Check the arguments; nothing is sent or looked up yet.
 
         Args:
             host: A name or a numeric address, IPv4 or IPv6.
             port: Its UDP port.
-            allow_local: Whether to believe a server that serves its own clock and says that nothing corrects it
-                (reference 127.127.1.x or LOCL), as the only clock of an isolated site may.
-            max_distance: The largest root distance to accept, ns: how far by its own account the server may be from
-                true time. ntpd's limit is the default.
+            allow_local: Whether to believe a server that serves its own clock, which nothing corrects (reference
+                127.127.1.x or LOCL), as the only server of an isolated site may.
+            max_distance: The largest root distance to accept, ns: the server's own bound on its distance from true
+                time. ntpd's limit is the default.
             min_poll: The shortest time between two requests, ns. Lower it only for a server of your own.
 
         Raises:
             ConfigError: A value is unusable.
         """
         if not host or any(char.isspace() or not char.isprintable() or char in "/[]?#@" for char in host):
-            raise ConfigError(f"{host!r} is no host name or address of an NTP server")
+            raise ConfigError(f"{host!r} is not a host name or address of an NTP server")
         if not 0 < port < 65536:
-            raise ConfigError(f"{port} is no port of an NTP server: 1 to 65535 are")
-        if not 0 < max_distance <= MAX_DISTANCE:
-            raise ConfigError(f"max_distance is {max_distance} ns, but must be over 0 and at most 16 s")
+            raise ConfigError(f"{port} is not a port: 1 to 65535 are")
         if min_poll < 0:
             raise ConfigError(f"min_poll is {min_poll} ns, but must not be negative")
         self._host = host
         self._port = port
         self._allow_local = allow_local
-        self._max_distance = max_distance
+        self._max_distance = check_max_distance(max_distance)
         self._min_poll = min_poll
         quoted = quote(host, safe=":")  # a scoped address has a percent sign
         bracketed = f"[{quoted}]" if ":" in host else quoted
         self._name = f"ntp://{bracketed}" if port == PORT else f"ntp://{bracketed}:{port}"
 
-        # One lock for each process: one that another thread held during a fork would stay locked in the child.
+        # One lock for each process: in a forked child, one that another thread held would stay locked.
         self._locks: dict[int, threading.Lock] = {}
         self._asked: Reading | None = None  # when a request last left
-        self._last: Interval | None = None  # what came of it
-        self._samples: deque[Interval] = deque(maxlen=_SAMPLES)  # what each answer said by itself, oldest first
-        self._failure = ""  # or why nothing did
-        self._backoff = 0  # ns that RATE has us wait
-        self._barred: str | None = None  # the kiss code that sent us away
+        self._last: Interval | None = None  # its result
+        self._samples: deque[Interval] = deque(maxlen=_SAMPLES)  # the measurement of each reply alone, oldest first
+        self._failure = ""  # or the reason why there is none
+        self._backoff = 0  # ns to wait since the server sent RATE
+        self._barred: str | None = None  # the kiss code by which the server refused this host
 
     @classmethod
     def from_uri(cls, uri: str) -> NtpSource:
@@ -141,8 +135,8 @@ class NtpSource(Named):
         except ValueError as error:
             raise ConfigError(f"{problem}: {error}") from None
         if not host or server.username is not None:
-            raise ConfigError(f"{problem}: {'a user has no place there' if host else 'it names no host'}")
-        name, percent, zone = unquote(host).partition("%")  # the zone is an interface's name, in its own case
+            raise ConfigError(f"{problem}: {'it must not name a user' if host else 'it names no host'}")
+        name, percent, zone = unquote(host).partition("%")  # the zone is an interface's name, whose case counts
         address = f"{name.lower()}{percent}{zone}"
         return cls(address, PORT if port is None else port, allow_local=parts.switches["allow_local"])
 
@@ -158,11 +152,11 @@ class NtpSource(Named):
             deadline: The steady instant, ns, by which to answer or give up.
 
         Returns:
-            True time at the instant of the reply's receipt; or, if asked too soon, the previous statement, as it was.
+            True time at the instant of the reply's receipt; or, if asked too soon, the previous measurement, unchanged.
 
         Raises:
-            SourceError: Nobody answered in time, or the answer must not be believed, or the server must not be
-                asked (yet). One sentence with the source's name.
+            SourceError: No reply came in time, or the reply must not be believed, or the server must not be asked
+                (yet). One sentence with the source's name.
         """
         began = clocks.read().steady
         lock = self._locks.setdefault(os.getpid(), threading.Lock())
@@ -182,23 +176,23 @@ class NtpSource(Named):
             lock.release()
 
     def _filtered(self, newest: Interval) -> Interval:
-        """Narrow a measurement by those before it, and keep it with those of them that it agrees with."""
+        """Narrow a measurement by the earlier ones that agree with it; keep it and those."""
         joined, agreeing = narrowed([*self._samples, newest])
         self._samples = deque(agreeing, maxlen=_SAMPLES)
         return joined
 
     def _recall(self, now: Reading) -> Interval | None:
-        """Answer without asking, if the server must not be asked now; None if it may."""
+        """Return the last measurement, or repeat the last error, if the server must not be asked; None if it may."""
         if self._barred is not None:
             raise SourceError(self._refusal())
         if self._asked is None:
             return None
         age = now.steady - self._asked.steady
-        if age < 0:  # the steady clock went back: restored from a snapshot, and nothing recalled is true any more
+        if age < 0:  # the steady clock went back: restored from a snapshot, so the memory is void
             return None
         reason = self._failure or f"{self._name} was just asked"
         if age < self._min_poll and self._last is not None:
-            # The jump may be a clock's that is put right after the machine stood still, and the steady clock with it.
+            # The machine may have been frozen, the steady clock with it, and its wall clock then put right.
             if stepped(self._asked, now) <= 0:
                 return self._last
             reason = f"{self._name} was asked before the wall clock was set"
@@ -235,9 +229,9 @@ class NtpSource(Named):
                 if not selector.get_map():
                     raise failures[-1]
                 until = min(due, deadline) if waiting else deadline
-                events = selector.select(min(max(until - now, 0) / SECOND, _LONGEST_WAIT))
+                events = selector.select(min(max(until - now, 0) / SECOND, LONGEST_WAIT))
                 if not events:
-                    # The wait was the operating system's: believe it even where the clocks of a test stand still.
+                    # The system waited: true even where the clocks of a test stand still.
                     if not waiting:
                         break
                     due = now
@@ -245,20 +239,20 @@ class NtpSource(Named):
                     try:
                         reply, received = self._receive(clocks, key)
                     except SourceError as error:
-                        ignored = str(error)  # not the server's: wait on, and for no longer than before
+                        ignored = str(error)  # not the server's: wait on, and no longer than before
                         continue
                     except (BlockingIOError, InterruptedError):
-                        continue  # the kernel dropped what it had announced
+                        continue  # the kernel dropped the datagram that it had announced
                     except OSError as error:
                         failures.append(SourceError(f"{self._name} cannot be reached: {_reason(error)}"))
                     else:
                         try:
-                            return self._judge(reply, key.data.sent, received)
+                            return self._to_interval(reply, key.data.sent, received)
                         except SourceError as error:
                             if self._barred or self._backoff:
                                 raise
                             failures.append(error)
-                    # An answer that is no good ends the exchange: its nonce is spent, and a better one is a forgery.
+                    # A bad reply ends the exchange: the nonce is used up, and a better reply to it would be a forgery.
                     selector.unregister(key.fileobj)
         if failures:
             raise failures[-1]
@@ -266,9 +260,9 @@ class NtpSource(Named):
         raise SourceError(f"{silence} (a datagram was ignored: {ignored})" if ignored else silence)
 
     def _addresses(self) -> list[_Address]:
-        """The host's first few addresses, IPv6 and IPv4 in turn, so that a family that leads nowhere costs one step."""
+        """Look up the host's first few addresses, IPv6 and IPv4 in turn, so that a dead family costs one step."""
         with _late_imports.importing:
-            codecs.lookup("idna")  # else the look-up imports it: a child forked meanwhile could look up nothing, ever
+            codecs.lookup("idna")  # else the lookup imports it, and a child forked meanwhile could never look up a name
         try:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
@@ -277,40 +271,42 @@ class NtpSource(Named):
         first = unique[0][0]
         preferred = [address for address in unique if address[0] == first]
         others = [address for address in unique if address[0] != first]
-        for place, address in enumerate(others):
-            preferred.insert(2 * place + 1, address)
+        for index, address in enumerate(others):
+            preferred.insert(2 * index + 1, address)
         return preferred[:_MOST_ADDRESSES]
 
-    def _send(self, clocks: Clocks, address: _Address, closing: contextlib.ExitStack) -> tuple[socket.socket, _Asked]:
+    def _send(self, clocks: Clocks, address: _Address, closing: contextlib.ExitStack) -> tuple[socket.socket, _Request]:
         """Send one request from a socket of its own, which `closing` will close."""
         family, peer = address
         sock = closing.enter_context(socket.socket(family, socket.SOCK_DGRAM))
         sock.setblocking(False)
-        sock.connect(peer)  # from now on the kernel drops what others send, and reports what ICMP says
+        sock.connect(peer)  # from now on the kernel drops datagrams of other senders, and reports ICMP errors
         nonce = secrets.token_bytes(8)
         now = clocks.read()
         sock.send(request(nonce))
         self._asked = now
-        return sock, _Asked(nonce, now.steady)
+        return sock, _Request(nonce, now.steady)
 
-    def _receive(self, clocks: Clocks, key: selectors.SelectorKey) -> tuple[Reply, int]:
-        """Read one datagram; also the steady instant after."""
+    def _receive(self, clocks: Clocks, key: selectors.SelectorKey) -> tuple[NtpPacket, int]:
+        """Read one datagram; also return the steady instant after."""
         sock = key.fileobj
         assert isinstance(sock, socket.socket)
         datagram = sock.recv(_LARGEST)
         received = clocks.read().steady
         return decode(datagram, key.data.nonce), received
 
-    def _judge(self, reply: Reply, sent: int, received: int) -> Interval:
-        """Obey a kiss of death (RFC 5905, §7.4), else weigh the reply."""
+    def _to_interval(self, reply: NtpPacket, sent: int, received: int) -> Interval:
+        """Obey a kiss of death (RFC 5905, §7.4), else convert the reply."""
         if reply.kiss in ("DENY", "RSTR"):
             self._barred = reply.kiss
             raise SourceError(self._refusal())
         if reply.kiss == "RATE":
             self._backoff = min(max(2 * self._backoff, 2 * self._min_poll, MIN_POLL), _LONGEST_BACKOFF)
-            raise SourceError(f"{self._name} asks us to slow down (kiss code RATE)")
+            raise SourceError(f"{self._name} asks this host to slow down (kiss code RATE)")
         self._backoff = 0
-        return judge(reply, sent, received, self._name, max_distance=self._max_distance, allow_local=self._allow_local)
+        return to_interval(
+            reply, sent, received, self._name, max_distance=self._max_distance, allow_local=self._allow_local
+        )
 
     def _refusal(self) -> str:
         return f"{self._name} refuses to serve this host (kiss code {self._barred}) and is not asked again"

@@ -1,25 +1,21 @@
-"""NTP packets: the request as bytes, a datagram judged into what it says of true time. Pure; integer nanoseconds.
+"""NTP packets: the request as bytes, a reply decoded and turned into an interval. Pure; integer nanoseconds.
 
-Everything here may have been forged by anyone, so each function returns a value or raises `SourceError`, whatever the
-bytes are. The order of the checks matters: nothing in a datagram counts before it has repeated our 64 random bits.
-ntplib decodes the header and knows the names of its codes; the timestamps, which it reads as floats without eras, are
-read here.
+Any datagram may be forged, so each function returns a value or raises `SourceError`, whatever the bytes are. The order
+of the checks matters: nothing in a datagram counts before it has repeated the request's 64 random bits. ntplib decodes
+the header and knows the names of its codes; the timestamps, which ntplib reads as floats without eras, are read here.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 from skewguard import _late_imports
 from skewguard.errors import SourceError
-from skewguard.interval import SECOND, Interval, Trust, drift_over
-from skewguard.sources.limits import GRANULARITY, LATEST, MAX_ROOT_DELAY, PIVOT
-
-MAX_DELAY = 5 * SECOND
-"""A round trip longer than this tells of a sleeping host or a replayed queue, not of the time."""
+from skewguard.interval import EARLIEST, SECOND, Interval, Trust, drift_over
+from skewguard.sources.limits import GRANULARITY, MAX_DELAY, MAX_ROOT_DELAY, check_date
+from skewguard.wording import length
 
 HEADER = 48
 """A packet's length without extension fields and signature."""
@@ -27,13 +23,11 @@ HEADER = 48
 _ERA = 2**32 * SECOND
 _EPOCH_1900 = 2_208_988_800 * SECOND
 _STAMPS = struct.Struct("!4Q")  # reference, origin, receive, transmit: RFC 5905, figure 8
-_DAY = 86_400 * SECOND
-_DAY_ZERO = date(1970, 1, 1).toordinal()
 
 
 @dataclass(frozen=True, slots=True)
-class Reply:
-    """A server's answer to one request, decoded and not yet believed (RFC 5905, §7.3).
+class NtpPacket:
+    """A server's reply to one request, decoded and not yet believed (RFC 5905, §7.3).
 
     Attributes:
         leap: Leap indicator; 3 means not synchronized.
@@ -41,7 +35,7 @@ class Reply:
         precision: The server's clock resolution, log2 of seconds.
         root_delay: 16.16 seconds, as sent.
         root_dispersion: 16.16 seconds, as sent.
-        refid: Which clock the server follows; ASCII for stratum 0 and 1.
+        refid: The clock that the server follows; ASCII for stratum 0 and 1.
         reference: When the server's clock was last set; 32.32 seconds of an unknown era, as are the next two.
         receive: When the request reached the server, by its clock.
         transmit: When the reply left, by its clock.
@@ -59,7 +53,7 @@ class Reply:
 
     @property
     def kiss(self) -> str | None:
-        """The kiss code of a server that answers without time (RFC 5905, §7.4), such as ``"RATE"``.
+        """The kiss code of a server that replies without a time (RFC 5905, §7.4), such as ``"RATE"``.
 
         Empty if it gives no reason, as chronyd does until it is synchronized; None if the reply is no kiss of death.
         """
@@ -74,22 +68,22 @@ class Reply:
 
     @property
     def distance(self) -> int:
-        """How far the server's clock may be from true time by its own account, ns, rounded up (RFC 5905, §11.2.3)."""
+        """The server's own bound on its distance from true time, ns, rounded up (RFC 5905, §11.2.3)."""
         half_delay = -(-self.root_delay * SECOND >> 17)
         return half_delay + short_to_ns(self.root_dispersion) + self.resolution
 
 
 def request(nonce: bytes) -> bytes:
-    """The client packet that asks for the time: nothing but version 4, mode 3 and 64 random bits.
+    """Return the client packet that asks for the time: version 4, mode 3 and 64 random bits.
 
-    Zeros everywhere else tell a listener nothing about this host, and keep the server in basic mode: an origin
-    or receive timestamp may switch it to interleaved mode, whose timestamps belong to another exchange.
+    Zeros everywhere else disclose nothing about this host, and keep the server in basic mode: an origin or receive
+    timestamp may switch it to interleaved mode, whose timestamps belong to another exchange.
     """
     return b"\x23" + bytes(39) + nonce
 
 
-def decode(datagram: bytes, nonce: bytes) -> Reply:
-    """Read a datagram that may be the reply to the request that carried `nonce`.
+def decode(datagram: bytes, nonce: bytes) -> NtpPacket:
+    """Decode a datagram that may be the reply to the request that carried `nonce`.
 
     Raises:
         SourceError: It is no reply to that request: too short, another origin (forged, replayed or none, RFC 5905,
@@ -100,7 +94,7 @@ def decode(datagram: bytes, nonce: bytes) -> Reply:
         raise SourceError(f"it is {len(datagram)} bytes long and a reply has at least {HEADER}")
     reference, _, receive, transmit = _STAMPS.unpack_from(datagram, 16)
     if datagram[24:32] != nonce:
-        raise SourceError("it repeats a timestamp that we did not send")
+        raise SourceError("it repeats a timestamp that was not sent")
 
     ntplib = _ntplib()
     header = ntplib.NTPPacket()
@@ -109,7 +103,7 @@ def decode(datagram: bytes, nonce: bytes) -> Reply:
         raise SourceError(f"its mode is {header.mode} ({ntplib.mode_to_text(header.mode)}) instead of 4 (server)")
     if header.version not in (3, 4):
         raise SourceError(f"its version is {header.version} instead of 4")
-    return Reply(
+    return NtpPacket(
         header.leap,
         header.stratum,
         header.precision,
@@ -122,14 +116,14 @@ def decode(datagram: bytes, nonce: bytes) -> Reply:
     )
 
 
-def judge(
-    reply: Reply, sent: int, received: int, name: str, *, max_distance: int, allow_local: bool = False
+def to_interval(
+    reply: NtpPacket, sent: int, received: int, name: str, *, max_distance: int, allow_local: bool = False
 ) -> Interval:
-    """Decide what a reply says of true time.
+    """Turn a reply into an interval of true time.
 
     The only assumption about the network is that nothing arrives before it is sent, so true time at `received` is
     not before the reply left the server, and not after the request arrived there plus all the time since it was
-    sent. Both ends are loosened by what the server admits (root distance) and by what our own clock adds.
+    sent. Both ends are widened by the server's root distance and by the error of our own clock.
 
     Args:
         reply: From `decode`.
@@ -149,9 +143,9 @@ def judge(
     if reply.kiss:
         raise SourceError(f"{name} gives no time (kiss code {reply.kiss})")
     if reply.leap == 3:
-        raise SourceError(f"{name} says that it is not synchronized (leap indicator 3)")
+        raise SourceError(f"{name} reports that it is not synchronized (leap indicator 3)")
     if not 0 < reply.stratum < 16:
-        raise SourceError(f"{name} says that it is not synchronized (stratum {reply.stratum})")
+        raise SourceError(f"{name} reports that it is not synchronized (stratum {reply.stratum})")
     if not allow_local and _is_local(reply):
         raise SourceError(
             f"{name} serves its own clock, which nothing corrects (reference {_reference_text(reply)});"
@@ -165,72 +159,61 @@ def judge(
     if reply.root_delay > 0x7FFF_FFFF:  # a signed field in NTP version 3
         raise SourceError(f"{name} claims a negative root delay")
     if short_to_ns(reply.root_delay) > MAX_ROOT_DELAY:
-        raise SourceError(f"{name} is {_seconds(short_to_ns(reply.root_delay))} away from its reference clock")
+        raise SourceError(f"{name} is {length(short_to_ns(reply.root_delay))} away from its reference clock")
     margin = reply.distance
     if margin >= max_distance:
         raise SourceError(
-            f"{name} vouches for its time within {_seconds(margin)} only; less than {_seconds(max_distance)} is wanted"
+            f"{name} vouches for its time within {length(margin)} only; less than {length(max_distance)} is wanted"
         )
 
     elapsed = received - sent
-    drift = drift_over(max(elapsed, 0))  # more than RFC 5905's PHI: what `Interval` grants the clock
+    drift = drift_over(max(elapsed, 0))  # `Interval` allows the clock more than RFC 5905's PHI
     delay = elapsed - (transmit - receive)
     if delay < -(2 * (GRANULARITY + reply.resolution) + drift):
         raise SourceError(f"{name} claims to have held the request for longer than the whole round trip took")
     if delay > MAX_DELAY:
-        raise SourceError(f"{name} took {_seconds(delay)} to answer, too long to tell the time by")
+        raise SourceError(f"{name} took {length(delay)} to answer, too long to give the time")
     if reply.reference and 0 < (reply.reference - reply.transmit) % 2**64 < 2**63:
         raise SourceError(f"{name} claims that its clock was last set after it answered")
-    if not PIVOT <= transmit <= LATEST:
-        raise SourceError(f"{name} states an implausible date, {date.fromordinal(_DAY_ZERO + transmit // _DAY)}")
-    return Interval(
-        received,
-        transmit - margin - GRANULARITY,
-        receive + elapsed + margin + GRANULARITY + drift,
-        Trust.WITNESS,
-        name,
-    )
+    margin += GRANULARITY
+    return check_date(Interval(received, transmit - margin, receive + elapsed + margin + drift, Trust.WITNESS, name))
 
 
 def short_to_ns(value: int) -> int:
-    """A 16.16 number of seconds as ns, rounded up, because it widens a bound."""
+    """Convert a 16.16 number of seconds to ns, rounded up because it widens a bound."""
     return -(-value * SECOND >> 16)
 
 
 def unix_ns(stamp: int, *, up: bool = False) -> int:
-    """A 32.32 timestamp as ns since the Unix epoch, rounded down, or `up`.
+    """Convert a 32.32 timestamp to ns since the Unix epoch, rounded down, or `up`.
 
-    The era, which the format leaves out, is the one that brings it nearest to `PIVOT`: good for 68 years either way.
-    The host's clock is not asked, since it may be the one that is wrong.
+    The era, which the format leaves out, is the one that brings it nearest to `EARLIEST`: good for 68 years either way.
+    The host's clock is not used, because it may be the one that is wrong.
     """
     floor = stamp * SECOND >> 32
     unix = floor - _EPOCH_1900
-    era = (PIVOT - unix + _ERA // 2) // _ERA
+    era = (EARLIEST - unix + _ERA // 2) // _ERA
     exact = floor << 32 == stamp * SECOND
     return unix + era * _ERA + (up and not exact)
 
 
 def printable(text: bytes) -> str:
-    """Up to four bytes from a stranger, made fit for a log: trailing zeros cut, all else that is not text a '?'."""
+    """Return up to four untrusted bytes, safe for a log: trailing zeros cut, all else that is not text a '?'."""
     return "".join(chr(byte) if 32 < byte < 127 else "?" for byte in text.rstrip(b"\0"))
 
 
-def _is_local(reply: Reply) -> bool:
-    # chrony and ntpd both say 127.127.1.x; ntpd's driver at stratum 1 says LOCL. Any dispersion they state is made up.
+def _is_local(reply: NtpPacket) -> bool:
+    # chrony and ntpd both send 127.127.1.x; ntpd's driver at stratum 1 says LOCL. Their dispersion is made up.
     return reply.refid[:3] == b"\x7f\x7f\x01" or reply.refid == b"LOCL"
 
 
-def _reference_text(reply: Reply) -> str:
+def _reference_text(reply: NtpPacket) -> str:
     code = int.from_bytes(reply.refid, "big")
     return str(_ntplib().ref_id_to_text(code, 1 if reply.refid == b"LOCL" else 2))
 
 
 def _ntplib() -> Any:
     with _late_imports.importing:
-        import ntplib  # type: ignore[import-untyped,unused-ignore]  # late, as most processes never ask a server
+        import ntplib  # type: ignore[import-untyped,unused-ignore]  # late: most processes never ask a server
 
     return ntplib
-
-
-def _seconds(ns: int) -> str:
-    return f"{ns / SECOND:.1f} s" if ns >= SECOND else f"{ns / SECOND:.2g} s"

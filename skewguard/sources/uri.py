@@ -1,7 +1,7 @@
-"""What sources of ours have in common: a name, which is their URI, how that is read, and equality.
+"""The URIs of sources, which are their names, and equality by them.
 
 One rule for all: a URI is ASCII, its path is absolute and percent-encoded, and its options are switches, ``?name=0`` or
-``?name=1``. Encoded, so that a path may hold what a list of sources in the environment parts at: commas and spaces.
+``?name=1``. Encoded, so that a path may contain commas and spaces, which separate sources in environment variables.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Named:
-    """A source that is called by its URI without options, and equals another that asks the same and believes the same.
+    """A source named by its URI without options; it equals another one with the same target and the same options.
 
     So a source that is configured twice is asked once.
     """
@@ -31,7 +31,7 @@ class Named:
 
     @property
     def _key(self) -> tuple[object, ...]:
-        """What makes two sources of one class the same."""
+        """The values by which two sources of one class are equal."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -45,11 +45,11 @@ class Named:
 
 
 class Uri(NamedTuple):
-    """A source's URI, taken apart.
+    """A source's URI, parsed.
 
     Attributes:
-        authority: What stands after ``//``, as it is written: a host, or an address with or without a port. None if
-            there is no ``//``; never empty.
+        authority: The part after ``//``, as it is written: a host, or an address with or without a port. None if there
+            is no ``//``; never empty.
         path: The path, decoded; None if there is none, or an authority.
         switches: All the switches there are, by name; those that the URI leaves out are off.
     """
@@ -60,12 +60,12 @@ class Uri(NamedTuple):
 
 
 def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches: tuple[str, ...] = ()) -> Uri:
-    """Take a URI apart.
+    """Parse a URI.
 
     Args:
-        uri: Anything that somebody wrote.
-        scheme: What it must begin with, in whatever case.
-        forms: What it could have been, for messages.
+        uri: Any text.
+        scheme: The scheme that it must have, in whatever case.
+        forms: The forms that it may have, for messages.
         host: Whether it may name a host or address.
         switches: The names of its options.
 
@@ -74,7 +74,7 @@ def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches
     """
     problem = f"{uri!r} is not {forms}"
     if not uri.isascii() or not uri.isprintable() or " " in uri:
-        raise ConfigError(f"{problem}: it has characters that no URI has")
+        raise ConfigError(f"{problem}: it contains characters that no URI may have")
     if "#" in uri:
         raise ConfigError(f"{problem}: it has a fragment; # in a path is written %23")
     plain, _, query = uri.partition("?")
@@ -93,11 +93,11 @@ def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches
         return Uri(None, _decoded(rest, problem), chosen)
     authority, _, path = rest.removeprefix("//").partition("/")
     if not host:
-        raise ConfigError(f"{problem}: one slash begins a path, two would begin a host's name")
+        raise ConfigError(f"{problem}: a path begins with one slash; two would begin a host's name")
     if not authority:
         raise ConfigError(f"{problem}: it names no host or address")
     if path:
-        raise ConfigError(f"{problem}: nothing may follow the host and port but options")
+        raise ConfigError(f"{problem}: only options may follow the host and port")
     return Uri(authority, None, chosen)
 
 
@@ -109,23 +109,28 @@ def _decoded(path: str, problem: str) -> str:
     except UnicodeError:  # on Windows, where names are UTF-8 and not any bytes
         decoded = ""
     if not usable_path(decoded):
-        raise ConfigError(f"{problem}: {path!r} is no absolute path of a file")
+        raise ConfigError(f"{problem}: {path!r} is not the absolute path of a file")
     return decoded
 
 
 def path_uri(scheme: str, path: str, what: str) -> str:
-    """Write the URI of a source that is known by a path: the inverse of `split_uri`.
+    """Return the URI of a source that is known by a path: the inverse of `split_uri`.
+
+    Args:
+        scheme: The URI's scheme.
+        path: The path.
+        what: The kind of file, for the message.
 
     Raises:
-        ConfigError: The path is not absolute, or can be none. `what` it would be the path of is in the message.
+        ConfigError: The path is not absolute, or unusable.
     """
     if not usable_path(path):
-        raise ConfigError(f"{path!r} is no absolute path of a {what}")
+        raise ConfigError(f"{path!r} is not the absolute path of a {what}")
     return f"{scheme}:{quote(os.fsencode(path))}"
 
 
 def usable_path(path: str) -> bool:
-    """Tell whether a text can be the absolute path of a file, device or socket."""
+    """Return whether a text can be the absolute path of a file, device or socket."""
     if not path.startswith("/") or path.startswith("//") or path.endswith("/"):  # // begins a host's name in a URI
         return False
     try:

@@ -9,14 +9,8 @@ from collections import deque
 
 from skewguard.clocks import Reading
 from skewguard.config import Settings
-from skewguard.interval import SECOND, Interval, Trust, drift_over, intersect
+from skewguard.interval import SECOND, Interval, Trust, drift_over, intersect, plausible
 from skewguard.timekeeping.domain import Domain
-
-EARLIEST = 1_761_955_200 * SECOND
-"""2025-11-01, a year before this package was first released: whoever claims an earlier time is wrong."""
-
-LATEST = EARLIEST + 40 * 366 * 86_400 * SECOND
-"""Decades ahead: whoever claims a later time is wrong too."""
 
 OUTRANKS_FOR = 900 * SECOND
 """How long an authenticated answer outranks sources that contradict it."""
@@ -122,11 +116,6 @@ class Knowledge:
         if self.settings.require_authenticated and said.trust < Trust.AUTHENTICATED:
             return "nothing authenticates it, and require_authenticated is set"
         return None
-
-
-def plausible(said: Interval) -> bool:
-    """Tell whether a statement lies between the year before this package's first release and some decades ahead."""
-    return said.earliest >= EARLIEST and said.latest <= LATEST
 
 
 def response_interval(

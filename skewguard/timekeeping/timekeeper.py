@@ -19,11 +19,11 @@ from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Refused, Stepped, emit
-from skewguard.interval import SECOND, Interval, Vote
+from skewguard.interval import SECOND, Interval, Vote, plausible
 from skewguard.sources import Source
 from skewguard.sources.auto import HostSources
 from skewguard.timekeeping.domain import LOOK, UTC, Domain, Lesson
-from skewguard.timekeeping.knowledge import BACK, Knowledge, plausible
+from skewguard.timekeeping.knowledge import BACK, Knowledge
 from skewguard.timekeeping.polling import LONGEST, Poller, Result
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import Neighbours

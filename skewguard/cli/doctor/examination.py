@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from skewguard import _files, host_clock
 from skewguard import clocks as _clocks
-from skewguard import host_clock
 from skewguard.cli import survey as _survey
 from skewguard.cli.doctor import endpoint as _endpoint
 from skewguard.cli.doctor import ntpd as _ntpd
@@ -83,7 +83,7 @@ def examine(settings: Settings, url: str | None, environ: Mapping[str, str] = os
     """Read everything. Sends NTP packets to the sources that are NTP servers, and a HEAD to `url`, if given."""
     clocks = _clocks.system()
     survey = _survey.ask(settings, all_sources=True, clocks=clocks)
-    host = host_clock.look()
+    host = host_clock.inspect()
     daemons = host.daemons or ()
     return Examination(
         survey=survey,
@@ -117,13 +117,10 @@ def hardware_clock(root: str | Path, wall: int) -> Rtc | None:
         wall: The wall clock, ns since the Unix epoch.
     """
     try:
-        shown = int((Path(root) / "sys/class/rtc/rtc0/since_epoch").read_text(encoding="ascii"))
-    except (OSError, ValueError):
+        shown = int(_files.text(Path(root) / "sys/class/rtc/rtc0/since_epoch"))
+    except ValueError:
         return None
-    try:
-        mode = (Path(root) / "etc/adjtime").read_text(encoding="utf-8", errors="replace").splitlines()[2].strip()
-    except (OSError, IndexError):
-        mode = ""
+    mode = (*_files.text(Path(root) / "etc/adjtime").splitlines(), "", "", "")[2].strip()
     ahead = shown * SECOND + SECOND // 2 - wall
     return Rtc(ahead, {"LOCAL": True, "UTC": False}.get(mode))
 

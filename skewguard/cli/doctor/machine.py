@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from skewguard import _files
 from skewguard.sources.auto import HostSources
 
 _TOOLS = ("apk", "apt-get", "chronyc", "curl", "dnf", "systemctl", "timedatectl", "yum")
@@ -40,7 +41,7 @@ class Machine(NamedTuple):
     ) -> Machine:
         """Detect the machine from a few files and variables."""
         top = Path(root)
-        kernel = _text(top / "proc/sys/kernel/osrelease").lower()
+        kernel = _files.text(top / "proc/sys/kernel/osrelease").lower()
         kind = ""
         if "AWS_LAMBDA_FUNCTION_NAME" in environ:
             kind = "lambda"
@@ -50,30 +51,17 @@ class Machine(NamedTuple):
             kind = "container"
         elif "microsoft" in kernel:
             kind = "wsl"
-        elif "raspberry pi" in _text(top / "proc/device-tree/model").lower():
+        elif "raspberry pi" in _files.text(top / "proc/device-tree/model").lower():
             kind = "raspberry-pi"
         return cls(
             "linux" if system.startswith("linux") else system,
             kind,
             ec2=HostSources(top).on_ec2(),
-            systemd=_exists(top / "run/systemd/system"),
+            systemd=_files.exists(top / "run/systemd/system"),
             tools=frozenset(tool for tool in _TOOLS if which(tool)),
         )
 
 
 def _in_container(top: Path, environ: Mapping[str, str]) -> bool:
-    return "KUBERNETES_SERVICE_HOST" in environ or _exists(top / ".dockerenv") or _exists(top / "run/.containerenv")
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:
-        return False
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
+    marks = (top / ".dockerenv", top / "run/.containerenv")
+    return "KUBERNETES_SERVICE_HOST" in environ or any(map(_files.exists, marks))

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 
 from skewguard import _aws_profile
 from skewguard.cli.output import columns
-from skewguard.config import OFF_SWITCH, Settings, resolve
-from skewguard.errors import ConfigError
+from skewguard.config import OFF_SWITCH, Settings, as_boolean, resolve
 from skewguard.wording import plain
 
 _PREFIX = "SKEWGUARD_"
@@ -77,15 +76,9 @@ def _row(name: str, given: Mapping[str, Any], environ: Mapping[str, str], profil
         if name == "enabled" and origin == "profile":
             problems.append(f"{place}: it is not an option there")
             continue
-        if name == "enabled":
-            switch = str(text).strip().lower()
-            if switch in ("true", "false"):
-                return Row(name, _text(name, switch == "false"), origin, place, "; ".join(problems))
-            problems.append(f"{place}: {text!r} is neither true nor false")
-            continue
         try:
-            value = getattr(resolve({name: text}, {}, {}), name)
-        except ConfigError as error:
+            value = not as_boolean(text) if name == "enabled" else getattr(resolve({name: text}, {}, {}), name)
+        except ValueError as error:
             problems.append(f"{place}: {error}")
             continue
         return Row(name, _text(name, value), origin, place, "; ".join(problems))

@@ -49,21 +49,21 @@ def test_what_a_uri_says(uri: str, parts: Uri) -> None:
         ("", "does not begin with radio"),
         ("radios", "does not begin with radio"),
         ("/radio", "does not begin with radio"),
-        ("radio:", "'' is no absolute path"),
-        ("radio:a", "'a' is no absolute path"),
-        ("radio:/", "'/' is no absolute path"),
-        ("radio:/a/", "'/a/' is no absolute path"),
-        ("radio:/%00", "'/%00' is no absolute path"),
-        ("radio:%2F%2Fa", "'%2F%2Fa' is no absolute path"),
+        ("radio:", "'' is not the absolute path"),
+        ("radio:a", "'a' is not the absolute path"),
+        ("radio:/", "'/' is not the absolute path"),
+        ("radio:/a/", "'/a/' is not the absolute path"),
+        ("radio:/%00", "'/%00' is not the absolute path"),
+        ("radio:%2F%2Fa", "'%2F%2Fa' is not the absolute path"),
         ("radio:/100%", "% in a path is written %25"),
         ("radio:/%0x", "% in a path is written %25"),
-        ("radio:/a b", "characters that no URI has"),
-        ("radio:/ö", "characters that no URI has"),
-        ("radio\n", "characters that no URI has"),
+        ("radio:/a b", "characters that no URI may have"),
+        ("radio:/ö", "characters that no URI may have"),
+        ("radio\n", "characters that no URI may have"),
         ("radio:/a#b", "# in a path is written %23"),
         ("radio://", "names no host"),
         ("radio:///a", "names no host"),
-        ("radio://host/a", "nothing may follow"),
+        ("radio://host/a", "only options may follow"),
         ("radio?fast", "fast is not understood"),
         ("radio?fast=", "fast= is not understood"),
         ("radio?fast=yes", "fast=yes is not understood"),
@@ -115,7 +115,7 @@ def test_every_switch(scheme: str, value: str) -> None:
 def test_any_path_and_back(path: str) -> None:
     """Whatever can be a path survives being written as a URI and read again, and only that can be written."""
     if not usable_path(path):
-        with pytest.raises(ConfigError, match="is no absolute path of a thing"):
+        with pytest.raises(ConfigError, match="is not the absolute path of a thing"):
             path_uri("radio", path, "thing")
         return
     uri = path_uri("radio", path, "thing")

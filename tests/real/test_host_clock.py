@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skewguard.host_clock import TIMEX, Host, Kernel, ask_kernel, look, parse_timex
+from skewguard.host_clock import TIMEX, Host, Kernel, ask_kernel, inspect, parse_timex
 from tests.real.chronyd import chronyd
 from tests.real.need import need
 
@@ -68,7 +68,7 @@ def test_library_and_system_call_say_the_same() -> None:
 def test_real_daemon() -> None:
     """A chronyd is seen while it runs."""
     with chronyd():
-        daemons = Host().look().daemons
+        daemons = Host().inspect().daemons
         assert daemons is not None
         assert "chronyd" in daemons
 
@@ -79,7 +79,7 @@ def test_container() -> None:
     apart = ["unshare", "--pid", "--fork", "--mount-proc", *(["--map-root-user"] if os.geteuid() else [])]
     if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this host allows no PID namespaces")
-    code = "from skewguard.host_clock import look; seen = look(); print(seen.daemons, seen.synchronized)"
+    code = "from skewguard.host_clock import inspect; seen = inspect(); print(seen.daemons, seen.synchronized)"
     with chronyd():
         said = subprocess.run([*apart, sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.split() == ["None", str(look().synchronized)]
+    assert said.stdout.split() == ["None", str(inspect().synchronized)]
