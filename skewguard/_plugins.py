@@ -1,7 +1,7 @@
-"""Being loaded by somebody who hands over a client or a session: botocore's plugins, and the AWS CLI's.
+"""The entry points of plugins that receive a client or a session: botocore's, and the AWS CLI's.
 
-`skewguard.install` is part of it, so that later sessions, and the time sources, are there as well. Whoever loads a
-plugin either hides what it raises or ends for it, so nothing is raised: a warning is logged.
+They also call `skewguard.install`, for later sessions and for the time sources. botocore hides exceptions of a plugin,
+and the AWS CLI ends with them, so nothing is raised: a warning is logged.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from skewguard.events import logger
 
 
 def guard(target: Any) -> None:
-    """Install, and guard a session or client that was made before anybody could install."""
+    """Install, and guard a session or client that was created earlier."""
     try:
         _api.install()
         adopt(target)
@@ -26,6 +26,6 @@ def initialize_client_plugin(client: Any) -> None:
     """Install, and guard a client. botocore calls this for ``BOTOCORE_EXPERIMENTAL__PLUGINS=skewguard=skewguard``.
 
     Args:
-        client: A botocore client that has just been made.
+        client: A botocore client that has just been created.
     """
     guard(client)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from skewguard.assessment import NAMES
 from skewguard.cli import check, main, survey
 from skewguard.cli.survey import ClockOffset, SourceResult, Survey
 from skewguard.config import Settings
@@ -110,7 +111,7 @@ class TestJudging:
         """As the ranges in the performance data say: their ends are inside."""
         outcome = check.assess(known(offset), 60 * SECOND, 240 * SECOND)
         assert outcome.code == code
-        assert outcome.line.startswith(check.NAMES[code] + " - ")
+        assert outcome.line.startswith(NAMES[code] + " - ")
         value = parsed(outcome.line)["offset"]
         assert value[1:4] == ("s", "-60:60", "-240:240")
         assert float(value[0] or "") == pytest.approx(offset)
@@ -126,9 +127,7 @@ class TestJudging:
     @pytest.mark.parametrize("empty", range(4))
     def test_silence(self, empty: int) -> None:
         outcome = check.assess(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
-        assert (
-            outcome.line == f"{check.NAMES[empty]} - no time source gave the time: ntp://0: did not answer; ntp://1: b"
-        )
+        assert outcome.line == f"{NAMES[empty]} - no time source gave the time: ntp://0: did not answer; ntp://1: b"
 
     def test_why_nothing_is_known(self) -> None:
         one = known(1).results[0]
@@ -231,7 +230,7 @@ class TestTheCommands:
             assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
             assert deaf.recv(100)  # it was asked
         out, _ = capsys.readouterr()
-        assert out.startswith(check.NAMES[code])
+        assert out.startswith(NAMES[code])
         assert re.search(r"did not answer within|no answer in time", out)  # by whether the machine is busy
         assert out.count("\n") == 1
 

@@ -9,44 +9,20 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from typing import NamedTuple
 
+from skewguard import assessment
+from skewguard.assessment import CRITICAL, FAIL_FROM, NAMES, UNKNOWN, WARN_FROM, Outcome
 from skewguard.cli import survey
 from skewguard.cli.output import write
 from skewguard.cli.survey import Survey
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
-from skewguard.thresholds import CRITICAL, FAIL_FROM, OK, WARN_FROM, WARNING, severity
-from skewguard.wording import decimal, plain
+from skewguard.wording import plain
 
 HELP = "Check the clock for a monitoring system."
 
-UNKNOWN = 3
-"""The exit code beside OK, WARNING and CRITICAL."""
-
-NAMES = {OK: "OK", WARNING: "WARNING", CRITICAL: "CRITICAL", UNKNOWN: "UNKNOWN"}
-
 USAGE_ERROR = UNKNOWN
 """The exit code for wrong arguments: argparse's own, 2, would be an alarm."""
-
-
-class Outcome(NamedTuple):
-    """What a check reports: an exit code, a sentence, and performance data (empty if there is none)."""
-
-    code: int
-    text: str
-    performance: str = ""
-
-    @property
-    def status(self) -> str:
-        """The exit code's name, such as ``WARNING``."""
-        return NAMES[self.code]
-
-    @property
-    def line(self) -> str:
-        """The line that a monitoring system reads."""
-        text = f"{self.status} - {self.text}".replace("|", "/")  # what follows a | is performance data
-        return f"{text} | {self.performance}" if self.performance else text
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -69,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--empty-state",
-        choices=[name.lower() for name in NAMES.values()],
+        choices=[name.lower() for name in NAMES],
         default="critical",
         help="the status if the time is not known (critical)",
     )
@@ -90,8 +66,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         _check_order(options.warning, options.critical)
         found = survey.ask(survey.settings(options))
-        empty = next(code for code, name in NAMES.items() if name.lower() == options.empty_state)
-        outcome = assess(found, options.warning, options.critical, empty)
+        outcome = assess(found, options.warning, options.critical, NAMES.index(options.empty_state.upper()))
     except Exception as error:
         kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
@@ -116,9 +91,7 @@ def assess(found: Survey, warning: int = WARN_FROM, critical: int = FAIL_FROM, e
     known = found.estimate
     if known is None:
         return Outcome(empty, found.why_not)
-    ranges = ";".join(f"-{plain(limit)}:{plain(limit)}" for limit in (warning, critical))
-    performance = f"offset={decimal(known.offset)}s;{ranges} bound={decimal(known.bound)}s;;;0"
-    return Outcome(severity(known.offset, warning, critical), f"this host's clock is {known}", performance)
+    return assessment.assess(known.offset, known.bound, known.source, warning, critical)
 
 
 def outcome_json(outcome: Outcome, found: Survey | None) -> dict[str, object]:

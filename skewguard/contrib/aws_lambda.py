@@ -12,10 +12,10 @@ _hooked = False
 
 
 def install(**options: Any) -> skewguard.Installation:
-    """Install, and have SnapStart drop what was known of the time when it restores a snapshot.
+    """Install, and forget the time when SnapStart restores a snapshot.
 
-    Nobody is asked for the time unless somebody is named: many functions have no network but AWS's, and a thread that
-    is frozen between two invocations measures nothing.
+    No source is asked for the time unless one is configured: many functions reach only AWS's network, and a thread
+    that is frozen between two invocations measures nothing.
 
     Args:
         **options: Those of `skewguard.install`.
@@ -31,7 +31,7 @@ def install(**options: Any) -> skewguard.Installation:
         _hooked = True
         try:
             from snapshot_restore_py import register_after_restore
-        except ImportError:  # a runtime, or a laptop, without SnapStart
+        except ImportError:  # no SnapStart here
             pass
         else:
             register_after_restore(forget)

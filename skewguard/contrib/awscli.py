@@ -1,4 +1,4 @@
-"""A plugin of the AWS CLI: ``[plugins]`` in its config file, and there ``skewguard = skewguard.contrib.awscli``."""
+"""A plugin of the AWS CLI: ``skewguard = skewguard.contrib.awscli``, below ``[plugins]`` in its config file."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from skewguard._plugins import guard
 
 
 def awscli_initialize(event_emitter: Any) -> None:
-    """Wait for the CLI's session: it exists, but which profile it uses is known only when it says so.
+    """Register for the CLI's session: it exists, but its profile is known only after an event.
 
     Args:
-        event_emitter: The session's.
+        event_emitter: The session's event emitter.
     """
     event_emitter.register("session-initialized", _initialized, unique_id="skewguard-awscli")
 

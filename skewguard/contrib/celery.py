@@ -1,4 +1,4 @@
-"""For Celery: ``init_app(app)`` where the app is made."""
+"""For Celery: ``init_app(app)`` where the app is created."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import skewguard
 
 
 def init_app(app: Celery, *, wait: float = 0.0, **options: Any) -> None:
-    """Install, in whatever imports the app: worker, beat and those who send tasks.
+    """Install in every process that imports the app: workers, beat, and senders of tasks.
 
-    A worker's pool is forked from it, and inherits what it knows.
+    A worker's pool is forked from it, and inherits its estimate of the time.
 
     Args:
         app: The Celery app.
-        wait: Hold back the start of a worker or of beat, not of others, up to this many seconds until true time is
-            known.
+        wait: How long workers and beat, but not senders, wait for the true time to be known before they start, s.
         **options: Those of `skewguard.install`.
 
     Raises:

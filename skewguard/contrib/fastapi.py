@@ -1,4 +1,4 @@
-"""For FastAPI, Starlette and whatever else takes their ``lifespan``."""
+"""For FastAPI, Starlette and other frameworks with the same ``lifespan``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 def lifespan(
     inner: Lifespan | None = None, *, wait: float = 0.0, **options: Any
 ) -> Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]:
-    """Install at once, so that clients made at import are guarded too, and make a lifespan for the app.
+    """Install now, so that clients created at import are guarded too, and return a lifespan for the app.
 
     Args:
-        inner: The app's own lifespan, which begins when the time is known, or `wait` has passed.
-        wait: Hold back the app's start up to this many seconds until true time is known. The event loop stays free.
+        inner: The app's own lifespan. It begins once the time is known, or after `wait`.
+        wait: How long the app waits for the true time to be known before it starts, s. The event loop stays free.
         **options: Those of `skewguard.install`.
 
     Raises:
@@ -29,7 +29,7 @@ def lifespan(
 
     @asynccontextmanager
     async def whole(app: Any) -> AsyncIterator[Mapping[str, Any] | None]:
-        # Again, for an app that is started a second time in a process that has uninstalled, as in tests.
+        # Again, because an app may be started a second time in a process that has uninstalled, as in tests.
         await asyncio.to_thread(skewguard.install, wait=wait, **options)
         if inner is None:
             yield None

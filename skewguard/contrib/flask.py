@@ -10,23 +10,23 @@ import skewguard
 
 
 class Skewguard:
-    """A Flask extension. A process has one clock: the first app's options count, and it stays installed."""
+    """A Flask extension. A process has one clock, so the first app's options apply, and it stays installed."""
 
     def __init__(self, app: Flask | None = None, **options: Any) -> None:
-        """Take note of options, and install if there is an app already.
+        """Store the options, and call `init_app` if an app is given.
 
         Args:
-            app: The same as to call `init_app` with it.
-            **options: Those of `skewguard.install`; they beat the app's configuration.
+            app: The app.
+            **options: Those of `skewguard.install`; they override the app's configuration.
         """
         self._options = options
         if app is not None:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Install, by the app's ``SKEWGUARD_SOURCES``, ``SKEWGUARD_WAIT`` and so on.
+        """Install with the app's ``SKEWGUARD_SOURCES``, ``SKEWGUARD_WAIT`` and so on.
 
-        The `skewguard.Installation` is in ``app.extensions["skewguard"]``. Make clients after this.
+        The `skewguard.Installation` is in ``app.extensions["skewguard"]``. Create clients after this.
 
         Raises:
             ConfigError: An option is unknown or its value unusable.

@@ -1,4 +1,4 @@
-"""For OpenTelemetry: ``instrument()`` reports metrics, and marks the span during which a call was signed again."""
+"""For OpenTelemetry: ``instrument()`` reports metrics, and marks the span in which a call was signed again."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from skewguard.events import Event, Refused, Retried, Stepped, subscribe
 
 
 def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None]:
-    """Make the instruments, and keep them up to date.
+    """Create the instruments, and keep them up to date.
 
-    While true time is not known, nothing is observed.
+    While the true time is not known, there are no observations.
 
     Args:
-        meter_provider: Whose meter to use; by default the global one's.
+        meter_provider: The provider of the meter; the global one by default.
 
     Returns:
-        A function that ends it. OpenTelemetry cannot take instruments back; they fall silent.
+        A function that ends it. OpenTelemetry cannot remove instruments; they stop reporting.
     """
     ended = False
 
@@ -45,7 +45,7 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         "skewguard.clock.offset.error_bound",
         observing(lambda: getattr(skewguard.offset(), "error_bound", None)),
         unit="s",
-        description="The true offset lies within this of the one told.",
+        description="The true offset lies within this of the reported one.",
     )
     meter.create_observable_gauge(
         "skewguard.correcting",
@@ -67,20 +67,20 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
     )
     steps = meter.create_counter("skewguard.steps", unit="{step}", description="Steps of the wall clock.")
 
-    def hear(event: Event) -> None:
+    def count(event: Event) -> None:
         match event:
             case Retried(service, operation, verdict, reason):
                 retries.add(1, {"aws.service": service, "skewguard.verdict": verdict})
                 span = trace.get_current_span()  # the call's own, where botocore is instrumented too
                 span.set_attribute("skewguard.retried", True)
-                told = {"aws.service": service, "aws.operation": operation, "skewguard.verdict": verdict}
-                span.add_event("skewguard.retried", {**told, "skewguard.reason": reason})
+                attributes = {"aws.service": service, "aws.operation": operation, "skewguard.verdict": verdict}
+                span.add_event("skewguard.retried", {**attributes, "skewguard.reason": reason})
             case Refused():
                 refusals.add(1)
             case Stepped(by):
                 steps.add(1, {"skewguard.direction": "forward" if by > 0 else "backward"})
 
-    unsubscribe = subscribe(hear)
+    unsubscribe = subscribe(count)
 
     def end() -> None:
         nonlocal ended
@@ -91,5 +91,5 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
 
 
 def _votes() -> list[Observation]:
-    spoke = [one for one in skewguard.status().sources if one.interval is not None]
-    return [Observation(int(one.off_by == 0), {"skewguard.source": one.name}) for one in spoke]
+    answered = [one for one in skewguard.status().sources if one.interval is not None]
+    return [Observation(int(one.off_by == 0), {"skewguard.source": one.name}) for one in answered]

@@ -1,7 +1,7 @@
 """For Prometheus: ``export()`` adds skewguard's metrics to a registry of prometheus_client's.
 
-Also where several processes share one exposition (``PROMETHEUS_MULTIPROC_DIR``). There, nobody can look at a clock on
-behalf of the others, so each process tells what it last knew, and the newest word is exposed.
+Also if several processes share one exposition (``PROMETHEUS_MULTIPROC_DIR``). In that mode a gauge cannot be computed
+at the scrape, so each process writes its values after each event, and the newest value is exposed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
         lambda: getattr(skewguard.offset(), "seconds", math.nan),
     ),
     "skewguard_clock_offset_error_bound_seconds": (
-        "The true offset lies within this of the one told. NaN while unknown.",
+        "The true offset lies within this of the reported one. NaN while unknown.",
         lambda: getattr(skewguard.offset(), "error_bound", math.nan),
     ),
     "skewguard_clock_known": ("1 while true time is known.", lambda: skewguard.offset() is not None),
@@ -37,13 +37,13 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
 def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
     """Add the metrics to a registry, and keep them up to date.
 
-    Nothing is sent for it: what is exposed is what calls and time sources have told.
+    Nothing is sent for it: the metrics show what calls and time sources have measured already.
 
     Args:
-        registry: Where to. In multiprocess mode, the default; what is scraped there is another.
+        registry: The registry. In multiprocess mode, the default; another one is scraped.
 
     Returns:
-        A function that takes them off again.
+        A function that removes them again.
 
     Raises:
         ValueError: They are there already.
@@ -61,7 +61,7 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
     steps = Counter("skewguard_steps", "Steps of the wall clock.", registry=registry)
     agrees = Gauge(
         "skewguard_source_agrees",
-        "1 if a time source agreed with most others when last asked, 0 if it did not; NaN if it told nothing.",
+        "1 if a time source agreed with most others when last asked, 0 if it did not; NaN if it did not answer.",
         ["source"],
         registry=registry,
         multiprocess_mode="livemostrecent",
@@ -75,7 +75,7 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
         for source, vote in votes.items():
             agrees.labels(source).set(vote)
 
-    def hear(event: Event) -> None:
+    def count(event: Event) -> None:
         match event:
             case Retried(service, _, verdict):
                 retries.labels(service, verdict).inc()
@@ -92,11 +92,11 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
         for name, gauge in gauges.items():
             gauge.set(_GAUGES[name][1]())
 
-    spoke = [one for one in asked if one.interval is not None]
-    count_votes([one.name for one in spoke if one.off_by == 0], [one.name for one in spoke if one.off_by != 0])
+    answered = [one for one in asked if one.interval is not None]
+    count_votes([one.name for one in answered if one.off_by == 0], [one.name for one in answered if one.off_by != 0])
     if several:
         refresh()
-    end = subscribe(hear)
+    end = subscribe(count)
 
     def unexport() -> None:
         end()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from skewguard.assessment import OK, WARN_FROM, WARNING, severity
 from skewguard.cli.doctor import daemons
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import DAY, MINUTE, Finding, Level, whole_hours
 from skewguard.cli.survey import ClockOffset, SourceResult
 from skewguard.interval import SECOND
-from skewguard.thresholds import OK, WARN_FROM, WARNING, severity
 from skewguard.wording import length, off
 
 TOLERANCES = (

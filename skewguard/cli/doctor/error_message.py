@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from skewguard.assessment import WARN_FROM
 from skewguard.cli.doctor.diagnosis import no_time
 from skewguard.cli.doctor.finding import Finding, Level
 from skewguard.cli.survey import ClockOffset
@@ -23,7 +24,6 @@ from skewguard.signing.reply import (
     judge,
     read,
 )
-from skewguard.thresholds import WARN_FROM
 from skewguard.wording import in_utc, length, off
 
 LIMIT = 65_536

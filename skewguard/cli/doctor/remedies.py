@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from skewguard.assessment import WARN_FROM
 from skewguard.cli.doctor import diagnosis
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import DAY
 from skewguard.cli.doctor.machine import Machine
-from skewguard.thresholds import WARN_FROM
 
 _INSTALLERS = (
     ("apt-get", "sudo apt-get install -y chrony"),

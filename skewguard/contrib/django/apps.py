@@ -1,4 +1,4 @@
-"""The Django app: installs skewguard, and registers the system checks."""
+"""The Django app: it installs skewguard, and registers the system checks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from skewguard.contrib.django.checks import TAG, check_clock, check_sources
 
 
 class SkewguardConfig(AppConfig):
-    """Installs when Django makes it, so that clients made while models are imported are guarded too."""
+    """Installs when Django creates it, so that clients created while models are imported are guarded too."""
 
     name = "skewguard.contrib.django"
     label = "skewguard"
     verbose_name = "Clock"
 
     def __init__(self, app_name: str, app_module: ModuleType | None) -> None:
-        """Install, by the setting ``SKEWGUARD``. ImproperlyConfigured where that is wrong."""
+        """Install with the options in the setting ``SKEWGUARD``; ImproperlyConfigured if they are wrong."""
         super().__init__(app_name, app_module)
         options = getattr(settings, "SKEWGUARD", {})
         try:

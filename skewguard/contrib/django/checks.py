@@ -1,4 +1,4 @@
-"""System checks. W001 and W002 tell what is known already; W003 and W004, for ``check --deploy``, ask the sources."""
+"""System checks. W001 and W002 report what is known already; W003 and W004, for ``check --deploy``, ask the sources."""
 
 from __future__ import annotations
 
@@ -9,55 +9,53 @@ from django.core.checks import CheckMessage
 from django.core.checks import Warning as CheckWarning
 
 import skewguard
+from skewguard.assessment import FAIL_FROM, OK, WARN_FROM, Outcome, assess
+from skewguard.interval import SECOND
+from skewguard.wording import length
 
 TAG = "skewguard"
-"""What the checks go by: ``manage.py check --tag skewguard``."""
+"""The tag of all checks: ``manage.py check --tag skewguard``."""
 
-WARNING, CRITICAL = 60.0, 240.0
-"""How far off a clock may be before people should hear of it, s, and before the strictest AWS services refuse it."""
-
-_MEND = "Have chrony, systemd-timesyncd or the hypervisor set the host's clock. Until then skewguard corrects for it."
+_REMEDY = "Let chrony, systemd-timesyncd or the hypervisor set the host's clock. Until then, skewguard corrects for it."
 
 
-def wording(offset: skewguard.Offset) -> str:
-    """Say in words how far off the wall clock is."""
-    side = "behind" if offset.seconds > 0 else "ahead of"
-    near = f"within {offset.error_bound:.3f} s, by {offset.source}"
-    return f"the wall clock is {abs(offset.seconds):.3f} s {side} true time ({near})"
+def assess_clock(offset: skewguard.Offset, warning: int = WARN_FROM, critical: int = FAIL_FROM) -> Outcome:
+    """Assess this host's clock, by thresholds in ns, as ``skewguard check`` does."""
+    off, bound = round(offset.seconds * SECOND), round(offset.error_bound * SECOND)
+    return assess(off, bound, offset.source, warning, critical)
 
 
 def check_clock(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """Tell what is known already: W001, the clock is wrong; W002, nothing is corrected."""
+    """Report what is known already: W001, the clock is wrong; W002, skewguard is switched off."""
     del app_configs  # a clock belongs to no app
-    return [*_off(skewguard.offset()), *_switched_off()]
+    return [*_wrong_clock(skewguard.offset()), *_switched_off()]
 
 
 def check_sources(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
-    """Ask the sources: W003, nobody knows the time; W004, somebody is contradicted by most others."""
+    """Ask the sources: W003, none gives the time; W004, one contradicts most others."""
     del app_configs
     status = skewguard.measure()
     found: list[CheckMessage] = []
     if not any(result.interval is not None for result in status.sources):
-        said = "; ".join(f"{result.name}: {result.error}" for result in status.sources)
-        hint = f"Only AWS's answers will tell the time, at the price of a refused request. {said}".strip()
+        errors = "; ".join(f"{result.name}: {result.error}" for result in status.sources)
+        hint = f"Only AWS's answers will give the time, at the cost of a refused request. {errors}".strip()
         found.append(CheckWarning("No time source could be reached.", hint=hint, id="skewguard.W003"))
     for result in status.sources:
         if result.off_by:
-            text = f"{result.name} is {result.off_by / 1e9:.3f} s off what most time sources agree on."
-            found.append(CheckWarning(text, hint="Repair it, or do not ask it.", id="skewguard.W004"))
+            text = f"{result.name} is {length(result.off_by)} off what most sources agree on."
+            found.append(CheckWarning(text, hint="Repair it, or remove it from the sources.", id="skewguard.W004"))
     return found
 
 
-def _off(offset: skewguard.Offset | None) -> list[CheckMessage]:
-    if offset is None or abs(offset.seconds) - offset.error_bound < WARNING:
+def _wrong_clock(offset: skewguard.Offset | None) -> list[CheckMessage]:
+    if offset is None or (outcome := assess_clock(offset)).code == OK:
         return []
-    text = wording(offset)
-    return [CheckWarning(f"{text[0].upper()}{text[1:]}.", hint=_MEND, id="skewguard.W001")]
+    return [CheckWarning(f"{outcome.text[0].upper()}{outcome.text[1:]}.", hint=_REMEDY, id="skewguard.W001")]
 
 
 def _switched_off() -> list[CheckMessage]:
     made: skewguard.Installation = apps.get_app_config("skewguard").installation
     if made.in_force and made.settings.enabled is not False:
         return []
-    hint = "Look at SKEWGUARD['enabled'] and AWS_DISABLE_CLOCK_SKEW_CORRECTION."
+    hint = "See SKEWGUARD['enabled'] and AWS_DISABLE_CLOCK_SKEW_CORRECTION."
     return [CheckWarning("skewguard is switched off.", hint=hint, id="skewguard.W002")]

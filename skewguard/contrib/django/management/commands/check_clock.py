@@ -1,4 +1,4 @@
-"""``manage.py check_clock``: one line and an exit code, as Nagios and its relatives expect them."""
+"""``manage.py check_clock``: one line and an exit code, as Nagios and similar systems expect."""
 
 from __future__ import annotations
 
@@ -9,31 +9,30 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 import skewguard
-from skewguard.contrib.django.checks import CRITICAL, WARNING, wording
+from skewguard.assessment import CRITICAL, FAIL_FROM, WARN_FROM, Outcome
+from skewguard.contrib.django.checks import assess_clock
+from skewguard.interval import SECOND
 
 
 class Command(BaseCommand):
-    """Exits with 0 (well), 1 (off by --warning or more), 2 (by --critical or more, or nobody could tell)."""
+    """Exit code 0: OK; 1: off by more than --warning; 2: by more than --critical, or the time is not known."""
 
     help = "Ask the time sources how far off this host's clock is."
-    requires_system_checks: list[str] = []  # noqa: RUF012 -- Django's own way of asking for none
+    requires_system_checks: list[str] = []  # noqa: RUF012 -- Django's own way to ask for none
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        """Describe the thresholds."""
-        parser.add_argument("--warning", type=float, default=WARNING, metavar="SECONDS", help="default %(default)s")
-        parser.add_argument("--critical", type=float, default=CRITICAL, metavar="SECONDS", help="default %(default)s")
+        """Add the thresholds."""
+        for name, default in (("--warning", WARN_FROM), ("--critical", FAIL_FROM)):
+            seconds = default / SECOND
+            parser.add_argument(name, type=float, default=seconds, metavar="SECONDS", help="default %(default)s")
         parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long the sources may take")
 
     def handle(self, *_: Any, warning: float, critical: float, timeout: float | None, **__: Any) -> None:
-        """Ask, print, and exit with what was found."""
+        """Ask, print, and exit with the code."""
         offset = skewguard.measure(timeout).offset
-        if offset is None:
-            self.stdout.write("CRITICAL - no time source could be reached")
-            sys.exit(2)
-        off = abs(offset.seconds)
-        code = 2 if off >= critical else 1 if off >= warning else 0
-        name = ("OK", "WARNING", "CRITICAL")[code]
-        ranges = f"-{warning:g}:{warning:g};-{critical:g}:{critical:g}"
-        self.stdout.write(f"{name} - {wording(offset)} | offset={offset.seconds:.6f}s;{ranges}")
-        if code:
-            sys.exit(code)
+        outcome = Outcome(CRITICAL, "no time source could be reached")
+        if offset is not None:
+            outcome = assess_clock(offset, round(warning * SECOND), round(critical * SECOND))
+        self.stdout.write(outcome.line)
+        if outcome.code:
+            sys.exit(outcome.code)
