@@ -1,4 +1,4 @@
-"""Attacks on one NTP server's answers, over real sockets: on the source alone, and on the product that trusts it."""
+"""Attacks on one NTP server's answers, over real sockets: on the source alone, and on the product that uses it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Peer = tuple[str, int]
 
 
 def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
-    """Have a server asked twice by a source, then by the product; what each of the three was told, or why nothing.
+    """Ask a server twice with a source, then once with the product; return each interval, or the reason for none.
 
     Fails if anything raises, hangs or leads away from the truth: a forgery may cost an answer and nothing else.
     """
@@ -74,17 +74,17 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
 
 
 def heard(told: list[Interval | str]) -> bool:
-    """Tell whether all were told the time."""
+    """Return whether each answer is an interval."""
     return all(isinstance(said, Interval) for said in told)
 
 
 def silent_to(told: list[Interval | str], reason: str) -> bool:
-    """Tell whether nobody was told the time, and the source knows why; the product may have given it up before."""
+    """Return whether none is an interval, and the source gives that reason; the product may have timed out before."""
     return all(isinstance(said, str) for said in told) and all(reason in str(said) for said in told[:2])
 
 
 def forging(*forgeries: Mapping[str, object], then: Handler = honest) -> Handler:
-    """Make a server that is overtaken by forgers: each of their replies is a day wrong, and comes first."""
+    """Make a server whose answer comes after forged ones, each of which is a day wrong."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         late = replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
@@ -96,7 +96,7 @@ def forging(*forgeries: Mapping[str, object], then: Handler = honest) -> Handler
 
 
 def _shifted(request: bytes) -> list[bytes]:
-    """What a forger might guess of a nonce: each single bit wrong, bytes reversed, one place aside."""
+    """Make what a forger might guess of a nonce: each single bit wrong, bytes reversed, shifted by a byte."""
     nonce = request[40:48]
     number = int.from_bytes(nonce, "big")
     return [
@@ -105,11 +105,11 @@ def _shifted(request: bytes) -> list[bytes]:
     ]
 
 
-# --------------------------------------------------------------------------- off the path: who cannot read the request
+# ----------------------------------------------------------------------------- off the path: without the request
 
 
 def test_forged_origin() -> None:
-    """Whoever does not repeat all 64 bits is waited past, be there one wrong bit only."""
+    """An answer that does not repeat all 64 bits is ignored, even if a single bit is wrong."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         forging(*({"origin": origin} for origin in _shifted(request)))(server, request, peer)
@@ -119,7 +119,7 @@ def test_forged_origin() -> None:
 
 
 def test_nonce_in_the_wrong_field() -> None:
-    """Repeating our bits elsewhere in the packet proves nothing."""
+    """The nonce in another field of the packet proves nothing."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         number = int.from_bytes(request[40:48], "big")
@@ -132,7 +132,7 @@ def test_nonce_in_the_wrong_field() -> None:
 
 @pytest.mark.parametrize("code", [b"DENY", b"RSTR", b"RATE"])
 def test_forged_kiss(code: bytes) -> None:
-    """A stranger cannot have a server barred, or asked less often: every question goes out, and is answered."""
+    """An attacker cannot bar a server, or slow questions down: each is sent, and gets its answer."""
     forgery = {"origin": NONCE, "stratum": 0, "leap": 3, "refid": code}
     with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
         assert heard(attacked(server))
@@ -140,7 +140,7 @@ def test_forged_kiss(code: bytes) -> None:
 
 
 def test_replayed_answers() -> None:
-    """Genuine answers to earlier questions carry earlier nonces: alone they are no answer, and they harm none."""
+    """Genuine answers to earlier questions have earlier nonces: alone they are no answer, and they do no harm."""
     old: list[Answer] = []
     replaying = False
 
@@ -161,7 +161,7 @@ def test_replayed_answers() -> None:
 
 
 def test_reply_from_another_port_or_address() -> None:
-    """The socket is connected: even the right nonce does not help a sender elsewhere, who is not even seen."""
+    """The socket is connected: even with the right nonce, a packet from elsewhere is not received."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         for host in ("127.0.0.1", "127.0.0.2"):
@@ -176,7 +176,7 @@ def test_reply_from_another_port_or_address() -> None:
 
 
 def test_flood() -> None:
-    """Ten thousand forgeries, half from elsewhere, half from the right port: the answer among them is found."""
+    """The answer is found among ten thousand forgeries, half from elsewhere and half from the right port."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
@@ -185,7 +185,7 @@ def test_flood() -> None:
                 for _ in range(50):
                     other.sendto(bytes(lie), peer)
                     server.send(replace(lie, origin=os.urandom(8)), peer)
-                time.sleep(0.001)  # a flood that fills the socket's buffer loses the answer: a failure, not a lie
+                time.sleep(0.001)  # a flood that fills the socket's buffer loses the answer: a failure, no lie
                 if burst in (50, 99):
                     time.sleep(0.05)
                     honest(server, request, peer)
@@ -195,7 +195,7 @@ def test_flood() -> None:
 
 
 def test_flood_that_drowns_the_answer() -> None:
-    """At full speed the kernel may drop the answer. That is a failure in time, or it is the truth."""
+    """At full speed the kernel may drop the answer. The outcome is a timeout or the truth."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
@@ -209,7 +209,7 @@ def test_flood_that_drowns_the_answer() -> None:
 
 
 def test_endless_flood_does_not_move_the_deadline() -> None:
-    """Each datagram is looked at once, and the clock after each."""
+    """The clock is read after each datagram."""
     done = threading.Event()
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
@@ -229,18 +229,18 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
     assert 0.5 <= took < 1.0
 
 
-# -------------------------------------------------------------------------------------- what our nonce makes no better
+# ------------------------------------------------------------------------------------- with the request's own nonce
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2, 3, 5, 6, 7])
 def test_mode(mode: int) -> None:
-    """Only a server's reply is one; our own request sent back, in particular, is none."""
+    """Only a server's reply counts; in particular, not the request itself, sent back."""
     with serving(forging({"mode": mode})) as server:
         assert heard(attacked(server))
 
 
 def test_echo() -> None:
-    """A port that sends everything back tells no time."""
+    """A port that sends everything back gives no time."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         server.send(request, peer)
@@ -252,14 +252,14 @@ def test_echo() -> None:
 
 @pytest.mark.parametrize("version", [0, 1, 2, 5, 6, 7])
 def test_version(version: int) -> None:
-    """Nor is a packet of a version that we did not ask in, or of version 3."""
+    """A packet of another version than the request's is refused."""
     with serving(forging({"version": version})) as server:
         assert heard(attacked(server))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 24, 47, 48, 49, 512, 1472, 1500, 9000, 32_768, 65_507])
 def test_size(size: int) -> None:
-    """Junk of any length, random and of zeros, neither breaks nor ends the wait; nor does a reply that is cut off."""
+    """Junk of any length, random or zeros, breaks nothing and does not end the wait; nor does a truncated reply."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         server.send(os.urandom(size), peer)
@@ -308,7 +308,7 @@ FIELDS: list[tuple[bool, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("believed", "fields"), FIELDS, ids=lambda value: str(value).replace("'", ""))
 def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> None:
-    """Zeros and what is negative as a signed number, in every field: refused at once, or true."""
+    """With zero or a negative number in each field, the answer is refused at once, or true."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
         server.send(replace(server.good(request), **fields), peer)  # type: ignore[arg-type]
@@ -317,11 +317,11 @@ def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> 
     with serving(handler) as server:
         began = time.monotonic()
         told = attacked(server, 5)
-        assert time.monotonic() - began < 4  # nobody waited for a better answer
+        assert time.monotonic() - began < 4  # without waiting for a better answer
     assert [isinstance(said, Interval) for said in told] == [believed] * 3
 
 
 def test_zero_origin() -> None:
-    """An origin of zero answers nobody."""
+    """An origin of zero matches no request."""
     with serving(forging({"origin": bytes(8)}, then=silent)) as server:
         assert not any(isinstance(said, Interval) for said in attacked(server, 0.2))

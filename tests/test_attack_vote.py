@@ -1,4 +1,4 @@
-"""Attacks on the vote, over real sockets: NTP servers that lie or are dead, and a product that keeps its head.
+"""Attacks on the vote, over real sockets: NTP servers that lie or are dead.
 
 Fewer than half may do what they like. Where most lie, no vote can tell; a verified answer of AWS's can.
 """
@@ -27,7 +27,7 @@ HOUR = 3600 * SECOND
 
 
 def lying(by: int, *, dispersion: int = 66) -> Handler:
-    """Make a server whose clock is `by` ns wrong, and which doubts it by so many 65,536ths of a second."""
+    """Make a server whose clock is `by` ns wrong, with a root dispersion of `dispersion` / 65,536 s."""
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         told = to_stamp(truth(CLOCKS.read().steady) + by)
@@ -38,7 +38,7 @@ def lying(by: int, *, dispersion: int = 66) -> Handler:
 
 @contextlib.contextmanager
 def asking(*handlers: Handler, timeout: float = 5.0) -> Iterator[list[str]]:
-    """Install skewguard with a server of each kind; their names, in order."""
+    """Install skewguard with a server of each kind; yield their names, in order."""
     with contextlib.ExitStack() as running:
         sources = [source_of(running.enter_context(serving(handler))) for handler in handlers]
         with skewguard.install(sources=sources, timeout=timeout):
@@ -46,7 +46,7 @@ def asking(*handlers: Handler, timeout: float = 5.0) -> Iterator[list[str]]:
 
 
 def knows_the_truth() -> bool:
-    """Tell whether something is known of true time and holds it; fail if it is false or of no use."""
+    """Return whether true time is known. Fail if what is known is false or too wide."""
     before = truth(CLOCKS.read().steady)
     known = skewguard.now()
     after = truth(CLOCKS.read().steady)
@@ -59,7 +59,7 @@ def knows_the_truth() -> bool:
 
 
 def measured(emitted: Emitted) -> Measured:
-    """Have the sources asked now, in time; the outcome."""
+    """Ask the sources now, and return the outcome."""
     before = len(outcomes(emitted))
     began = time.monotonic()
     skewguard.measure(timeout=5)
@@ -79,7 +79,7 @@ def latest(emitted: Emitted, before: int = 0) -> Measured:
 
 
 def settled(condition: Callable[[], object]) -> bool:
-    """Wait for something that another thread is about to do."""
+    """Wait for what another thread is about to do."""
     end = time.monotonic() + 10
     while not condition():
         if time.monotonic() > end:
@@ -100,7 +100,7 @@ MINORITIES = {
 
 @pytest.mark.parametrize("lies", MINORITIES.values(), ids=MINORITIES)
 def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], emitted: Emitted) -> None:
-    """One of five, or two: what is known holds the truth all the while, and whoever lied is a falseticker."""
+    """With one or two liars of five, what is known always holds the truth, and liars are falsetickers."""
     handlers = [honest] * (5 - len(lies)) + [lying(by) for by in lies]
     with asking(*handlers) as names:
         for _ in range(3):
@@ -114,8 +114,8 @@ def test_a_minority_of_liars_is_outvoted_and_named(lies: list[int], emitted: Emi
 
 @pytest.mark.parametrize("by", [20 * MS, 500 * MS, 990 * MS], ids=lambda by: f"{by // MS} ms")
 def test_liars_at_the_edge_do_not_push_the_truth_out(by: int, emitted: Emitted) -> None:
-    """Two of five lie by so little that they seem to agree with the honest: they may widen what is known, no more."""
-    unsure = lying(0, dispersion=65_536)  # right, and says that it may be a second off
+    """Two of five lie by so little that they seem to agree with the honest: they can only widen what is known."""
+    unsure = lying(0, dispersion=65_536)  # right, with an error bound of a second
     with asking(unsure, unsure, unsure, lying(by), lying(by)):
         for _ in range(3):
             assert measured(emitted).interval is not None
@@ -123,7 +123,7 @@ def test_liars_at_the_edge_do_not_push_the_truth_out(by: int, emitted: Emitted) 
 
 
 def test_a_liar_with_many_addresses_is_one_voice(emitted: Emitted) -> None:
-    """The same source configured over and over is asked, and counted, once."""
+    """A source configured several times is asked, and counted, once."""
     with contextlib.ExitStack() as running:
         liar = running.enter_context(serving(lying(HOUR)))
         well = [source_of(running.enter_context(serving(honest))) for _ in range(2)]
@@ -133,7 +133,7 @@ def test_a_liar_with_many_addresses_is_one_voice(emitted: Emitted) -> None:
 
 
 def test_half_and_half_is_no_majority(emitted: Emitted) -> None:
-    """Where two of four lie alike nothing is known, rather than something false, and nobody is trusted."""
+    """If two of four lie alike, nothing is known, rather than something false."""
     with asking(honest, honest, lying(HOUR), lying(HOUR)) as names:
         outcome = measured(emitted)
         assert outcome.interval is None
@@ -142,7 +142,7 @@ def test_half_and_half_is_no_majority(emitted: Emitted) -> None:
 
 
 class TestMostServersLie:
-    """Three of five say the same false time. Before AWS has spoken there is no telling; then there is."""
+    """Three of five give the same false time: only AWS's answer can show that."""
 
     LIARS = (honest, honest, lying(HOUR), lying(HOUR), lying(HOUR))
 
@@ -156,15 +156,15 @@ class TestMostServersLie:
             yield endpoint
 
     def test_an_answer_of_aws_puts_it_right(self, aws: StrictEndpoint, emitted: Emitted) -> None:
-        """The call that was signed an hour wrong costs one more request, and from then on the truth is known."""
+        """The call that was signed an hour wrong costs one more request; from then on the truth is known."""
         with asking(*self.LIARS) as names:
             outcome = measured(emitted)
-            assert set(outcome.falsetickers) == set(names[:2])  # the vote cannot know better
+            assert set(outcome.falsetickers) == set(names[:2])  # no vote can find out
             sts = aws_client("sts", aws)
             sts.get_caller_identity()
             assert aws.count == 2
             assert knows_the_truth()
-            measured(emitted)  # nor does their insisting change it
+            measured(emitted)  # nor do later lies change that
             assert knows_the_truth()
             sts.get_caller_identity()
             assert aws.count == 3
@@ -183,7 +183,7 @@ class TestMostServersLie:
             sts.get_caller_identity()
             requests = aws.count
             assert knows_the_truth()
-            assert not skewguard.status().sources  # they are being asked
+            assert not skewguard.status().sources  # the sources are still being asked
             released.set()
             assert skewguard.measure(timeout=20).sources
             assert len(latest(emitted).falsetickers) == 2
@@ -236,7 +236,7 @@ class TestDeadServers:
 
     @pytest.fixture
     def dead(self) -> Iterator[Callable[[], list[NtpSource]]]:
-        """Make new clients of eight: four that hear and say nothing, and four ports where nobody listens."""
+        """Make new clients of eight: four that receive and never reply, and four closed ports."""
         with contextlib.ExitStack() as running:
             mute = [running.enter_context(serving(silent)).port for _ in range(4)]
             closed = []
@@ -247,7 +247,7 @@ class TestDeadServers:
             yield lambda: [NtpSource("127.0.0.1", port) for port in (*mute, *closed)]
 
     def test_real_ones(self, dead: Callable[[], list[NtpSource]], strict_endpoint: StrictEndpoint) -> None:
-        """With sockets in the place of stand-ins it is the same."""
+        """The same with sockets instead of fakes."""
         with skewguard.install(sources=dead(), timeout=30):
             sts = client("sts", strict_endpoint)
             for _ in range(20):
@@ -256,9 +256,9 @@ class TestDeadServers:
             sts.close()
 
     def test_measuring_keeps_its_time(self, dead: Callable[[], list[NtpSource]]) -> None:
-        """One second is one second, whoever does not answer, and each is accounted for."""
+        """A timeout of a second lasts a second, whichever source is silent, and each has its result."""
         took = []
-        for _ in range(3):  # the best of a few: a busy machine is late for reasons of its own
+        for _ in range(3):  # the best of a few, because a busy machine may be late
             installing = time.monotonic()
             with skewguard.install(sources=dead(), timeout=1.0):
                 began = time.monotonic()

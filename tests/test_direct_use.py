@@ -1,4 +1,4 @@
-"""Signers used without a client, as opensearch-py and many scripts do: no event is heard, so `install` alone helps."""
+"""Signers used without a client, as opensearch-py and many scripts do: there are no events, so only `install` helps."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
 
 @pytest.fixture(params=[-7200, 7200])
 def ahead(request: pytest.FixtureRequest) -> int:
-    """How far true time is ahead of the wall clock, s."""
+    """The lead of true time over the wall clock, s."""
     return int(request.param)
 
 
@@ -57,7 +57,7 @@ def direct(cls: Any = botocore.auth.SigV4Auth, url: str = AWS, context: dict[str
 
 
 def off(clocks: FakeClocks, request: AWSRequest) -> int:
-    """How far the time that was signed is ahead of the wall clock, s."""
+    """Return the lead of the time signed over the wall clock, s."""
     stamp = request.headers.get("X-Amz-Date") or request.url.partition("X-Amz-Date=")[2].partition("&")[0]
     when = parse_time(stamp)
     assert when is not None
@@ -65,7 +65,7 @@ def off(clocks: FakeClocks, request: AWSRequest) -> int:
 
 
 def by_a_client(clocks: FakeClocks, emitter: Any, context: dict[str, Any]) -> int:
-    """Sign as a client with this emitter does; answer how far that is ahead of the wall clock, s."""
+    """Sign as a client with this emitter does; return the lead of that time over the wall clock, s."""
     request = AWSRequest("GET", AWS, data=b"")
     request.context.update(context)
     RequestSigner(ServiceId("es"), "us-east-1", "es", "v4", CREDENTIALS, emitter).sign("Search", request)
@@ -73,7 +73,7 @@ def by_a_client(clocks: FakeClocks, emitter: Any, context: dict[str, Any]) -> in
 
 
 class Mine(botocore.auth.SigV4Auth):
-    """What somebody derived."""
+    """A signer derived from botocore's."""
 
     def add_auth(self, request: Any) -> None:
         super().add_auth(request)
@@ -91,7 +91,7 @@ SIGNERS = [
 
 
 def install(clocks: FakeClocks, ahead: float = 7200, **options: Any) -> skewguard.Installation:
-    """Install, with a source that finds true time so many seconds ahead."""
+    """Install, with a source that finds true time `ahead` seconds ahead."""
     return skewguard.install(clocks=clocks, sources=[FakeSource(truth=ahead_of(clocks, ahead))], **options)
 
 
@@ -100,7 +100,7 @@ class TestInstalled:
 
     @pytest.mark.parametrize("cls", SIGNERS, ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
     def test_is_right_at_once(self, clocks: FakeClocks, ahead: int, cls: type) -> None:
-        """Headers and URLs, botocore's signers and one derived from them."""
+        """Headers and URLs; botocore's signers and one derived from them."""
         assert off(clocks, direct(cls)) == 0
         with install(clocks, ahead):
             assert off(clocks, direct(cls)) == ahead
@@ -109,18 +109,18 @@ class TestInstalled:
         assert off(clocks, direct(cls)) == 0
 
     def test_wherever_it_is_sent(self, clocks: FakeClocks) -> None:
-        """A host of one's own is taken to keep UTC, one on this machine to keep the machine's clock."""
+        """Other hosts are taken to keep UTC, one on this machine to keep the machine's clock."""
         with install(clocks):
             assert off(clocks, direct(url="https://search.example.com/")) == 7200
             assert off(clocks, direct(url="http://localhost:9200/")) == 0
 
     def test_whatever_it_puts_into_the_context(self, clocks: FakeClocks) -> None:
-        """A context says nothing of who signs: some direct users fill it in."""
+        """The context does not show who signs: some direct users fill it in."""
         with install(clocks):
             assert off(clocks, direct(context={"payload_signing_enabled": False, "client_config": None})) == 7200
 
     def test_a_wall_clock_that_is_right_is_left_alone(self, clocks: FakeClocks) -> None:
-        """Byte for byte, and the stack is not looked at."""
+        """Byte for byte, and the stack is not searched."""
         expected = sorted(direct().headers.items())
         with install(clocks, 9), pytest.MonkeyPatch.context() as patch:
             patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("looked"))
@@ -136,7 +136,7 @@ class TestInstalled:
         assert inner == [7200]
 
     def test_what_it_hands_out_can_be_left_alone(self, clocks: FakeClocks) -> None:
-        """`correct_presigned` is about URLs, whoever signs them."""
+        """`correct_presigned` is about URLs, whatever signs them."""
         with install(clocks, correct_presigned=False):
             assert off(clocks, direct(botocore.auth.SigV4QueryAuth)) == 0
             assert off(clocks, direct(botocore.auth.AUTH_TYPE_MAPS["s3v4-query"])) == 0
@@ -144,16 +144,16 @@ class TestInstalled:
 
 
 def plain_session() -> Any:
-    """A session's emitter, made as the test stands."""
+    """Return the emitter of a session made now."""
     return botocore.session.Session().get_component("event_emitter")
 
 
 class TestUntouched:
-    """Whoever did not ask to be guarded is not, for want of a record in the request's context."""
+    """Without `install`, nothing is guarded, although the request's context looks alike."""
 
     @pytest.mark.parametrize("context", [{}, {"client_config": None}, {"is_presign_request": True}])
     def test_a_client_made_before_install(self, clocks: FakeClocks, context: dict[str, Any]) -> None:
-        """Its context may well be empty, as that of a database token is."""
+        """Its context may be empty, as for a database token."""
         emitter = plain_session()
         with install(clocks):
             assert by_a_client(clocks, emitter, context) == 0
@@ -162,7 +162,7 @@ class TestUntouched:
     def test_a_client_whose_profile_switches_correction_off(
         self, clocks: FakeClocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is installed around, and direct use follows the profile that the environment names."""
+        """It stays unguarded, and direct use follows the profile that the environment names."""
         config = tmp_path / "config"
         config.write_text("[default]\n[profile off]\ndisable_clock_skew_correction = true\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
@@ -177,14 +177,14 @@ class TestUntouched:
             assert off(clocks, direct()) == 7200
 
     def test_a_detached_session(self, clocks: FakeClocks) -> None:
-        """Somebody said so."""
+        """`detach` ends its guard."""
         with install(clocks):
             session = botocore.session.Session()
             skewguard.detach(session)
             assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 0
 
     def test_a_signer_derived_from_botocores(self, clocks: FakeClocks) -> None:
-        """aiobotocore's is one, with a `sign` of its own."""
+        """aiobotocore's is one, with its own `sign`."""
 
         class Derived(RequestSigner):
             def sign(self, operation_name: str, request: Any) -> None:
@@ -196,8 +196,8 @@ class TestUntouched:
         assert off(clocks, request) == 0
 
     def test_direct_use_where_only_a_session_is_attached(self, clocks: FakeClocks) -> None:
-        """`attach` is about what it was given."""
-        skewguard.install().uninstall()  # nor does what was installed once
+        """`attach` guards only what it was given."""
+        skewguard.install().uninstall()  # nor does an earlier installation count
         session = botocore.session.Session()
         attach(session, clocks, FakeSource(offset=7200))
         assert by_a_client(clocks, session.get_component("event_emitter"), {}) == 7200
@@ -211,7 +211,7 @@ class TestUntouched:
 
 
 def test_signers_that_hand_out_are_known_by_class() -> None:
-    """A direct user names no signature version. Those that no version names where awscrt signs count too."""
+    """A direct user names no signature version. With awscrt, those without a version of their own count too."""
     signers.open_seam()
     named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in signers.LASTING}
     lasting = set(direct_use.lasting_signers())
@@ -242,11 +242,11 @@ print(post.generate_presigned_post("bucket", "key")["fields"]["x-amz-date"])
 
 
 class TestLate:
-    """`install` does not load botocore's signers; they are guarded once somebody does."""
+    """`install` does not load botocore's signers; they are patched once they are imported."""
 
     @pytest.mark.parametrize("first", ["", "import botocore.auth", "import botocore.signers", "import boto3"])
     def test_signers_imported_after_install(self, first: str) -> None:
-        """Whoever imports them first, and though no session is ever made; what needs a session works as well."""
+        """However they are imported, and without any session; what needs a session works as well."""
         now = datetime.datetime.now(datetime.timezone.utc)
         command = [sys.executable, "-W", "error", "-c", SCRIPT.replace("{first}", first)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -264,7 +264,7 @@ class TestLate:
 
     @pytest.fixture
     def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-        """The name of a module that can be imported once."""
+        """Return the name of a module that can be imported once."""
         (tmp_path / "imported_late.py").write_text("done = True\n")
         monkeypatch.syspath_prepend(tmp_path)
         before = list(sys.meta_path)
@@ -272,8 +272,8 @@ class TestLate:
         assert sys.meta_path == before
         sys.modules.pop("imported_late", None)
 
-    def test_acts_once_the_module_is_whole(self, module: str) -> None:
-        """And stands in nobody's way afterwards."""
+    def test_acts_once_the_module_is_imported(self, module: str) -> None:
+        """And does not affect imports afterwards."""
         seen: list[bool] = []
         _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert seen == []
@@ -283,7 +283,7 @@ class TestLate:
         assert seen == [True, False]
 
     def test_can_be_stopped(self, module: str) -> None:
-        """After `uninstall` nothing of ours waits for an import."""
+        """After `uninstall`, no import hook is left."""
         watch = _late_imports.WhenImported(module, lambda: pytest.fail("acted"))
         watch.stop()
         watch.stop()
@@ -291,7 +291,7 @@ class TestLate:
 
     @pytest.mark.parametrize("then", [lambda: 1 / 0, lambda: None])
     def test_an_import_never_fails_for_it(self, module: str, then: Callable[[], None]) -> None:
-        """Nor if we cannot act, nor if the module is not there."""
+        """Neither if the callback fails, nor if the module does not exist."""
         _late_imports.WhenImported(module, then)
         assert __import__(module).done
         _late_imports.WhenImported("imported_late.nowhere", then)
@@ -300,7 +300,7 @@ class TestLate:
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _late_imports.WhenImported)]
 
     def test_looking_for_the_module_is_not_importing_it(self, module: str) -> None:
-        """Programs ask whether botocore is there before they import it."""
+        """Programs check whether botocore exists before they import it."""
         seen: list[bool] = []
         _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert importlib.util.find_spec(module) is not None
@@ -309,7 +309,7 @@ class TestLate:
         assert seen == [True]
 
     def test_an_import_that_failed_may_be_tried_again(self, module: str, tmp_path: Path) -> None:
-        """The one that succeeds is noticed."""
+        """The import that succeeds is noticed."""
         seen: list[bool] = []
         _late_imports.WhenImported(module, lambda: seen.append(True))
         (tmp_path / "imported_late.py").write_text("1 / 0\n")
@@ -319,8 +319,8 @@ class TestLate:
         assert __import__(module).done
         assert seen == [True]
 
-    def test_a_private_copy_is_nobodys_module(self, module: str) -> None:
-        """Nothing is done about it, and the module is still waited for."""
+    def test_a_private_copy_is_ignored(self, module: str) -> None:
+        """It is not patched, and the module is still waited for."""
         seen: list[bool] = []
         _late_imports.WhenImported(module, lambda: seen.append(True))
         spec = importlib.util.find_spec(module)
@@ -332,7 +332,7 @@ class TestLate:
         assert seen == [True]
 
     def test_a_loader_of_many_modules(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As of a zip file or a frozen program: its other modules are none of our business."""
+        """As for a zip file or a frozen program: its other modules are left alone."""
         with zipfile.ZipFile(tmp_path / "packed.zip", "w") as packed:
             for name in ("__init__", "one", "other"):
                 packed.writestr(f"packed_late/{name}.py", "")
@@ -351,7 +351,7 @@ class TestLate:
                 sys.modules.pop(name, None)
 
     def test_a_loader_that_cannot_be_followed(self, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It and its finder are of the old kind, as Python 3.11 still knows them: the import is not hindered."""
+        """It and its finder are of the old kind, which Python 3.11 still supports: the import works."""
         watch = _late_imports.WhenImported(module, lambda: pytest.fail("acted"))
         spec = importlib.machinery.ModuleSpec(module, None)
         finders = [watch, SimpleNamespace(), SimpleNamespace(find_spec=lambda *_: spec)]

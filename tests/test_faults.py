@@ -1,4 +1,4 @@
-"""Servers that fail, on hosts whose clock is wrong: whatever is not ours goes on as botocore alone would have it."""
+"""Servers that fail, on hosts whose clock is wrong: everything else happens as with botocore alone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SCRIPTS = [
 
 
 class Seen(NamedTuple):
-    """What a caller, and a network in between, see of one call.
+    """What the caller and the network see of one call.
 
     Attributes:
         attempts: The status of each attempt, or the name of what it ended in.
@@ -66,7 +66,7 @@ class Seen(NamedTuple):
 
 
 class Faulty(StrictEndpoint):
-    """A strict server on a bad network, or at a bad time: each request meets the next fault of its script."""
+    """A strict server on a bad network: each request meets the next fault of its script."""
 
     faults: deque[str] = deque()
 
@@ -89,7 +89,7 @@ class Faulty(StrictEndpoint):
 
 @pytest.fixture
 def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Have botocore wait for nothing, and note how long it would have waited."""
+    """Make botocore wait for nothing, and record the delays it wants."""
     waited: list[float] = []
     monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=waited.append))
     return waited
@@ -97,20 +97,20 @@ def delays(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 @pytest.fixture
 def server() -> Iterator[Faulty]:
-    """A server whose clock is right until a test says otherwise."""
+    """A server whose clock is right until a test changes it."""
     with Faulty() as running:
         yield running
 
 
 @cache
 def _session() -> boto3.Session:
-    return boto3.Session()  # one for all, as each reads botocore's models anew
+    return boto3.Session()  # one for all tests, because each reads botocore's models again
 
 
 def look(
     server: Faulty, script: list[str], mode: str, delays: list[float], *, warm: bool, guarded: bool = False
 ) -> Seen:
-    """Make a call, with a client of its own that has succeeded before if it is to be warm."""
+    """Make a call, with a new client that has succeeded before if it is to be warm."""
     retries = {"mode": mode, "total_max_attempts": 5}
     sts = client("sts", server, _session(), read_timeout=1 if "timeout" in script else 60, retries=retries)
     if guarded:
@@ -151,7 +151,7 @@ def _quota(made: Any) -> int | None:
 def test_on_a_corrected_host_nothing_is_different(
     server: Faulty, script: list[str], mode: str, delays: list[float]
 ) -> None:
-    """20 minutes slow, and known: as many attempts, as long waits, the same quota, the same end as on a right clock."""
+    """20 minutes slow, and known: attempts, delays, quota and outcome as on a right clock."""
     expected = look(server, script, mode, delays, warm=True)
     assert expected.attempts[:1] != [200]
     server.offset = 1200
@@ -163,11 +163,11 @@ def test_on_a_corrected_host_nothing_is_different(
 def test_on_a_cold_host_one_refusal_comes_on_top(
     server: Faulty, script: list[str], mode: str, delays: list[float]
 ) -> None:
-    """Faults first, then the refusal, which costs an attempt and none of the quota; else all is as on a right clock."""
+    """After the faults comes the refusal, which costs an attempt and no quota; all else is as on a right clock."""
     expected = look(server, script, mode, delays, warm=False)
     server.offset = 1200
     seen = look(server, script, mode, delays, warm=False, guarded=True)
-    if not isinstance(expected.outcome, int):  # it came to an end before anybody looked at the time
+    if not isinstance(expected.outcome, int):  # it ended before the server checked the time
         assert seen == expected
         return
     assert seen.attempts == [*expected.attempts[:-1], 403, 200]
@@ -181,7 +181,7 @@ def test_on_a_cold_host_one_refusal_comes_on_top(
 def test_a_fault_of_the_second_attempt_is_botocores_own(
     server: Faulty, fault: str, mode: str, delays: list[float]
 ) -> None:
-    """What meets the request that was signed again is met as it always was."""
+    """Faults of the request that was signed again are handled as ever."""
     expected = look(server, [fault], mode, delays, warm=False)
     server.offset = 1200
     seen = look(server, ["", fault], mode, delays, warm=False, guarded=True)
@@ -192,7 +192,7 @@ def test_a_fault_of_the_second_attempt_is_botocores_own(
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: str, delays: list[float]) -> None:
-    """On a cold host: the time-out counts as it does, and the refusal comes on top."""
+    """On a cold host, timeouts count as ever, and the refusal comes on top."""
     expected = look(server, ["timeout"], mode, delays, warm=False)
     assert expected.attempts == ["ReadTimeoutError", 200]
     server.offset = 1200
@@ -201,9 +201,9 @@ def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: st
     assert seen.delays[:1] == expected.delays
 
 
-@pytest.mark.parametrize("mode", ["legacy", "standard"])  # adaptive would wait for its own clock
+@pytest.mark.parametrize("mode", ["legacy", "standard"])  # adaptive mode would wait by its own clock
 @pytest.mark.parametrize("script", [["throttled"], ["throttled"] * 9], ids=["once", "always"])
-def test_throttling_is_none_of_our_business(server: Faulty, script: list[str], mode: str, delays: list[float]) -> None:
+def test_throttling_is_left_to_botocore(server: Faulty, script: list[str], mode: str, delays: list[float]) -> None:
     """On a wrong clock, corrected or not."""
     expected = look(server, script, mode, delays, warm=True)
     assert len(expected.attempts) > 1
@@ -213,8 +213,8 @@ def test_throttling_is_none_of_our_business(server: Faulty, script: list[str], m
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("trouble", ["certificate", "no TLS"])
-def test_tls_that_fails_fails_as_it_always_did(mode: str, trouble: str, delays: list[float]) -> None:
-    """A certificate that nobody trusts, a server that speaks no TLS: as many attempts, and the same error."""
+def test_tls_errors_stay_the_same(mode: str, trouble: str, delays: list[float]) -> None:
+    """An untrusted certificate, a server without TLS: as many attempts, and the same error."""
     with StrictEndpoint(offset=1200, tls=trouble == "certificate") as server:
         url = f"https://127.0.0.1:{server.port}"
 

@@ -1,4 +1,4 @@
-"""The product as its users meet it: real boto3 clients, real sockets, a server as strict as AWS."""
+"""The product as users meet it: real boto3 clients, real sockets, a server as strict as AWS."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _tls_endpoint() -> Iterator[StrictEndpoint]:
 
 @pytest.fixture
 def aws(_tls_endpoint: StrictEndpoint) -> Iterator[StrictEndpoint]:
-    """AWS itself, as far as this process can tell: its names, over verified TLS, 20 minutes ahead of this host."""
+    """AWS, as this process sees it: its names, over verified TLS, 20 minutes ahead of this host."""
     running = _tls_endpoint
     running.offset, running.date_mode, running.explain = 1200, "honest", True
     running.clear()
@@ -108,7 +108,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
     def test_in_every_retry_mode(self, endpoint: StrictEndpoint, mode: str) -> None:
-        """The retry is ours in all of them."""
+        """skewguard's own retry comes in each."""
         with skewguard.install():
             sts = client("sts", endpoint, retries={"mode": mode})
             sts.get_caller_identity()
@@ -130,7 +130,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("secure", [False, True])
     def test_every_part_of_a_transfer_is_signed_again(self, secure: bool) -> None:
-        """The server's clock jumps while parts are under way: each is refused once at most, and none is lost."""
+        """The server's clock jumps during a transfer: each part is refused once at the most, and none is lost."""
         with StrictEndpoint(tls=secure) as server, skewguard.install():
             with_bucket(server)
             s3 = client("s3", server)
@@ -151,7 +151,7 @@ class TestCalls:
             assert s3.get_object(Bucket="bucket", Key="large")["Body"].read() == sent
 
     def test_without_a_date_the_message_is_enough(self, endpoint: StrictEndpoint) -> None:
-        """Repeated, cached, false or missing Date: the error names the clock."""
+        """With a repeated, cached, false or missing Date, the error message states the server's time."""
         for mode in USELESS_DATES:
             endpoint.date_mode = mode
             endpoint.clear()
@@ -163,7 +163,7 @@ class TestCalls:
 
     @pytest.mark.parametrize("mode", USELESS_DATES)
     def test_a_date_that_means_nothing_teaches_nothing(self, strict_endpoint: StrictEndpoint, mode: str) -> None:
-        """Healthy calls with a useless Date go on being signed by the wall clock."""
+        """With a useless Date, requests are still signed by the wall clock."""
         strict_endpoint.date_mode = mode
         with skewguard.install():
             sts = client("sts", strict_endpoint)
@@ -173,7 +173,7 @@ class TestCalls:
         assert strict_endpoint.count == 3
 
     def test_nothing_to_learn_from_is_no_retry(self, endpoint: StrictEndpoint) -> None:
-        """Neither Date nor message nor source: the caller sees the error, after one request."""
+        """Without Date, message and source, the caller sees the error after one request."""
         endpoint.date_mode, endpoint.explain = "omit", False
         with skewguard.install():
             assert code_of(client("sts", endpoint).get_caller_identity) == "SignatureDoesNotMatch"
@@ -190,7 +190,7 @@ class TestRefusals:
     def test_other_errors_cost_one_request_on_a_wrong_clock(
         self, endpoint: StrictEndpoint, service: str, code: str
     ) -> None:
-        """Cold or corrected, on a host ten minutes off; the JS SDK sends three."""
+        """Before and after a correction, on a host ten minutes off; the JS SDK sends three."""
         endpoint.offset = 600
         with skewguard.install():
             guarded = client(service, endpoint)
@@ -215,7 +215,7 @@ class TestRefusals:
     def test_a_wrong_secret_costs_at_most_one_extra_request(
         self, service: str, signature_first: bool, most: int
     ) -> None:
-        """One where the server looks at the signature first and says so; the second error is what the caller sees."""
+        """Also if the server checks the signature first; the caller sees the second error."""
         name, operation = OPERATIONS[service]
         with StrictEndpoint(offset=1200, signature_first=signature_first) as server:
             with_bucket(server)
@@ -227,11 +227,11 @@ class TestRefusals:
                 assert first <= (1 if signature_first and service not in ("s3-head", "ec2") else most)
                 assert server.requests[-1].code in WRONG_SECRET_CODES
                 code_of(lambda: operation(guarded))
-                # Corrected by now, or, where nothing but a Date was heard and did not help, as cautious as before.
+                # Corrected by now; or as before, if there was only a Date, which did not help.
                 assert server.count - first <= (2 if service in ("s3-head", "ec2") else 1)
 
     def test_a_second_refusal_is_what_the_caller_sees(self, endpoint: StrictEndpoint) -> None:
-        """Two requests, not three, and the second's error."""
+        """The caller sees the error of the second of two requests."""
         endpoint.script(None)
         endpoint.fail_next("AccessDenied", "not you")
         with skewguard.install(), pytest.raises(ClientError, match="not you"):
@@ -239,7 +239,7 @@ class TestRefusals:
         assert endpoint.count == 2
 
     def test_a_server_that_always_objects_is_asked_twice(self, endpoint: StrictEndpoint) -> None:
-        """One retry per call, whatever the server says."""
+        """One retry per call, whatever the server replies."""
         endpoint.date_mode = lambda now: "Fri, 01 Jan 2027 00:00:00 GMT"
         endpoint.fail_next("RequestTimeTooSkewed", times=9)
         with skewguard.install():
@@ -250,7 +250,7 @@ class TestRefusals:
         "retries", [{"total_max_attempts": 1}, {"max_attempts": 0}, {"total_max_attempts": 1, "mode": "standard"}]
     )
     def test_no_retry_if_the_caller_allows_one_attempt(self, endpoint: StrictEndpoint, retries: dict[str, Any]) -> None:
-        """But what the refusal says is learned."""
+        """The refusal teaches all the same."""
         with skewguard.install():
             sts = client("sts", endpoint, retries=retries)
             assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"
@@ -258,7 +258,7 @@ class TestRefusals:
             sts.get_caller_identity()
 
     def test_no_retry_of_a_body_that_cannot_be_sent_again(self, endpoint: StrictEndpoint) -> None:
-        """A stream that cannot seek, or was handed over past its beginning, which botocore would rewind too far."""
+        """A stream that cannot seek, or one given from its middle, which botocore would rewind too far."""
 
         class Pipe(io.RawIOBase):
             def readable(self) -> bool:
@@ -289,7 +289,7 @@ class TestRefusals:
 
 
 def _quota(guarded: Any) -> Any:
-    """Dig out the retry quota of a client in standard mode."""
+    """Return the retry quota of a client in standard mode."""
     for handler in guarded.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
         policy = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
         if policy is not None:
@@ -298,10 +298,10 @@ def _quota(guarded: Any) -> Any:
 
 
 class TestTime:
-    """What the API says."""
+    """What `status`, `now` and `offset` return."""
 
     def test_nothing_is_known_at_first(self) -> None:
-        """None, not a guess."""
+        """None instead of a guess."""
         assert skewguard.now() is None
         assert skewguard.offset() is None
         status = skewguard.status()
@@ -329,7 +329,7 @@ class TestTime:
         assert status.domains.keys() == {"utc"}
 
     def test_a_nested_call_changes_nothing(self, aws: StrictEndpoint) -> None:
-        """An AssumeRole between hook and signing has its own attempt; the outer call is signed right."""
+        """An AssumeRole between handler and signing is a call of its own; the outer call is signed right."""
         inner = boto3.Session()
         from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
 
@@ -341,7 +341,7 @@ class TestTime:
                 create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}),
                 "test",
             )
-            # The role's expiry is judged by the wall clock still: an hour's life outlasts 20 minutes.
+            # The role's expiry is still judged by the wall clock: an hour is longer than the error of 20 minutes.
             dynamodb = session.create_client("dynamodb", region_name="us-east-1")
             dynamodb.list_tables()
         assert [(record.service, record.status) for record in aws.requests] == [
@@ -351,7 +351,7 @@ class TestTime:
         ]
 
     def test_a_url_inside_a_call_is_made_once(self, aws: StrictEndpoint) -> None:
-        """Before the first attempt, so that it is right from the second call on."""
+        """It is made before the first attempt, so it is right from the second call on."""
         with skewguard.install():
             ec2 = aws_client("ec2", aws)
             for _ in range(2):
@@ -371,23 +371,23 @@ class TestTime:
 
 
 class TestTruth:
-    """What may become truth, row by row."""
+    """What may become truth, row by row of the table in `docs/architecture.md`."""
 
     def test_aws_over_verified_tls_teaches_utc(self, aws: StrictEndpoint) -> None:
-        """The only answer that does."""
+        """UTC comes only from there."""
         with skewguard.install():
             aws_client("sts", aws).get_caller_identity()
             assert skewguard.now() is not None
 
     def test_a_custom_endpoint_teaches_itself(self, endpoint: StrictEndpoint) -> None:
-        """And nobody else."""
+        """No other endpoint learns from it."""
         with skewguard.install():
             client("sts", endpoint).get_caller_identity()
             assert skewguard.now() is None
             assert skewguard.status().domains.keys() == {f"http://127.0.0.1:{endpoint.port}"}
 
     def test_aws_over_plain_http_teaches_its_own_domain(self) -> None:
-        """Anybody on the path could have written that Date."""
+        """Anything on the path could have written that Date."""
         with StrictEndpoint(offset=1200) as server, server.as_aws(), skewguard.install():
             sts = boto3.client("sts", **{**server.client_kwargs, "endpoint_url": "http://sts.us-east-1.amazonaws.com"})
             sts.get_caller_identity()
@@ -395,8 +395,8 @@ class TestTruth:
             assert server.count == 3
             assert skewguard.now() is None
 
-    def test_unverified_tls_to_aws_teaches_nobody(self, aws: StrictEndpoint) -> None:
-        """Whoever switched verification off gets botocore's own behaviour."""
+    def test_unverified_tls_to_aws_teaches_nothing(self, aws: StrictEndpoint) -> None:
+        """Without verification, all is as with botocore alone."""
         with skewguard.install():
             sts = boto3.client("sts", **{**aws.client_kwargs, "endpoint_url": None, "verify": False})
             with pytest.warns(Warning, match="Unverified HTTPS"):
@@ -405,7 +405,7 @@ class TestTruth:
             assert skewguard.status().domains == {}
 
     def test_unverified_tls_to_another_store_teaches_that_store(self, aws: StrictEndpoint) -> None:
-        """It is as good as plain http, which many private stores speak."""
+        """It counts like plain http, which many private stores use."""
         with skewguard.install():
             sts = boto3.client("sts", **{**aws.client_kwargs, "verify": False})
             with pytest.warns(Warning, match="Unverified HTTPS"):
@@ -413,15 +413,15 @@ class TestTruth:
             assert aws.count == 2
             assert skewguard.now() is None
 
-    def test_moto_teaches_nobody(self) -> None:
-        """An answer that came from no socket."""
+    def test_moto_teaches_nothing(self) -> None:
+        """Its answer came from no socket."""
         with skewguard.install(), moto.mock_aws():
             boto3.client("s3").list_buckets()
             boto3.client("sts").get_caller_identity()
             assert skewguard.status().domains == {}
 
-    def test_a_stubber_teaches_nobody(self, aws: StrictEndpoint) -> None:
-        """Nor does a test's own answer."""
+    def test_a_stubber_teaches_nothing(self, aws: StrictEndpoint) -> None:
+        """Its answers come from the test."""
         with skewguard.install():
             sts = aws_client("sts", aws)
             with Stubber(sts) as stubber:
@@ -435,8 +435,8 @@ class TestTruth:
     @pytest.mark.parametrize(
         "freeze", [lambda: freezegun.freeze_time("2026-12-01"), lambda: time_machine.travel("2026-12-01")]
     )
-    def test_a_faked_clock_teaches_nobody(self, aws: StrictEndpoint, freeze: Callable[[], Any]) -> None:
-        """A test's wish is no fault of the host's clock."""
+    def test_a_faked_clock_teaches_nothing(self, aws: StrictEndpoint, freeze: Callable[[], Any]) -> None:
+        """The test chose that time; the host's clock is not wrong."""
         with skewguard.install():
             with freeze():
                 assert skewguard.status().state == "faked"
@@ -445,7 +445,7 @@ class TestTruth:
 
     @pytest.mark.parametrize("attempts", [1, 3])
     def test_an_intermediarys_clock_cannot_break_calls_that_are_right(self, aws: StrictEndpoint, attempts: int) -> None:
-        """The server accepts the timestamp; a proxy's Date, two hours off, cannot be that server's."""
+        """The server accepted the timestamp, so a proxy's Date, two hours off, is not that server's."""
         aws.offset = 0
         aws.date_mode = lambda now: email.utils.formatdate(now / 1e9 - 7200, usegmt=True)
         with skewguard.install():
@@ -470,20 +470,20 @@ class TestTruth:
                 s3.head_object(Bucket="bucket", Key="key")
             strict_endpoint.fail_next("AccessDenied", times=2 if attempts > 1 else 1)
             assert code_of(lambda: s3.head_object(Bucket="bucket", Key="key")) == "403"
-            if attempts == 1:  # what the refusal taught is found out by the next call
+            if attempts == 1:  # the next call finds out what the refusal taught
                 code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
             for _ in range(3):
                 s3.head_object(Bucket="bucket", Key="key")
 
     def test_a_redirect_accepts_nothing_and_teaches(self, aws: StrictEndpoint) -> None:
-        """Its Date is the server's, however far off the request was."""
+        """Its Date is the server's own, whatever the request's timestamp."""
         with skewguard.install():
             aws.reply_next(301, {"x-amz-bucket-region": "us-east-1"})
             s3 = aws_client("s3", aws)
             code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
             assert skewguard.now() is not None
 
-    def test_a_request_sent_elsewhere_after_signing_teaches_nobody(
+    def test_a_request_sent_elsewhere_after_signing_teaches_nothing(
         self, aws: StrictEndpoint, endpoint: StrictEndpoint
     ) -> None:
         """A before-send handler that changes the address does not make its clock AWS's."""
@@ -499,7 +499,7 @@ class TestTruth:
         assert endpoint.count == 1
 
     def test_responses_can_be_left_unheard(self, endpoint: StrictEndpoint) -> None:
-        """learn_from_responses=False: judged, but not believed."""
+        """With `learn_from_responses=False` an answer is judged, but teaches nothing."""
         with skewguard.install(learn_from_responses=False):
             assert code_of(client("sts", endpoint).get_caller_identity)
             assert skewguard.status().domains == {}
@@ -508,7 +508,7 @@ class TestTruth:
     def test_a_loopback_server_on_the_same_wrong_clock_is_left_alone(
         self, aws: StrictEndpoint, strict_endpoint: StrictEndpoint
     ) -> None:
-        """It shares the wall clock, so UTC would be wrong for it."""
+        """Its clock is the wall clock, so UTC would be wrong there."""
         with skewguard.install():
             aws_client("sts", aws).get_caller_identity()
             client("sts", strict_endpoint).get_caller_identity()
@@ -516,15 +516,15 @@ class TestTruth:
 
 
 class TestWaysIn:
-    """install, attach, session: before and after, here and not there."""
+    """The effect of install, attach and session before and after, and on other sessions."""
 
     def guarded(self, endpoint: StrictEndpoint, sts: Any) -> bool:
-        """Tell whether a client's calls are guarded, by trying."""
+        """Return whether a client's calls are guarded, by making one."""
         endpoint.offset += 3600
         return not code_of(sts.get_caller_identity)
 
     def test_install_reaches_the_default_session_made_before(self, endpoint: StrictEndpoint) -> None:
-        """boto3.client() after install works, whoever made the default session."""
+        """`boto3.client()` works after install, even with a default session made before."""
         boto3.setup_default_session()
         try:
             with skewguard.install():
@@ -541,7 +541,7 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("wrong", [float("inf"), float("nan"), -1, "soon", True])
     def test_a_wrong_number_of_seconds_is_one_clear_error(self, wrong: Any) -> None:
-        """Wherever one is asked for."""
+        """For each option that takes one."""
         for ask in (
             lambda: skewguard.measure(timeout=wrong),
             lambda: skewguard.wait_until_synchronized(wrong),
@@ -553,7 +553,7 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("way", ["code", "environment", "profile", "the host"])
     def test_sources_are_chosen(self, way: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The same names everywhere; where nobody names any, those that the host has."""
+        """By the same names everywhere; by default, those that the host has."""
         uri = "ntp://127.0.0.1:9"
         monkeypatch.delenv("SKEWGUARD_SOURCES")
         monkeypatch.setattr(HostSources, "uris", lambda _self: iter([uri if way == "the host" else "chrony:/none"]))
@@ -570,14 +570,14 @@ class TestWaysIn:
         assert result.error
 
     def test_a_chosen_source_is_asked_before_the_first_request(self, aws: StrictEndpoint) -> None:
-        """If it answers at once, nothing is signed wrong, and nobody has waited."""
+        """If it is instant, the first request is signed right without any waiting."""
         aws.offset = 1200
         with skewguard.install(sources=[FakeSource(offset=1200)]):
             aws_client("sts", aws).get_caller_identity()
         assert aws.count == 1
 
     def test_uninstall_ends_it_and_install_begins_it_again(self, endpoint: StrictEndpoint) -> None:
-        """Clients made under the first installation live on under the second."""
+        """Clients of the first installation are guarded by the second."""
         sts_before = client("sts", endpoint)
         with skewguard.install():
             sts = client("sts", endpoint)
@@ -588,7 +588,7 @@ class TestWaysIn:
             assert not self.guarded(endpoint, sts_before)
 
     def test_install_twice_is_once(self, caplog: pytest.LogCaptureFixture) -> None:
-        """Other options are told of, and change nothing; any handle can end it, once."""
+        """Other options are ignored with a warning; any handle can uninstall, once."""
         first = skewguard.install(deadband=5)
         again = skewguard.install()
         assert skewguard.install(deadband=5).settings is first.settings
@@ -612,7 +612,7 @@ class TestWaysIn:
         assert self.guarded(endpoint, client("sts", endpoint))
 
     def test_install_leaves_what_is_attached_to_its_own_guard(self, endpoint: StrictEndpoint) -> None:
-        """The default session, attached before: guarded before, while and after."""
+        """The default session, attached before, is guarded before, during and after."""
         boto3.setup_default_session()
         try:
             skewguard.attach(boto3.DEFAULT_SESSION)
@@ -623,7 +623,7 @@ class TestWaysIn:
             boto3.DEFAULT_SESSION = None
 
     def test_sources_of_code_replace_those_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An empty list silences them; what attach adds stays through uninstall."""
+        """An empty list turns them off; what attach adds outlives uninstall."""
         monkeypatch.setenv("SKEWGUARD_SOURCES", "ntp://127.0.0.1:1")
 
         def names() -> list[str]:
@@ -646,21 +646,21 @@ class TestWaysIn:
             skewguard.install(wait=wait)
         assert not skewguard.status().installed
 
-    def test_switched_off_it_asks_nobody(self) -> None:
-        """No packet leaves a host that said no."""
+    def test_switched_off_it_asks_no_source(self) -> None:
+        """No packet leaves a host that is switched off."""
         with skewguard.install(enabled=False, sources=["ntp://127.0.0.1:1"]):
             assert skewguard.status().sources == ()
             assert skewguard._process.process.keeper()._poller._asked is None
 
     @pytest.mark.parametrize("service", ["imagebuilder", "greengrassv2", "amplifyuibuilder"])
     def test_attach_knows_a_client_from_a_session(self, service: str) -> None:
-        """Some services have an operation called GetComponent, as sessions have a method."""
+        """Some services have an operation called GetComponent, and sessions have a method of that name."""
         made = boto3.client(service, region_name="us-east-1")
         skewguard.attach(made)
         skewguard.detach(made)
 
     def test_an_old_handle_ends_nothing_new(self) -> None:
-        """Only the installation in force is ended by its handle."""
+        """A handle ends its own installation only."""
         first = skewguard.install()
         skewguard.uninstall()
         skewguard.install()
@@ -675,7 +675,7 @@ class TestWaysIn:
         ],
     )
     def test_attach_guards_a_session_alone(self, endpoint: StrictEndpoint, target: Callable[[Any], Any]) -> None:
-        """Its later clients, and nobody else's."""
+        """Its later clients, and no others."""
         mine, other = boto3.Session(), boto3.Session()
         skewguard.attach(target(mine))
         assert self.guarded(endpoint, client("sts", endpoint, mine))
@@ -695,21 +695,21 @@ class TestWaysIn:
         skewguard.detach(sts)
 
     def test_attach_guards_a_resource(self, endpoint: StrictEndpoint) -> None:
-        """And what is made of it."""
+        """And the clients made of it."""
         with_bucket(endpoint)
         s3 = boto3.resource("s3", **endpoint.client_kwargs)
         skewguard.attach(s3)
         assert [item.key for item in s3.Bucket("bucket").objects.all()] == ["key"]
 
     def test_attach_can_exempt_from_install(self, endpoint: StrictEndpoint) -> None:
-        """enabled=False leaves one client as it was."""
+        """With `enabled=False` one client stays as it was."""
         with skewguard.install():
             sts = client("sts", endpoint)
             skewguard.attach(sts, enabled=False)
             assert not self.guarded(endpoint, sts)
 
     def test_session_is_plain_and_guarded(self, endpoint: StrictEndpoint) -> None:
-        """A boto3.Session, not a subclass."""
+        """A boto3.Session, no subclass."""
         made = skewguard.session(region_name="eu-west-1")
         assert type(made) is boto3.Session
         assert made.region_name == "eu-west-1"
@@ -717,12 +717,12 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("target", [None, 5, "s3", object()])
     def test_what_cannot_be_guarded_is_one_clear_error(self, target: object) -> None:
-        """Not an AttributeError from the depths."""
+        """It is no AttributeError from deep inside."""
         with pytest.raises(ConfigError, match="no boto3 or botocore session, client or resource"):
             skewguard.attach(target)
 
     def test_hooks_come_first_and_once(self) -> None:
-        """However often a session is reached."""
+        """However often a session is guarded."""
         with skewguard.install():
             session = botocore.session.get_session()
             skewguard.attach(session)
@@ -738,7 +738,7 @@ class TestOffSwitches:
     """AWS's own switches."""
 
     def test_the_environment(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-        """One request and botocore's own error."""
+        """One request, and botocore's own error."""
         monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
         with skewguard.install():
             assert code_of(client("sts", endpoint).get_caller_identity)
@@ -746,7 +746,7 @@ class TestOffSwitches:
         with skewguard.install(enabled=True):
             assert not code_of(client("sts", endpoint).get_caller_identity)
 
-    def test_the_profile_is_heard_by_every_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_profile_counts_in_every_thread(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """However many make their first call while it is being read."""
         session = botocore.session.get_session()
         entered, leave = threading.Event(), threading.Event()
@@ -771,7 +771,7 @@ class TestOffSwitches:
             assert not hooks.enabled()
 
     def test_the_profile(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
-        """One profile switched off, another not; the session may be gone by the time of the call."""
+        """One profile is switched off, another is not; the session may be gone before the call."""
         path = tmp_path / "config"
         path.write_text("[profile off]\ndisable_clock_skew_correction = true\n[profile on]\nregion = us-east-1\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
@@ -785,13 +785,13 @@ class TestOffSwitches:
 
 
 class TestFailOpen:
-    """No exception of ours reaches a caller."""
+    """skewguard's own exceptions never reach a caller."""
 
     @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
     def test_a_broken_timekeeper_is_as_if_we_were_not_there(
         self, strict_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
-        """Healthy calls work, skewed ones fail as botocore's do."""
+        """Healthy calls work; refused ones fail as with botocore alone."""
 
         def fail(*args: object, **kwargs: object) -> None:
             raise ZeroDivisionError
@@ -804,7 +804,7 @@ class TestFailOpen:
             assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
 
     def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
-        """Tracing libraries do; a copy is the same call, a pickled one is nobody's."""
+        """Tracing libraries do so; a copy belongs to the same call, a pickled one to none."""
         process = skewguard._process.process
         call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
         context = {signers.KEY: call}
@@ -812,7 +812,7 @@ class TestFailOpen:
         assert pickle.loads(pickle.dumps(context)) == {signers.KEY: None}
 
     def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
-        """As one that is not guarded can; and the copy is guarded."""
+        """It can be copied unguarded, so it can be copied guarded; the copy is guarded."""
         with skewguard.install():
             copied = copy.deepcopy(boto3.Session())
             client("sts", endpoint, copied).get_caller_identity()
@@ -821,7 +821,7 @@ class TestFailOpen:
     def test_a_default_session_of_ones_own_kind(
         self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """What cannot be reached is told of; all others are guarded."""
+        """A warning for the session that cannot be guarded; all others are guarded."""
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", object())
         with skewguard.install():
             client("sts", endpoint).get_caller_identity()
@@ -829,7 +829,7 @@ class TestFailOpen:
 
     @pytest.mark.parametrize("again", [{}, {"max_offset": 7}])
     def test_a_log_handler_may_make_sessions(self, again: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
-        """In another thread, which holds a lock that whoever logs in `install` waits for."""
+        """In another thread, under a lock that the logging thread in `install` waits for."""
         made: list[bool] = []
 
         def use() -> None:
@@ -858,7 +858,7 @@ class TestFailOpen:
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
     @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
     def test_a_child_forked_while_locks_are_held_makes_sessions(self) -> None:
-        """gunicorn forks whenever it likes."""
+        """gunicorn may fork at any time."""
         with skewguard.install():
             held, release = threading.Event(), threading.Event()
 
@@ -887,7 +887,7 @@ class TestFailOpen:
             assert os.waitpid(child, 0)[1] == 0
 
     def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
-        """Whoever listens cannot break a call."""
+        """An event handler cannot break a call."""
 
         def fail(event: events.Event) -> None:
             raise ZeroDivisionError
@@ -899,7 +899,7 @@ class TestFailOpen:
         finally:
             unsubscribe()
 
-    def test_what_happened_is_told(self, endpoint: StrictEndpoint, emitted: Emitted) -> None:
+    def test_events(self, endpoint: StrictEndpoint, emitted: Emitted) -> None:
         """A retry with its reason, then the correction, once."""
         with skewguard.install():
             sts = client("sts", endpoint)

@@ -1,4 +1,4 @@
-"""What botocore signs for others to send: URLs, forms, database and cluster tokens. No retry can mend these."""
+"""What botocore signs for others to send: URLs, forms, database and cluster tokens. No retry can correct these."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
 
 @contextlib.contextmanager
 def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterator[boto3.Session]:
-    """Guard a session in one of the two ways; true time is so many seconds ahead."""
+    """Guard a session in one of the two ways; true time is `ahead` seconds ahead."""
     source = FakeSource(truth=ahead_of(clocks, ahead))
     if way == "attach":
         session = boto3.Session()
@@ -50,23 +50,23 @@ def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterato
 
 
 def rds(session: boto3.Session) -> str:
-    """An RDS token; its scheme is cut off."""
+    """Make an RDS token; its scheme is missing."""
     made = session.client("rds").generate_db_auth_token("db.cluster-x.us-east-1.rds.amazonaws.com", 5432, "me")
     return f"https://{made}"
 
 
 def dsql(session: boto3.Session) -> str:
-    """A DSQL token."""
+    """Make a DSQL token."""
     return "https://" + session.client("dsql").generate_db_connect_auth_token("x.dsql.us-east-1.on.aws")
 
 
 def dsql_admin(session: boto3.Session) -> str:
-    """A DSQL administrator's token."""
+    """Make a DSQL administrator's token."""
     return "https://" + session.client("dsql").generate_db_connect_admin_auth_token("x.dsql.us-east-1.on.aws")
 
 
 def eks_by_signer(session: boto3.Session) -> str:
-    """An EKS token as scripts make it: a signer of one's own on the session's events, an operation without a name."""
+    """Make an EKS token as scripts do: by a signer of their own on the session's events, for a nameless operation."""
     sts = session.client("sts")
     credentials: Any = session.get_credentials()
     signer = RequestSigner(sts.meta.service_model.service_id, "us-east-1", "sts", "v4", credentials, session.events)
@@ -82,7 +82,7 @@ def eks_by_signer(session: boto3.Session) -> str:
 
 
 def eks_by_client(session: boto3.Session) -> str:
-    """An EKS token as the AWS CLI makes it: the header is added by a handler."""
+    """Make an EKS token as the AWS CLI does: a handler adds the header."""
     sts: Any = session.client("sts")
     add: Callable[..., None] = lambda request, **_: request.headers.add_header("x-k8s-aws-id", "cluster")
     sts.meta.events.register("before-sign.sts.GetCallerIdentity", add)
@@ -113,7 +113,7 @@ def lead(clocks: FakeClocks, url: str) -> int:
 def test_a_token_is_made_as_of_true_time(
     clocks: FakeClocks, make: Callable[[boto3.Session], str], way: str, ahead: int
 ) -> None:
-    """To the second, with a signature that its service accepts then and there, and with the expiry asked for."""
+    """To the second, with a signature that its service accepts at that time, and with the expiry asked for."""
     service, lasts, headers = TOKENS[make]
     assert lead(clocks, make(boto3.Session())) == 0
     with guarded(way, clocks, ahead) as session:
@@ -130,7 +130,7 @@ def test_a_token_is_made_as_of_true_time(
 
 @pytest.mark.parametrize("given", ["date", "policy"])
 def test_cloudfront_signs_the_time_it_is_given(clocks: FakeClocks, given: str) -> None:
-    """The caller reads the clock, so there is nothing of ours in it."""
+    """The caller reads the clock, so the time is the caller's."""
     signer = CloudFrontSigner("key", lambda message: bytes(reversed(message)))
     until = datetime.datetime(2026, 1, 1, 1, tzinfo=datetime.timezone.utc)
     url = "https://d.cloudfront.net/x"
@@ -145,7 +145,7 @@ def test_cloudfront_signs_the_time_it_is_given(clocks: FakeClocks, given: str) -
 
 
 class TestLeftAlone:
-    """``correct_presigned=False``: what is handed out follows the wall clock; what is sent does not."""
+    """With `correct_presigned=False`, what is handed out follows the wall clock; what is sent does not."""
 
     @pytest.mark.parametrize("way", ["install", "attach"])
     @pytest.mark.parametrize("correct", [True, False])
@@ -173,10 +173,10 @@ class TestLeftAlone:
             for make in TOKENS:
                 assert lead(clocks, make(session)) == 0
 
-    def test_the_environment_and_the_profile_say_so_too(
+    def test_the_environment_and_the_profile_ask_for_it(
         self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
     ) -> None:
-        """For `install` and for `attach`; code decides over both."""
+        """For `install` and for `attach`; options in code override both."""
         path = tmp_path / "config"
         path.write_text("[default]\nskewguard =\n  correct_presigned = false\n")
         for name, value in {"AWS_CONFIG_FILE": str(path), "SKEWGUARD_CORRECT_PRESIGNED": "false"}.items():
@@ -189,7 +189,7 @@ class TestLeftAlone:
                         assert lead(clocks, dsql(session)) == 7200
 
     def test_calls_are_corrected_still(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Against a server: one that is signed in its header, and one that is signed in its URL."""
+        """Of a call that is signed in its headers, and of one that is signed in its URL."""
         with StrictEndpoint(offset=7200) as endpoint, skewguard.install(correct_presigned=False):
             for version in ("v4", "v4-query"):
                 endpoint.clear()
