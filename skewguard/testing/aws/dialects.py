@@ -5,7 +5,7 @@ To add a dialect:
 1. Here, subclass `Dialect`, or the dialect that is most like it. `speaks`, `refusal` and `success` are required;
    `codes` names the errors, and the methods that return a `Problem` word them.
 2. Add an instance to `DIALECTS`. The first that speaks a request is its dialect.
-3. Add a row to ``SAMPLES`` in tests/test_endpoint_dialects.py: a request and how its refusal looks. Until it is there,
+3. Add a row to ``SAMPLES`` in tests/endpoint/test_dialects.py: a request and how its refusal looks. Until it is there,
    ``test_every_dialect_has_a_sample`` fails.
 
 No other file knows which dialects there are.

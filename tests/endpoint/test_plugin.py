@@ -1,0 +1,78 @@
+"""Clocks, the pytest plugin and the documentation."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from skewguard.testing import FakeClocks, StrictEndpoint, steady_utc
+from tests.endpoint.helpers import client, refused
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_fake_clocks() -> None:
+    """They move only when moved."""
+    clocks = FakeClocks(wall=100 * 10**9, steady=5 * 10**9)
+    start = clocks.read()
+    assert start == (clocks.steady, clocks.wall) == (5 * 10**9, 100 * 10**9)
+    quick = clocks.quick_ns()
+    clocks.advance(1.5)
+    assert clocks.read() == (start.steady + 1_500_000_000, start.wall + 1_500_000_000)
+    assert clocks.quick_ns() == quick + 1_500_000_000 != clocks.steady
+    assert clocks.wall_ns() == clocks.wall
+    clocks.step(-3600)
+    clocks.sleep(2)
+    assert clocks.read() == (start.steady + 3_500_000_000, start.wall + 3_500_000_000 - 3600 * 10**9)
+    with pytest.raises(ValueError, match="backwards"):
+        clocks.advance(-1)
+
+
+def test_server_clock_outlives_fakes(endpoint: StrictEndpoint) -> None:
+    """Neither time-machine nor freezegun moves it."""
+    time_machine = pytest.importorskip("time_machine")
+    freezegun = pytest.importorskip("freezegun")
+    endpoint.clock = steady_utc()
+    true = time.time_ns()
+    with time_machine.travel("2020-01-01"):
+        assert abs(endpoint.now() - true) < 10e9
+        assert "Signature expired: 20200101" in refused(client(endpoint, "sts").get_caller_identity)[2]
+    with freezegun.freeze_time("2020-01-01"):
+        assert abs(endpoint.now() - true) < 10e9
+
+
+def test_plugin_and_documentation(tmp_path: Path) -> None:
+    """The examples users are told to copy run as they stand, and loading the plugin loads next to nothing."""
+    text = (ROOT / "docs" / "testing.md").read_text()
+    examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert examples
+    for number, example in enumerate(examples):
+        (tmp_path / f"test_example_{number}.py").write_text(example)
+    environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
+    command = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "skewguard.testing.plugin",
+        "-p",
+        "no:cacheprovider",
+    ]
+    command.append(str(tmp_path))
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    code = "import skewguard.testing.plugin, sys, json; print(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    loaded = set(json.loads(done.stdout))
+    assert not {"skewguard.testing.endpoint", "trustme", "ssl", "boto3"} & loaded or "skewguard._api" in loaded
+    assert "skewguard.testing.endpoint" not in loaded
