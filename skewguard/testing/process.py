@@ -1,4 +1,4 @@
-"""This process, put back to how it was when skewguard had just been imported."""
+"""Resetting this process to how it was when skewguard had just been imported."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from skewguard.timekeeping import shared_file
 
 
 def reset() -> None:
-    """Put this process back to how it was when skewguard had just been imported. Idempotent.
+    """Reset this process to how it was when skewguard had just been imported. Idempotent.
 
     Ended are `skewguard.install`, what `skewguard.attach` and `skewguard.session` guard (boto3's default session is
     detached), the sources given to them, subscriptions to events, and the patches of botocore. Forgotten is what was

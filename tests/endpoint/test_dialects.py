@@ -105,15 +105,15 @@ def test_skew_in_every_dialect(endpoint: StrictEndpoint, service: str, side: int
     endpoint.offset = side * (minutes * 60 - 5)
     call(api)
     endpoint.offset = side * (minutes * 60 + 5)
-    told = refused(lambda: call(api))
+    refusal = refused(lambda: call(api))
     record = endpoint.requests[-1]
-    assert told[:2] == (status, code) == (record.status, record.code)
+    assert refusal[:2] == (status, code) == (record.status, record.code)
     if service == "ec2":
-        assert told[2] == "AWS was not able to validate the provided access credentials"
+        assert refusal[2] == "AWS was not able to validate the provided access credentials"
     elif service == "s3":
-        assert told[2] == "The difference between the request time and the current time is too large."
+        assert refusal[2] == "The difference between the request time and the current time is too large."
     else:
-        parsed = GRAMMAR.fullmatch(told[2])
+        parsed = GRAMMAR.fullmatch(refusal[2])
         assert parsed is not None
         a, b, c = (sigv4.parse_time(parsed[n]) for n in (2, 4, 5))
         assert a is not None

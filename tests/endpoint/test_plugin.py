@@ -49,7 +49,7 @@ def test_server_clock_outlives_fakes(endpoint: StrictEndpoint) -> None:
 
 
 def test_plugin_and_documentation(tmp_path: Path) -> None:
-    """The examples users are told to copy run as they stand, and loading the plugin loads next to nothing."""
+    """The documentation's examples run as they are, and loading the plugin loads next to nothing."""
     text = (ROOT / "docs" / "testing.md").read_text()
     examples = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert examples

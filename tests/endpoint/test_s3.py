@@ -134,10 +134,10 @@ def test_chunked_body_is_checked(tls_endpoint: StrictEndpoint) -> None:
 
     for damage, code in ((lie, "BadDigest"), (spoil, "IncompleteBody")):
         s3.meta.events.register("before-send.s3.PutObject", damage)
-        told = refused(
+        refusal = refused(
             lambda: s3.put_object(Bucket="chunked", Key="k", Body=io.BytesIO(b"data"), ChecksumAlgorithm="CRC32")
         )
-        assert told[:2] == (400, code)
+        assert refusal[:2] == (400, code)
         s3.meta.events.unregister("before-send.s3.PutObject", damage)
 
 

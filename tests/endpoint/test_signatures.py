@@ -151,7 +151,7 @@ def test_tampering(endpoint: StrictEndpoint, service: str) -> None:
 
 
 def test_order_of_checks() -> None:
-    """The date comes first, unless the server is told otherwise."""
+    """The date is checked first, unless `signature_first` is set."""
     with StrictEndpoint(offset=3600) as date_first, StrictEndpoint(offset=3600, signature_first=True) as key_first:
         said = refused(client(date_first, "s3", aws_secret_access_key="wrong").list_buckets)
         assert said[1] == "RequestTimeTooSkewed"
