@@ -1,4 +1,4 @@
-"""Each page about an error message quotes what is really said, and promises of skewguard what it really does."""
+"""Each page about an error message quotes the real message, and describes what skewguard really does."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from tests.support import aws_client
 
 INDEX = "docs/troubleshooting/index.md"
 PAGES = ROOT / "docs" / "troubleshooting"
-SLOW, FAST = 1200, -1200  # s: what the server shows more than this host
+SLOW, FAST = 1200, -1200  # s: the server's clock minus this host's
 EC2_KEY = ("AKIDSHORT", "secret", "token")
 
 
 def kwargs(endpoint: StrictEndpoint) -> dict[str, Any]:
-    """Make a client's arguments, the endpoint's address left out: it plays AWS."""
+    """Return a client's arguments without the endpoint's address, because it plays AWS."""
     return {name: value for name, value in endpoint.client_kwargs.items() if name != "endpoint_url"}
 
 
@@ -63,7 +63,7 @@ def head(endpoint: StrictEndpoint) -> None:
 
 
 def presigned(endpoint: StrictEndpoint) -> None:
-    """Make a URL that is good for five minutes, and use it at once."""
+    """Make a URL that is valid for five minutes, and use it at once."""
     made = aws_client("s3", endpoint, signature_version="s3v4")
     url = made.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "key"}, ExpiresIn=300)
     trusting = ssl.create_default_context(cafile=endpoint.ca_bundle)
@@ -84,8 +84,8 @@ def old_token(service: str, operation: str) -> Callable[[StrictEndpoint], None]:
 
 
 def refreshed(endpoint: StrictEndpoint) -> None:
-    """Fetch credentials that are good for ten minutes from now, by the server's clock."""
-    boto3.Session()  # install() reaches botocore's clockwork with the first
+    """Fetch credentials that are valid for ten minutes, by the server's clock."""
+    boto3.Session()  # install() patches botocore's clocks with the first session
     now = datetime.datetime.now(datetime.timezone.utc)
     end = now + datetime.timedelta(seconds=endpoint.offset + 600)
     fetched = {"access_key": "k", "secret_key": "s", "token": "t", "expiry_time": end.isoformat()}
@@ -98,7 +98,7 @@ def wrong_secret(endpoint: StrictEndpoint) -> None:
 
 
 class Case:
-    """A page, how its error comes about, and whether the same call succeeds once skewguard knows the time."""
+    """A page, a call that causes its error, and whether the call succeeds once skewguard knows the time."""
 
     def __init__(self, page: str, call: Callable[[StrictEndpoint], None], offset: int, helped: bool) -> None:
         self.page, self.call, self.offset, self.helped = page, call, offset, helped
@@ -120,8 +120,8 @@ CASES = [
 ]
 
 
-def said(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> str:
-    """Make the call, and hand back what its caller is told; empty if it succeeds."""
+def error_of(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> str:
+    """Make the call, and return its error as text, empty if it succeeds."""
     try:
         call(endpoint)
     except ClientError as error:
@@ -135,7 +135,7 @@ def said(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> st
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[StrictEndpoint]:
-    """AWS, with an object."""
+    """An endpoint that plays AWS, with an object in S3."""
     with StrictEndpoint(tls=True) as server, server.as_aws():
         made = aws_client("s3", server)
         made.create_bucket(Bucket="bucket")
@@ -145,7 +145,7 @@ def aws() -> Iterator[StrictEndpoint]:
 
 @pytest.fixture
 def endpoint(aws: StrictEndpoint) -> StrictEndpoint:
-    """The same, as if it had just been started."""
+    """The same endpoint, as if it had just been started."""
     aws.clear()
     aws.offset = 0
     return aws
@@ -153,7 +153,7 @@ def endpoint(aws: StrictEndpoint) -> StrictEndpoint:
 
 @contextlib.contextmanager
 def time_source(ahead: int) -> Iterator[str]:
-    """A time server that is so many seconds ahead of this host."""
+    """A time server that is `ahead` seconds ahead of this host."""
 
     def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         now = to_stamp(time.time_ns() + ahead * 10**9)
@@ -164,43 +164,43 @@ def time_source(ahead: int) -> Iterator[str]:
 
 
 def quoted(page: str) -> list[str]:
-    """What a page shows, numbers and the operation's name aside."""
+    """List the messages that a page shows, with numbers and the operation masked."""
     return [
         comparable(each.text) for each in blocks("text", again=True) if each.page == f"docs/troubleshooting/{page}.md"
     ]
 
 
 def comparable(message: str) -> str:
-    """A message without what differs from call to call."""
+    """Mask what differs between calls in a message."""
     return re.sub(r"when calling the \w+ operation", "when calling", masked(message)).strip()
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.page)
-def test_the_message_is_what_is_said(case: Case, endpoint: StrictEndpoint) -> None:
-    """Word for word, but for numbers. S3's elements stand in an order of their own."""
+def test_the_message_is_the_real_one(case: Case, endpoint: StrictEndpoint) -> None:
+    """It matches word for word, except for numbers and the order of S3's elements."""
     endpoint.offset = case.offset
-    found = comparable(said(case.call, endpoint))
+    found = comparable(error_of(case.call, endpoint))
     for part in re.split(r"(?<=>)(?=<)", quoted(case.page)[0].removeprefix("<Error>").removesuffix("</Error>")):
         assert part in found
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.page)
 def test_what_skewguard_does_about_it(case: Case, endpoint: StrictEndpoint) -> None:
-    """It helps, or it costs one request as ever."""
+    """The call succeeds, or it costs one request as without skewguard."""
     endpoint.offset = case.offset
     with time_source(case.offset) as uri, skewguard.install(sources=[uri], wait=5):
-        assert (said(case.call, endpoint) == "") == case.helped
+        assert (error_of(case.call, endpoint) == "") == case.helped
         assert endpoint.count <= 1
 
 
-def test_what_other_stores_say() -> None:
-    """As MinIO and Ceph were seen to; the second message of its page."""
+def test_the_message_of_other_stores() -> None:
+    """The second message of the page is the one recorded from MinIO and Ceph."""
     message = quoted("request-time-too-skewed")[1]
     assert message == comparable(f"An error occurred (RequestTimeTooSkewed) when calling: {skew_fixtures.SERVERS}")
 
 
 def test_certificates(tmp_path: Path) -> None:
-    """TLS fails before anything is asked, and the note says what is known of the clock."""
+    """TLS fails before any request, and the note shows what is known about the clock."""
     begins = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
@@ -208,7 +208,7 @@ def test_certificates(tmp_path: Path) -> None:
     cert = authority.issue_cert("127.0.0.1", not_before=begins, not_after=begins + datetime.timedelta(days=9))
     cert.configure_cert(context)
     server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client closes the connection, as it should
     server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
     thread.start()
@@ -227,8 +227,8 @@ def test_certificates(tmp_path: Path) -> None:
     assert not hasattr(raised.value, "add_note") or "this host's clock" in raised.value.__notes__[0]
 
 
-def test_every_page_is_told_of_and_tried() -> None:
-    """The list has each, in the words of its title; so have these tests."""
+def test_every_page_is_listed_and_tested() -> None:
+    """The index links to each page, each has all sections, and these tests cover it."""
     names = {path.stem for path in PAGES.glob("*.md")} - {"index"}
     assert names == {case.page for case in CASES} | {"certificate"}
     contents = (PAGES / "index.md").read_text("utf-8")
@@ -242,7 +242,7 @@ def test_every_page_is_told_of_and_tried() -> None:
 
 
 def test_the_fixes_are_doctors() -> None:
-    """What the list has people type is what `skewguard doctor` has them type."""
+    """The index shows the same commands as `skewguard doctor`."""
     typed = {line for each in blocks("console", again=True) if each.page == INDEX for line in each.commands()}
     systemd = Machine("linux", systemd=True, tools=frozenset({"timedatectl"}))
     places = [choose(systemd, (daemon,)) for daemon in ("chronyd", "systemd-timesyncd", "ntpd")]
