@@ -10,6 +10,7 @@ from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.events import Event
 from skewguard.interval import SECOND, Interval, Trust
+from tests.patience import PATIENCE
 
 E = TypeVar("E")
 
@@ -58,7 +59,7 @@ class FakeSource:
         self.threads.append(threading.current_thread())
         self.deadlines.append(deadline)
         self.asked.set()
-        if self.gate is not None and not self.gate.wait(60):
+        if self.gate is not None and not self.gate.wait(PATIENCE):
             raise SourceError(f"{self.name} waited in vain")
         if self.offset is None:
             raise SourceError(f"{self.name} is dead")

@@ -23,6 +23,7 @@ import skewguard
 from skewguard.config import resolve
 from skewguard.testing import FakeClocks, StrictEndpoint
 from tests.fakes import FakeSource
+from tests.patience import PATIENCE
 
 Operation = Callable[[Any], Any]
 
@@ -125,6 +126,6 @@ def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
         "AWS_CA_BUNDLE": str(endpoint.ca_bundle),
     }
     command = [sys.executable, "-c", program, str(endpoint.port), *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=100)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=5 * PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
     return json.loads(done.stdout)

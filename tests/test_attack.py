@@ -32,6 +32,7 @@ from tests.ntp_server import (
     to_stamp,
     truth,
 )
+from tests.patience import PATIENCE
 
 FOREVER_AGO = 1 << 63  # as a signed 32.32 number the most negative one; as a timestamp 1968 or 2104
 JUST_BEFORE = (1 << 64) - 1  # -2**-32 s; or 2036
@@ -55,12 +56,12 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
             check(said)
             assert said.width < 3 * SECOND
             told.append(said)
-        assert time.monotonic() - began < seconds + 1
+        assert time.monotonic() - began < seconds + PATIENCE
 
     began = time.monotonic()
     with skewguard.install(sources=[source_of(server)], timeout=seconds):
-        status = skewguard.measure(timeout=seconds + 5)  # ends with the poll, which has its own deadline
-        assert time.monotonic() - began < seconds + 1
+        status = skewguard.measure(timeout=seconds + 2 * PATIENCE)  # ends with the poll, which has its own deadline
+        assert time.monotonic() - began < seconds + PATIENCE
         before = truth(CLOCKS.read().steady)
         known = skewguard.now()
         after = truth(CLOCKS.read().steady)
@@ -226,7 +227,7 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
         took = time.monotonic() - began
         done.set()
         assert len(server.requests) == 1
-    assert 0.5 <= took < 1.0
+    assert 0.5 <= took < PATIENCE
 
 
 # ------------------------------------------------------------------------------------- with the request's own nonce
@@ -316,8 +317,8 @@ def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> 
 
     with serving(handler) as server:
         began = time.monotonic()
-        told = attacked(server, 5)
-        assert time.monotonic() - began < 4  # without waiting for a better answer
+        told = attacked(server, PATIENCE)
+        assert time.monotonic() - began < PATIENCE / 2  # without waiting for a better answer
     assert [isinstance(said, Interval) for said in told] == [believed] * 3
 
 

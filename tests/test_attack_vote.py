@@ -21,6 +21,7 @@ from skewguard.sources.ntp import NtpSource
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
+from tests.patience import PATIENCE, eventually
 from tests.support import aws_client, client
 
 HOUR = 3600 * SECOND
@@ -62,8 +63,8 @@ def measured(emitted: Emitted) -> Measured:
     """Ask the sources now, and return the outcome."""
     before = len(outcomes(emitted))
     began = time.monotonic()
-    skewguard.measure(timeout=5)
-    assert time.monotonic() - began < 6
+    skewguard.measure(timeout=PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
     return latest(emitted, before)
 
 
@@ -74,18 +75,8 @@ def outcomes(emitted: Emitted) -> list[Measured]:
 
 def latest(emitted: Emitted, before: int = 0) -> Measured:
     """Wait for one more outcome than there were, because events are emitted after `measure` returns."""
-    assert settled(lambda: len(outcomes(emitted)) > before)
+    eventually(lambda: len(outcomes(emitted)) > before)
     return outcomes(emitted)[-1]
-
-
-def settled(condition: Callable[[], object]) -> bool:
-    """Wait for what another thread is about to do."""
-    end = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 MINORITIES = {
@@ -175,7 +166,7 @@ class TestMostServersLie:
         released = threading.Event()
 
         def later(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-            if released.wait(10):
+            if released.wait(PATIENCE):
                 lying(HOUR)(server, request, peer)
 
         with asking(honest, honest, later, later, later, timeout=20):
@@ -214,7 +205,7 @@ class TestDeadServers:
         """Calls are signed, sent and answered while every source is still being asked."""
         with skewguard.install(sources=blocked, timeout=60):
             sts = client("sts", strict_endpoint)
-            assert all(source.asked.wait(10) for source in blocked)
+            assert all(source.asked.wait(PATIENCE) for source in blocked)
             for _ in range(20):
                 sts.get_caller_identity()
             assert strict_endpoint.count == 20
@@ -258,7 +249,7 @@ class TestDeadServers:
     def test_measuring_keeps_its_time(self, dead: Callable[[], list[NtpSource]]) -> None:
         """A timeout of a second lasts a second, whichever source is silent, and each has its result."""
         took = []
-        for _ in range(3):  # the best of a few, because a busy machine may be late
+        while len(took) < 10 and not any(one <= 1.2 for one in took):  # a busy machine may be late
             installing = time.monotonic()
             with skewguard.install(sources=dead(), timeout=1.0):
                 began = time.monotonic()
@@ -266,7 +257,7 @@ class TestDeadServers:
                 over = time.monotonic()
                 assert over - installing > 0.9  # it may have joined the poll that installing began
                 took.append(over - began)
-                assert settled(lambda: skewguard.status().sources)
+                eventually(lambda: skewguard.status().sources)
                 results = skewguard.status().sources
                 assert [result.interval for result in results] == [None] * 8
                 assert sum("Connection refused" in str(result.error) for result in results) == 4

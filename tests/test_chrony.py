@@ -28,6 +28,7 @@ from skewguard.sources.chrony_packet import (
 )
 from skewguard.testing.clocks import FakeClocks
 from tests.ntp_server import Handler, Server, serving, silent
+from tests.patience import PATIENCE, takes_at_most
 from tests.test_chrony_packet import SEQUENCE, Report
 
 CLOCKS = system()
@@ -217,13 +218,16 @@ def test_short_reply_ends_the_exchange() -> None:
 def test_silence_and_the_deadline() -> None:
     """The deadline is kept, and the message says what was waited for."""
     with serving(silent) as server:
-        began = time.monotonic()
-        with pytest.raises(SourceError, match=r"^chrony://127\.0\.0\.1:\d+ did not answer within 0\.3 s$"):
-            ask(source_of(server), 0.3)
-        assert 0.29 <= time.monotonic() - began < 0.6
+
+        def measure() -> None:
+            with pytest.raises(SourceError, match=r"^chrony://127\.0\.0\.1:\d+ did not answer within 0\.3 s$"):
+                ask(source_of(server), 0.3)
+
+        takes_at_most(0.6, measure, at_least=0.29)
+        requests = len(server.requests)
         with pytest.raises(SourceError, match="was given no time to answer"):
             ask(source_of(server), -1)
-        assert len(server.requests) == 1
+        assert len(server.requests) == requests
 
 
 def test_clocks_that_stand_still() -> None:
@@ -247,7 +251,7 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
             ask(source_of(server), 0.4)
         took = time.monotonic() - began
         done.set()
-    assert 0.39 <= took < 0.7
+    assert 0.39 <= took < PATIENCE
 
 
 def test_refusal_is_told_at_once() -> None:
@@ -256,8 +260,8 @@ def test_refusal_is_told_at_once() -> None:
         source = source_of(server)
     began = time.monotonic()
     with pytest.raises(SourceError, match="cannot be reached: Connection refused"):
-        ask(source, 5)
-    assert time.monotonic() - began < 1
+        ask(source, PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_second_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from skewguard.interval import SECOND
 from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from tests.ntp_server import Server, wall_server
+from tests.patience import PATIENCE
 
 WALL = 1_800_000_000 * SECOND
 MS = SECOND // 1000
@@ -198,7 +199,7 @@ class TestLines:
             assert child.stderr is not None
             child.stdout.readline()
             child.stdout.close()
-            assert (child.wait(20), child.stderr.read()) == (0, b"")
+            assert (child.wait(PATIENCE), child.stderr.read()) == (0, b"")
 
     def test_an_interrupt_ends_it(
         self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

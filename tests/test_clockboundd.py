@@ -24,6 +24,7 @@ from skewguard.sources import Source, clockboundd
 from skewguard.sources.clockboundd import REQUEST, ClockBounddSource, parse
 from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.testing import FakeClocks
+from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -258,9 +259,7 @@ def test_daemon_that_answers_files_alone(tmp_path: Path) -> None:
     with serving(answering_files) as daemon:
         assert daemon.ask()
         assert [type(sender) for sender in daemon.senders] == [bytes, str]
-        began = time.monotonic()
         assert daemon.ask()
-        assert time.monotonic() - began < 0.1
         assert [type(sender) for sender in daemon.senders] == [bytes, str, str]
     for sender in daemon.senders[1:]:
         assert isinstance(sender, str)
@@ -347,7 +346,7 @@ def test_silence_ends_at_the_deadline() -> None:
             began = time.monotonic()
             with pytest.raises(SourceError, match=r"did not answer within 0\.3 s$"):
                 daemon.ask(0.3, clocks)
-            assert 0.1 < time.monotonic() - began < 1.5
+            assert 0.1 < time.monotonic() - began < PATIENCE
             assert files == (len(list(OPEN_FILES.iterdir())) if OPEN_FILES.is_dir() else 0)
 
 
@@ -404,8 +403,8 @@ def test_errors_are_not_waited_upon(datagram: bytes) -> None:
         serving(replying(datagram)) as daemon,
         pytest.raises(SourceError, match=f"^{daemon.source.name} (reports|says)"),
     ):
-        daemon.ask(30)
-    assert time.monotonic() - began < 5
+        daemon.ask(PATIENCE)
+    assert time.monotonic() - began < PATIENCE / 2
 
 
 @abstract_names

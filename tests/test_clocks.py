@@ -14,15 +14,17 @@ from skewguard import clocks
 
 def test_steady_never_goes_back_and_keeps_pace() -> None:
     """Consecutive looks advance, at the rate of the system's own monotonic clock."""
-    system = clocks.system()
-    before, monotonic = system.read(), time.monotonic_ns()
-    last = before.steady
+    system, now = clocks.system(), time.monotonic_ns
+    began = now()
+    first = last = system.read().steady
+    begun = ending = now()
     for _ in range(10_000):
-        look = system.read()
-        assert look.steady >= last - clocks.BRACKET_NS
-        last = look.steady
-    passed = time.monotonic_ns() - monotonic
-    assert abs((last - before.steady) - passed) < 50_000_000
+        ending = now()
+        steady = system.read().steady
+        assert steady >= last - clocks.BRACKET_NS
+        last = steady
+    # However long this thread was put aside before or after a reading.
+    assert ending - begun - 10_000_000 < last - first < now() - began + 10_000_000
 
 
 def test_two_hundred_threads_never_see_the_clocks_a_millisecond_apart() -> None:
@@ -50,10 +52,13 @@ def test_two_hundred_threads_never_see_the_clocks_a_millisecond_apart() -> None:
 def test_the_quick_clock_keeps_pace_with_the_steady_one() -> None:
     """Both measure the same time."""
     system = clocks.system()
-    quick, steady = system.quick_ns(), system.read().steady
-    time.sleep(0.01)
-    quick_later, steady_later = system.quick_ns(), system.read().steady
-    assert abs((quick_later - quick) - (steady_later - steady)) < 5_000_000
+    apart = []
+    for _ in range(10):  # a busy machine may put this thread aside between two readings
+        quick, steady = system.quick_ns(), system.read().steady
+        time.sleep(0.01)
+        quick_later, steady_later = system.quick_ns(), system.read().steady
+        apart.append(abs((quick_later - quick) - (steady_later - steady)))
+    assert min(apart) < 1_000_000
 
 
 @pytest.mark.parametrize(

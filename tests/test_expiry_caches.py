@@ -167,7 +167,7 @@ class TestLogin:
 
         old = credentials("ASIAOLD", lasts) | {"accountId": "1", "expiresAt": text(moment(aws, lasts))}
         key = b""
-        while len(key) != 121:  # awscrt drops a leading zero byte of a private key, one in 256, and then rejects the key
+        while len(key) != 121:  # awscrt drops leading zeros of one key in 256, and then rejects it
             key = EC.new_generate(ECType.P_256).export_key(ECExportFormat.SEC1)
         token = {"accessToken": old, "refreshToken": "r", "clientId": "c", "dpopKey": base64.b64encode(key).decode()}
         cached.write_text(json.dumps(token))

@@ -18,6 +18,7 @@ from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import FakeSource
+from tests.patience import PATIENCE
 from tests.support import TO_AWS, run_as_aws
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
@@ -37,23 +38,23 @@ def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[],
 
     Args:
         hold: Does it, in that thread; calls what it is given in the middle of it.
-        child: Run in the child, which is killed after 10 s.
+        child: Run in the child, which is killed after `PATIENCE` s.
     """
     held, release = threading.Event(), threading.Event()
 
     def pause() -> None:
         held.set()
-        release.wait(20)
+        release.wait(PATIENCE)
 
     thread = threading.Thread(target=hold, args=(pause,))
     thread.start()
-    assert held.wait(10)
+    assert held.wait(PATIENCE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the point
         pid = os.fork()
     if not pid:
         try:
-            signal.alarm(10)
+            signal.alarm(int(PATIENCE))
             os._exit(0 if child() else 1)
         except BaseException:  # the child of a test run must not go on as one
             os._exit(2)
@@ -101,13 +102,15 @@ class TestFork:
 
     def test_during_the_very_first_install(self) -> None:
         """In a fresh process, where nobody has made the timekeeper yet."""
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=60)
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=3 * PATIENCE)
         assert done.returncode == 0
 
     @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.patches.expiry"])
     def test_while_another_thread_imports_what_signs(self, what: str) -> None:
         """For `install`, or for the first session. The fork waits; else the child would for ever, for the import."""
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=3 * PATIENCE
+        )
         assert done.returncode == 0
 
     @pytest.mark.parametrize(
@@ -123,7 +126,7 @@ class TestFork:
         """In the background, whatever the program does: a child could look up no name any more, with or without us."""
         (tmp_path / "sys/class/ptp/ptp0").mkdir(parents=True)
         program = [sys.executable, "-W", "ignore", "-c", POLL_IMPORTING, module, code, str(tmp_path)]
-        assert subprocess.run(program, check=False, timeout=60).returncode == 0
+        assert subprocess.run(program, check=False, timeout=3 * PATIENCE).returncode == 0
 
     def test_at_any_moment(self, aws: StrictEndpoint) -> None:
         """Beside threads that install, call, measure and uninstall: each child's call succeeds, at a second attempt."""
@@ -140,16 +143,16 @@ from skewguard import _process
 held, release, made = threading.Event(), threading.Event(), _process.Timekeeper
 def slowly(*args):
     held.set()
-    release.wait(20)
+    release.wait(60)
     return made(*args)
 
 _process.Timekeeper = slowly
 thread = threading.Thread(target=skewguard.install)
 thread.start()
-held.wait(10)
+held.wait(60)
 child = os.fork()
 if not child:
-    signal.alarm(10)
+    signal.alarm(60)
     _process.Timekeeper = made
     skewguard.install()
     os._exit(0 if skewguard.status().installed else 1)
@@ -177,10 +180,10 @@ importlib.machinery.SourceFileLoader.exec_module = slowly
 MEANWHILE = """
 thread = threading.Thread(target=begin)
 thread.start()
-assert held.wait(10)
+assert held.wait(60)
 child = os.fork()
 if not child:
-    signal.alarm(patience)
+    signal.alarm(60)
     begin()
     os._exit(0)
 thread.join()
@@ -193,7 +196,6 @@ import botocore.session, skewguard
 """
     + SLOWLY
     + """
-patience = 10
 def begin():
     skewguard.install()
     botocore.session.Session()
@@ -214,7 +216,6 @@ from skewguard.sources.ntp_packet import decode
     + """
 # As it encodes names; what the C library does next may hang in a child that was forked in the middle of it.
 socket.getaddrinfo = lambda host, *_, **__: [host.encode("idna")][:0]
-patience = 5
 def begin():
     try:
         eval(sys.argv[2])
@@ -269,7 +270,7 @@ with redirected(to_aws, {"no_proxy": "*"}):
         reading, writing = os.pipe()
         pid = os.fork()
         if not pid:
-            signal.alarm(30)
+            signal.alarm(60)
             try:
                 os.write(writing, b"%d" % child())
             except BaseException as error:

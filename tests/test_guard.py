@@ -37,6 +37,7 @@ from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import Emitted, FakeSource
+from tests.patience import PATIENCE
 from tests.support import OPERATIONS, aws_client, client, code_of, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
@@ -753,7 +754,7 @@ class TestOffSwitches:
 
         def slowly() -> dict[str, str]:
             entered.set()
-            leave.wait(10)
+            leave.wait(PATIENCE)
             return {"disable_clock_skew_correction": "true"}
 
         monkeypatch.setattr(session, "get_scoped_config", slowly)
@@ -763,7 +764,7 @@ class TestOffSwitches:
             threads = [threading.Thread(target=lambda: answers.append(hooks.enabled())) for _ in range(3)]
             for thread in threads:
                 thread.start()
-            assert entered.wait(10)
+            assert entered.wait(PATIENCE)
             leave.set()
             for thread in threads:
                 thread.join()
@@ -840,7 +841,7 @@ class TestFailOpen:
             if threading.current_thread() is threading.main_thread():
                 thread = threading.Thread(target=use, daemon=True)
                 thread.start()
-                thread.join(2)
+                thread.join(PATIENCE)
                 made.append(not thread.is_alive())
             return True
 
@@ -866,17 +867,17 @@ class TestFailOpen:
                 process = skewguard._process.process
                 with names._lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
-                    release.wait(20)
+                    release.wait(PATIENCE)
 
             signers.close_seam()
             thread = threading.Thread(target=hold)
             thread.start()
-            assert held.wait(10)
+            assert held.wait(PATIENCE)
             child = os.fork()
             if not child:
                 import signal
 
-                signal.alarm(10)
+                signal.alarm(int(PATIENCE))
                 boto3.Session().client("sts", region_name="us-east-1")
                 events.subscribe(print)
                 skewguard.status()

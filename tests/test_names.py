@@ -11,6 +11,7 @@ import pytest
 from skewguard import events
 from skewguard.signing.patches import patching
 from tests.fakes import Emitted
+from tests.patience import PATIENCE
 
 
 class Owner:
@@ -39,7 +40,7 @@ class SlowLock:
         self.both_here = threading.Barrier(2)
 
     def __enter__(self) -> None:
-        self.both_here.wait(10)
+        self.both_here.wait(PATIENCE)
         self.lock.acquire()
 
     def __exit__(self, *_: object) -> None:
@@ -59,7 +60,7 @@ def test_two_threads_at_once_replace_a_name_once(monkeypatch: pytest.MonkeyPatch
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     monkeypatch.undo()
     assert calls == [1]
     assert Owner.now() == 2
@@ -99,7 +100,7 @@ def test_who_is_told_may_make_a_session() -> None:
     def listen(_: events.Event) -> None:
         thread = threading.Thread(target=patching.once, args=(replace_now,), daemon=True)
         thread.start()
-        thread.join(2)
+        thread.join(PATIENCE)
         opened.append(not thread.is_alive())
 
     unsubscribe = events.subscribe(listen)

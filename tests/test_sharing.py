@@ -27,6 +27,7 @@ from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, Neighbours
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.patience import PATIENCE
 from tests.real.need import need
 from tests.support import client, code_of, with_bucket
 
@@ -512,7 +513,7 @@ def run(aws: StrictEndpoint, *, runs: int = 1, url: str = "", forks: int = 0, wi
     }
     for _ in range(runs):
         program = [*within, sys.executable, "-c", ONE_CALL, str(aws.port), url, str(forks)]
-        done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=5 * PATIENCE)
         assert done.returncode == 0, done.stdout + done.stderr
     return aws.count
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import freezegun
@@ -24,6 +22,7 @@ from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted, FakeSource
+from tests.patience import PATIENCE, eventually
 
 DAY = 86_400
 
@@ -61,16 +60,6 @@ class World:
         signed, wall, steady = self.keeper.signing_time(domain or self.keeper.utc, lasting)
         assert (wall, steady) == (self.clocks.wall, self.clocks.steady)
         return (signed - self.truth) / SECOND
-
-
-def settled(condition: Callable[[], bool]) -> bool:
-    """Wait for something that another thread is about to do."""
-    end = time.monotonic() + 10
-    while not condition():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.001)
-    return True
 
 
 class TestSigning:
@@ -310,7 +299,7 @@ class TestDomains:
         world.keeper.start()
         world.keeper.reset(Settings(sources=()), world.clocks)
         gate.set()
-        assert done.wait(10)
+        assert done.wait(PATIENCE)
         unsubscribe()
         assert world.keeper.now() is None
         assert world.keeper.results == ()
@@ -592,7 +581,7 @@ class TestSources:
         world.error()
         world.clocks.advance(30)
         world.error()
-        assert settled(lambda: source.count == 2)
+        eventually(lambda: source.count == 2)
 
     def test_sources_that_told_nothing_are_asked_again_sooner(self) -> None:
         """A network that comes up a minute after boot is found."""
@@ -604,7 +593,7 @@ class TestSources:
         source.offset = 0
         world.clocks.advance(20)
         world.error()
-        assert settled(lambda: world.keeper.now() is not None)
+        eventually(lambda: world.keeper.now() is not None)
         assert abs(world.error()) < 0.01
 
     def test_they_are_not_asked_again_for_what_they_have_just_said(self) -> None:
@@ -632,8 +621,8 @@ class TestSources:
         world.clocks.step(7200)
         world.clocks.advance(0.01)
         world.error()
-        assert settled(lambda: source.count == 2)
-        assert settled(lambda: not world.keeper.doubtful)
+        eventually(lambda: source.count == 2)
+        eventually(lambda: not world.keeper.doubtful)
 
     @pytest.mark.parametrize(
         "change",
@@ -681,8 +670,8 @@ class TestSources:
         world.clocks._steady -= back
         world.truth_at_zero += back
         world.error()
-        assert settled(lambda: source.count > asked)
-        assert settled(lambda: abs(world.error()) < 0.01)
+        eventually(lambda: source.count > asked)
+        eventually(lambda: abs(world.error()) < 0.01)
         assert not world.keeper.doubtful
 
     def test_a_look_of_a_moment_ago_is_none_that_went_back(self) -> None:
@@ -749,7 +738,7 @@ class TestSources:
         source.gate = gate
         world.keeper.add_sources((source,))
         world.keeper.start()
-        assert settled(lambda: source.count == 1)
+        eventually(lambda: source.count == 1)
         child = os.fork()
         if not child:
             world.keeper.reset_after_fork()

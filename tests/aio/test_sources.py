@@ -15,6 +15,7 @@ from skewguard.signing.errand import Errand
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import client, code_of, each_way, run, with_bucket
 from tests.fakes import Emitted, FakeSource
+from tests.patience import PATIENCE
 
 
 def gated(offset: float | None = 1200, *, instant: bool = False) -> FakeSource:
@@ -109,7 +110,7 @@ def test_cancelling_one_who_waits_leaves_the_others_waiting(way: str) -> None:
 
     def work() -> None:
         begin.set()
-        assert end.wait(10)
+        assert end.wait(PATIENCE)
         done.append(1)
 
     async def main() -> None:

@@ -59,6 +59,8 @@ run)
 while True: s.recv(65536)' &
 	until test -S /var/run/syslog; do sleep 0.1; done
 	"$directory/2.0.3/ready" --disable-clock-disruption-support --max-drift-rate 50 &
+	# 0.1.x makes its socket once chronyd is synchronized. It asks when it starts, and then every 10 s only.
+	chronyc -h /run/chrony/chronyd.sock waitsync 0 0 0 0.1 >/dev/null
 	cd /run/clockboundd # where it is started, it puts its socket
 	"$directory/0.1.4/ready" --max_clock_error 50 &
 	wait

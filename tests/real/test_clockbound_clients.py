@@ -12,7 +12,7 @@ from skewguard.sources import Source
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockboundd import ClockBounddSource
 from tests.real.chronyd import chronyd
-from tests.real.clockbound import CLOCKS, SECOND, THREE, clockbound, clockbound3, eventually, holds_true_time
+from tests.real.clockbound import CLOCKS, SECOND, THREE, answer_of, clockbound, clockbound3, holds_true_time
 from tests.real.clockbound_ask import Ask, library, program
 from tests.real.exact import exact
 from tests.real.need import need
@@ -50,7 +50,7 @@ def test_two() -> None:
     with chronyd() as server, clockbound(server) as run:
         segment = run / "clockbound/shm0"
         source = ClockBoundSource(str(segment))
-        eventually(source)
+        answer_of(source)
         agree(library("2.0.3", segment), source)
 
 
@@ -58,7 +58,7 @@ def test_three(tmp_path: Path) -> None:
     """3.x: the C library reads the CPU's counter and what that means from shm1, and we the wall clock and shm0."""
     with clockbound3(tmp_path) as run:
         source = ClockBoundSource(str(run / "clockbound/shm1"))
-        eventually(source)
+        answer_of(source)
         agree(library(THREE, run / "clockbound/shm1"), source)
 
 
@@ -67,7 +67,7 @@ def test_two_beside_three(tmp_path: Path) -> None:
     with clockbound3(tmp_path) as run:
         segment = run / "clockbound/shm0"
         source = ClockBoundSource(str(segment))
-        eventually(source)
+        answer_of(source)
         agree(library("2.0.3", segment), source)
 
 
@@ -76,6 +76,6 @@ def test_old(tmp_path: Path) -> None:
     need(os.geteuid() == 0, "root", "ClockBound 0.1.x asks chronyd at a port that is root's")
     with chronyd() as server, clockbound(server) as run:
         source = ClockBounddSource(str(run / "clockboundd/clockboundd.sock"))
-        eventually(source)
+        answer_of(source)
         with program(run / "clockboundd/clockboundd.sock", tmp_path) as ask:
             agree(ask, source)
