@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import time
 import urllib.parse
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -33,13 +32,6 @@ def refused(call: Callable[[], Any]) -> tuple[int, str, str]:
         call()
     response = caught.value.response
     return (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], response["Error"]["Message"])
-
-
-def eventually(true: Callable[[], bool]) -> None:
-    until = time.monotonic() + 5
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.005)
 
 
 class Raw:

@@ -21,13 +21,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.patience import PATIENCE
 from tests.real.need import need
 
 CHRONYD = shutil.which("chronyd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 INSTALL_CHRONYD = "apt-get install -y chrony"
 INSTALL_FAKETIME = "pip install libfaketime"
 
-_START = 20.0  # seconds within which a daemon must serve
 _TRIES = 3  # a free port may be taken by another between the look and the bind
 
 
@@ -168,7 +168,7 @@ def _environment(directory: Path, offset: float) -> dict[str, str]:
 
 def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, truth: float, want_time: bool) -> None:
     """Return when the daemon answers with the time it should; raise RuntimeError, with its log, if it does not."""
-    limit = time.monotonic() + _START
+    limit = time.monotonic() + PATIENCE
     seen = "it did not answer"
     while process.poll() is None and time.monotonic() < limit:
         answer = _ask(daemon)

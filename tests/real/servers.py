@@ -26,6 +26,7 @@ import trustme
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
+from tests.patience import PATIENCE
 from tests.real.faketime import end
 from tests.real.need import need
 
@@ -37,7 +38,6 @@ KEY, BODY = "ready", b"steady"
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "us-east-1"
 
-_START = 30.0  # seconds within which a server must accept a signed call; each takes about one
 _TRIES = 3  # a free port may be taken by another between the look and the bind
 
 
@@ -289,7 +289,7 @@ def _tied_to_us() -> tuple[str, ...]:
 
 def _until_ready(process: subprocess.Popen[bytes], call: Callable[[], Any]) -> None:
     """Repeat a signed call until it is accepted: an open port does not say that anything works."""
-    limit = time.monotonic() + _START
+    limit = time.monotonic() + PATIENCE
     while True:
         try:
             call()

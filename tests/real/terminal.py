@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pyte
 
-_PATIENCE = 20.0  # s
+from tests.patience import PATIENCE
+
 _OWN_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
 
 
@@ -36,7 +37,7 @@ class Terminal:
 
     def until(self, shown: Callable[[list[str]], bool]) -> list[str]:
         """Let the program run until the screen is as wanted; answer it. Fails if it never is."""
-        limit = time.monotonic() + _PATIENCE
+        limit = time.monotonic() + PATIENCE
         while not shown(self.lines):
             if time.monotonic() > limit or not self._read():
                 raise AssertionError("the screen never was as wanted:\n" + "\n".join(self.lines))
@@ -46,7 +47,7 @@ class Terminal:
         """Let the program end; answer its exit code."""
         while self._read():
             pass
-        return self.child.wait(_PATIENCE)
+        return self.child.wait(PATIENCE)
 
     def type(self, keys: bytes) -> None:
         """Press keys; Ctrl-C is 3."""
@@ -54,7 +55,7 @@ class Terminal:
 
     def _read(self) -> bool:
         """Wait a moment for output; False when there will be no more."""
-        ready, _, _ = select.select([self._end], [], [], _PATIENCE)
+        ready, _, _ = select.select([self._end], [], [], PATIENCE)
         try:
             data = os.read(self._end, 65536) if ready else b""
         except OSError:  # how Linux tells that the program has let go of the terminal

@@ -21,6 +21,7 @@ import pytest
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.ntp_server import wall_server
+from tests.patience import PATIENCE
 from tests.real.faketime import FakeTime
 from tests.real.need import installed, need
 
@@ -28,7 +29,6 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "monitoring"
 INSTALL = "apt-get install -y prometheus (starts a service), or unpack that package as .ci/run does"
 DASHBOARD = json.loads((EXAMPLES / "dashboard.json").read_text("utf-8"))
 TARGETS = [target for panel in DASHBOARD["panels"] for target in panel["targets"]]
-PATIENCE = 20.0  # s
 
 PROGRAM = """
 import sys
