@@ -12,8 +12,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.aws import sigv4
-from skewguard.testing.aws.dialects import DIALECTS, S3, Cbor, Dialect, Ec2, Json, Query, RestJson, RestXml, dialect_of
+from skewguard.testing.aws import dialects, sigv4
+from skewguard.testing.aws.dialects import Dialect
 from skewguard.testing.endpoint import ACCESS_KEY
 from skewguard.testing.wire import Request
 from tests.endpoint.helpers import FORM, Raw, client, freeze, refused
@@ -172,19 +172,21 @@ class Sample(NamedTuple):
 
 
 SAMPLES: dict[type[Dialect], Sample] = {
-    S3: Sample("s3", {}, 403, "<Error><Code>RequestTimeTooSkewed</Code>"),
-    Ec2: Sample("ec2", FORM, 401, "<Response><Errors><Error><Code>AuthFailure</Code>"),
-    RestXml: Sample("route53", {}, 403, "<Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"),
-    Cbor: Sample("monitoring", {"smithy-protocol": "rpc-v2-cbor"}, 400, "service#InvalidSignatureException"),
-    Json: Sample("kms", {"X-Amz-Target": "TrentService.ListKeys"}, 400, '#InvalidSignatureException", "message": "Sig'),
-    Query: Sample("sts", FORM, 403, "<Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"),
-    RestJson: Sample("lambda", {}, 403, '{"message": "Signature expired: '),
+    dialects.S3: Sample("s3", {}, 403, "<Error><Code>RequestTimeTooSkewed</Code>"),
+    dialects.Ec2: Sample("ec2", FORM, 401, "<Response><Errors><Error><Code>AuthFailure</Code>"),
+    dialects.RestXml: Sample("route53", {}, 403, "<Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"),
+    dialects.Cbor: Sample("monitoring", {"smithy-protocol": "rpc-v2-cbor"}, 400, "service#InvalidSignatureException"),
+    dialects.Json: Sample(
+        "kms", {"X-Amz-Target": "TrentService.ListKeys"}, 400, '#InvalidSignatureException", "message": "Sig'
+    ),
+    dialects.Query: Sample("sts", FORM, 403, "<Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code>"),
+    dialects.RestJson: Sample("lambda", {}, 403, '{"message": "Signature expired: '),
 }
 
 
 def test_every_dialect_has_a_sample() -> None:
     """A new dialect is not forgotten here."""
-    assert [type(dialect) for dialect in DIALECTS] == list(SAMPLES)
+    assert [type(dialect) for dialect in dialects.DIALECTS] == list(SAMPLES)
 
 
 @pytest.mark.parametrize("kind", SAMPLES)
@@ -198,4 +200,4 @@ def test_samples(endpoint: StrictEndpoint, kind: type[Dialect]) -> None:
     assert status == sample.status
     assert sample.body in body
     request = Request("GET", "/", "/", "", {name.lower(): value for name, value in sample.headers.items()})
-    assert type(dialect_of(sample.service, request)) is kind
+    assert type(dialects.dialect_of(sample.service, request)) is kind

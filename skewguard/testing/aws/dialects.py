@@ -386,7 +386,15 @@ class Cbor(RestJson):
         return Content(200, self._HEADERS, formats.cbor(result))
 
 
-DIALECTS: tuple[Dialect, ...] = (S3(), Ec2(), RestXml(), Cbor(), Json(), Query(), RestJson())
+DIALECTS: tuple[Dialect, ...] = (
+    S3(),
+    Ec2(),
+    RestXml(),
+    Cbor(),
+    Json(),
+    Query(),
+    RestJson(),
+)
 """All dialects; the first that speaks a request is its dialect."""
 
 
