@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from skewguard import events
 from skewguard.testing import StrictEndpoint, reset
 from tests.fakes import Emitted
+from tests.support import with_bucket
 
 # How fast examples are drawn and run depends on the machine; what they show does not.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -35,6 +36,31 @@ def tls_endpoint() -> Iterator[StrictEndpoint]:
     """A strict server with TLS, which all tests of a module share: its certificates take a while to make."""
     with StrictEndpoint(tls=True) as running:
         yield running
+
+
+@pytest.fixture
+def endpoint() -> Iterator[StrictEndpoint]:
+    """A server 20 minutes ahead: this host is slow."""
+    with StrictEndpoint(offset=1200) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        with_bucket(running)
+        yield running
+
+
+@pytest.fixture
+def aws(_aws: StrictEndpoint) -> Iterator[StrictEndpoint]:
+    """AWS, as this process sees it: its names, over verified TLS, 20 minutes ahead of this host."""
+    running = _aws
+    running.offset, running.date_mode, running.explain = 1200, "honest", True
+    running.clear()
+    with running.as_aws():
+        yield running
+    running.clear()
 
 
 @pytest.fixture

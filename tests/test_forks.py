@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,13 +24,6 @@ from tests.support import TO_AWS, run_as_aws
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 
 LATE = 1200
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[StrictEndpoint]:
-    """AWS, ahead of this host."""
-    with StrictEndpoint(tls=True, offset=LATE) as running:
-        yield running
 
 
 def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[], bool]) -> bool:

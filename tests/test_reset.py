@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,6 @@ from skewguard.interval import SECOND
 from skewguard.testing import StrictEndpoint, reset
 from skewguard.timekeeping import shared_file
 from tests.fakes import Emitted, FakeSource
-
-
-@pytest.fixture
-def endpoint() -> Iterator[StrictEndpoint]:
-    with StrictEndpoint(offset=1200) as running:
-        yield running
 
 
 def statuses(client: Any, endpoint: StrictEndpoint) -> list[int]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -15,13 +14,6 @@ from tests.real.need import installed
 from tests.support import TO_AWS, run_as_aws
 
 LATE = 1200
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[StrictEndpoint]:
-    """AWS, ahead of this host."""
-    with StrictEndpoint(tls=True, offset=LATE) as running:
-        yield running
 
 
 CROWD = (

@@ -1,0 +1,152 @@
+"""Faults of skewguard's own, of event and log handlers, copies and forks: no call fails for them."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import os
+import pickle
+import threading
+from typing import Any
+
+import boto3
+import pytest
+
+import skewguard
+from skewguard import events
+from skewguard.signing.call import Call
+from skewguard.signing.hooks import Hooks
+from skewguard.signing.patches import patching as names
+from skewguard.signing.patches import signers
+from skewguard.testing import StrictEndpoint
+from tests.fakes import Emitted, FakeSource
+from tests.patience import PATIENCE
+from tests.support import client, code_of
+
+
+class TestFailOpen:
+    """skewguard's own exceptions never reach a caller."""
+
+    @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
+    def test_a_broken_timekeeper_is_as_if_we_were_not_there(
+        self, strict_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        """Healthy calls work; refused ones fail as with botocore alone."""
+
+        def fail(*args: object, **kwargs: object) -> None:
+            raise ZeroDivisionError
+
+        with skewguard.install():
+            monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
+            for _ in range(2):
+                client("sts", strict_endpoint).get_caller_identity()
+            strict_endpoint.offset = 7200
+            assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+
+    def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
+        """Tracing libraries do so; a copy belongs to the same call, a pickled one to none."""
+        process = skewguard._process.process
+        call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
+        context = {signers.KEY: call}
+        assert copy.deepcopy(context)[signers.KEY] is call
+        assert pickle.loads(pickle.dumps(context)) == {signers.KEY: None}
+
+    def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
+        """It can be copied unguarded, so it can be copied guarded; the copy is guarded."""
+        with skewguard.install():
+            copied = copy.deepcopy(boto3.Session())
+            client("sts", endpoint, copied).get_caller_identity()
+        assert [record.status for record in endpoint.requests] == [403, 200]
+
+    def test_a_default_session_of_ones_own_kind(
+        self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """A warning for the session that cannot be guarded; all others are guarded."""
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", object())
+        with skewguard.install():
+            client("sts", endpoint).get_caller_identity()
+        assert "stays unguarded" in caplog.text
+
+    @pytest.mark.parametrize("again", [{}, {"max_offset": 7}])
+    def test_a_log_handler_may_make_sessions(self, again: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
+        """In another thread, under a lock that the logging thread in `install` waits for."""
+        made: list[bool] = []
+
+        def use() -> None:
+            boto3.Session()
+            skewguard.install()
+
+        def emit(record: logging.LogRecord) -> bool:
+            if threading.current_thread() is threading.main_thread():
+                thread = threading.Thread(target=use, daemon=True)
+                thread.start()
+                thread.join(PATIENCE)
+                made.append(not thread.is_alive())
+            return True
+
+        caplog.set_level(logging.DEBUG, "skewguard")
+        if again:
+            skewguard.install()
+        events.logger.addFilter(emit)
+        try:
+            skewguard.install(**again or {"sources": [FakeSource(offset=0)]})
+        finally:
+            events.logger.removeFilter(emit)
+        assert made
+        assert all(made)
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    def test_a_child_forked_while_locks_are_held_makes_sessions(self) -> None:
+        """gunicorn may fork at any time."""
+        with skewguard.install():
+            held, release = threading.Event(), threading.Event()
+
+            def hold() -> None:
+                process = skewguard._process.process
+                with names._lock, process.lock, events._lock, process.keeper()._learned:
+                    held.set()
+                    release.wait(PATIENCE)
+
+            signers.close_seam()
+            thread = threading.Thread(target=hold)
+            thread.start()
+            assert held.wait(PATIENCE)
+            child = os.fork()
+            if not child:
+                import signal
+
+                signal.alarm(int(PATIENCE))
+                boto3.Session().client("sts", region_name="us-east-1")
+                events.subscribe(print)
+                skewguard.status()
+                skewguard.uninstall()
+                os._exit(0)
+            release.set()
+            thread.join()
+            assert os.waitpid(child, 0)[1] == 0
+
+    def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
+        """An event handler cannot break a call."""
+
+        def fail(event: events.Event) -> None:
+            raise ZeroDivisionError
+
+        unsubscribe = events.subscribe(fail)
+        try:
+            with skewguard.install():
+                client("sts", endpoint).get_caller_identity()
+        finally:
+            unsubscribe()
+
+    def test_events(self, endpoint: StrictEndpoint, emitted: Emitted) -> None:
+        """A retry with its reason, then the correction, once."""
+        with skewguard.install():
+            sts = client("sts", endpoint)
+            for _ in range(3):
+                sts.get_caller_identity()
+        changes = emitted.of(events.CorrectionChanged)
+        retries = emitted.of(events.Retried)
+        assert [(one.service, one.operation, one.verdict) for one in retries] == [("sts", "GetCallerIdentity", "skew")]
+        assert len(changes) == 1
+        assert changes[0].offset == pytest.approx(1200e9, abs=2e9)
