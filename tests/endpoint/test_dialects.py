@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.aws import dialects, sigv4
+from skewguard.testing.aws import dialects, formats, sigv4
 from skewguard.testing.aws.dialects import Dialect
 from skewguard.testing.endpoint import ACCESS_KEY
 from skewguard.testing.wire import Request
@@ -201,3 +201,14 @@ def test_samples(endpoint: StrictEndpoint, kind: type[Dialect]) -> None:
     assert sample.body in body
     request = Request("GET", "/", "/", "", {name.lower(): value for name, value in sample.headers.items()})
     assert type(dialects.dialect_of(sample.service, request)) is kind
+
+
+def test_every_dialect_formats_any_result() -> None:
+    """Mappings, sequences, numbers and text; CBOR as in RFC 8949, XML escaped."""
+    result = {"ab": [1, "ü"], "c": {}}
+    for dialect in dialects.DIALECTS:
+        assert dialect.success("service", "Operation", result).status == 200
+    assert formats.cbor(result) == (
+        b"\xb9\0\x02\x79\0\x02ab\x99\0\x02\x1b\0\0\0\0\0\0\0\x01\x79\0\x02\xc3\xbc\x79\0\x01c\xb9\0\0"
+    )
+    assert formats.xml({"a": ["<"], "b": 1}) == "<a><item>&lt;</item></a><b>1</b>"
