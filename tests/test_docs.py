@@ -212,7 +212,7 @@ def test_the_reference_has_every_public_name() -> None:
     names = {f"skewguard.{name}" for name in skewguard.__all__}
     names |= {f"skewguard.testing.{name}" for name in skewguard.testing.__all__}
     assert names - set(re.findall(r"^::: (\S+)$", page, re.M)) == set()
-    contrib = {path.stem for path in (ROOT / "skewguard" / "contrib").glob("[!_]*.py")} - {"awscli"}
+    contrib = {path.stem for path in (Path(skewguard.__file__).parent / "contrib").glob("[!_]*.py")} - {"awscli"}
     assert contrib == set(re.findall(r"^::: skewguard\.contrib\.(\w+)", page, re.M))
 
 
@@ -255,7 +255,7 @@ def test_every_room_is_on_the_plan() -> None:
         folder = re.match(r"`(.*?)`", heading)
         cells = re.findall(r"^\| (`.*?) \|", table, re.M)
         planned += [(folder[1] if folder else "") + name for cell in cells for name in re.findall(r"`(.*?)`", cell)]
-    package = ROOT / "skewguard"
+    package = Path(skewguard.__file__).parent
     built = [str(path.relative_to(package)) for path in package.rglob("*.py") if path.name != "__init__.py"]
     assert sorted({*planned} ^ {*built, "__init__.py"}) == []
 

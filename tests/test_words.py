@@ -51,8 +51,8 @@ OPENINGS = {
 NOT_YET = set((ROOT / "tests" / "words_not_yet.txt").read_text("utf-8").split())
 """Files that are not rewritten yet, for now; the list only shrinks."""
 
-_SUFFIXES = {".cfg", ".ini", ".json", ".md", ".py", ".toml", ".yaml", ".yml"}
-_FOLDERS = (".github", "benchmarks", "docs", "examples", "fuzz", "skewguard", "tests")
+_SUFFIXES = {".cfg", ".ini", ".json", ".md", ".py", ".sh", ".toml", ".yaml", ".yml"}
+_FOLDERS = (".ci", ".github", "benchmarks", "docs", "examples", "fuzz", "skewguard", "tests")
 _GAP = r"(?:[\s#\"'_]|\\n)+"  # words may be parted by the end of a line, or joined to a name
 _BANNED = re.compile(
     "|".join(rf"(?<![a-z]){re.escape(words).replace(chr(92) + ' ', _GAP)}(?![a-z])" for words in WORDS), re.I
@@ -66,7 +66,7 @@ def texts() -> Iterator[Path]:
             yield path
     for folder in _FOLDERS:
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in _SUFFIXES and path != Path(__file__):
+            if (path.suffix in _SUFFIXES or path.parent.name == ".ci") and path != Path(__file__):
                 yield path
 
 

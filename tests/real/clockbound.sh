@@ -1,18 +1,18 @@
 #!/bin/sh
 # The real ClockBound daemons and their own clients, for tests/real/test_clockbound*.py.
 #
-#   clockbound.sh build DIRECTORY              build all of them into it, by cargo, from crates.io (some minutes)
+#   clockbound.sh build DIRECTORY              build all of them there with cargo, from crates.io (some minutes)
 #   clockbound.sh run DIRECTORY PORT           run 2.x and 0.1.x, beside a chronyd that follows the NTP server at
 #                                              127.0.0.1:PORT
-#   clockbound.sh run3 DIRECTORY [NAME=VALUE]  run 3.x, which follows a chronyd that is run with these variables
+#   clockbound.sh run3 DIRECTORY [NAME=VALUE]  run 3.x, with a chronyd that gets these variables
 #
-# `run` mounts a /run of its own, since the daemons' paths are fixed; so it must be started by
+# `run` mounts its own /run, because the daemons' paths are fixed. So it must be started with
 #   unshare --mount [--map-root-user] --pid --fork --kill-child
-# and `run3` with --net as well: it takes addresses and ports that the host may need, and 3.x asks the internet for
-# more servers, whatever its configuration says. Whoever wants to see that /run looks at /proc/PID/root/run. Either
-# ends when it is killed, with all that it started.
-# 0.1.x asks chronyd at 127.0.0.1:323, which only root can bind; without, it does not start.
-# chronyd has -x, and 3.x neither the right nor, built so, the will: nothing here can set the machine's clock.
+# and `run3` with --net as well, because it uses addresses and ports that the host may need, and 3.x contacts servers on
+# the internet whatever its configuration is. That /run is visible as /proc/PID/root/run. When either script is killed,
+# all its children end.
+# 0.1.x queries chronyd at 127.0.0.1:323, which only root can bind; without root it does not start.
+# Nothing here can set the machine's clock: chronyd runs with -x, and 3.x lacks the right and the feature.
 set -eu
 
 what=$1
@@ -28,7 +28,7 @@ build)
 		cargo install clock-bound-d --version "=$version" --root "$directory/$version"
 		ln -s "bin/$(ls "$directory/$version/bin")" "$directory/$version/ready"
 	done
-	# As its authors build it to run beside another: it disciplines no clock. How fast it is matters to nobody here.
+	# Built with its authors' feature for running beside another daemon, so it disciplines no clock. Speed is irrelevant.
 	if ! test -x "$directory/$three/ready"; then
 		CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 CARGO_PROFILE_RELEASE_OPT_LEVEL=1 \
 			cargo install clock-bound --version "=$three" --locked --root "$directory/$three" \
@@ -54,12 +54,12 @@ run)
 	chronyd -x -d -u root "server 127.0.0.1 port $port iburst minpoll -4 maxpoll -2" 'port 0' \
 		'cmdport 323' 'bindcmdaddress 127.0.0.1' 'bindcmdaddress /run/chrony/chronyd.sock' 'pidfile /run/chronyd.pid' &
 	until test -S /run/chrony/chronyd.sock; do sleep 0.1; done
-	# 0.1.x does not start without a system log, and stops where that is not read.
+	# 0.1.x needs a system log that is read: otherwise it does not start, or stops.
 	python3 -c 'import socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM); s.bind("/var/run/syslog")
 while True: s.recv(65536)' &
 	until test -S /var/run/syslog; do sleep 0.1; done
 	"$directory/2.0.3/ready" --disable-clock-disruption-support --max-drift-rate 50 &
-	# 0.1.x makes its socket once chronyd is synchronized. It asks when it starts, and then every 10 s only.
+	# 0.1.x creates its socket once chronyd is synchronized. It queries chronyd at start, then every 10 s.
 	chronyc -h /run/chrony/chronyd.sock waitsync 0 0 0 0.1 >/dev/null
 	cd /run/clockboundd # where it is started, it puts its socket
 	"$directory/0.1.4/ready" --max_clock_error 50 &
@@ -68,8 +68,8 @@ while True: s.recv(65536)' &
 run3)
 	shift 2
 	mount -t tmpfs none /run
-	# To 3.x this is an EC2 instance without VMClock. Elsewhere it asks every 16 s at most, in a packet that chronyd
-	# 4.3 does not answer: its extension field is shorter than the last one may be (RFC 7822).
+	# 3.x takes this for an EC2 instance without VMClock. Elsewhere it queries at most every 16 s, in a packet that chronyd
+	# 4.3 ignores, because its extension field is shorter than the last one may be (RFC 7822).
 	mount -t tmpfs none /sys
 	mkdir -p /sys/devices/virtual/dmi/id
 	echo 'Amazon EC2' >/sys/devices/virtual/dmi/id/sys_vendor
@@ -80,7 +80,7 @@ run3)
 		'bindcmdaddress /' 'pidfile /run/chronyd.pid' &
 	until test -e /run/chronyd.pid; do sleep 0.1; done
 	harmless='setpriv --bounding-set=-sys_time --inh-caps=-sys_time'
-	# Whether it could set the clock, asked by writing back what was read.
+	# Check whether it could set the clock: write back what was read.
 	$harmless python3 -c 'import ctypes, errno
 libc = ctypes.CDLL(None, use_errno=True)
 timex = ctypes.create_string_buffer(208)
