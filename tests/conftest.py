@@ -1,4 +1,4 @@
-"""What every test may rely on."""
+"""Fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from skewguard.testing import StrictEndpoint, reset
 from tests.fakes import Emitted
 from tests.support import with_bucket
 
-# How fast examples are drawn and run depends on the machine; what they show does not.
+# How fast examples are drawn and run depends on the machine.
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
 
-# Every session reads botocore's models for itself; that was most of the tests' time.
+# Every session reads botocore's models for itself, which took most of the tests' time.
 botocore.session.create_loader = functools.cache(botocore.session.create_loader)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Let nothing be skipped in CI on Linux: there, every part is installed, or the run has failed."""
+    """Fail in CI on Linux if any test was skipped: there, every part is installed."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if sys.platform == "linux" and os.environ.get("CI") and reporter is not None and reporter.stats.get("skipped"):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -33,7 +33,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.fixture(scope="module")
 def tls_endpoint() -> Iterator[StrictEndpoint]:
-    """A strict server with TLS, which all tests of a module share: its certificates take a while to make."""
+    """A strict server with TLS, shared by the tests of a module because its certificates take a while to make."""
     with StrictEndpoint(tls=True) as running:
         yield running
 
@@ -74,7 +74,7 @@ def emitted() -> Iterator[Emitted]:
 
 @pytest.fixture(autouse=True)
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Begin and end every test unguarded, with credentials that mean nothing and no settings of the machine's.
+    """Begin and end every test unguarded, with invalid credentials and no settings of the machine's.
 
     The estimate that processes share is the test's and its children's own.
     """
@@ -86,8 +86,8 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         "AWS_SHARED_CREDENTIALS_FILE": "/nonexistent/credentials",
         "AWS_EC2_METADATA_DISABLED": "true",
         "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("runtime")),
-        "SKEWGUARD_SHARE": "false",  # else a test would hear what this user's programs have learned, and teach them
-        "SKEWGUARD_SOURCES": "response",  # else a test would ask whoever this host has, and time.aws.com
+        "SKEWGUARD_SHARE": "false",  # else tests would read and write the file of this user's programs
+        "SKEWGUARD_SOURCES": "response",  # else tests would ask the host's sources, and time.aws.com
     }.items():
         monkeypatch.setenv(name, value)
     for name in (

@@ -1,4 +1,4 @@
-"""Where programs that have no keys of their own get a role's, for tests of sessions of either kind."""
+"""Providers of a role's credentials for programs without keys of their own, for botocore's and aiobotocore's tests."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ HOUR = 3600
 ROLE = "arn:aws:iam::123456789012:role/r"
 
 METADATA = ("169.254.169.254", "169.254.170.2", "metadata.example")
-"""Who the metadata services are taken for; the name is for HTTP clients that look no address up."""
+"""The names of the metadata services; the last is for HTTP clients that resolve no address."""
 
 
 class Metadata:
-    """The instance's and the container's metadata services, with a clock and credentials of the endpoint's.
+    """The instance's and the container's metadata services, with the endpoint's clock and credentials.
 
     Attributes:
         lasts: How long the credentials are good for, s; negative if they are dead.
@@ -71,14 +71,14 @@ class Metadata:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
-        """End it."""
+        """Stop it."""
         self.server.shutdown()
         self.server.server_close()
 
 
 @contextlib.contextmanager
 def without_keys(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch, home: Path) -> Iterator[Metadata]:
-    """Begin anew with an endpoint; be a program that has no keys, on a host with metadata services."""
+    """Reset an endpoint, remove the keys, and run metadata services."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED"):
         patch.delenv(name)
     patch.setenv("HOME", str(home))
@@ -94,7 +94,7 @@ def without_keys(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch, home: Path
 
 
 def assume_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A role that keys in the config file may assume."""
+    """Configure a role that keys in the config file may assume."""
     keys = endpoint.client_kwargs
     text = f"[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n"
     text += "".join(f"{name} = {keys[name]}\n" for name in ("aws_access_key_id", "aws_secret_access_key"))
@@ -103,23 +103,23 @@ def assume_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint)
 
 
 def web_identity(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A pod's token, changed for a role's credentials by a call that nobody signs."""
+    """Configure a pod's token, which an unsigned call exchanges for a role's credentials."""
     (home / "jwt").write_text("token")
     patch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(home / "jwt"))
     patch.setenv("AWS_ROLE_ARN", ROLE)
 
 
 def instance(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """An instance's role."""
+    """Configure an instance's role."""
 
 
 def container(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A task's role."""
+    """Configure a task's role."""
     patch.setenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "/creds")
 
 
 def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A command of the user's, which asks somebody who knows the time."""
+    """Configure a command of the user's, which knows true time."""
     now = endpoint.now() // 10**9
     endpoint.add_credentials("ASIAPROCESS", "secret", "token", now + HOUR)
     expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
@@ -130,7 +130,7 @@ def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> 
 
 
 def single_sign_on(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
-    """A human's role, by a bearer token that lies in a cache."""
+    """Configure a human's role, by a bearer token in a cache."""
     start = "https://example.awsapps.com/start"
     cache = home / "cache"
     cache.mkdir()

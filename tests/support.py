@@ -1,4 +1,4 @@
-"""What several tests need: clients of a strict endpoint, and the calls that users make."""
+"""Clients of a strict endpoint, and the calls that users make."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ OPERATIONS: dict[str, tuple[str, Operation]] = {
 
 
 def config(**options: Any) -> Config:
-    """Make a client's configuration: path-style addressing, and whatever else is said."""
+    """Make a client's configuration: path-style addressing, and the given options."""
     return Config(s3={"addressing_style": "path"}, **options)
 
 
 def _session() -> Any:
-    import boto3  # which is not where aiobotocore's tests run
+    import boto3  # missing where aiobotocore's tests run
 
     return boto3.Session()
 
@@ -66,7 +66,7 @@ def aws_client(service: str, endpoint: StrictEndpoint, session: Any = None, **op
 
 
 def with_bucket(endpoint: StrictEndpoint) -> None:
-    """Put a bucket with one object on the server, at its own time, and forget the requests."""
+    """Create a bucket with one object on the server, at its own time, and clear its requests."""
     offset, endpoint.offset = endpoint.offset, 0.0
     s3 = client("s3", endpoint)
     s3.create_bucket(Bucket="bucket")
@@ -77,7 +77,7 @@ def with_bucket(endpoint: StrictEndpoint) -> None:
 
 
 def code_of(call: Callable[[], Any]) -> str:
-    """Make a call and name its error; empty if there is none."""
+    """Make a call and return its error's code, or ""."""
     try:
         call()
     except ClientError as error:
@@ -86,7 +86,7 @@ def code_of(call: Callable[[], Any]) -> str:
 
 
 def host_clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """Give this process a wall clock that moves only when told, for botocore too; hand it to `install` as well."""
+    """Let botocore in this process read the returned fake clocks, which are for `install` too."""
     clocks = FakeClocks()
     epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -117,7 +117,7 @@ def to_aws(name, asked):
 
 
 def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
-    """Run a program for which this endpoint, which has TLS, is AWS; hand back what it printed, which is JSON."""
+    """Run a program that takes this endpoint, which has TLS, for AWS; return its output, which is JSON."""
     endpoint.clear()
     keys = endpoint.client_kwargs
     env = os.environ | {

@@ -1,4 +1,4 @@
-"""Credentials are judged by true time: not dead while they live, nor alive once they are dead."""
+"""Credentials are judged by true time: valid while they live, and expired after that."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, s
 def known(behind: float) -> skewguard.Installation:
     """Install, with a source that knows."""
     installation = skewguard.install(sources=[FakeSource(offset=behind)])
-    botocore.session.get_session()  # guards it, and opens the seam
+    botocore.session.get_session()  # guards it, and applies the patches
     return installation
 
 
 def seconds_ahead(now: datetime.datetime) -> float:
-    """How far a time is ahead of the wall clock's."""
+    """Return how far a time is ahead of the wall clock."""
     wall = datetime.datetime.now(datetime.timezone.utc)
     return (now.replace(tzinfo=now.tzinfo or datetime.timezone.utc) - wall).total_seconds()
 
@@ -54,7 +54,7 @@ class TestNames:
 
     @pytest.mark.parametrize("read", READERS)
     def test_all_tell_true_time(self, read: str) -> None:
-        """Those bound as default arguments too; and the wall clock's again at the end."""
+        """Also those bound as default arguments; and the wall clock's again at the end."""
         before = eval(read)
         with known(2 * HOUR):
             now = eval(read)
@@ -64,7 +64,7 @@ class TestNames:
 
     @pytest.mark.parametrize("read", READERS)
     def test_a_right_clock_is_left_alone(self, read: str) -> None:
-        """Within the deadband, botocore's own reading is what it was."""
+        """Within the deadband, botocore's own reading is unchanged."""
         with known(5):
             assert seconds_ahead(eval(read)) == pytest.approx(0, abs=2)
 
@@ -77,7 +77,7 @@ class TestNames:
         assert not made_before.refresh_needed(0)
 
     def test_all_is_put_back(self) -> None:
-        """Nothing of ours stays behind."""
+        """Nothing of skewguard's stays behind."""
         holders = (botocore.credentials._local_now, botocore.tokens._utc_now)
         before = [(one.__code__, one.__defaults__) for one in holders]
         names = (botocore.utils.get_current_datetime, botocore.credentials.time)
@@ -88,7 +88,7 @@ class TestNames:
         assert (botocore.utils.get_current_datetime, botocore.credentials.time) == names
 
     def test_an_hour_is_an_hour_when_summer_begins(self) -> None:
-        """A zone's own arithmetic would count the hour that the clocks skip."""
+        """Arithmetic in a zone would count the hour that the clocks skip."""
         zone = gettz("Europe/Berlin")
         night = datetime.datetime(2027, 3, 28, 1, 30, tzinfo=zone)
         with known(2 * HOUR):
@@ -103,7 +103,7 @@ class TestNames:
             assert botocore.credentials._local_now().timestamp() == 1_772_366_400
 
     def test_a_failure_of_ours_is_the_wall_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Never an exception."""
+        """Instead of an exception."""
 
         def fail(*_: object) -> int:
             raise ZeroDivisionError
@@ -112,9 +112,7 @@ class TestNames:
             monkeypatch.setattr(expiry.Judge, "behind", fail)
             assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
 
-    def test_an_unknown_botocore_is_told_of_and_left_alone(
-        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
-    ) -> None:
+    def test_an_unknown_botocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
         """One warning, and botocore's own behaviour."""
         signers.close_seam()
         monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
@@ -125,7 +123,7 @@ class TestNames:
         assert len(emitted.of(events.Degraded)) == 3
 
     def test_who_reads_the_clock_is_known(self) -> None:
-        """The tripwire: every function of these modules that reads a clock is one that is covered."""
+        """A tripwire: every function of these modules that reads a clock is covered."""
         readers = set()
         for module in (botocore.credentials, botocore.tokens, botocore.utils):
             for name, code in codes(module):
@@ -136,7 +134,7 @@ class TestNames:
             "botocore.tokens._utc_now",
             "botocore.utils.InstanceMetadataFetcher._evaluate_expiration",
         }
-        by_time = {  # a name for a session, and a proof that came with `aws login`, in newer ones
+        by_time = {  # a session's name, and in newer versions the proof of `aws login`
             "botocore.credentials.BaseAssumeRoleCredentialFetcher._generate_assume_role_name",
             "botocore.credentials._build_dpop_header",
         }
@@ -144,7 +142,7 @@ class TestNames:
 
 
 def codes(module: Any) -> Iterator[tuple[str, Any]]:
-    """Every function that a module defines, with its qualified name and code."""
+    """Yield every function that a module defines, with its qualified name and code."""
     for owner in (module, *(found for found in vars(module).values() if inspect.isclass(found))):
         if owner is not module and owner.__module__ != module.__name__:
             continue
@@ -156,20 +154,20 @@ def codes(module: Any) -> Iterator[tuple[str, Any]]:
 
 @pytest.fixture
 def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
-    """AWS, with its metadata services, for a program that has no keys of its own."""
+    """AWS, with its metadata services, for a program without keys of its own."""
     with without_keys(tls_endpoint, monkeypatch, tmp_path), tls_endpoint.as_aws():
         yield tls_endpoint
 
 
 def call() -> None:
-    """Make one call with whatever credentials this program has."""
+    """Make one call with the credentials that this program gets."""
     botocore.session.get_session().create_client("dynamodb", region_name="us-east-1").list_tables()
 
 
 @pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
 @pytest.mark.parametrize("provide", PROVIDERS)
 class TestProviders:
-    """Role credentials on a wrong clock, whoever hands them out."""
+    """Role credentials on a wrong clock, from every provider."""
 
     @pytest.fixture(autouse=True)
     def _host(
@@ -179,7 +177,7 @@ class TestProviders:
         provide(tmp_path, monkeypatch, aws)
 
     def test_unguarded_they_fail(self, provide: Any, offset: int, aws: StrictEndpoint) -> None:
-        """On a fast host they look dead; on a slow one their signature is."""
+        """On a fast host they seem expired; on a slow one their signature is."""
         with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
             call()
 
@@ -191,14 +189,12 @@ class TestProviders:
             call()
         assert {record.status for record in aws.requests} == {200}
 
-    def test_where_nobody_knows_the_first_to_speak_is_heard(
-        self, provide: Any, offset: int, aws: StrictEndpoint
-    ) -> None:
-        """The metadata service's clock, or an answer to a call that nobody signs; else one request is refused."""
+    def test_without_a_source_the_first_answer_teaches(self, provide: Any, offset: int, aws: StrictEndpoint) -> None:
+        """The metadata service's clock, or the answer to an unsigned call; else one request is refused."""
         with skewguard.install():
             if provide in (process, single_sign_on) and offset < 0:
                 with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
-                    call()  # judged by what lies in a file, before anybody has spoken: as without skewguard
+                    call()  # judged by what lies in a file, before anything is known: as without skewguard
                 return
             call()
         refused = provide in (assume_role, process)
@@ -207,7 +203,7 @@ class TestProviders:
 
 
 class TestDeadByTrueTime:
-    """Credentials that the wall clock of a slow host takes for alive."""
+    """Credentials that a slow wall clock takes for valid."""
 
     def session(self, aws: StrictEndpoint, left: float) -> Any:
         """Make a session whose role credentials live `left` seconds more by true time; they can be refreshed."""
@@ -226,7 +222,7 @@ class TestDeadByTrueTime:
         return session
 
     def key_used(self, aws: StrictEndpoint, session: Any) -> str:
-        """Make a call, and say with which key."""
+        """Make a call, and return the key it was signed with."""
         client = session.create_client("dynamodb", region_name="us-east-1")
         client.list_tables()
         return str(aws.requests[-1].access_key)
@@ -235,21 +231,21 @@ class TestDeadByTrueTime:
         ("left", "key"), [(-60, "ASIANEW"), (300, "ASIANEW"), (3000, "ASIAOLD")], ids=["dead", "dying", "alive"]
     )
     def test_they_are_refreshed_when_true_time_says_so(self, aws: StrictEndpoint, left: float, key: str) -> None:
-        """Not two hours later; and those that live are left alone, though the clock was wrong."""
+        """Not two hours later; and valid ones are kept, although the clock was wrong."""
         aws.offset = 2 * HOUR
         with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
             assert self.key_used(aws, self.session(aws, left)) == key
         assert {record.status for record in aws.requests} == {200}
 
     def test_a_refused_signature_has_them_looked_at_again(self, aws: StrictEndpoint) -> None:
-        """Nobody knew the time: the retry is signed with credentials that live."""
+        """Without any source: the retry is signed with valid credentials."""
         aws.offset = 2 * HOUR
         with skewguard.install():
             assert self.key_used(aws, self.session(aws, -60)) == "ASIANEW"
         assert [record.status for record in aws.requests] == [400, 200]
 
     def just_slow(self, aws: StrictEndpoint) -> Any:
-        """A host just slow enough for its signatures still to be accepted, which refreshes at the last moment."""
+        """A host just slow enough for its signatures to be accepted, which refreshes at the last moment."""
         aws.offset = 200
         session = self.session(aws, -60)
         session._credentials._mandatory_refresh_timeout = session._credentials._advisory_refresh_timeout = 0
@@ -261,15 +257,15 @@ class TestDeadByTrueTime:
             self.key_used(aws, self.just_slow(aws))
 
     def test_guarded_they_are_not(self, aws: StrictEndpoint) -> None:
-        """The same, where a source knows."""
+        """The same, with a source."""
         with skewguard.install(sources=[FakeSource(offset=200)]):
             assert self.key_used(aws, self.just_slow(aws)) == "ASIANEW"
 
 
 class TestMetadata:
-    """What the metadata services let slip."""
+    """The clock of the metadata services."""
 
-    def test_it_counts_until_somebody_else_has_spoken(self, aws: StrictEndpoint) -> None:
+    def test_it_counts_until_anything_else_is_known(self, aws: StrictEndpoint) -> None:
         """Any source or answer outranks it."""
         aws.offset = 2 * HOUR
         with skewguard.install():
@@ -286,13 +282,13 @@ class TestMetadata:
 
     @pytest.mark.parametrize("options", [{"learn_from_responses": False}, {"require_authenticated": True}])
     def test_it_can_be_left_unheard(self, options: dict[str, bool], aws: StrictEndpoint) -> None:
-        """Nothing authenticates it."""
+        """It is not authenticated."""
         with skewguard.install(**options):
             botocore.session.get_session().get_credentials()
             assert skewguard.now() is None
 
     def test_loopback_shares_this_host_s_clock(self, aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-        """An agent on this host that hands out credentials knows no better than the host."""
+        """An agent on this host that hands out credentials has the host's clock."""
         metadata = Metadata(aws)
         url = f"http://127.0.0.1:{metadata.port}/creds"
         monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
@@ -301,7 +297,7 @@ class TestMetadata:
             assert skewguard.now() is None
         metadata.close()
 
-    def test_after_uninstall_nobody_listens(self, aws: StrictEndpoint) -> None:
+    def test_after_uninstall_nothing_is_learned(self, aws: StrictEndpoint) -> None:
         """A fetcher may live on."""
         with skewguard.install():
             session = botocore.session.get_session()
@@ -309,8 +305,8 @@ class TestMetadata:
         assert skewguard.now() is None
 
 
-def test_answers_to_calls_that_nobody_signs_are_heard(aws: StrictEndpoint) -> None:
-    """And the calls are never repeated: nothing in them can be wrong for its time."""
+def test_answers_to_unsigned_calls_teach(aws: StrictEndpoint) -> None:
+    """And the calls are never repeated: their failures have nothing to do with time."""
     aws.offset = 2 * HOUR
     with skewguard.install():
         sts = botocore.session.get_session().create_client("sts", region_name="us-east-1")

@@ -1,4 +1,4 @@
-"""What lies in a file, or is stretched, or belongs to one bucket, is judged by true time as well."""
+"""What lies in a cache, is extended, or belongs to one bucket, is judged by true time as well."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ each_clock = pytest.mark.parametrize("offset", [2 * HOUR, -2 * HOUR], ids=["slow
 
 @pytest.fixture
 def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
-    """A host with metadata services, in AWS, for a program that has no keys of its own."""
+    """A host with metadata services, in AWS, for a program without keys of its own."""
     with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, tls_endpoint.as_aws():
         yield services
 
@@ -46,17 +46,17 @@ def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
 
 
 def moment(aws: StrictEndpoint, after: float = 0) -> datetime.datetime:
-    """So many seconds after true time's present."""
+    """Return the time `after` seconds after true time's present."""
     return datetime.datetime.fromtimestamp(aws.now() / 1e9 + after, datetime.timezone.utc)
 
 
 def text(when: datetime.datetime) -> str:
-    """As AWS and botocore write times into files."""
+    """Format a time as AWS and botocore do in files."""
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def left(aws: StrictEndpoint, when: str) -> float:
-    """How long it is until then, by true time, s."""
+    """Return the seconds until a time, by true time."""
     parsed = datetime.datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
     return parsed.timestamp() - aws.now() / 1e9
 
@@ -68,16 +68,16 @@ def configure(home: Path, patch: pytest.MonkeyPatch, content: str) -> None:
 
 
 def call(session: Any) -> None:
-    """Make one call with whatever credentials this session has."""
+    """Make one call with this session's credentials."""
     session.create_client("dynamodb", region_name="us-east-1").list_tables()
 
 
 class TestTokens:
-    """The bearer token of an SSO session: in a cache on disk, renewed by a call that nobody signs."""
+    """The bearer token of an SSO session: in a cache on disk, renewed by an unsigned call."""
 
     @pytest.fixture(autouse=True)
     def cached(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Configure a session; answer where its token is kept."""
+        """Configure a session; return the path of its token."""
         cache = tmp_path / "cache"
         cache.mkdir()
         monkeypatch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
@@ -87,7 +87,7 @@ class TestTokens:
 
     @staticmethod
     def given(aws: StrictEndpoint, cached: Path, lasts: float, then: float = HOUR) -> None:
-        """Have a token in the cache that is good for so long, s, and a service that would give a new one."""
+        """Write a token to the cache that lives for `lasts` s, and let the service give a new one."""
         token = {"accessToken": "old", "expiresAt": text(moment(aws, lasts)), "startUrl": START, "refreshToken": "r"}
         registration = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": text(moment(aws, HOUR))}
         cached.write_text(json.dumps(token | registration))
@@ -95,7 +95,7 @@ class TestTokens:
 
     @staticmethod
     def renewable(aws: StrictEndpoint, token: str, lasts: float) -> None:
-        """Have one more request answered by this token."""
+        """Let the server give this token for one more request."""
         given = {"accessToken": token, "expiresIn": lasts, "refreshToken": "r", "tokenType": "Bearer"}
         aws.reply_next(200, {"Content-Type": "application/json"}, json.dumps(given).encode())
 
@@ -106,7 +106,7 @@ class TestTokens:
     def test_they_are_renewed_when_true_time_says_so(
         self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float, token: str
     ) -> None:
-        """Never sooner, nor later; and the cache says till when the new one is really good."""
+        """Neither sooner nor later; and the cache states the real expiry of the new one."""
         aws.offset = offset
         self.given(aws, cached, lasts)
         with skewguard.install(sources=[FakeSource(offset=offset)]):
@@ -116,7 +116,7 @@ class TestTokens:
         assert left(aws, json.loads(cached.read_text())["expiresAt"]) == pytest.approx(expected, abs=5)
 
     def test_unguarded_the_wall_clock_says_so(self, aws: StrictEndpoint, cached: Path) -> None:
-        """A dead one is used on a slow host, and on a fast one its registration looks over, too."""
+        """An expired one is used on a slow host; on a fast one, its registration seems expired too."""
         for offset, lasts in ((2 * HOUR, -60), (-2 * HOUR, 3000)):
             aws.offset = offset
             self.given(aws, cached, lasts)
@@ -128,25 +128,25 @@ class TestTokens:
                     token.get_frozen_token()
 
     def test_an_answer_that_tells_the_time_puts_off_no_renewal(self, aws: StrictEndpoint, cached: Path) -> None:
-        """The pause between two attempts is a minute, though it was begun by a clock that was two hours fast."""
+        """The pause between two attempts is a minute, although it began by a clock two hours fast."""
         aws.offset = -2 * HOUR
         self.given(aws, cached, 300, then=300)
-        lasting = {"registrationExpiresAt": text(moment(aws, 3 * HOUR))}  # else the fast clock takes it for over
+        lasting = {"registrationExpiresAt": text(moment(aws, 3 * HOUR))}  # else the fast clock takes it for expired
         cached.write_text(json.dumps(json.loads(cached.read_text()) | lasting))
         self.renewable(aws, "newer", HOUR)
         with skewguard.install():
             token = botocore.session.get_session().get_auth_token()
-            token._attempt_timeout = 0  # as if it had passed
+            token._attempt_timeout = 0  # as if it were over
             assert [token.get_frozen_token().token for _ in range(3)] == ["new", "newer", "newer"]
 
 
 @each_clock
 class TestLogin:
-    """What ``aws login`` left: credentials in a cache, renewed by a call with a dated proof of possession."""
+    """The cache of `aws login`: credentials, renewed by a call with a dated proof of possession."""
 
     @pytest.fixture(autouse=True)
     def cached(self, aws: StrictEndpoint, offset: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-        """Configure a login; answer where its token is kept."""
+        """Configure a login; return the path of its token."""
         if not hasattr(botocore.credentials, "LoginProvider"):
             pytest.skip("this botocore came before aws login")
         need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
@@ -158,7 +158,7 @@ class TestLogin:
 
     @staticmethod
     def given(aws: StrictEndpoint, cached: Path, lasts: float) -> None:
-        """Have credentials in the cache that are good for so long, s, and a service that would give new ones."""
+        """Write credentials to the cache that live for `lasts` s, and let the service give new ones."""
         from awscrt.crypto import EC, ECExportFormat, ECType
 
         def credentials(key: str, expires: float) -> dict[str, str]:
@@ -178,7 +178,7 @@ class TestLogin:
     def test_it_is_renewed_when_true_time_says_so(
         self, aws: StrictEndpoint, cached: Path, offset: int, lasts: float
     ) -> None:
-        """With a proof dated now, and a cache that says till when the new ones are really good."""
+        """With a proof dated now, and the real expiry of the new ones in the cache."""
         self.given(aws, cached, lasts)
         with skewguard.install(sources=[FakeSource(offset=offset)]):
             call(botocore.session.get_session())
@@ -188,7 +188,7 @@ class TestLogin:
         assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
 
     def test_it_is_left_alone_while_it_lives(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
-        """Nobody is asked for a new one."""
+        """The service is not asked for a new one."""
         self.given(aws, cached, 3000)
         aws.clear()
         with skewguard.install(sources=[FakeSource(offset=offset)]):
@@ -215,7 +215,7 @@ def decoded(part: str) -> bytes:
 def test_a_disk_cache_of_assumed_roles(
     aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, lasts: float, fresh: bool
 ) -> None:
-    """As the AWS CLI keeps one, and scripts do: a role is assumed anew when its credentials are dead, by true time."""
+    """As the AWS CLI and scripts keep one: a role is assumed again when its credentials expire by true time."""
     aws.offset = offset
     assume_role(tmp_path, monkeypatch, aws)
     aws.add_credentials("ASIAOLD", "secret", "token", int(aws.now() / 1e9 + lasts))
@@ -234,27 +234,27 @@ def test_a_disk_cache_of_assumed_roles(
 
 @each_clock
 class TestStaticStability:
-    """An instance's credentials are stretched while its service cannot renew them, and only then."""
+    """An instance's credentials are extended while its service cannot renew them, and only then."""
 
     @pytest.mark.parametrize("lasts", [-1800, 60], ids=["dead", "dying"])
     def test_dead_ones_are_stretched_from_now(
         self, metadata: Metadata, aws: StrictEndpoint, offset: int, lasts: int
     ) -> None:
-        """By botocore's fifteen minutes and two to ten more; so the service is asked again when it should be."""
+        """By botocore's fifteen minutes and two to ten more; so the service is asked again in time."""
         aws.offset, metadata.lasts = offset, lasts
         with skewguard.install(sources=[FakeSource(offset=offset)]):
             credentials = botocore.session.get_session().get_credentials()
         assert 17 * 60 - 5 <= (credentials._expiry_time - moment(aws)).total_seconds() <= 25 * 60 + 5
 
     def test_living_ones_are_not(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
-        """Though the wall clock of a fast host would have them stretched."""
+        """Although the wall clock of a fast host would extend them."""
         aws.offset = offset
         with skewguard.install(sources=[FakeSource(offset=offset)]):
             credentials = botocore.session.get_session().get_credentials()
         assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(HOUR, abs=5)
 
     def test_unguarded_it_is_the_other_way_round(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
-        """Dead ones live on where the clock is slow, and living ones are stretched for hours where it is fast."""
+        """Expired ones are used on a slow host, and valid ones are extended for hours on a fast one."""
         aws.offset = offset
         metadata.lasts = -1800 if offset > 0 else HOUR
         credentials = botocore.session.get_session().get_credentials()
@@ -264,7 +264,7 @@ class TestStaticStability:
 
 @each_clock
 def test_the_session_of_an_s3_express_bucket(aws: StrictEndpoint, offset: int) -> None:
-    """It lasts five minutes: it is used while it lives, and renewed when it is about to end, by true time."""
+    """It lasts five minutes, is used while it lives, and is renewed near its end, by true time."""
     bucket = "mine--use1-az4--x-s3"
     aws.offset = offset
     held: list[Any] = []

@@ -1,4 +1,4 @@
-"""freezegun and time-machine: while a test fakes the wall clock, its wish is law; afterwards all is as it was."""
+"""freezegun and time-machine: while a test fakes the wall clock, the faked time counts; afterwards all is as before."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FAKES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
 
 @pytest.fixture
 def server() -> Iterator[StrictEndpoint]:
-    """A server an hour ahead of this host, whose own clock nobody fakes."""
+    """A server an hour ahead of this host, with a clock that no fake moves."""
     with StrictEndpoint(clock=steady_utc(), offset=3600) as running:
         yield running
 
@@ -36,7 +36,7 @@ def server() -> Iterator[StrictEndpoint]:
 def test_a_request_is_signed_as_of_the_faked_time_and_its_refusal_is_an_error(
     fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
 ) -> None:
-    """Also where a correction is in force: in one request, and without learning from the answer."""
+    """Also during a correction: in one request, and without learning from the answer."""
     with skewguard.install():
         sts = client("sts", server)
         sts.get_caller_identity()

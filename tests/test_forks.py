@@ -1,4 +1,4 @@
-"""Forks at moments that one meets once in a million, and at any moment, on a host 20 minutes slow."""
+"""Forks at rare moments, and at any moment, on a host 20 minutes slow."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LATE = 1200
 
 
 def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[], bool]) -> bool:
-    """Fork while another thread is in the middle of something; answer what the child does.
+    """Fork while another thread is in the middle of something; return whether the child succeeds.
 
     Args:
         hold: Does it, in that thread; calls what it is given in the middle of it.
@@ -43,13 +43,13 @@ def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[],
     thread.start()
     assert held.wait(PATIENCE)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the point
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is the point
         pid = os.fork()
     if not pid:
         try:
             signal.alarm(int(PATIENCE))
             os._exit(0 if child() else 1)
-        except BaseException:  # the child of a test run must not go on as one
+        except BaseException:  # the child of a test run must not continue it
             os._exit(2)
     release.set()
     thread.join()
@@ -57,10 +57,10 @@ def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[],
 
 
 class TestFork:
-    """At moments that a fork meets once in a million."""
+    """At rare moments."""
 
     def test_while_something_is_being_learned(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The child does not go on signing by the verdict of before."""
+        """The child does not sign by the earlier verdict."""
         keeper = Timekeeper(resolve({"sources": ["response"]}), FakeClocks())
         steady, wall = keeper.clocks.read()
         assert keeper.signing_time(keeper.utc)[0] == wall
@@ -78,8 +78,8 @@ class TestFork:
 
         assert forked_while(learn, child)
 
-    def test_when_a_poll_is_over_and_nobody_has_been_told(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The child has the sources asked again."""
+    def test_when_a_poll_is_over_and_its_outcome_not_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The child asks the sources again."""
         keeper = Timekeeper(resolve({"sources": ["response"]}), FakeClocks())
         keeper.add_sources((FakeSource(offset=LATE),))
 
@@ -94,13 +94,13 @@ class TestFork:
         assert forked_while(ask, child)
 
     def test_during_the_very_first_install(self) -> None:
-        """In a fresh process, where nobody has made the timekeeper yet."""
+        """In a new process, which has no timekeeper yet."""
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=3 * PATIENCE)
         assert done.returncode == 0
 
     @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.patches.expiry"])
     def test_while_another_thread_imports_what_signs(self, what: str) -> None:
-        """For `install`, or for the first session. The fork waits; else the child would for ever, for the import."""
+        """For `install`, or for the first session. The fork waits, or the child would wait for the import for ever."""
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=3 * PATIENCE
         )
@@ -116,7 +116,7 @@ class TestFork:
         ],
     )
     def test_while_a_poll_imports(self, module: str, code: str, tmp_path: Path) -> None:
-        """In the background, whatever the program does: a child could look up no name any more, with or without us."""
+        """In the background: otherwise a child could not resolve names any more, with or without skewguard."""
         (tmp_path / "sys/class/ptp/ptp0").mkdir(parents=True)
         program = [sys.executable, "-W", "ignore", "-c", POLL_IMPORTING, module, code, str(tmp_path)]
         assert subprocess.run(program, check=False, timeout=3 * PATIENCE).returncode == 0
@@ -154,7 +154,7 @@ thread.join()
 assert os.waitpid(child, 0)[1] == 0
 """
 
-# A module takes 0.3 s to be executed, and in that time...
+# A module takes 0.3 s to run, and in that time...
 SLOWLY = """
 import importlib.machinery, os, signal, sys, threading, time
 
@@ -169,7 +169,7 @@ def slowly(self, module):
 importlib.machinery.SourceFileLoader.exec_module = slowly
 """
 
-# ... comes a fork. The child does likewise.
+# ... comes a fork. The child imports it too.
 MEANWHILE = """
 thread = threading.Thread(target=begin)
 thread.start()

@@ -1,4 +1,4 @@
-"""A process that signs for ever grows by nothing: neither memory, nor threads, nor descriptors."""
+"""A process that signs for ever does not grow: neither in memory, nor in threads, nor in descriptors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ print(json.dumps([before, state()]))
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform does not tell a process's memory so")
 def test_signing_leaks_nothing() -> None:
-    """A corrected host, thousands of endpoints, the sources asked ever anew."""
+    """A corrected host, thousands of endpoints, the sources asked again and again."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(SIGNINGS)], capture_output=True, text=True, timeout=1200, check=False
     )

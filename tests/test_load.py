@@ -1,4 +1,4 @@
-"""Many callers at once, and servers of whose clocks there are several."""
+"""Many callers at once, and servers that have several clocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ except ImportError:  # Windows has no such limit
 
 @contextlib.contextmanager
 def many_files() -> Iterator[None]:
-    """Have room for two thousand sockets, as far as this user may."""
+    """Allow two thousand open sockets, as far as this user may."""
     if resource is None:
         yield
         return
@@ -40,7 +40,7 @@ def many_files() -> Iterator[None]:
 
 
 def at_once(count: int, call: Callable[[int], Any]) -> Counter[str]:
-    """Make so many calls at one moment, each in a thread of its own; count the errors by their codes."""
+    """Make `count` calls at the same moment, each in its own thread; return how often each error code came."""
     start = threading.Barrier(count)
 
     def run(number: int) -> str:
@@ -52,7 +52,7 @@ def at_once(count: int, call: Callable[[int], Any]) -> Counter[str]:
 
 
 class Balanced(StrictEndpoint):
-    """A load balancer: whichever machine it picks answers a request, by a clock of its own."""
+    """A load balancer: any of its machines may answer a request, each by its own clock."""
 
     def __init__(self, *offsets: float) -> None:
         self._machine = threading.local()
@@ -89,7 +89,7 @@ def test_a_thousand_first_calls_succeed(emitted: Emitted) -> None:
 
 
 class TestTwoEndpoints:
-    """Each keeps its own clock."""
+    """Each endpoint keeps its own clock."""
 
     def test_called_in_turn(self) -> None:
         """What one teaches never reaches the other."""
@@ -101,7 +101,7 @@ class TestTwoEndpoints:
             assert (one.count, other.count) == (6, 6)
 
     def test_called_by_many(self) -> None:
-        """Forty callers at once, half here and half there: one refusal each at most, and none later."""
+        """Forty callers at once, half for each: one refusal each at the most, and none later."""
         with StrictEndpoint(offset=1200) as one, StrictEndpoint(offset=-3600) as other, skewguard.install():
             clients = [client("sts", one, max_pool_connections=40), client("sts", other, max_pool_connections=40)]
             for most in (40, 20):
@@ -113,10 +113,10 @@ class TestTwoEndpoints:
 
 
 class TestLoadBalancer:
-    """Behind one name several machines, each with a clock of its own."""
+    """Several machines behind one name, each with its own clock."""
 
     def test_of_two_clocks_costs_at_most_a_request_a_call(self) -> None:
-        """Nobody can know which machine will answer; no call makes a third request, and more succeed than do now."""
+        """Which machine will answer is unknown; no call makes a third request, and more succeed than unguarded."""
         with Balanced(0, -1300) as endpoint:
             unguarded = client("sts", endpoint)
             alone = Counter(code_of(unguarded.get_caller_identity) for _ in range(150))
@@ -131,7 +131,7 @@ class TestLoadBalancer:
             assert outcomes[""] > 1.2 * alone[""]
 
     def test_of_two_clocks_under_load(self) -> None:
-        """Many at once, who all learn from both: still two requests a call at most."""
+        """Many at once, which learn from both machines: still two requests a call at the most."""
         with Balanced(0, -1300) as endpoint, skewguard.install():
             sts = client("sts", endpoint, max_pool_connections=40)
             for _ in range(3):

@@ -1,4 +1,4 @@
-"""What the log says: a line where an episode begins, changes or ends, and silence between."""
+"""The log: a line when an episode begins, changes or ends, and none in between."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.test_timekeeper import World
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """The lines that people see, each with its level; whoever reads them takes them away."""
+    """The log's lines, each with its level; reading them with `taken` empties the list."""
     lines: list[str] = []
 
     class Handler(logging.Handler):
@@ -34,7 +34,7 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 
 
 def taken(lines: list[str]) -> list[str]:
-    """What was written since the last look."""
+    """Return what was logged since the last call."""
     found = lines.copy()
     lines.clear()
     return found
@@ -44,7 +44,7 @@ class TestCalls:
     """Real calls, on a host whose clock a test moves."""
 
     def test_an_episode(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
-        """One line when the first call was refused; none for those after it; one when the clock was put right."""
+        """A line when the first call is refused, none for those after it, and one when the clock is right again."""
         clocks = host_clocks(monkeypatch)
         ahead = clocks.wall - clocks.steady + 1200 * SECOND
         server = StrictEndpoint(clock=lambda: clocks.steady + ahead, tls=True)
@@ -79,7 +79,7 @@ class TestCalls:
             assert line.startswith("WARNING this host's clock is 3599.5 s ahead of true time (within ")
 
     def test_an_endpoint_with_a_clock_of_its_own(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
-        """It is named, and true time is not mentioned."""
+        """The line names it, and says nothing of true time."""
         clocks = host_clocks(monkeypatch)
         with (
             StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server,
@@ -94,9 +94,9 @@ class TestCalls:
 
 
 class TestEpisodes:
-    """What is one, and what is another."""
+    """What belongs to an episode, and what begins another."""
 
-    def test_a_clock_that_drifts_away_is_told_of_each_deadband(self, log: list[str]) -> None:
+    def test_a_clock_that_drifts_away_is_logged_at_each_deadband(self, log: list[str]) -> None:
         """However small its steps."""
         world = World(0)
         world.hear()
@@ -108,7 +108,7 @@ class TestEpisodes:
         assert [line.split(" s behind")[0].rpartition(" ")[2] for line in lines] == ["11.7", "22.2", "32.7", "43.2"]
 
     def test_a_clock_at_the_edge_of_the_deadband_is_one(self, log: list[str]) -> None:
-        """Each answer tells the time a little differently; it ends where the clock is well within."""
+        """Each answer states the time a little differently; the episode ends once the clock is well within."""
         world = World(11)
         for step in (0, 1.5, -1.5, 1.5, -1.5, 6):
             world.clocks.step(step)
@@ -117,8 +117,8 @@ class TestEpisodes:
             world.error()
         assert [line.split()[0] for line in taken(log)] == ["WARNING", "INFO"]
 
-    def test_it_ends_where_nobody_tells_the_time(self, log: list[str]) -> None:
-        """Which does not mean that the clock is right."""
+    def test_it_ends_where_the_time_is_unknown(self, log: list[str]) -> None:
+        """That does not mean that the clock is right."""
         world = World(1200, max_age=600 * SECOND)
         world.hear()
         world.error()
@@ -129,7 +129,7 @@ class TestEpisodes:
         ]
 
     def test_a_correction_that_is_not_allowed(self, log: list[str]) -> None:
-        """It is said once that nothing is done, and what; also where less had been corrected before."""
+        """One line says that nothing is corrected, and why; also after smaller corrections."""
         world = World(500, max_offset=600 * SECOND)
         world.hear()
         world.error()
@@ -152,7 +152,7 @@ class TestEpisodes:
         assert [line.split()[0] for line in taken(log)] == ["WARNING", "WARNING"]
 
     def test_signatures_that_grow_stale(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
-        """Told of at the first; again after a quarter of an hour without."""
+        """The first is logged, and again one after a quarter of an hour without any."""
         now = [1000.0]
         monkeypatch.setattr(events.time, "monotonic", lambda: now[0])
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Reading and judging answers: every real message, every dialect as botocore parses it, and any bytes at all."""
+"""Reading and judging answers: every real message, every dialect as botocore parses it, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 
 def stamp(text: str) -> int:
-    """Read a basic ISO timestamp; it must be one."""
+    """Return the time of a basic ISO timestamp, which must be one."""
     found = read_stamp(text)
     assert found is not None
     return found
@@ -39,7 +39,7 @@ TELLING = [row for row in FIXTURES if row.verdict is Verdict.SKEW and row.name !
 
 @pytest.mark.parametrize("fixture", TELLING, ids=lambda row: row.name)
 def test_a_skewed_answer_on_a_corrected_attempt_is_not_time(fixture: Fixture) -> None:
-    """It is the attempt that is judged: the same words about another timestamp are none of its business."""
+    """Only the attempt is judged: the same words about another timestamp do not count."""
     reply = read(fixture.status, fixture.headers, fixture.parsed)
     assert reply.heard is not None
     judgement = judge(Attempt(reply.heard.earliest + SECOND, SECOND // 20), reply)
@@ -85,7 +85,7 @@ WIRE = [
         "</RequestId></Error>",
     ),
     (
-        "query",  # an S3-shaped error given to a query client: botocore parses it without an Error key
+        "query",  # an error in S3's form, given to a query client: botocore parses it without an Error key
         403,
         {"Date": "Fri, 19 Jun 2015 10:22:13 GMT"},
         "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the server&#39;s time "
@@ -104,7 +104,7 @@ WIRE = [
 
 @pytest.mark.parametrize(("protocol", "status", "headers", "body"), WIRE)
 def test_every_dialect_as_botocore_parses_it(protocol: str, status: int, headers: dict[str, str], body: str) -> None:
-    """The bytes on the wire, through botocore's own parser of each protocol, are judged SKEW."""
+    """From the bytes on the wire, through botocore's parser of each protocol, to SKEW."""
     from botocore.awsrequest import HeadersDict
 
     response: dict[str, Any] = {
@@ -121,7 +121,7 @@ def test_every_dialect_as_botocore_parses_it(protocol: str, status: int, headers
 
 
 class TestDate:
-    """The Date header, and when it must not be heard."""
+    """The Date header, and when it does not count."""
 
     GOOD = "Fri, 19 Jun 2015 10:22:13 GMT"
 
@@ -151,14 +151,14 @@ class TestDate:
         ],
     )
     def test_is_not_heard(self, headers: dict[str, Any]) -> None:
-        """Missing, malformed, repeated or cached: no witness."""
+        """A missing, malformed, repeated or cached one does not count."""
         assert read_date(headers) is None
 
     @pytest.mark.parametrize(
         "extra", [{"Age": "0"}, {"X-Cache": "Miss from cloudfront"}, {"X-Cache": "Error from cloudfront"}]
     )
     def test_is_heard_past_a_cache_that_did_not_answer(self, extra: dict[str, str]) -> None:
-        """A cache that passed the request on did not make the date old."""
+        """If the cache asked the server for this answer, its Date is recent."""
         assert read_date({"Date": self.GOOD, **extra}) is not None
 
     def test_of_a_304_is_not_heard(self) -> None:
@@ -167,7 +167,7 @@ class TestDate:
 
     @given(st.datetimes(datetime.datetime(1, 1, 1), datetime.datetime(9999, 12, 31)))
     def test_is_read_as_the_calendar_reads_it(self, moment: datetime.datetime) -> None:
-        """Any date there is, to the second."""
+        """Any date, to the second."""
         moment = moment.replace(microsecond=0, tzinfo=datetime.timezone.utc)
         days = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
         months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
@@ -179,19 +179,19 @@ class TestDate:
 
 
 class TestHeard:
-    """The server's clock, from what it states and what its header says."""
+    """The server's clock, from its message and its header."""
 
     def test_statement_and_header_narrow_each_other(self) -> None:
-        """Where both are true, the truth is in both."""
+        """Where both are true, the truth lies in both."""
         reply = Reply(403, stated=Span(10, 20), date=Span(15, 30))
         assert reply.heard == Span(15, 20)
 
     def test_the_judge_outranks_the_header(self) -> None:
-        """A Date that contradicts the clock that refused the request was written by somebody else."""
+        """A Date that contradicts the clock that refused the request was written by an intermediary."""
         assert Reply(403, stated=Span(10, 20), date=Span(25, 30)).heard == Span(10, 20)
 
     def test_a_message_alone_is_enough(self) -> None:
-        """No Date, a stale one or a repeated one: the message names the clock."""
+        """Without a Date, or with a stale or repeated one, the message gives the clock."""
         message = early("20240101T000000Z", "20240101T001500Z", "20240101T002000Z", 5)
         for headers in ({}, {"Date": "x"}, {"Date": "Mon, 01 Jan 2024 00:00:00 GMT", "Age": "100"}):
             reply = read(403, headers, {"Error": {"Code": "SignatureDoesNotMatch", "Message": message}})
@@ -200,7 +200,7 @@ class TestHeard:
 
 
 class TestThresholds:
-    """How far off is too far."""
+    """From which error on it is skew."""
 
     @pytest.mark.parametrize(
         ("offset", "verdict"), [(239, Verdict.NOT_TIME), (242, Verdict.SKEW), (-243, Verdict.SKEW)]
@@ -211,13 +211,13 @@ class TestThresholds:
         assert judge(Attempt(-offset * SECOND, 0), reply).verdict is verdict
 
     def test_a_stated_tolerance_is_exact(self) -> None:
-        """Exactly at the edge is refused by AWS, so it is skew to us."""
+        """AWS refuses what is exactly at the limit, so it is skew here."""
         message = early("20240101T000000Z", "20240101T000000Z", "20240101T001500Z", 15)
         reply = read(403, {}, {"Error": {"Code": "SignatureDoesNotMatch", "Message": message}})
         assert judge(Attempt(stamp("20240101T000000Z"), SECOND // 20), reply).verdict is Verdict.SKEW
 
     def test_a_timestamp_read_later_than_noted_is_still_this_attempts(self) -> None:
-        """Signing by the wall clock, botocore reads it itself; a process put aside in between reads it late."""
+        """Without a correction, botocore reads the wall clock itself; a process paused in between reads it late."""
         fields = {"Code": "RequestTimeTooSkewed", "Message": CURRENT, "RequestTime": "20240101T000005Z"}
         reply = read(403, {"Date": "Mon, 01 Jan 2024 00:20:05 GMT"}, {"Error": fields})
         noted = stamp("20240101T000000Z")
@@ -226,14 +226,14 @@ class TestThresholds:
         assert judge(Attempt(noted, 3 * SECOND, exact=False), reply).verdict is Verdict.NOT_TIME
 
     def test_ten_minutes_are_fine_where_fifteen_are_allowed(self) -> None:
-        """S3 says how much it allows."""
+        """S3 states its tolerance."""
         fields = {"Code": "RequestTimeTooSkewed", "Message": CURRENT, "MaxAllowedSkewMilliseconds": "900000"}
         reply = read(403, {"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}, {"Error": fields})
         assert judge(Attempt(stamp("20240101T000000Z"), SECOND), reply).verdict is Verdict.NOT_TIME
 
     @given(st.integers(0, 10**6), st.integers(-(10**6), 10**6))
     def test_time_under_way_never_turns_into_skew(self, seconds: int, offset: int) -> None:
-        """Signed within the tolerance and then kept waiting: never SKEW, whatever the wait."""
+        """Signed within the tolerance and then kept waiting: never SKEW, however long."""
         offset = offset % 239
         server = seconds * SECOND
         reply = Reply(403, "RequestTimeTooSkewed", SERVERS, date=Span(server, server + SECOND), time_text=True)
@@ -268,7 +268,7 @@ KEYS = ["Code", "Message", "message", "ServerTime", "RequestTime", "X-Amz-Date",
 def test_no_answer_raises(
     status: int, headers: dict[str, Any], parsed: dict[str, Any] | None, signed: int, took: int
 ) -> None:
-    """Whatever comes back, there is a judgement, and a span that is not inverted."""
+    """Any answer has a verdict, and a span that is not inverted."""
     reply = read(status, headers, parsed)
     assert reply.heard is None or reply.heard.earliest <= reply.heard.latest
     assert judge(Attempt(signed, took), reply).verdict in Verdict

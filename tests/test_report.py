@@ -1,4 +1,4 @@
-"""What a caller learns of a call: the response's metadata, and a note on the exception."""
+"""What the caller learns of a call: the response's metadata, and a note on the exception."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NOTES = sys.version_info >= (3, 11)
 
 
 def notes_of(error: BaseException, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """The notes on an exception; on Python 3.10, what was logged instead."""
+    """Return the notes on an exception; on Python 3.10, what was logged instead."""
     if NOTES:
         return list(getattr(error, "__notes__", []))
     return [record.getMessage() for record in caplog.records if record.getMessage().startswith("skewguard: ")]
 
 
 def test_a_healthy_calls_response_is_botocores_own(strict_endpoint: StrictEndpoint) -> None:
-    """No key more, whether it succeeds or is refused for other reasons."""
+    """No further key, whether it succeeds or is refused for other reasons."""
     plain = client("sts", strict_endpoint).get_caller_identity()["ResponseMetadata"]
     with skewguard.install():
         guarded = client("sts", strict_endpoint)
@@ -93,7 +93,7 @@ CASES: dict[str, tuple[Any, dict[str, Any], str]] = {
 def test_a_call_that_still_fails_for_its_time_has_a_note(
     strict_endpoint: StrictEndpoint, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """botocore's own exception, with who is wrong, by how much, and why it was not signed again."""
+    """botocore's own exception, with the error of which clock, and why the request was not signed again."""
     call, options, why = CASES[case]
     with_bucket(strict_endpoint)
     strict_endpoint.offset = 1200
@@ -116,7 +116,7 @@ def test_a_call_that_still_fails_for_its_time_has_a_note(
 def test_a_correction_that_max_offset_forbids_is_explained(
     strict_endpoint: StrictEndpoint, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The note tells by how much the clock is off; the call is not made good."""
+    """The note gives the clock's error; the call still fails."""
     strict_endpoint.offset = 7200
     with skewguard.install(max_offset=3600), pytest.raises(ClientError) as caught:
         client("sts", strict_endpoint).get_caller_identity()
@@ -125,7 +125,7 @@ def test_a_correction_that_max_offset_forbids_is_explained(
 
 
 def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: StrictEndpoint) -> None:
-    """What is told of the first stays: the call was signed again."""
+    """The report on the first stays: the call was signed again."""
     strict_endpoint.offset = 1200
     strict_endpoint.script(None)
     strict_endpoint.fail_next("AccessDenied")
@@ -138,7 +138,7 @@ def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: Strict
 
 
 def test_a_certificate_that_is_not_yet_valid_is_explained(caplog: pytest.LogCaptureFixture) -> None:
-    """Where the clock is so far behind that TLS fails first; any other failure of TLS has no note."""
+    """If the clock is so slow that TLS fails first; other failures of TLS have no note."""
     from skewguard.signing.report import note_failure
 
     keeper = skewguard._process.process.keeper()
@@ -152,7 +152,7 @@ def test_a_certificate_that_is_not_yet_valid_is_explained(caplog: pytest.LogCapt
 
 
 def test_errors_made_by_others_are_left_alone(strict_endpoint: StrictEndpoint) -> None:
-    """A ClientError from a stub, with whatever it was given for a response."""
+    """A ClientError from a stub, with anything for a response."""
     with skewguard.install():
         client("sts", strict_endpoint)  # opens the seam
         for response in ({}, {"ResponseMetadata": {}}, {"ResponseMetadata": {"SkewGuard": "?"}}):

@@ -1,4 +1,4 @@
-"""boto3's transfers on a wrong clock: many parts at once, streams that cannot rewind, and servers that hang up."""
+"""boto3's transfers on a wrong clock: many parts at once, pipes, and servers that close connections."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ CONFIG = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART, max_
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let parts be small: s3transfer makes them 5 MB at least, as AWS wants all but the last."""
+    """Allow small parts: s3transfer makes them 5 MB at least, as AWS demands of all but the last."""
     monkeypatch.setattr(s3transfer.upload, "ChunksizeAdjuster", lambda: ChunksizeAdjuster(min_size=1))
 
 
 @pytest.fixture(params=[False, True], ids=["keeps", "closes"])
 def endpoint(request: pytest.FixtureRequest) -> Iterator[StrictEndpoint]:
-    """A server over TLS, so that checksums come in trailers; one keeps connections, one closes them at each error."""
+    """A server with TLS, so that checksums come in trailers; one keeps connections, one closes them at each error."""
     with StrictEndpoint(tls=True, close_on_error=request.param) as running:
         with_bucket(running)
         yield running
@@ -52,7 +52,7 @@ def guarded(endpoint: StrictEndpoint, **options: Any) -> Any:
 
 
 def stored(endpoint: StrictEndpoint, key: str) -> bytes:
-    """Read an object back."""
+    """Return an object's content."""
     found: bytes = client("s3", endpoint).get_object(Bucket="bucket", Key=key)["Body"].read()
     return found
 
@@ -70,7 +70,7 @@ def turn(endpoint: StrictEndpoint, s3: Any, operation: str, offset: float) -> No
 def test_64_parts_refused_at_once_are_sent_again_at_once(
     endpoint: StrictEndpoint, tmp_path: Path, offset: float
 ) -> None:
-    """The clock goes wrong when all parts are about to be signed: each takes one retry at most, up and down."""
+    """The clock jumps when all parts are about to be signed: each takes one retry at the most, up and down."""
     source, target = tmp_path / "source", tmp_path / "target"
     source.write_bytes(DATA)
     s3 = guarded(endpoint, retries={"mode": "standard", "total_max_attempts": 3})
@@ -90,7 +90,7 @@ def test_64_parts_refused_at_once_are_sent_again_at_once(
 
 
 def test_a_cold_client_uploads_what_cannot_be_rewound(endpoint: StrictEndpoint) -> None:
-    """A pipe: s3transfer keeps each part in memory, so a part can be sent again."""
+    """For a pipe, s3transfer keeps each part in memory, so a part can be sent again."""
     endpoint.offset = 1200
     s3 = guarded(endpoint)
     reading, writing = os.pipe()
@@ -109,7 +109,7 @@ def test_a_cold_client_uploads_what_cannot_be_rewound(endpoint: StrictEndpoint) 
 
 
 def test_a_pipe_given_to_a_call_itself_is_not_sent_again(endpoint: StrictEndpoint) -> None:
-    """Its bytes are gone: the caller learns so, rather than store an empty object."""
+    """Its bytes are gone: the caller sees the error, and no empty object is stored."""
     endpoint.offset = 1200
     s3 = guarded(endpoint)
 
@@ -145,7 +145,7 @@ def test_a_trailing_checksum_is_made_again_with_the_body(endpoint: StrictEndpoin
 
 
 def test_many_clients_of_a_server_that_hangs_up(endpoint: StrictEndpoint) -> None:
-    """Small objects, all at once and cold: each takes one retry at most."""
+    """Small objects, all at once, before anything is learned: each takes one retry at the most."""
     endpoint.offset = 1200
     s3 = guarded(endpoint)
     with ThreadPoolExecutor(32) as pool:
@@ -155,7 +155,7 @@ def test_many_clients_of_a_server_that_hangs_up(endpoint: StrictEndpoint) -> Non
 
 
 class TestCrt:
-    """Transfers inside awscrt's S3 client are signed in native code, by the wall clock."""
+    """Transfers inside awscrt's S3 client, which native code signs by the wall clock."""
 
     @pytest.fixture
     def with_crt(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,7 +169,7 @@ class TestCrt:
 
     @staticmethod
     def transfer(s3: Any) -> None:
-        """Begin a transfer; its endpoint is none that exists, which is found out later."""
+        """Begin a transfer; its endpoint does not exist, which shows later."""
         import s3transfer.crt  # not to be imported where awscrt is missing
         from boto3.s3.transfer import create_transfer_manager
 
@@ -177,8 +177,8 @@ class TestCrt:
         assert isinstance(manager, s3transfer.crt.CRTTransferManager)
 
     @pytest.mark.usefixtures("with_crt")
-    def test_are_told_of_once(self, emitted: Emitted, caplog: pytest.LogCaptureFixture) -> None:
-        """One event, one line in the log; and nothing of transfers that are guarded."""
+    def test_cause_one_warning(self, emitted: Emitted, caplog: pytest.LogCaptureFixture) -> None:
+        """One event, one line in the log; and none for transfers that are guarded."""
         skewguard.install()
         s3 = boto3.Session().client("s3")
         with StrictEndpoint() as endpoint:
@@ -192,8 +192,8 @@ class TestCrt:
         assert len([line for line in caplog.messages if "awscrt" in line]) == 1
 
     @pytest.mark.usefixtures("with_crt")
-    def test_are_told_of_for_an_attached_client(self, emitted: Emitted) -> None:
-        """Which has no installation to notice them."""
+    def test_cause_one_warning_for_an_attached_client(self, emitted: Emitted) -> None:
+        """Without any installation."""
         s3 = boto3.Session().client("s3")
         skewguard.attach(s3)
         self.transfer(s3)
@@ -209,7 +209,7 @@ class TestCrt:
         assert not emitted
 
     def test_cannot_be_corrected_by_a_signing_configs_date(self) -> None:
-        """Should awscrt ever heed the date, this fails, and such transfers can be guarded."""
+        """If awscrt ever uses the date, this fails, and such transfers can be guarded."""
         need(botocore.compat.HAS_CRT, "awscrt", "pip install awscrt")
         import awscrt.http
         import awscrt.s3

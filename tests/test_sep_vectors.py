@@ -21,7 +21,7 @@ OK = b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-1
 
 
 class Attempt(NamedTuple):
-    """One attempt: when it was sent and answered, what the answer said, and what the request must be signed with."""
+    """An attempt: when it is sent and answered, the answer, and the timestamp that the request must have."""
 
     sent: int
     received: int
@@ -33,7 +33,7 @@ class Attempt(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One API call: its attempts, the client's skew after it, and the error its caller sees."""
+    """An API call: its attempts, the client's skew after it, and the error that the caller sees."""
 
     attempts: list[Attempt]
     skew: int
@@ -41,7 +41,7 @@ class Operation(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """One case."""
+    """A test case."""
 
     name: str
     operations: list[Operation]
@@ -86,13 +86,13 @@ VECTORS = [
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[StrictEndpoint]:
-    """AWS, scripted."""
+    """AWS, with scripted answers."""
     with StrictEndpoint(tls=True) as running, running.as_aws():
         yield running
 
 
 def answer(attempt: Attempt) -> Canned:
-    """Put an attempt's answer on the wire."""
+    """Make an attempt's answer for the server."""
     headers = {"Content-Type": "text/xml"}
     headers["Date"] = "" if attempt.date is None else email.utils.formatdate(T0 + attempt.date, usegmt=True)
     if attempt.age is not None:
@@ -102,7 +102,7 @@ def answer(attempt: Attempt) -> Canned:
 
 
 def skew() -> int:
-    """Read the client's skew: what would be signed, minus the wall clock, in whole seconds."""
+    """Return the client's skew: the time to sign as of, minus the wall clock, in whole seconds."""
     keeper = skewguard._process.process.keeper()
     signed, wall, _ = keeper.signing_time(keeper.utc)
     return signed // 10**9 - wall // 10**9
@@ -110,7 +110,7 @@ def skew() -> int:
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
 def test_vector(vector: Vector, server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signed when, retried or not, learned what: as AWS says."""
+    """When signed, whether retried, and what is learned: as AWS demands."""
     clocks = host_clocks(monkeypatch)
     server.clear()
     with skewguard.install(clocks=clocks):
@@ -137,7 +137,7 @@ def test_vector(vector: Vector, server: StrictEndpoint, monkeypatch: pytest.Monk
 
 
 def test_where_we_do_better_than_the_eighth_vector(server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a Date the error's own words are heard, which the vectors leave out: the call succeeds."""
+    """Without a Date, the error message counts, which the vectors leave out: the call succeeds."""
     clocks = host_clocks(monkeypatch)
     server.clear()
     error = (

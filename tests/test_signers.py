@@ -51,7 +51,7 @@ class Made(NamedTuple):
 
 
 class Signed(NamedTuple):
-    """What a child made: the signature versions its botocore knows, and every cell's signatures."""
+    """A child's output: the signature versions that its botocore knows, and every cell's signatures."""
 
     versions: list[str]
     made: dict[tuple[str, ...], Made]
@@ -85,7 +85,7 @@ def signed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str],
 
 
 def _truth(clock: str, now: int) -> int:
-    """What time it really is where a clock is tried, ns: just on the far side of midnight from the wall clock's."""
+    """Return true time for a wrong clock, ns: just on the other side of midnight from the wall clock's."""
     if "midnight" not in clock:
         return now
     midnight = int(datetime.datetime(2026, 3, 2, tzinfo=datetime.timezone.utc).timestamp())
@@ -94,9 +94,9 @@ def _truth(clock: str, now: int) -> int:
 
 @pytest.mark.parametrize("cell", CELLS, ids="-".join)
 def test_the_time_signed_is_the_truth(signed: Callable[[str], Signed], cell: Cell) -> None:
-    """Within 1 s, in every place that a time stands in, and the signature is valid; unguarded it is 2 h off."""
+    """Within 1 s, at every place of the time, and the signature is valid; unguarded it is 2 h off."""
     made = signed(cell.kind).made[tuple(cell)]
-    for when in times(cell, made.guarded):  # whole seconds, cut off; 50 ms for what the wall clock's faking costs
+    for when in times(cell, made.guarded):  # whole seconds, truncated; 50 ms for libfaketime's cost
         assert made.before - SECOND - 50_000_000 < when * SECOND < made.after + 50_000_000
     for when in times(cell, made.unguarded):
         assert abs(when * SECOND - made.before - CLOCKS[cell.clock] * SECOND) < 5 * SECOND
@@ -110,7 +110,7 @@ def test_the_time_signed_is_the_truth(signed: Callable[[str], Signed], cell: Cel
 
 
 def times(cell: Cell, made: dict[str, Any]) -> list[int]:
-    """Read every time out of a signature, as the s since the Unix epoch at which it says it was made.
+    """Return every time in a signature, s since the Unix epoch.
 
     A scope's day that is not its timestamp's is an error.
     """
@@ -150,7 +150,7 @@ def _basic(stamp: str, credential: str) -> int:
 
 
 def verify(cell: Cell, made: dict[str, Any], now: float) -> None:
-    """Judge a signature as the service would at this time (s), tolerating 2 s. Raises Problem if it is refused."""
+    """Check a signature as the service would at this time (s), tolerating 2 s. Raise Problem if it is refused."""
     keys = {KEY: Key(SECRET, TOKEN)}
     if cell.form == "post":
         form = post.Form({name.lower(): value for name, value in made["fields"].items()}, b"", "")
@@ -167,17 +167,17 @@ def verify(cell: Cell, made: dict[str, Any], now: float) -> None:
 
 @pytest.mark.parametrize("kind", ["python", "crt"])
 def test_no_signature_version_is_forgotten(signed: Callable[[str], Signed], kind: str) -> None:
-    """The list is botocore's own, with awscrt and without."""
+    """The list has all that botocore has, with awscrt and without."""
     known = {f"{cell.version}{FORMS[cell.form]}" for cell in CELLS if cell.kind == kind}
     assert set(signed(kind).versions) == known | TIMELESS
 
 
 def test_the_table_in_the_docs_is_this_list() -> None:
-    """It is generated: python -m tests.signer_cells --write."""
+    """It is generated: `python -m tests.signer_cells --write`."""
     assert PAGE.read_text("utf-8") == page()
     assert len(CELLS) == len(set(CELLS)) == 4 * sum(len(forms) for kinds in SIGNERS.values() for forms in kinds)
 
 
 def test_a_token_carries_no_time() -> None:
-    """Why bearer is not in the table."""
+    """So bearer is not in the table."""
     assert {name for name, cls in botocore.auth.AUTH_TYPE_MAPS.items() if cls.REQUIRES_TOKEN} == TIMELESS

@@ -1,4 +1,4 @@
-"""Right when signed, too late when it arrived: signed again once, nothing learned, and the event says how long it took.
+"""Requests that are right when signed and arrive too late: signed again once; nothing is learned.
 
 Time is injected: what waits here for minutes waits by the fake clocks alone.
 """
@@ -25,12 +25,12 @@ from tests.support import client, host_clocks, with_bucket
 
 @pytest.fixture
 def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """This process's wall clock, and the server's true time until a test tells them apart."""
+    """This process's wall clock, which is the server's too until a test moves one of them."""
     return host_clocks(monkeypatch)
 
 
 def stale(emitted: Emitted) -> list[int]:
-    """Answer how many seconds each request waited; all were stale, and nothing was learned."""
+    """Return how many seconds each request waited. Fail if one was not stale, or if anything was learned."""
     assert not emitted.of(events.CorrectionChanged)
     retries = emitted.of(events.Retried)
     assert {event.verdict for event in retries} <= {"stale"}
@@ -38,13 +38,13 @@ def stale(emitted: Emitted) -> list[int]:
 
 
 def on_send(made: Any, *happenings: Callable[[], object]) -> None:
-    """Have something happen between the signing and the sending of each attempt, as long as there is something."""
+    """Call one function between the signing and the sending of each attempt, as long as there is one."""
     left = iter(happenings)
     made.meta.events.register("before-send", lambda **_: next(left, lambda: None)())
 
 
 class LooksLate(StrictEndpoint):
-    """Looks at the date once the body has come, as S3 does unless it is asked to look before."""
+    """A server that checks the date after the body has come, as S3 does by default."""
 
     def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
         receive()
@@ -52,7 +52,7 @@ class LooksLate(StrictEndpoint):
 
 
 class TakesItsTime(StrictEndpoint):
-    """Works for 100 seconds on each request that it accepts, by the fake clocks."""
+    """A server that works for 100 seconds on each request that it accepts, by the fake clocks."""
 
     clocks: FakeClocks
 
@@ -65,7 +65,7 @@ class TakesItsTime(StrictEndpoint):
 
 @pytest.mark.parametrize(("happens", "waited"), [("advance", 400), ("step", 3600)], ids=["waits", "stands still"])
 def test_a_request_that_waits(clocks: FakeClocks, emitted: Emitted, happens: str, waited: int) -> None:
-    """By 400 s, where the server tolerates 300; or as its machine stands still before it is sent, for an hour.
+    """For 400 s, where the server tolerates 300; or for an hour, because the machine stands still before sending.
 
     Then only the wall clock, put right on waking, shows how long it was.
     """
@@ -80,20 +80,20 @@ def test_a_request_that_waits(clocks: FakeClocks, emitted: Emitted, happens: str
 
 
 def test_a_pool_of_one_connection(clocks: FakeClocks, emitted: Emitted) -> None:
-    """Six callers sign at once, and wait for one another: whoever came too late is signed again, and nobody twice."""
+    """Six callers sign at once, and wait for one another: those that come too late are signed again, none twice."""
     callers = 6
     with TakesItsTime(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
         server.clocks = clocks
         sts = client("sts", server, max_pool_connections=1)
         pools = sts._endpoint.http_session._manager
-        pools.connection_pool_kw["block"] = True  # botocore's own makes more connections instead
-        everybody = threading.Barrier(callers)
+        pools.connection_pool_kw["block"] = True  # botocore's own pool makes more connections instead
+        everything = threading.Barrier(callers)
         first = threading.local()
 
         def all_have_signed(**_: Any) -> None:
             if not hasattr(first, "over"):
                 first.over = True
-                everybody.wait(60)
+                everything.wait(60)
 
         sts.meta.events.register("before-send", all_have_signed)
         with ThreadPoolExecutor(callers) as threads:
@@ -105,7 +105,7 @@ def test_a_pool_of_one_connection(clocks: FakeClocks, emitted: Emitted) -> None:
 
 
 def test_a_slow_body(clocks: FakeClocks, emitted: Emitted) -> None:
-    """An upload of half an hour, refused at its end; and the second time it is quicker."""
+    """An upload of half an hour, refused at its end; the second time it is quicker."""
 
     class Slow(io.BytesIO):
         minutes = 0
@@ -129,7 +129,7 @@ def test_a_slow_body(clocks: FakeClocks, emitted: Emitted) -> None:
 
 
 def test_a_process_that_was_stopped(clocks: FakeClocks, emitted: Emitted) -> None:
-    """SIGSTOP, a debugger, a laptop's lid: both clocks go on, and nothing runs. Here with the clock wrong as well."""
+    """SIGSTOP, a debugger, a laptop's lid: both clocks go on, and nothing runs. Here on a wrong clock as well."""
     with StrictEndpoint(clock=lambda: clocks.wall, offset=-7200) as server, skewguard.install(clocks=clocks):
         sts = client("sts", server)
         sts.get_caller_identity()
@@ -144,7 +144,7 @@ def test_a_process_that_was_stopped(clocks: FakeClocks, emitted: Emitted) -> Non
 
 
 def test_a_poller_of_a_queue(clocks: FakeClocks, emitted: Emitted) -> None:
-    """Kombu's loop signs, works on what came before, then sends: each poll that took too long costs one request."""
+    """Kombu's loop signs, handles what came before, then sends: each poll that took too long costs one request."""
     with StrictEndpoint(clock=lambda: clocks.wall) as server, skewguard.install(clocks=clocks):
         sqs = client("sqs", server)
         work = [0, 1000, 5, 2000, 0]
@@ -156,12 +156,12 @@ def test_a_poller_of_a_queue(clocks: FakeClocks, emitted: Emitted) -> None:
 
 
 def _once(clocks: FakeClocks, pause: int) -> list[Callable[[], object]]:
-    """List what happens before each attempt of one poll: the second, if there is one, is sent at once."""
+    """Return what happens before each attempt of one poll; a second attempt is sent at once."""
     return [lambda: clocks.advance(pause)] + [lambda: None] * (pause > 900)
 
 
 def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, emitted: Emitted) -> None:
-    """It is refused as it would have been, and nothing is learned from it."""
+    """It fails as without skewguard, and nothing is learned from it."""
 
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:

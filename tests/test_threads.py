@@ -69,14 +69,14 @@ print(json.dumps([*seen, left]))
 
 
 def ahead(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Answer as an NTP server on AWS's time does."""
+    """Reply as an NTP server on AWS's time does."""
     now = to_stamp(time.time_ns() + LATE * SECOND)
     server.send(replace(server.good(request), receive=now, transmit=now), peer)
 
 
 @pytest.mark.parametrize(("kind", "many"), [("threads", 200), ("gevent", 50), ("eventlet", 50)])
 def test_a_crowd(aws: StrictEndpoint, kind: str, many: int) -> None:
-    """All cold at once: each is refused once at the most. Later ones, or after an NTP server has been heard: none."""
+    """Each of many first calls is refused once at the most; later ones, or those after an NTP answer, never."""
     installed(*([] if kind == "threads" else [kind]))
     with serving(ahead) as ntp:
         first, second, third, left = run_as_aws(aws, CROWD, kind, str(many), f"ntp://127.0.0.1:{ntp.port}")
@@ -126,12 +126,12 @@ interpreters.destroy(one)
 """
 
 
-# 3.12's pyexpat, without which botocore reads no answer, cannot be imported in one that is isolated.
+# 3.12's pyexpat, without which botocore reads no answer, cannot be imported in an isolated one.
 @pytest.mark.parametrize("isolated", [False] if sys.version_info[:2] == (3, 12) else [False, True])
 def test_a_subinterpreter_is_guarded_for_itself(
     aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, isolated: bool
 ) -> None:
-    """Its first call is refused, no later one. One that is isolated may not have sources asked in the background."""
+    """Its first call is refused, no later one. In an isolated one, sources are not asked in the background."""
     monkeypatch.setenv("BOTO_DISABLE_CRT", "true")  # awscrt hangs in any but the main interpreter
     statuses, error = run_as_aws(aws, SUBINTERPRETER, INSIDE, str(isolated))
     assert statuses == [403, 200, 200]

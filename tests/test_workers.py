@@ -1,4 +1,4 @@
-"""Programs that serve from several processes or greenlets, on a clock that libfaketime has made 20 minutes slow.
+"""Programs that serve from several processes or greenlets, on a clock that libfaketime makes 20 minutes slow.
 
 What the parent has learned before it forks, each worker knows: its first request is signed right.
 """
@@ -27,7 +27,7 @@ REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 @contextmanager
 def on_a_slow_clock(directory: Path, file: str, text: str) -> Iterator[Run]:
-    """Write a program, and have a server with one file in one bucket for it."""
+    """Write a program, and run a server with one file in one bucket for it."""
     (directory / file).write_text(text, "utf-8")
     with StrictEndpoint() as endpoint, FakeTime(directory, SHIFT) as clock:
         s3 = boto3.client("s3", **endpoint.client_kwargs)
@@ -64,7 +64,7 @@ PATCHED = "from gevent import monkey\nmonkey.patch_all()\n"
 
 
 def ask(port: str) -> tuple[str, str]:
-    """Ask a gunicorn for its page: the parent that imported the app, and the worker that answered."""
+    """Ask gunicorn for its page; return the process that imported the app, and the worker that answered."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=LIMIT) as answer:
         parent, worker, text = answer.read().decode().split(" ", 2)
     assert text == "a photo"
@@ -73,7 +73,7 @@ def ask(port: str) -> tuple[str, str]:
 
 @pytest.mark.parametrize(
     ("kind", "settings", "taught"),
-    [("sync", "", "parent"), ("sync", "", "neighbour"), ("gevent", PATCHED, "parent"), ("gevent", "", "nobody")],
+    [("sync", "", "parent"), ("sync", "", "neighbour"), ("gevent", PATCHED, "parent"), ("gevent", "", "none")],
 )
 def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, taught: str) -> None:
     """Four workers of an app that was loaded before they were forked.
@@ -86,7 +86,7 @@ def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, t
     env = {
         "LEARN": "yes" if taught == "parent" else "",
         "SKEWGUARD_SHARE": "true" if taught == "neighbour" else "false",
-        "NO_FAKE_STAT": "1",  # gunicorn compares a file's time with the monotonic clock, which is not moved either
+        "NO_FAKE_STAT": "1",  # gunicorn compares a file's time with the monotonic clock, so that is not moved either
     }
     with on_a_slow_clock(tmp_path, "wsgi.py", WSGI) as run:
         child = run.start("gunicorn", *command, **env)
@@ -95,10 +95,10 @@ def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, t
         with ThreadPoolExecutor(8) as clients:
             while len(set(seen)) < 4:
                 seen += clients.map(ask, [port] * 8)
-            if taught == "nobody":
+            if taught == "none":
                 refused = run.outcomes.count(REFUSED)
                 seen += clients.map(ask, [port] * 16)
-        if taught != "nobody":  # whoever follows one that was killed knows it too
+        if taught != "none":  # a worker that replaces a killed one knows it too
             os.kill(int(seen[-1][1]), signal.SIGKILL)
             while len(set(seen)) < 5:
                 seen.append(ask(port))
@@ -107,7 +107,7 @@ def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, t
     assert len(dict(seen)) == 1, "one process loaded the app for all"
     found = Counter(run.outcomes)
     assert found[READ] == len(seen) + (taught == "parent")
-    if taught == "nobody":
+    if taught == "none":
         assert found[REFUSED] == refused >= 4, "each worker's first requests, no later ones"
     else:
         assert found[REFUSED] == 1
