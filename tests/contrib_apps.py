@@ -1,4 +1,4 @@
-"""Runs the example applications on a clock that is wrong, each beside itself without skewguard's line."""
+"""Run the example applications on a wrong clock, each with and without skewguard's line."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 SHIFT = "-20m"
 LIMIT = 60
-"""How long a child may take, s. On a healthy machine it is some seconds."""
+"""How long a child may take, s. On an idle machine it takes a few seconds."""
 
 SERVING = r"http://127\.0\.0\.1:([1-9]\d*)"
 
 
 class Run(NamedTuple):
-    """One example under way."""
+    """One running example."""
 
     clock: FakeTime
     endpoint: StrictEndpoint
@@ -47,7 +47,7 @@ class Run(NamedTuple):
 
 
 class Child:
-    """A program whose output is looked at line by line."""
+    """A program whose output is read line by line."""
 
     def __init__(
         self, clock: FakeTime, program: str, directory: Path, arguments: tuple[str, ...], env: dict[str, str]
@@ -57,7 +57,7 @@ class Child:
         self._lines: list[str] = []
 
     def await_line(self, pattern: str) -> str:
-        """Wait for a line that fits, and hand out its first group. AssertionError, with all it wrote, if none comes."""
+        """Wait for a matching line, and return its first group; AssertionError, with all output, if none comes."""
         watchdog = threading.Timer(LIMIT, end, [self.process])
         watchdog.start()
         try:
@@ -69,7 +69,7 @@ class Child:
                     return found[1]
         finally:
             watchdog.cancel()
-        raise AssertionError(f"no line fits {pattern!r}:\n{''.join(self._lines)}")
+        raise AssertionError(f"no line matches {pattern!r}:\n{''.join(self._lines)}")
 
     def output(self) -> str:
         """Read to its end."""
@@ -77,7 +77,7 @@ class Child:
         return self.process.stdout.read()
 
     def ask(self) -> tuple[int, str]:
-        """Ask the HTTP server that it is for its page: status and text."""
+        """Request its page over HTTP; return status and text."""
         port = self.await_line(SERVING)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=LIMIT) as answer:
@@ -87,7 +87,7 @@ class Child:
 
 
 def aws(endpoint: StrictEndpoint) -> dict[str, str]:
-    """The environment in which boto3 takes an endpoint for AWS."""
+    """Return the environment in which boto3 uses an endpoint as AWS."""
     kwargs = endpoint.client_kwargs
     return {
         "AWS_ENDPOINT_URL": endpoint.url,
@@ -100,7 +100,7 @@ def aws(endpoint: StrictEndpoint) -> dict[str, str]:
 
 @contextmanager
 def with_and_without(tmp_path: Path, file: str, line: str, instead: str = "") -> Iterator[tuple[Run, Run]]:
-    """Prepare two copies of the examples: as they are, and with some text replaced, if it is there."""
+    """Prepare two copies of the examples: unchanged, and with some text replaced."""
     with ExitStack() as ending:
         runs = []
         for name in ("with", "without"):

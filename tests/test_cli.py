@@ -1,4 +1,4 @@
-"""``skewguard exec``: what the program it becomes sees of it, and that it is guarded."""
+"""``skewguard exec``: how the program runs, and that it is guarded."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def link(directory: Path, *names: str) -> None:
 
 
 class TestTheCommand:
-    """Becomes what it is told to."""
+    """The command that it becomes."""
 
     def test_its_exit_code_and_its_signals_are_its_own(self) -> None:
         assert run("sh", "-c", "exit 7").returncode == 7
@@ -106,30 +106,30 @@ class TestTheCommand:
             main(typed)
         assert "skewguard" in capsys.readouterr().out
 
-    def test_where_a_process_cannot_become_another_it_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """As on Windows, whose exec leaves the parent's parent with nobody to wait for."""
+    def test_without_exec_the_child_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As on Windows, where exec would end the process that the caller waits for."""
         monkeypatch.setattr(exec_, "REPLACES", False)
         assert main(["exec", "--", sys.executable, "-c", "raise SystemExit(7)"]) == 7
 
 
 class TestTheProgram:
-    """Sees nothing of it, unless it makes a botocore session."""
+    """The program is unaffected unless it creates a botocore session."""
 
     SEEN = "import sys; names, path = sorted(sys.modules), sys.path; import json; print(json.dumps([names, path]))"
 
-    def test_without_botocore_it_pays_for_nothing(self) -> None:
-        """The modules that are loaded, and the path, are those of a plain start."""
+    def test_without_botocore_nothing_is_loaded(self) -> None:
+        """The loaded modules, and the path, are those of a plain start."""
         plain, guarded = (json.loads(python(self.SEEN, guarded=guarded).stdout) for guarded in (False, True))
         assert set(guarded[0]) - set(plain[0]) <= {"sitecustomize"}
         assert guarded[1] == plain[1]
 
-    def test_botocore_alone_loads_nothing_of_it_either(self) -> None:
-        """Some load it only to ask for its version."""
+    def test_botocore_alone_does_not_load_skewguard(self) -> None:
+        """Some programs import it only for its version."""
         done = python("import botocore.session, sys; print('skewguard' in sys.modules)")
         assert done.stdout == "False\n", done.stderr
 
     def test_a_botocore_that_was_dropped_and_loaded_again(self, slow_host: StrictEndpoint) -> None:
-        """As ddtrace-run does with what was loaded at the start."""
+        """As ddtrace-run does with modules loaded at the start."""
         program = """
         import sys, botocore.session
         for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
@@ -156,7 +156,7 @@ class TestTheProgram:
         ],
     )
     def test_a_sitecustomize_that_it_had_still_runs(self, theirs: str, tmp_path: Path) -> None:
-        """And is told of as ever if it fails."""
+        """If it fails, Python reports that as usual."""
         (tmp_path / "sitecustomize.py").write_text(theirs)
         program = "import sys; print(sys.theirs, getattr(sys.modules.get('sitecustomize'), '__file__', None))"
         variables = {"PYTHONPATH": str(tmp_path)}
@@ -166,7 +166,7 @@ class TestTheProgram:
 
 
 class TestTheGuard:
-    """Is installed when a session is first made."""
+    """The guard is installed when the first session is created."""
 
     def test_a_wrong_clock_costs_one_request(self, slow_host: StrictEndpoint) -> None:
         plain = python(CALLS, guarded=False, AWS_ENDPOINT_URL=slow_host.url)
@@ -220,7 +220,7 @@ class TestTheGuard:
         done = python(CALLS, AWS_ENDPOINT_URL=slow_host.url, AWS_DISABLE_CLOCK_SKEW_CORRECTION="true")
         assert json.loads(done.stdout) == ["SignatureDoesNotMatch"] * 2
 
-    def test_a_wrong_setting_is_told_once(self) -> None:
+    def test_a_wrong_setting_is_reported_once(self) -> None:
         done = python("import botocore.session; botocore.session.Session()", SKEWGUARD_DEADBAND="soon")
         assert done.returncode == 0
         assert done.stderr == "skewguard exec: SKEWGUARD_DEADBAND is ignored: 'soon' is not a number of seconds\n"
@@ -236,7 +236,7 @@ class TestTheGuard:
         assert (done.stdout, done.stderr) == (f"True {5 * 10**9}\n", "")
 
     def test_a_python_that_has_no_skewguard_gets_ours(self, slow_host: StrictEndpoint, tmp_path: Path) -> None:
-        """And nothing else that is installed with it: the program may be in a virtual environment of its own."""
+        """The program, in a virtual environment of its own, gets nothing else that is installed with ours."""
         venv.create(tmp_path / "theirs", symlinks=True)
         [site_packages] = tmp_path.glob("theirs/lib/python*/site-packages")
         link(site_packages, "botocore", "dateutil", "jmespath", "six", "urllib3")
@@ -260,7 +260,7 @@ class TestFailingOpen:
 
     def test_a_broken_skewguard(self, tmp_path: Path) -> None:
         (tmp_path / "skewguard.py").write_text("raise RuntimeError('broken')")
-        # Not the tests' own, whose directory comes before PYTHONPATH: the program is a script elsewhere.
+        # The program is a script elsewhere, because the current directory comes before PYTHONPATH.
         (tmp_path / "program.py").write_text(self.SESSION)
         done = run(sys.executable, tmp_path / "program.py", PYTHONPATH=str(tmp_path))
         assert (done.stdout, done.stderr) == ("ran\n", "skewguard exec: not guarded: broken\n")
@@ -272,7 +272,7 @@ class TestFailingOpen:
         assert done.stderr.count("\n") == 1
 
     def test_a_botocore_that_is_not_as_expected(self, slow_host: StrictEndpoint) -> None:
-        """Both signing and POST forms lack what they need; one of them is named."""
+        """Both signing and POST forms lack a function that they need; the message names one of them."""
         less = "import botocore.auth as a, botocore.signers as s; a.get_current_datetime = s.get_current_datetime = 0; "
         done = python(less + self.SESSION)
         assert done.stdout == "ran\n"

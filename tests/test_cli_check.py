@@ -1,4 +1,4 @@
-"""``skewguard check`` and ``offset``: what is judged and how it is put, and the commands as monitoring runs them."""
+"""``skewguard check`` and ``offset``: assessment, wording, and the commands as a monitoring system runs them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def silence(*errors: str) -> Survey:
 
 
 def parsed(line: str) -> dict[str, tuple[str | None, ...]]:
-    """Read performance data; fails on what a reader of the guidelines could not read."""
+    """Parse performance data strictly by the guidelines."""
     _, _, data = line.partition(" | ")
     found = {}
     for word in data.split(" ") if data else []:
@@ -101,14 +101,14 @@ class TestWords:
 
 
 class TestJudging:
-    """From what the sources said to a code and a line."""
+    """From a survey to an exit code and a line."""
 
     @pytest.mark.parametrize(
         ("offset", "code"),
         [(0, 0), (59.9, 0), (60, 0), (-60, 0), (60.1, 1), (-90, 1), (90, 1), (240, 1), (240.1, 2), (-300, 2), (1e9, 2)],
     )
     def test_thresholds_are_ranges(self, offset: float, code: int) -> None:
-        """As the ranges in the performance data say: their ends are inside."""
+        """The ends of a range are inside it, as in the performance data."""
         outcome = check.assess(known(offset), 60 * SECOND, 240 * SECOND)
         assert outcome.code == code
         assert outcome.line.startswith(NAMES[code] + " - ")
@@ -135,17 +135,17 @@ class TestJudging:
         assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
         assert Survey(None, (one,), WALL, 2).why_not == "only 1 of the time sources answered; min_sources is 2"
 
-    def test_what_sources_say_cannot_pass_for_performance_data(self) -> None:
+    def test_an_error_text_cannot_pass_for_performance_data(self) -> None:
         outcome = check.assess(silence("x | offset=0s"), 1, 2)
         assert parsed(outcome.line) == {}
         assert "|" not in outcome.line
 
 
 class TestAsking:
-    """What becomes of sources that do not answer."""
+    """Asking the sources."""
 
     def test_a_source_that_hangs_is_named(self) -> None:
-        """The poll ends when the patience does; who came first must not matter."""
+        """The poll and the wait for it end at the same time; their order must not matter."""
         over = threading.Event()
         mute = FakeSource("mute", offset=None, instant=False, gate=over)
         try:
@@ -156,10 +156,8 @@ class TestAsking:
         finally:
             over.set()
 
-    def test_what_other_processes_were_taught_does_not_count(
-        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        """It is the sources that are asked."""
+    def test_the_shared_file_is_not_used(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """The sources are asked, not other processes."""
         monkeypatch.setattr(shared_file, "bases", lambda: iter([str(tmp_path)]))
         tmp_path.chmod(0o700)
         taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
@@ -167,7 +165,7 @@ class TestAsking:
         taught.learn(taught.utc, Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.AUTHENTICATED, "https://aws"))
         taught.share(taught.utc)
         other.signing_time(other.utc)
-        assert other.now() is not None  # as any other process would know
+        assert other.now() is not None  # any other process would use it
         monkeypatch.setattr(survey, "Timekeeper", lambda *given: made.append(Timekeeper(*given)) or made[-1])
         made: list[Timekeeper] = []
         asked = survey.ask(Settings(sources=()))
@@ -212,7 +210,7 @@ class TestTheCommands:
         assert out.startswith("UNKNOWN - ")
         assert out.count("\n") == 1
 
-    def test_a_fault_of_its_own_is_unknown(
+    def test_an_internal_error_is_unknown(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def broken(*_: Any) -> None:
@@ -228,10 +226,10 @@ class TestTheCommands:
             deaf.bind(("127.0.0.1", 0))
             source = f"ntp://127.0.0.1:{deaf.getsockname()[1]}"
             assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
-            assert deaf.recv(100)  # it was asked
+            assert deaf.recv(100)  # a request was sent
         out, _ = capsys.readouterr()
         assert out.startswith(NAMES[code])
-        assert re.search(r"did not answer within|no answer in time", out)  # by whether the machine is busy
+        assert re.search(r"did not answer within|no answer in time", out)  # depends on the machine's load
         assert out.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["--json"], []])
@@ -243,7 +241,7 @@ class TestTheCommands:
 
     @pytest.mark.parametrize("name", ["check", "offset", "doctor"])
     def test_needs_no_aws(self, name: str) -> None:
-        """Neither credentials nor a home; and what is heavy in botocore is not loaded."""
+        """Neither credentials nor a home directory; the heavy modules of botocore stay unloaded."""
         program = f"""
 import sys
 import threading

@@ -1,4 +1,4 @@
-"""``skewguard doctor``: what a report means, what to type where, and where options come from. All of it from tables."""
+"""``skewguard doctor``: diagnosis, remedies and origins of options, in tables."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def known(offset: float, bound: float = 0.01, name: str = "ntp://a") -> ClockOff
 def seen(
     offset: float | None = 0, bound: float = 0.01, error: str = "ntp://a did not answer within 1.0 s", **more: Any
 ) -> Examination:
-    """A report: of a host that is `offset` s slow by its one source; None if that is silent."""
+    """Return an examination of a host that is `offset` s slow by its one source; None if that is silent."""
     said = None if offset is None else known(offset, bound)
     heard = SourceResult("ntp://a", said, None if said else error, None if said is None else 0)
     return Examination(**{"survey": Survey(said, (heard,), WALL), "host": FINE, **more})
@@ -52,7 +52,7 @@ def texts(seen: Examination) -> str:
 
 
 class TestFindings:
-    """What a report means."""
+    """From an examination to findings."""
 
     @pytest.mark.parametrize(
         ("offset", "bound", "level", "words", "refuses", "may"),
@@ -60,7 +60,7 @@ class TestFindings:
             (0, 0.01, Level.OK, "is right: it is 0 us ahead of true time (within 10.0 ms, by ntp://a).", 0, 0),
             (-59, 0.01, Level.OK, "is right: it is 59.0 s ahead of true time ", 0, 0),
             (61, 0.01, Level.WARN, "clock is 61.0 s behind true time ", 0, 0),
-            (59.9, 0.2, Level.WARN, "clock is 59.9 s behind true time ", 0, 0),  # may be more than a minute
+            (59.9, 0.2, Level.WARN, "clock is 59.9 s behind true time ", 0, 0),  # may be off by more than a minute
             (239, 2, Level.FAIL, "clock is 3 min 59 s behind true time ", 0, 0),
             (-299, 2, Level.FAIL, "clock is 4 min 59 s ahead of true time ", 0, 1),
             (300.1, 0.1, Level.FAIL, "clock is 5 min 0 s behind true time ", 1, 0),
@@ -70,7 +70,7 @@ class TestFindings:
         ],
     )
     def test_the_offset(self, offset: float, bound: float, level: Level, words: str, refuses: int, may: int) -> None:
-        """Boundaries are those of AWS, and doubt is told."""
+        """The limits are AWS's; an uncertain refusal is reported as one."""
         found = diagnose(seen(offset, bound))
         assert found[0].level is level
         assert words in found[0].text
@@ -115,7 +115,7 @@ class TestFindings:
         ("offset", "words"), [(86_401, "certificates seem not yet valid."), (-1e8, "certificates seem expired.")]
     )
     def test_tls_fails_first_on_a_clock_that_is_days_off(self, offset: float, words: str) -> None:
-        """So it is said, and nothing promised."""
+        """`doctor` says so, and does not promise that skewguard helps."""
         assert words in texts(seen(offset))
         assert remedies.advise(seen(offset))[-1].endswith("succeed, unless TLS fails first.")
         assert "TLS" not in texts(seen(offset / abs(offset) * 80_000))
@@ -125,8 +125,8 @@ class TestFindings:
         assert texts(seen(None)).count("did not answer within 1.0 s") == 1
         assert texts(seen(None)).startswith("[FAIL] It is not known whether this host's clock is right: no time")
 
-    def test_a_fake_is_told_from_a_wrong_host(self) -> None:
-        """If the kernel's clock is wrong too, faking is not the reason, or not all of it."""
+    def test_a_fake_is_distinguished_from_a_wrong_host(self) -> None:
+        """If the kernel's clock is wrong too, the fake is not the only reason."""
         both = seen(-1200, kernel_ahead=-600 * SECOND)
         assert texts(both).startswith("[FAIL] This host's clock is 20 min 0 s ahead of")
         assert "ahead of the kernel's clock, which is 10 min 0 s fast." in texts(both)
@@ -179,7 +179,7 @@ class TestFindings:
         assert texts(found).startswith("[FAIL] It is not known whether this host's clock is right")
 
     def test_udp_that_is_blocked_beside_a_source_that_answers(self) -> None:
-        """It is told, but makes nobody sick."""
+        """It is a note, and does not change the exit code."""
         heard = (
             SourceResult("chrony", known(0, name="chrony"), None, 0),
             SourceResult("ntp://b:1123", None, "no answer in time"),
@@ -222,7 +222,7 @@ class TestFindings:
     def test_endpoints(self, answer: EndpointClock, offset: float | None, words: str) -> None:
         assert words in texts(seen(offset, endpoint=answer))
 
-    def test_aws_itself_tells_where_no_source_does(self) -> None:
+    def test_aws_gives_the_time_if_no_source_does(self) -> None:
         found = seen(None, endpoint=EndpointClock("https://sts.amazonaws.com", 600 * SECOND, SECOND, utc=True))
         assert texts(found).startswith(
             "[FAIL] This host's clock is 10 min 0 s behind true time (within 1.0 s, by https://sts"
@@ -243,7 +243,7 @@ class TestFindings:
         ],
     )
     def test_chronyd(self, more: dict[str, int], words: str) -> None:
-        """Its own account; the time is the kernel's, whatever this process is shown."""
+        """Its own report, timed by the kernel's clock even if this process's clock is faked."""
         said = Tracking(0xC0000201, 3, 0, WALL + HOUR - 12 * SECOND, 72_000, 0, 0, 0, 0)
         assert words in texts(seen(0, chrony=dataclasses.replace(said, **more), kernel_ahead=HOUR))
 
@@ -251,8 +251,8 @@ class TestFindings:
         assert str(Finding(Level.OK, "x.")) == "[ OK ] x."
 
 
-PLACES: list[tuple[dict[str, str], dict[str, str], str, str, tuple[str, ...] | None, str]] = [
-    # files, environment, sys.platform, what it is, daemons, and the first command
+MACHINES: list[tuple[dict[str, str], dict[str, str], str, str, tuple[str, ...] | None, str]] = [
+    # files, environment, sys.platform, kind, daemons, and the first command
     ({}, {}, "win32", "", None, "net start w32time"),
     ({}, {}, "darwin", "", None, "sudo sntp -sS time.apple.com"),
     ({"proc/sys/kernel/osrelease": "5.15.153.1-microsoft-standard-WSL2"}, {}, "linux", "wsl", (), "sudo hwclock -s"),
@@ -284,10 +284,10 @@ PLACES: list[tuple[dict[str, str], dict[str, str], str, str, tuple[str, ...] | N
 ]
 
 
-class TestPlaces:
-    """Where this is, and what to type there."""
+class TestRemedies:
+    """The detected machine, and the commands for it."""
 
-    @pytest.mark.parametrize(("files", "environ", "system", "kind", "daemons", "command"), PLACES)
+    @pytest.mark.parametrize(("files", "environ", "system", "kind", "daemons", "command"), MACHINES)
     def test_what_to_type(
         self,
         files: dict[str, str],
@@ -307,7 +307,7 @@ class TestPlaces:
         assert choose(machine, daemons).commands[0] == command
 
     def test_a_daemon_cannot_help_where_ntp_is_blocked(self) -> None:
-        """But on EC2 NTP comes from the hypervisor."""
+        """Except on EC2, where NTP comes from the hypervisor."""
         machine = Machine("linux", tools=frozenset({"curl"}))
         assert "curl -sI https://" in choose(machine, ("chronyd",), blocked=True).commands[0]
         assert "169.254.169.123" in choose(machine._replace(ec2=True), ("chronyd",), blocked=True).then
@@ -315,7 +315,7 @@ class TestPlaces:
     @pytest.mark.skipif(shutil.which("sh") is None, reason="POSIX's shell")
     @pytest.mark.parametrize(("answer", "set_to"), [("Date: Sat, 21 Nov 2026 15:50:13 GMT", "Sat, 21 Nov"), ("", "")])
     def test_the_time_by_https(self, answer: str, set_to: str, tmp_path: Path) -> None:
-        """Where curl hears nothing the clock stays as it is: GNU's `date -s ""` would set it to midnight."""
+        """If curl receives nothing, the clock is not set: GNU's `date -s ""` would set it to midnight."""
         for name, does in (("curl", f"printf 'HTTP/2 200\\r\\n{answer}\\r\\n'"), ("sudo", 'echo "$@"')):
             (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
             (tmp_path / name).chmod(0o755)
@@ -336,8 +336,8 @@ class TestPlaces:
         assert not any("sudo" in line for line in frozen)
 
 
-class TestLooking:
-    """What is read on the machine."""
+class TestReading:
+    """Values that are read on the machine."""
 
     def test_the_hardware_clock(self, tmp_path: Path) -> None:
         assert examination.hardware_clock(tmp_path, WALL) is None
@@ -435,12 +435,12 @@ class TestOrigins:
         assert rows["enabled"][1:3] == ("false", "environment")
         none = "unknown option"
         assert rows["sundial"].problem == none
-        assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", none)], "a slip of the pen"
+        assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", none)], "a typing error"
         assert ("SKEWGUARD_ENABLED", none) in [row[3:] for row in traced if row.name == "enabled"]
         assert rows["max_age"][1:] == ("86400 s", "default", "", "")
 
-    def test_it_agrees_with_what_is_settled(self) -> None:
-        """Whatever stands where: the value told is the value used."""
+    def test_it_agrees_with_resolve(self) -> None:
+        """The printed value is the value used, whatever its origin."""
         from skewguard.config import Settings, resolve
 
         profile = {name: text for name, text in self.PROFILE.items() if name != "enabled"}
@@ -454,7 +454,7 @@ class TestOrigins:
     def test_the_command(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
     ) -> None:
-        """A real profile; the table, and the code that says whether something is ignored."""
+        """A real profile; the table, and the exit code if something is ignored."""
         (tmp_path / "config").write_text("[default]\nskewguard =\n  max_offset = 60\n")
         monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
         assert main(["doctor", "--config"]) == 0
@@ -473,7 +473,7 @@ class TestThePage:
     PAGE = (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
 
     def shown(self, name: str) -> str:
-        """What stands below the command in the block of that name."""
+        """Return the output in the block of that name."""
         return self.PAGE.partition(f"<!-- {name} -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
 
     def seen(self, offset: int) -> Examination:
@@ -509,7 +509,7 @@ class TestThePage:
         assert capsys.readouterr().out == self.shown("config")
 
     @pytest.mark.parametrize("name", ["check", "doctor", "offset", "watch"])
-    def test_every_option_is_told(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_every_option_is_documented(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             main([name, "--help"])
         for option in set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}:

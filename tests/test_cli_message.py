@@ -1,4 +1,4 @@
-"""``skewguard doctor --error``: what messages of AWS say of the clocks, by this host's."""
+"""``skewguard doctor --error``: explanations of AWS error messages, given this host's clock."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ S3 = (
 
 
 def client_error(code: str, text: str) -> str:
-    """As botocore words an exception, and Python prints it."""
+    """Return botocore's exception as Python prints it."""
     return f"botocore.exceptions.ClientError: An error occurred ({code}) when calling the PutObject operation: {text}"
 
 
@@ -57,7 +57,11 @@ def told(text: str, offset: float | None) -> str:
         (EARLY, None, "which is 19 min 21 s later; 15 min 0 s would be accepted."),
         (EARLY, None, "So the signing host's clock was slow, or the request waited that long (a slow upload"),
         (EARLY, 1161, "this host's clock is 19 min 21 s slow, which explains it."),
-        (EARLY, 300, "this host's clock is 5 min 0 s slow, which explains it."),  # it waited too, but that was accepted
+        (
+            EARLY,
+            300,
+            "this host's clock is 5 min 0 s slow, which explains it.",
+        ),  # it waited too, but within the tolerance
         (EARLY, 0, "this host's clock is right. If it was right then, the request waited that long: a slow upload"),
         (EARLY, -1161, "this host's clock is 19 min 21 s fast now, which does not explain it"),
         (LATE, None, "signed at 2024-03-19 14:59:52Z, refused at 2024-03-19 13:00:06Z by the server's clock"),
@@ -113,7 +117,7 @@ def test_what_a_message_means(text: str, offset: float | None, words: str) -> No
 
 @pytest.mark.parametrize("fixture", [one for one in FIXTURES if "Signature" in one.message], ids=lambda one: one.name)
 def test_both_clocks_of_real_messages_are_found(fixture: object) -> None:
-    """Whatever stands around them; but sums that do not add up are nobody's."""
+    """Both are found in any context, but not if the times in the message do not add up."""
     said = told(client_error(fixture.code, fixture.message), None)  # type: ignore[attr-defined]
     assert ("by the server's clock" in said) == (fixture.name != "grammar-that-does-not-add-up")  # type: ignore[attr-defined]
 
@@ -122,14 +126,14 @@ def test_both_clocks_of_real_messages_are_found(fixture: object) -> None:
     "block", [one for one in blocks("text") if one.page.startswith("docs/troubleshooting/")], ids=lambda one: one.id
 )
 def test_each_message_that_has_a_page_is_known(block: Block) -> None:
-    """And held to be about time as the page does; that of a wrong secret alone is not."""
+    """All are explained as being about time, except the one about a wrong secret."""
     said = told(block.text, 1200)
     assert "no AWS error was found" not in said
     assert ("no clock is to blame" in said) == block.page.endswith("/signature-does-not-match.md")
 
 
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """On a healthy host two more lines, on stdout; the message may come through a pipe."""
+    """On a healthy host, stdout has two more lines; the message may come through a pipe."""
     with wall_server() as server:
         source = f"ntp://127.0.0.1:{server.port}"
         assert main(["doctor", "--source", source, "--error", EARLY]) == 0

@@ -1,4 +1,4 @@
-"""What ntpd says of itself: packets recorded from NTPsec 1.2.2, bad ones, and a server on loopback."""
+"""ntpd's report of its own state: packets recorded from NTPsec 1.2.2, bad ones, and a server on loopback."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOLLOWS = Ntpd(0, 3, "169.254.169.123", -1_234_567, WALL - 90 * SECOND)
 
 
 def answer(text: bytes, first: int = 0xD6, kind: int = 0x82, number: int = 7, count: int | None = None) -> bytes:
-    """An answer to request 7."""
+    """Return a response to request 7."""
     length = len(text) if count is None else count
     return bytes((first, kind)) + number.to_bytes(2, "big") + bytes(6) + length.to_bytes(2, "big") + text
 
@@ -36,7 +36,7 @@ GOOD = b"leap=0, stratum=3, refid=169.254.169.123,\r\nreftime=0xeeac3fc8.8000000
 
 
 def test_real_answers() -> None:
-    """Of one that has just started, and of one that follows something."""
+    """From an ntpd that has just started, and from one that follows a clock."""
     assert not ntpd.parse(LOST, 7).synchronized
     local = ntpd.parse(LOCAL, 7)
     assert (local.synchronized, local.local) == (True, True)
@@ -73,13 +73,13 @@ def test_what_is_no_answer(packet: bytes) -> None:
 
 
 def test_the_era_after_2036() -> None:
-    """NTP's seconds begin anew."""
+    """NTP's seconds wrap around."""
     later = ntpd.parse(answer(GOOD.replace(b"0xeeac3fc8", b"0x00000010")), 7)
     assert later.reftime // SECOND == 2**32 - 2_208_988_800 + 16
 
 
 def test_asking() -> None:
-    """One packet, which real daemons answer; silence, and nobody there."""
+    """One packet, which real daemons answer; a silent server; no server."""
 
     def talkative(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         assert request[:2] == b"\x16\x02"

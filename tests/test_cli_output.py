@@ -1,4 +1,4 @@
-"""The commands where nobody reads on, nothing can be written, or somebody has had enough: no tracebacks, ever."""
+"""The commands with a closed pipe, a full disk or an interrupt: no tracebacks, ever."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTHING_KNOWN = {"doctor": 3, "check": 2, "offset": 3, "doctor --config": 0}
 
 
 def shell(script: str) -> subprocess.CompletedProcess[str]:
-    """Run a line of bash, in which a pipe ends as its worst part does."""
+    """Run a line of bash with pipefail."""
     environment = {**os.environ, "SKEWGUARD_SOURCES": "response", "AWS_CONFIG_FILE": os.devnull}
     command = ["bash", "-o", "pipefail", "-c", script]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
@@ -30,8 +30,8 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", NOTHING_KNOWN)
 @pytest.mark.parametrize("rest", ["| true", "2>&1 | true", ">&-", "2>&-"])
-def test_whoever_stops_reading_does_not_change_the_outcome(command: str, rest: str) -> None:
-    """Of several, the first that ended badly is what a pipe ends as."""
+def test_a_closed_pipe_does_not_change_the_exit_code(command: str, rest: str) -> None:
+    """A reader that stops early, and streams that were closed before."""
     done = shell(f"{SKEWGUARD} {command} {rest}")
     assert done.returncode == NOTHING_KNOWN[command], done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -40,7 +40,7 @@ def test_whoever_stops_reading_does_not_change_the_outcome(command: str, rest: s
 
 @pytest.mark.parametrize("command", ["--version", "--help", "doctor --help"])
 @pytest.mark.parametrize("rest", ["| true", ">&-"])
-def test_so_does_help(command: str, rest: str) -> None:
+def test_help_into_a_closed_pipe(command: str, rest: str) -> None:
     done = shell(f"{SKEWGUARD} {command} {rest}")
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -53,8 +53,8 @@ def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> Non
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the platform has no /dev/full")
 @pytest.mark.parametrize(("command", "code"), [("doctor", 2), ("check", 3), ("doctor --config", 2), ("--version", 2)])
-def test_a_full_disk_is_told_of(command: str, code: int) -> None:
-    """In a line; `check` is then UNKNOWN."""
+def test_a_full_disk_is_reported(command: str, code: int) -> None:
+    """One line on stderr; `check` is then UNKNOWN."""
     done = shell(f"{SKEWGUARD} {command} > /dev/full")
     assert done.returncode == code
     assert done.stderr.splitlines()[-1] == "skewguard: cannot write: No space left on device"
@@ -91,14 +91,14 @@ def test_ctrl_c_is_quiet_and_ends_as_by_the_signal(command: str) -> None:
     assert (out, err.replace(f"skewguard doctor: asking {source}\n", "")) == ("", "")
 
 
-def test_a_message_that_should_come_from_a_closed_stdin() -> None:
+def test_a_message_from_a_closed_stdin() -> None:
     done = shell(f"{SKEWGUARD} doctor --error - <&-")
     assert done.returncode == 3
     assert "no AWS error was found in it" in done.stdout
 
 
 def test_lines_are_wrapped_to_a_terminal() -> None:
-    """Between words; commands can be copied."""
+    """Lines are wrapped between words; commands stay whole and can be copied."""
     text = "[FAIL] one two three four\n[ OK ] short\n    a command that is longer than that\nWhat to do, and why: https://long.example.com/"
     assert wrapped(text, 20).splitlines() == [
         "[FAIL] one two three",

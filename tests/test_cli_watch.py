@@ -1,4 +1,4 @@
-"""``skewguard watch``: what is drawn, and what becomes of it where there is no terminal or no rich."""
+"""``skewguard watch``: the picture, and the lines without a terminal or without rich."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class TestThePlot:
     """Lines of characters."""
 
     def test_a_clock_that_wanders_past_the_right_time(self) -> None:
-        """The bound around each offset; a gap where nothing was heard; a line where the clock would be right."""
+        """The bound around each offset; a gap if there was no answer; a line at offset zero."""
         rounds = [known(2, 1), known(1, 1), None, known(0), known(-1)]
         assert plot.draw(rounds, 40, 5, plot.ASCII) == [
             "+3 s +|",
@@ -57,7 +57,7 @@ class TestThePlot:
         ]
 
     def test_the_newest_are_kept(self) -> None:
-        """As many as there are columns for; the scale is that of all."""
+        """As many as fit in the columns; the scale covers all."""
         lines = plot.draw([known(value) for value in range(100)], 20, 4)
         assert len(lines[0]) == 20
         assert lines[0].endswith("●")
@@ -65,13 +65,13 @@ class TestThePlot:
         assert "●" not in lines[3]
 
     def test_the_scale_tells_its_lines_apart(self) -> None:
-        """A millisecond beside an hour; and a clock that never moves has a line to stand on."""
+        """A millisecond next to an hour; and a clock that never moves."""
         lines = plot.draw([known(3600), known(3600.001)], 40, 5)
         labels = [line.split("┤")[0].strip() for line in lines]
         assert labels == ["+3600.0010 s", "", "+3600.0005 s", "", "+3600.0000 s"]
         assert [line[-1] for line in plot.draw([known(0)], 40, 3)] == ["┤", "●", "┤"]
 
-    def test_nothing_heard(self) -> None:
+    def test_no_answer_yet(self) -> None:
         assert plot.draw([None, None], 40, 3) == ["no time yet", "", ""]
 
 
@@ -121,7 +121,7 @@ class TestThePicture:
 
     @pytest.mark.parametrize(("height", "plots"), [(5, 0), (13, 1), (17, 2), (21, 3), (60, 3)])
     def test_it_fits(self, height: int, plots: int) -> None:
-        """As many plots as there is room for, none cut in half; a line is left for the cursor."""
+        """As many plots as fit, none cut in half; one line is left for the cursor."""
         lines = self.drawn(60, height)
         assert len(lines) < max(height, 9)
         assert sum(line in {"ntp://a", "ntp://b", "ntp://c"} for line in lines) == plots
@@ -149,10 +149,10 @@ class TestThePage:
 
 
 class TestLines:
-    """What stands in place of the picture where stdout is no terminal."""
+    """The lines printed if stdout is not a terminal."""
 
     def test_a_line_for_each_round(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:
-        """Judged as `check` does; the server is asked once, for it may not be asked again so soon."""
+        """Assessed as `check` does; the server is asked once, because it must not be asked again so soon."""
         assert main(["watch", "--interval", "0.01", "--count", "3", "--source", uri(right)]) == 0
         out, err = capsys.readouterr()
         assert not err
@@ -185,13 +185,13 @@ class TestLines:
         line = watch.line(Survey(said, (SourceResult("chrony", said, None, 0),), WALL))
         assert f"\n{line}\n" in (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
 
-    def test_no_answer_is_told_once_a_line(self) -> None:
+    def test_an_error_appears_once_in_a_line(self) -> None:
         silent = Survey(None, (SourceResult("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
         assert watch.line(silent) == (
             "2027-01-15T08:00:00Z CRITICAL - no time source gave the time: ntp://a: did not answer within 1.0 s"
         )
 
-    def test_whoever_reads_may_leave(self, right: Server) -> None:
+    def test_the_reader_may_close_the_pipe(self, right: Server) -> None:
         """As head does."""
         command = [sys.executable, "-m", "skewguard", "watch", "--interval", "0", "--source", uri(right)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
@@ -223,7 +223,7 @@ class TestRefusals:
         "arguments", [["--interval", "soon"], ["--count", "0"], ["--count", "-1"], ["--source", "sundial"], []]
     )
     def test_wrong_arguments(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-        """Nobody to ask is one of them: the tests' environment has no source."""
+        """No source is one of them: the tests' environment has none."""
         try:
             code = main(["watch", *arguments])
         except SystemExit as ended:
@@ -233,7 +233,7 @@ class TestRefusals:
         assert "skewguard watch: " in err
 
     def test_without_rich(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        """On a terminal it says what to install; nobody is asked."""
+        """On a terminal, the message names what to install; no source is asked."""
         monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
         monkeypatch.delitem(sys.modules, "skewguard.cli.watch.screen", raising=False)
         monkeypatch.delattr("skewguard.cli.watch.screen")

@@ -23,7 +23,7 @@ REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 
 def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: Path) -> None:
-    """A worker with a forked pool; what sends the task is the same program."""
+    """A worker with a forked pool; the same program sends the task."""
     installed("celery")
     line = "skewguard.contrib.celery.init_app(app)"
     with with_and_without(tmp_path, "celery_app.py", line) as runs:
@@ -68,7 +68,7 @@ HEADERS = {  # AWS's client needs each of them
 
 
 class Runtime:
-    """The API that Lambda's environment offers its runtimes, on loopback: one event, one answer, and a restore."""
+    """Lambda's runtime API, on loopback: one event, one response, and a restore."""
 
     def __init__(self, event: dict[str, Any], restore: Callable[[], None]) -> None:
         self.answers: queue.Queue[tuple[str, str]] = queue.Queue()
@@ -88,7 +88,7 @@ class Runtime:
                     runtime.restore()
                     return self.reply(200, b"")
                 if not runtime.events:
-                    runtime.done.wait(LIMIT)  # nothing more is asked of the function
+                    runtime.done.wait(LIMIT)  # no further event
                     self.close_connection = True
                     return None
                 return self.reply(200, json.dumps(runtime.events.pop()).encode())
@@ -126,7 +126,7 @@ def runtime(event: dict[str, Any], restore: Callable[[], None] = lambda: None) -
 
 
 def invoke(run: Run, restore: Callable[[], None] = lambda: None, **env: str) -> tuple[str, str]:
-    """Run a function on AWS's runtime client, with one event; hand back the kind of answer, and the answer."""
+    """Run a function on AWS's runtime client, with one event; return the response's kind and body."""
     with runtime({"key": "photo"}, restore) as api:
         port = str(api.server.server_address[1])
         env |= {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
@@ -141,7 +141,7 @@ def invoke(run: Run, restore: Callable[[], None] = lambda: None, **env: str) -> 
 
 
 def test_lambdas_example_reads_from_s3_and_without_its_line_does_not(tmp_path: Path) -> None:
-    """By the runtime client that AWS's managed runtimes have."""
+    """With the runtime client of AWS's managed runtimes."""
     installed("awslambdaric")
     with with_and_without(tmp_path, "lambda_function.py", "aws_lambda.install()", "pass") as (guarded, unguarded):
         assert invoke(guarded) == ("response", '"a photo"')
@@ -156,7 +156,7 @@ import sys
 import boto3
 from skewguard.contrib import aws_lambda
 if {hidden}:
-    sys.modules["snapshot_restore_py"] = None  # as if there were none, for skewguard alone
+    sys.modules["snapshot_restore_py"] = None  # skewguard alone must not find it
 aws_lambda.install()
 if {hidden}:
     del sys.modules["snapshot_restore_py"]
@@ -170,10 +170,10 @@ handler({{"key": "photo"}}, None)
 
 
 @pytest.mark.parametrize(("hidden", "expected"), [(False, [READ]), (True, [REFUSED, READ])])
-def test_snapstart_drops_what_was_known_before_the_snapshot(tmp_path: Path, hidden: bool, expected: object) -> None:
+def test_snapstart_drops_the_estimate_from_before_the_snapshot(tmp_path: Path, hidden: bool, expected: object) -> None:
     """The clock is slow before the snapshot, right after the restore an hour later; the steady clock noticed nothing.
 
-    Without the hook the old estimate is followed, at the price of one request.
+    Without the hook, the old estimate is used, at the cost of one request.
     """
     installed("awslambdaric", "snapshot_restore_py")
     (tmp_path / "lambda_function.py").write_text(SNAPPED.format(hidden=hidden), "utf-8")

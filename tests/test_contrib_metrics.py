@@ -1,4 +1,4 @@
-"""Prometheus's text and OpenTelemetry's metrics, read back by their own parsers."""
+"""Prometheus's text and OpenTelemetry's metrics, parsed by their own libraries."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
 
 
 def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_endpoint: StrictEndpoint) -> None:
-    """Unknown is NaN; then the offset, the bound, retries by service, steps; and nothing once it is taken off."""
+    """Unknown is NaN; then the offset, the bound, retries by service, steps; nothing after unexport."""
     from prometheus_client import generate_latest
 
     from skewguard.contrib.prometheus import export
@@ -67,12 +67,12 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     assert found["skewguard_retries_total", "sts", "skew"] == 1
     unexport()
     assert generate_latest(registry) == b""
-    emit(Stepped(10**9))  # nobody counts it, nobody fails
+    emit(Stepped(10**9))  # neither counted nor an error
     export(registry)()
 
 
 def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those asked before and after; one that is wrong, one that falls silent."""
+    """Sources asked before and after; one that is wrong, one that stops answering."""
     from prometheus_client import generate_latest
 
     from skewguard.contrib.prometheus import export
@@ -157,7 +157,7 @@ def read(reader: Any) -> dict[str, Any]:
 def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     otel: tuple[Any, Any], strict_endpoint: StrictEndpoint
 ) -> None:
-    """Through the SDK's own reader and exporter; silence once it is ended."""
+    """Through the SDK's own reader and exporter; no values after the end."""
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter

@@ -1,4 +1,4 @@
-"""The parts of the integrations, each in this process or in a short one of its own."""
+"""The parts of the integrations, in this process or in a short one of their own."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def ntp_server(offset: int = 0) -> Iterator[Server]:
 
 
 def test_flasks_extension_serves_several_apps() -> None:
-    """One installation, by the first app's configuration, for all of them; code beats it."""
+    """One installation for all, with the first app's configuration; options in code override it."""
     installed("flask")
     from flask import Flask
 
@@ -52,7 +52,7 @@ def test_flasks_extension_serves_several_apps() -> None:
     assert skewguard.status().installed
 
 
-def test_flasks_extension_says_what_is_wrong_with_the_configuration() -> None:
+def test_flasks_extension_reports_a_wrong_configuration() -> None:
     """As `install` does."""
     installed("flask")
     from flask import Flask
@@ -66,7 +66,7 @@ def test_flasks_extension_says_what_is_wrong_with_the_configuration() -> None:
 
 
 def test_the_lifespan_installs_at_once_and_holds_the_apps_own_back_until_time_is_known() -> None:
-    """What the app's own lifespan yields is handed on; its errors are its own."""
+    """The state that the app's own lifespan yields is passed on."""
     seen: list[object] = []
 
     @asynccontextmanager
@@ -100,7 +100,7 @@ def test_a_lifespan_needs_no_other() -> None:
 
 
 def test_a_worker_waits_for_the_time_and_a_sender_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Celery's signal of a starting worker is what is waited in, for this app's alone."""
+    """The wait happens in Celery's signal of a starting worker, and only for this app's."""
     installed("celery")
     from celery import Celery
     from celery.signals import worker_init
@@ -125,7 +125,7 @@ def test_a_worker_waits_for_the_time_and_a_sender_does_not(monkeypatch: pytest.M
     assert waited == [30]
 
 
-def test_a_function_asks_nobody_unless_somebody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_asks_no_source_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Named in code or in the environment."""
     from skewguard.contrib import aws_lambda
 
@@ -176,15 +176,15 @@ def django(tmp_path: Path) -> Django:
 
 
 def asking(server: Server, more: str = "") -> str:
-    """Settings that name an NTP server."""
+    """Return settings that name an NTP server."""
     return f"SKEWGUARD = {{'sources': ['ntp://127.0.0.1:{server.port}']{more}}}"
 
 
 CHECK = ("check", "--tag", "skewguard")
 
 
-def test_djangos_checks_say_nothing_of_a_clock_that_is_right(django: Django) -> None:
-    """Whether nothing is known yet, or the sources have just been asked."""
+def test_djangos_checks_are_silent_if_the_clock_is_right(django: Django) -> None:
+    """Before the time is known, and after the sources have been asked."""
     with ntp_server() as server:
         code, text = django.manage(*CHECK, settings=asking(server))
         assert (code, "no issues" in text) == (0, True), text
@@ -193,7 +193,7 @@ def test_djangos_checks_say_nothing_of_a_clock_that_is_right(django: Django) -> 
 
 
 def test_djangos_checks_warn_of_a_wrong_clock(django: Django) -> None:
-    """W001, known since the app waited for it; with the offset, the bound, and what to do."""
+    """W001, because the app has waited for the time; with the offset, the bound, and a remedy."""
     with ntp_server(90) as server:
         code, text = django.manage(*CHECK, "--fail-level", "WARNING", settings=asking(server, ", 'wait': 20"))
         assert code == 1
@@ -213,10 +213,10 @@ def test_djangos_checks_warn_of_an_off_switch(django: Django) -> None:
 
 
 def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django) -> None:
-    """W003: nobody answers. W004: one of three is contradicted by the others."""
+    """W003: no source answers. W004: one of three contradicts the others."""
     silent = "SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}"
     _, text = django.manage(*CHECK, settings=silent)
-    assert "no issues" in text, text  # only --deploy waits for anybody's answer
+    assert "no issues" in text, text  # only --deploy waits for an answer
     _, text = django.manage(*CHECK, "--deploy", settings=silent)
     assert "skewguard.W003" in text
     assert "ntp://127.0.0.1:9" in text
@@ -227,8 +227,8 @@ def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django)
         assert "skewguard.W003" not in text
 
 
-def test_djangos_check_clock_speaks_as_a_nagios_plugin(django: Django) -> None:
-    """Exit codes 0, 1, 2; 2 also where nobody could tell; perfdata with the thresholds."""
+def test_djangos_check_clock_is_a_nagios_plugin(django: Django) -> None:
+    """Exit codes 0, 1, 2; 2 also if no source answers; performance data with the thresholds."""
     from pynag.Utils import PerfData
 
     for offset, arguments, code, word in (
@@ -250,7 +250,7 @@ def test_djangos_check_clock_speaks_as_a_nagios_plugin(django: Django) -> None:
     assert (code, text.strip()) == (2, "CRITICAL - no time source could be reached")
 
 
-def test_django_is_told_what_is_wrong_with_its_settings(django: Django) -> None:
+def test_django_reports_wrong_settings(django: Django) -> None:
     """ImproperlyConfigured, in the words of `install`."""
     code, text = django.manage(*CHECK, settings="SKEWGUARD = {'soucres': []}")
     assert code == 1

@@ -1,4 +1,4 @@
-"""The web frameworks' examples, run by their own servers on a clock 20 minutes slow; and the parts they are made of."""
+"""The web frameworks' examples, run by their own servers on a clock 20 minutes slow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WEB = {
 
 @pytest.mark.parametrize("framework", WEB)
 def test_the_example_reads_from_s3_and_without_its_line_does_not(framework: str, tmp_path: Path) -> None:
-    """One request is refused and made good; without the line the same page is an error."""
+    """One request is refused and retried; without the line, the same page is an error."""
     file, line, instead, command = WEB[framework]
     installed(framework, command[0])
     with with_and_without(tmp_path, file, line, instead) as (guarded, unguarded):
@@ -36,7 +36,7 @@ def test_the_example_reads_from_s3_and_without_its_line_does_not(framework: str,
 
 
 def test_djangos_example_stores_reads_and_mails_and_without_its_line_does_not(tmp_path: Path) -> None:
-    """django-storages, boto3 and django-ses; only the first call costs a request more."""
+    """django-storages, boto3 and django-ses; only the first call takes one request more."""
     installed("django", "storages", "django_ses")
     line = '"skewguard.contrib.django",'
     with with_and_without(tmp_path, "django_site/photos/settings.py", line) as (guarded, unguarded):

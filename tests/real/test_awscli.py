@@ -1,4 +1,4 @@
-"""Ways in that take no line of code, on a clock 20 minutes fast, against a server that somebody else wrote.
+"""Ways in without a line of code, on a clock 20 minutes fast, against a server of another project.
 
 The AWS CLI (version 1, as PyPI has it) lives in a virtual environment of its own, which has no skewguard.
 """
@@ -44,7 +44,7 @@ disable_clock_skew_correction = true
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A file of 100 MB; the host need not have so much room."""
+    """A file of 100 MB, sparse, so that it takes no space."""
     path = tmp_path_factory.mktemp("large") / "file"
     with path.open("wb") as file:
         file.truncate(SIZE)
@@ -54,7 +54,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture
 def plugged(tmp_path: Path) -> dict[str, str]:
-    """The environment in which the CLI finds the plugin: it is importable, and named in the config file."""
+    """Return the environment in which the CLI finds the plugin: importable, and named in the config file."""
     config = tmp_path / "config"
     config.write_text(CONFIG)
     return {"AWS_CONFIG_FILE": str(config), "PYTHONPATH": str(ROOT)}
@@ -74,19 +74,19 @@ def run(command: list[str | Path], environment: dict[str, str]) -> subprocess.Co
 
 
 def aws(*arguments: str | Path) -> list[str | Path]:
-    """Word a command of the CLI."""
+    """Return a command of the CLI."""
     need(AWS.exists(), "the AWS CLI", "make setup")
     return [AWS, *arguments]
 
 
 def arrived(server: Server, key: str) -> int:
-    """How large an object is; 0 if there is none."""
+    """Return an object's size; 0 if there is none."""
     found = server.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents", [])
     return sum(item["Size"] for item in found)
 
 
 class TestALargeUploadOnAClock20MinutesFast:
-    """Through each way in; and without, to show that it would fail."""
+    """With each way in; and without, to show that it would fail."""
 
     @pytest.mark.parametrize("way", ["unguarded", "plugin", "exec"])
     def test_aws_s3_cp(
@@ -124,7 +124,7 @@ class TestALargeUploadOnAClock20MinutesFast:
 
 
 class TestThePlugin:
-    """What it takes, and who may refuse it."""
+    """The cost, and the off switch."""
 
     @pytest.mark.parametrize(
         ("arguments", "statuses"), [([], [403, 200]), (["--profile", "off"], [403])], ids=["", "switched off"]
@@ -132,10 +132,10 @@ class TestThePlugin:
     def test_the_profile_that_the_cli_uses_decides(
         self, arguments: list[str], statuses: list[int], plugged: dict[str, str]
     ) -> None:
-        """A refused command costs one request more; in a profile that asks for none, no correction is made."""
+        """A refused command takes one request more; a profile with the off switch gets no correction."""
         with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
             environment = {**os.environ, **plugged, "AWS_ENDPOINT_URL": server.url}
-            # The profile has no keys, and one that is named does without the environment's: they are put beside it.
+            # A named profile ignores the keys in the environment, so they are written into its file.
             keys = Path(plugged["AWS_CONFIG_FILE"]).with_name("credentials")
             pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
             keys.write_text("[off]\n" + pair.format_map(os.environ))

@@ -1,4 +1,4 @@
-"""The commands as child processes, against real NTP daemons that are right or wrong, on real and faked clocks."""
+"""The commands as child processes, with right and wrong NTP daemons, on real and faked clocks."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OFFSETS = (0, 90, -90, 300, -300, 1200, -180, 3600)
 
 @pytest.fixture(scope="module")
 def daemons() -> Iterator[dict[int, Chronyd]]:
-    """One chronyd for each clock: what it shows more than the host's, s."""
+    """One chronyd for each clock, by its offset from the host's, s."""
     with contextlib.ExitStack() as ending:
         yield {offset: ending.enter_context(chronyd(offset)) for offset in OFFSETS}
 
@@ -44,7 +44,7 @@ def uri(daemon: Chronyd) -> str:
 def run(
     *arguments: str, faked: FakeTime | None = None, clean: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``skewguard``, on a faked clock if there is one, with nothing of AWS's in a `clean` environment."""
+    """Run ``skewguard``, on a faked clock if there is one, without AWS variables in a `clean` environment."""
     environment = dict(os.environ) if faked is None else faked.env()
     if clean:
         environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "SKEWGUARD"))}
@@ -74,20 +74,20 @@ def test_check(offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
 
 
 @pytest.mark.parametrize(("more", "code"), [([], 2), (["--empty-state", "unknown"], 3)])
-def test_check_where_nobody_answers(more: list[str], code: int) -> None:
-    """A daemon that has ended; there is no performance data."""
+def test_check_without_an_answer(more: list[str], code: int) -> None:
+    """A daemon that has ended. There is no performance data."""
     with chronyd() as gone:
         source = uri(gone)
     done = run("check", "--source", source, *more, clean=True)
     assert done.returncode == code, done
     assert done.stdout.startswith(
-        ("CRITICAL - no time source tells the time: ", "UNKNOWN - no time source tells the time: ")
+        ("CRITICAL - no time source gave the time: ", "UNKNOWN - no time source tells the time: ")
     )
     assert "|" not in done.stdout
 
 
 def read_as_nagios_does(line: str) -> Any:
-    """The metrics of a plugin's line, as pynag reads them."""
+    """Return the metrics of a plugin's line, as pynag reads them."""
     read = PerfData(line.strip().partition(" | ")[2])
     assert read.is_valid()
     assert [metric.label for metric in read.metrics] == ["offset", "bound"]
@@ -104,17 +104,17 @@ def test_offset(daemons: dict[int, Chronyd]) -> None:
 
 
 def test_as_configured(daemons: dict[int, Chronyd]) -> None:
-    """The environment names the sources, and how many must agree; the command line goes before it."""
+    """The environment sets the sources and how many must agree; the command line overrides it."""
     configured = {"SKEWGUARD_SOURCES": uri(daemons[0])}
     assert run("check", **configured).returncode == 0
     short = run("check", **configured, SKEWGUARD_MIN_SOURCES="2")
-    assert (short.returncode, "only 1 of 2 wanted" in short.stdout) == (2, True)
+    assert (short.returncode, "only 1 of the time sources answered" in short.stdout) == (2, True)
     assert run("check", "--min-sources=1", **configured, SKEWGUARD_MIN_SOURCES="2").returncode == 0
     assert run("check", "--source", uri(daemons[300]), **configured).returncode == 2
 
 
 def test_two_that_disagree(daemons: dict[int, Chronyd]) -> None:
-    """Nobody is believed, and doctor shows both."""
+    """Neither is trusted, and `doctor` shows both."""
     both = ["--source", uri(daemons[0]), "--source", uri(daemons[1200])]
     done = run("check", "--json", *both)
     assert done.returncode == 2
@@ -123,22 +123,22 @@ def test_two_that_disagree(daemons: dict[int, Chronyd]) -> None:
     assert sorted(round(source["offset"]) for source in told["sources"]) == [0, 1200]
     done = run("doctor", *both)
     assert done.returncode == 3
-    assert done.stdout.count("too few agree with it") == 2
+    assert done.stdout.count("too few sources agree with it") == 2
 
 
 def test_a_falseticker_is_named(daemons: dict[int, Chronyd]) -> None:
-    """By doctor, which asks all of them even where two have settled it."""
+    """`doctor` asks all of them, even if two agree already."""
     others = [argument for _ in range(2) for argument in ("--source", uri(daemons[0]))]  # the same one, asked once
     with chronyd() as third:
         done = run("doctor", *others, "--source", uri(third), "--source", uri(daemons[1200]))
     assert done.returncode == 1
     assert done.stdout.count("; agrees") == 2
-    assert done.stdout.count("; wrong by 20 min 0 s, say most others") == 1
+    assert done.stdout.count("; 20 min 0 s off what most sources agree on") == 1
     assert done.stdout.startswith("[ OK ] This host's clock is right")
 
 
 def test_doctor_on_a_healthy_clock(daemons: dict[int, Chronyd]) -> None:
-    """One line on stdout; on stderr, whom it asks."""
+    """One line on stdout; the sources it asks on stderr."""
     done = run("doctor", "--source", uri(daemons[0]), clean=True)
     assert done.returncode == 0, done
     assert re.fullmatch(r"\[ OK \] This host's clock is right: it is .* AWS accepts it\.\n", done.stdout)
@@ -156,7 +156,7 @@ def test_doctor_on_a_healthy_clock(daemons: dict[int, Chronyd]) -> None:
     ],
 )
 def test_doctor_on_a_wrong_clock(offset: int, first: str, refused: int, daemons: dict[int, Chronyd]) -> None:
-    """Who, by how much, what AWS does, and what to type. The host's clock is right: it is the source that is ahead."""
+    """The offset, AWS's refusals, and a command. The host's clock is right: the source is ahead."""
     done = run("doctor", "--source", uri(daemons[offset]), clean=True)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
@@ -172,7 +172,7 @@ def test_doctor_on_a_wrong_clock(offset: int, first: str, refused: int, daemons:
 
 @pytest.mark.parametrize(("shift", "words"), [("+20m", "20 min 0 s ahead of"), ("-20m", "20 min 0 s behind")])
 def test_doctor_on_a_faked_clock(shift: str, words: str, fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
-    """It says that the clock is wrong and that somebody fakes it, and does not have the host's set."""
+    """`doctor` reports the fake, and no command that would set the host's clock."""
     fake_time.shift(shift)
     done = run("doctor", "--source", uri(daemons[0]), clean=True, faked=fake_time)
     assert done.returncode == 1
@@ -184,8 +184,8 @@ def test_doctor_on_a_faked_clock(shift: str, words: str, fake_time: FakeTime, da
     assert run("check", "--source", uri(daemons[0]), faked=fake_time).returncode == 2
 
 
-def test_what_it_says_to_type_against_a_fake_helps(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
-    """The last line, with the command in its place."""
+def test_the_remedy_for_a_fake_works(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
+    """The last line, with a real command instead of COMMAND."""
     fake_time.shift("+20m")
     told = run("doctor", "--source", uri(daemons[0]), faked=fake_time).stdout.splitlines()[-1].split()
     command = [sys.executable, "-m", "skewguard", "check", "--source", uri(daemons[0])]
@@ -193,8 +193,8 @@ def test_what_it_says_to_type_against_a_fake_helps(fake_time: FakeTime, daemons:
     assert done.returncode == 0, done
 
 
-def test_what_chronyd_says_of_itself(daemons: dict[int, Chronyd]) -> None:
-    """One that follows another, one that follows itself, and one that follows nobody."""
+def test_the_state_that_chronyd_reports(daemons: dict[int, Chronyd]) -> None:
+    """One that follows another, one that follows its own clock, and one that follows none."""
     with chronyd(upstream=daemons[0]) as follower, chronyd(synchronized=False) as lost:
         for daemon, words in (
             (follower, "[ OK ] chronyd follows 7F000001 (stratum 2): the clock is "),
@@ -216,7 +216,7 @@ except Exception as error:
 
 
 def test_a_pasted_error(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
-    """What a refused call printed is explained by the clock where that is wrong, and by waiting where it is right."""
+    """A refused call is explained by the clock if that is wrong, and by waiting if it is right."""
     fake_time.shift("-20m")
     with StrictEndpoint() as server:
         error = fake_time.run(CALL, env=aws(server)).stdout
@@ -231,7 +231,7 @@ def test_a_pasted_error(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> Non
 
 @contextlib.contextmanager
 def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """A server whose certificate is valid from `begins` to `ends` days from now: its URL, and how to trust it."""
+    """A server whose certificate is valid from `begins` to `ends` days from now: its URL, and variables to trust it."""
     now = datetime.datetime.now(datetime.timezone.utc)
     first, last = (now + datetime.timedelta(days=days) for days in (begins, ends))
     authority = trustme.CA()
@@ -252,11 +252,11 @@ def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[s
 
 
 class TestEndpoints:
-    """The clock of a server that is asked besides."""
+    """``--endpoint``."""
 
     @pytest.mark.parametrize(("offset", "code"), [(0, 0), (1200, 1)])
     def test_a_store_whose_clock_is_wrong(self, offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
-        """One HEAD, without credentials; the server is blamed, and the host is not."""
+        """One HEAD, without credentials; the finding is about the server, not the host."""
         with StrictEndpoint(offset=offset, tls=True) as server:
             variables = {"AWS_CA_BUNDLE": server.ca_bundle or ""}
             done = run("doctor", "-v", "--source", uri(daemons[0]), "--endpoint", server.url, **variables)
@@ -270,7 +270,7 @@ class TestEndpoints:
         assert done.stderr.endswith(f", HEAD {url}\n")
 
     def test_a_store_alone_is_not_believed(self) -> None:
-        """It may be the one that is wrong: only AWS, verified, keeps UTC."""
+        """Its clock may be wrong: only AWS with a verified certificate is trusted to keep UTC."""
         with StrictEndpoint(offset=1200) as server:
             done = run("doctor", "--endpoint", server.url)
         assert done.returncode == 3
@@ -286,7 +286,7 @@ class TestEndpoints:
     def test_certificates_on_a_wrong_clock(
         self, shift: str, words: str, tmp_path: Path, fake_time: FakeTime, daemons: dict[int, Chronyd]
     ) -> None:
-        """TLS fails first, and its message is explained; NTP still tells by how much."""
+        """TLS fails, and its message is explained; NTP still measures the offset."""
         fake_time.shift(shift)
         with https(tmp_path, -2, 2) as (url, variables):
             done = run("doctor", "--source", uri(daemons[0]), "--endpoint", url, faked=fake_time, **variables)
@@ -302,7 +302,7 @@ class TestEndpoints:
     def test_certificates_that_are_wrong_themselves(
         self, begins: int, ends: int, words: str, tmp_path: Path, daemons: dict[int, Chronyd]
     ) -> None:
-        """The clock is not blamed."""
+        """The clock is not the reason."""
         with https(tmp_path, begins, ends) as (url, variables):
             done = run("doctor", "--source", uri(daemons[0]), "--endpoint", url, **variables)
         assert done.returncode == 1

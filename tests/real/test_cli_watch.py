@@ -1,4 +1,4 @@
-"""``skewguard watch`` in a terminal, on a clock that is stepped while it looks."""
+"""``skewguard watch`` in a terminal, on a clock that is stepped meanwhile."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def watching(
 
 
 def plots(lines: list[str], servers: list[Server]) -> list[list[str]]:
-    """The lines of each plot, below its source's name; none if they are not all there yet."""
+    """Return the lines of each plot, below its source's name; none if not all are there yet."""
     names = [f"ntp://127.0.0.1:{server.port}" for server in servers]
     starts = [lines.index(name) for name in names if name in lines]
     if len(starts) < len(names):
@@ -43,7 +43,7 @@ def plots(lines: list[str], servers: list[Server]) -> list[list[str]]:
 
 
 def marks(drawn: list[str]) -> list[int]:
-    """In which line of a plot each round's offset is, from the top, oldest first."""
+    """Return the line of each round's offset in a plot, from the top, oldest first."""
     points = [(column, place) for place, line in enumerate(drawn) for column, char in enumerate(line) if char == "●"]
     return [place for _, place in sorted(points)]
 
@@ -52,7 +52,7 @@ def test_the_picture(servers: list[Server], fake_time: FakeTime) -> None:
     """Names, offsets, bounds and verdicts; a plot that grows, and that jumps when the wall clock is stepped."""
 
     def drawn(lines: list[str], judgement: str) -> bool:
-        """Whether a picture is complete: each plot has as many points as there were rounds."""
+        """Return whether a picture is complete: each plot has one point for each round."""
         rounds = re.search(r"round (\d+),", lines[0])
         points = {len(marks(plot)) for plot in plots(lines, servers)}
         return bool(rounds) and points == {int(rounds[1])} and max(points) > 1 and lines[1].startswith(judgement)
@@ -84,7 +84,7 @@ def test_the_picture(servers: list[Server], fake_time: FakeTime) -> None:
 
 @pytest.mark.parametrize("height", [8, 40])
 def test_a_window_of_any_height(height: int, servers: list[Server], fake_time: FakeTime) -> None:
-    """In a low one the plots go first."""
+    """In a low one, the plots are left out first."""
     with watching(servers, fake_time, "--count", "2", height=height) as seen:
         assert seen.wait() == 0
         picture = "\n".join(seen.lines)
@@ -92,8 +92,8 @@ def test_a_window_of_any_height(height: int, servers: list[Server], fake_time: F
         assert ("●" in picture) == (height == 40)
 
 
-def test_it_ends_as_well_when_it_is_told_to(servers: list[Server], fake_time: FakeTime) -> None:
-    """By whoever sends SIGTERM, as timeout(1) does; while it waits a long time for its next round."""
+def test_sigterm_ends_it_too(servers: list[Server], fake_time: FakeTime) -> None:
+    """As timeout(1) sends it, during a long wait for the next round."""
     with watching(servers, fake_time, interval="600") as seen:
         seen.until(lambda lines: "round 1," in lines[0])
         seen.child.send_signal(signal.SIGTERM)
@@ -102,7 +102,7 @@ def test_it_ends_as_well_when_it_is_told_to(servers: list[Server], fake_time: Fa
 
 
 def test_doctor_fits_the_terminal(servers: list[Server], fake_time: FakeTime) -> None:
-    """Words are not cut at its edge."""
+    """Words are not cut at the edge."""
     fake_time.shift("-20m")
     source = f"ntp://127.0.0.1:{servers[0].port}"
     with terminal(

@@ -48,14 +48,14 @@ sys.stdin.read()
 
 
 class Prometheus:
-    """A running server, asked over its API."""
+    """A running server and its API."""
 
     def __init__(self, url: str, process: subprocess.Popen[bytes]) -> None:
         self.url = url
         self.process = process
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Ask; answer its data. Fails if it does not accept the question."""
+        """Send a request; return its data. Fails on an error."""
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=PATIENCE) as answer:
             told = json.load(answer)
@@ -69,13 +69,13 @@ class Prometheus:
         return list(data["result"])
 
     def firing(self) -> dict[str, float]:
-        """The alerts that fire, and the value of each."""
+        """Return the alerts that fire, and the value of each."""
         alerts = self.get("alerts")["alerts"]
         return {one["labels"]["alertname"]: float(one["value"]) for one in alerts if one["state"] == "firing"}
 
 
 def until(found: Callable[[], bool]) -> None:
-    """Wait for it; fails if it never comes true."""
+    """Wait until a condition holds; fail if it never does."""
     limit = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError):
@@ -87,7 +87,7 @@ def until(found: Callable[[], bool]) -> None:
 
 @contextlib.contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
-    """Run one with the example's configuration, in a hurry: it scrapes `target`, and alerts wait for nothing."""
+    """Run one with the example's configuration, sped up: it scrapes `target` often, and alerts fire at once."""
     need(shutil.which("prometheus") is not None, "prometheus", INSTALL)
     hurried = (EXAMPLES / "prometheus.yml").read_text().replace("15s", "200ms").replace("localhost:9464", target)
     (directory / "prometheus.yml").write_text(hurried)
@@ -113,7 +113,7 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
 
 
 def free_port() -> int:
-    """A TCP port that nobody had a moment ago."""
+    """Return a TCP port that was free a moment ago."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
@@ -127,7 +127,7 @@ def clock(tmp_path: Path) -> Iterator[FakeTime]:
 
 @pytest.fixture
 def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
-    """A Prometheus that has scraped the program a few times; a source that the program asks is wrong."""
+    """A Prometheus that has scraped the program a few times; one of the program's sources is wrong."""
     installed("prometheus_client")
     with contextlib.ExitStack() as ending:
         servers = [ending.enter_context(wall_server(offset)) for offset in (0, 0, 180)]
@@ -148,7 +148,7 @@ class TestAlerts:
     """``alerts.yml``."""
 
     def test_when_each_fires(self) -> None:
-        """Time is promtool's; the examples' own table says what is expected, an alert before the cliff at 300 s."""
+        """Time is promtool's; the example's own tests say what is expected, an alert before the limit at 300 s."""
         need(shutil.which("promtool") is not None, "promtool", INSTALL)
         for command in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
             done = subprocess.run(
@@ -158,10 +158,10 @@ class TestAlerts:
 
 
 class TestInPrometheus:
-    """Both, in one that scrapes; in one test, for it takes seconds to look for what it scrapes."""
+    """Alerts and dashboard in a Prometheus that scrapes; one test, because its start takes seconds."""
 
     def test_a_program_whose_clock_is_wrong(self, watching: Prometheus, clock: FakeTime) -> None:
-        """It and the source that contradicts the others are told of; once the clock is set, the source alone."""
+        """Alerts for it, and for the source that contradicts others; once the clock is set, for the source alone."""
         until(lambda: len(watching.firing()) >= 3)
         firing = watching.firing()
         near = pytest.approx(1200, abs=0.5)
@@ -189,7 +189,7 @@ class TestDashboard:
     """``dashboard.json``."""
 
     def test_its_form(self) -> None:
-        """Panels are told apart and do not overlap; every query is whole, and of the chosen data source."""
+        """Panels have different ids and do not overlap; every query is complete, and uses the chosen data source."""
         panels = DASHBOARD["panels"]
         assert len({panel["id"] for panel in panels}) == len({panel["title"] for panel in panels}) == len(panels)
         assert "datasource" in {one["name"] for one in DASHBOARD["templating"]["list"] if one["type"] == "datasource"}
@@ -207,7 +207,7 @@ class TestDashboard:
     if sys.version_info >= (3, 11):  # which Grafana's package needs
 
         def test_grafanas_own_types_hold_all_of_it(self) -> None:
-            """What they did not know would be lost on the way through them."""
+            """Fields unknown to the types would be lost in a round trip."""
             installed("grafana_foundation_sdk")
             from grafana_foundation_sdk.cog import plugins
             from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -219,7 +219,7 @@ class TestDashboard:
 
 
 def lost(before: Any, after: Any, where: str = "") -> list[str]:
-    """List what is in `before` and not the same in `after`."""
+    """List the entries of `before` that differ in `after`."""
     if isinstance(before, dict) and isinstance(after, dict):
         return [one for key in before for one in lost(before[key], after.get(key), f"{where}/{key}")]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):

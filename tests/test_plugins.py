@@ -1,4 +1,4 @@
-"""botocore's plugin variable, and what the AWS CLI's plugin rests on. `tests/real/test_awscli.py` runs the CLI."""
+"""botocore's plugin variable, and the AWS CLI's plugin. `tests/real/test_awscli.py` runs the CLI itself."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class TestBotocoresPlugin:
         assert done.returncode == (0 if variables else 1)
 
     def test_a_client_keeps_the_guard_it_has(self, slow_host: StrictEndpoint) -> None:
-        """Whoever guards it may know its profile, which a client alone does not tell."""
+        """The session that guards it may know its profile; a client alone does not."""
         made = client("sts", slow_host)
         skewguard.attach(made, enabled=False)
         [(handler, _)] = made.meta.events.emit(WHO)
@@ -82,9 +82,9 @@ class TestBotocoresPlugin:
 
 
 class TestTheAwsClisPlugin:
-    """``awscli_initialize`` is given an emitter; the session follows, by an event."""
+    """``awscli_initialize`` gets an emitter; the session follows, in an event."""
 
-    def test_the_session_is_guarded_once_it_says_that_it_is_ready(self) -> None:
+    def test_the_session_is_guarded_once_it_is_initialized(self) -> None:
         session = botocore.session.Session()
         emitter = session.get_component("event_emitter")
         awscli.awscli_initialize(emitter)
@@ -93,8 +93,8 @@ class TestTheAwsClisPlugin:
         assert len(emitter.emit(WHO)) == 1
         assert skewguard.status().installed
 
-    def test_a_session_without_what_it_needs_ends_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
-        """The CLI would end with every command."""
+    def test_an_unusable_session_raises_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
+        """An exception would end every command of the CLI."""
         emitter = HierarchicalEmitter()
         awscli.awscli_initialize(emitter)
         emitter.emit("session-initialized", session=object(), parsed_args=None)
