@@ -21,6 +21,8 @@ from skewguard.testing.clocks import FakeClocks
 from tests.fakes import FakeSource
 from tests.real.need import need
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs/sources.md"
 

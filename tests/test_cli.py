@@ -19,6 +19,8 @@ import pytest
 from skewguard.cli import exec_, main
 from skewguard.testing import StrictEndpoint
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 CALLS = """

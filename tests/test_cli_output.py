@@ -16,6 +16,8 @@ from skewguard.cli import main
 from skewguard.cli.output import wrapped
 from tests.ntp_server import serving, silent, wall_server
 
+pytestmark = pytest.mark.slow
+
 SKEWGUARD = f"{sys.executable} -m skewguard"
 NOTHING_KNOWN = {"doctor": 3, "check": 2, "offset": 3, "doctor --config": 0}
 """Commands and their exit codes where no source is configured."""

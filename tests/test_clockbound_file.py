@@ -150,6 +150,7 @@ def writer(path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
 
 
 @needs_native
+@pytest.mark.slow
 def test_torn_reads(tmp_path: Path) -> None:
     """Beside a writer at full speed, no snapshot is taken that holds parts of two."""
     # A longer run is to be had by SKEWGUARD_TORN_SECONDS.
@@ -187,6 +188,7 @@ def test_torn_reads(tmp_path: Path) -> None:
 
 
 @needs_native
+@pytest.mark.slow
 def test_file_in_turmoil(tmp_path: Path) -> None:
     """While the file is replaced, truncated and removed, every measurement is an interval or a SourceError."""
     path, new = tmp_path / "shm0", tmp_path / "new"

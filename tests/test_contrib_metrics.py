@@ -20,6 +20,8 @@ from tests.fakes import FakeSource
 from tests.real.need import installed
 from tests.support import client
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def registry() -> Any:

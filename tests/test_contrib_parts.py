@@ -21,6 +21,8 @@ from tests.contrib_apps import EXAMPLES, ROOT
 from tests.ntp_server import Answer, Server, serving, to_stamp
 from tests.real.need import installed
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def ntp_server(offset: int = 0) -> Iterator[Server]:

@@ -9,6 +9,8 @@ import pytest
 from tests.contrib_apps import with_and_without
 from tests.real.need import installed
 
+pytestmark = pytest.mark.slow
+
 REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 WEB = {

@@ -30,6 +30,7 @@ def test_every_target_has_a_corpus() -> None:
     assert max(sizes.values()) < 16_384
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 @settings(max_examples=60)
 @given(data=st.data())

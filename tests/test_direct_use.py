@@ -241,6 +241,7 @@ print(post.generate_presigned_post("bucket", "key")["fields"]["x-amz-date"])
 """
 
 
+@pytest.mark.slow
 class TestLate:
     """`install` does not load botocore's signers; they are patched once they are imported."""
 

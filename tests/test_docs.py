@@ -27,6 +27,8 @@ from tests.pages import PAGES, ROOT, Block, blocks, masked
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
+pytestmark = pytest.mark.slow
+
 KNOWN = {"console", "ini", "json", "python", "text", "yaml"}
 """Languages of blocks. All are tested but ``text``, which is a message or a diagram."""
 

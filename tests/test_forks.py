@@ -21,7 +21,10 @@ from tests.fakes import FakeSource
 from tests.patience import PATIENCE
 from tests.support import TO_AWS, run_as_aws
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork"),
+]
 
 LATE = 1200
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SIGNINGS = int(os.environ.get("SKEWGUARD_LEAK_SIGNINGS", "10000"))
 
 PROGRAM = """

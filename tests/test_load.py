@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import pytest
+
 import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
@@ -17,6 +19,8 @@ from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
 from tests.fakes import Emitted
 from tests.support import client, code_of
+
+pytestmark = pytest.mark.slow
 
 try:
     import resource

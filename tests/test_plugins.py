@@ -20,6 +20,8 @@ from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
 from tests.support import client
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PLUGIN = {"BOTOCORE_EXPERIMENTAL__PLUGINS": "skewguard=skewguard"}
 

@@ -25,6 +25,8 @@ from tests.fakes import Emitted
 from tests.real.need import need
 from tests.support import client, with_bucket
 
+pytestmark = pytest.mark.slow
+
 PART = 64 * 1024
 PARTS = 64
 DATA = bytes(range(256)) * (PART * PARTS // 256)

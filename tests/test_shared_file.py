@@ -407,6 +407,7 @@ for turn in range(400):
 
 
 @linux
+@pytest.mark.slow
 def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
     """The last one wins; a reader never sees half of one, nor parts of both."""
     written(base)
@@ -431,6 +432,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 @linux
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.slow
 def test_whoever_is_killed_leaves_a_valid_file(in_memory: Path) -> None:
     """Sixty writers, each at any moment of its writing; and the next one can write."""
     chance = random.Random(1)

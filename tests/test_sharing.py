@@ -518,6 +518,7 @@ def run(aws: StrictEndpoint, *, runs: int = 1, url: str = "", forks: int = 0, wi
     return aws.count
 
 
+@pytest.mark.slow
 class TestPrograms:
     """One-call programs, one after the other, on a host 20 minutes slow."""
 

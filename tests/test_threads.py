@@ -13,6 +13,8 @@ from tests.ntp_server import SECOND, Server, serving, to_stamp
 from tests.real.need import installed
 from tests.support import TO_AWS, run_as_aws
 
+pytestmark = pytest.mark.slow
+
 LATE = 1200
 
 

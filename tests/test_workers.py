@@ -22,6 +22,8 @@ from tests.contrib_apps import LIMIT, SERVING, SHIFT, Run
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
+pytestmark = pytest.mark.slow
+
 REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 

@@ -48,6 +48,7 @@ def test_server_clock_outlives_fakes(endpoint: StrictEndpoint) -> None:
         assert abs(endpoint.now() - true) < 10e9
 
 
+@pytest.mark.slow
 def test_plugin_and_documentation(tmp_path: Path) -> None:
     """The documentation's examples run as they are, and loading the plugin loads next to nothing."""
     text = (ROOT / "docs" / "testing.md").read_text()

@@ -10,6 +10,8 @@ import pytest
 from tests.simulation.bugs import BUGS
 from tests.simulation.runner import record_failure, recorded_failures, run_in_parallel, run_seeds, story_of
 
+pytestmark = pytest.mark.slow
+
 SCENARIOS = 2_000
 WITHIN = 300
 """Seeds within which a bug is found."""
