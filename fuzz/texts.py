@@ -169,12 +169,12 @@ def store(data: bytes) -> None:
     """The file that a user's processes share, as it is and with a correct checksum."""
     for whole in (data, data + b"end %08x\n" % binascii.crc32(data)):
         with only(StoreError):
-            tag, memory = parse(whole)
-            assert len(memory.said) <= MOST_ENTRIES
-            for key, said in memory.said.items():
+            tag, contents = parse(whole)
+            assert len(contents.estimates) <= MOST_ENTRIES
+            for key, said in contents.estimates.items():
                 sound(said)
                 plausible(said)
                 assert (said.trust is Trust.AUTHENTICATED) == (key == UTC)
-            again = render(memory, tag)
+            again = render(contents, tag)
             assert len(again) <= MOST_BYTES
-            assert parse(again) == (tag, memory)
+            assert parse(again) == (tag, contents)

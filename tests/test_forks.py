@@ -68,14 +68,14 @@ class TestFork:
         steady, wall = keeper.clocks.read()
         assert keeper.signing_time(keeper.utc)[0] == wall
         true = wall + LATE * SECOND
-        forget = keeper._forget_fast
+        forget = keeper._expire_caches
 
         def learn(pause: Callable[[], None]) -> None:
-            monkeypatch.setattr(keeper, "_forget_fast", pause)
+            monkeypatch.setattr(keeper, "_expire_caches", pause)
             keeper.learn(keeper.utc, Interval(steady, true, true, Trust.AUTHENTICATED, "aws"))
 
         def child() -> bool:
-            monkeypatch.setattr(keeper, "_forget_fast", forget)
+            monkeypatch.setattr(keeper, "_expire_caches", forget)
             keeper.reset_after_fork()
             return keeper.signing_time(keeper.utc)[0] == true
 
@@ -87,7 +87,7 @@ class TestFork:
         keeper.add_sources((FakeSource(offset=LATE),))
 
         def ask(pause: Callable[[], None]) -> None:
-            monkeypatch.setattr(keeper._poller, "_take", lambda *_: pause())
+            monkeypatch.setattr(keeper._poller, "_on_results", lambda *_: pause())
             keeper.start()
 
         def child() -> bool:

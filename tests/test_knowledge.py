@@ -11,7 +11,7 @@ from skewguard.config import Settings
 from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, SECOND, Interval, Trust, plausible
 from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.knowledge import (
-    BACK,
+    MAX_LAG,
     OUTRANKS_FOR,
     Knowledge,
     response_interval,
@@ -101,13 +101,13 @@ def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: 
     """A clock that may be right is left alone; another is put in the middle of what is known."""
     known = make(deadband=deadband)
     found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "somebody")
-    correction = known.correction(found, wall)
+    correction = known.offset(found, wall)
     if abs(wall - ZERO) <= breadth + deadband:
         assert correction == 0
     else:
         assert wall + correction == found.midpoint
         assert abs(correction) > deadband
-    assert known.correction(None, wall) == 0
+    assert known.offset(None, wall) == 0
 
 
 @given(breadth=breadths, lead=st.integers(0, 12 * SECOND), moved=st.integers(-(10**11), 10**11), data=st.data())
@@ -121,15 +121,17 @@ def test_a_correction_goes_on_until_the_clock_is_well_within_the_deadband(
     for wall in (found.latest + lead, found.earliest - lead):
         so_far = found.midpoint - wall + moved
         ends = deadband // 2 if so_far and abs(moved) <= deadband else deadband
-        assert bool(known.correction(found, wall, so_far)) == (lead > ends)
+        assert bool(known.offset(found, wall, so_far)) == (lead > ends)
 
 
-@given(limit=st.none() | st.integers(0, 10**15), correction=st.integers(-(10**15), 10**15))
-def test_the_largest_correction(limit: int | None, correction: int) -> None:
-    """It is a limit in both directions, and what is no correction is always allowed."""
-    known = make(max_offset=limit)
-    assert known.permits(correction) == known.permits(-correction) == (limit is None or abs(correction) <= limit)
-    assert known.permits(0)
+@given(limit=st.none() | st.integers(0, 10**15), offset=st.integers(-(10**15), 10**15))
+def test_the_largest_correction(limit: int | None, offset: int) -> None:
+    """It is a limit in both directions, and no correction is always allowed."""
+    known = make(max_offset=limit, deadband=0)
+    known.utc.learn(Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"), None)
+    found = known.correction(known.utc, Reading(0, ZERO - offset))
+    allowed = limit is None or abs(offset) <= limit
+    assert (found.offset, found.withheld) == ((offset, False) if allowed else (0, True))
 
 
 @given(said=honest(0, Trust.AUTHENTICATED), data=st.data(), by=st.integers(1, 10**15))
@@ -166,11 +168,11 @@ def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> No
     assert found == (said.aged(said.at + age) if age <= limit else None)
 
 
-@pytest.mark.parametrize(("before", "usable"), [(BACK - 1, True), (BACK, False)])
+@pytest.mark.parametrize(("before", "usable"), [(MAX_LAG - 1, True), (MAX_LAG, False)])
 def test_what_is_yet_to_be_said_is_not_used(before: int, usable: bool) -> None:
     """But for a thread that was put aside: it asks about a moment before the latest word, and not long before."""
-    said = Interval(BACK, ZERO, ZERO, Trust.WITNESS, "somebody")
-    assert make().usable(said, BACK - before) == (said.aged(BACK - before) if usable else None)
+    said = Interval(MAX_LAG, ZERO, ZERO, Trust.WITNESS, "somebody")
+    assert make().usable(said, MAX_LAG - before) == (said.aged(MAX_LAG - before) if usable else None)
 
 
 @given(earliest=st.integers(0, 2 * LATEST), breadth=breadths)

@@ -15,7 +15,7 @@ from skewguard.clocks import Clocks
 from skewguard.interval import SECOND, Interval, Vote
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping import polling
-from skewguard.timekeeping.polling import Poller, Result
+from skewguard.timekeeping.polling import Poller, Result, Threads
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
 
@@ -33,8 +33,8 @@ class Desk:
     def __init__(self, *tiers: tuple[FakeSource, ...], quorum: int = 1) -> None:
         self.clocks = FakeClocks()
         self.told: list[tuple[tuple[Result, ...], Vote]] = []
-        self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said))
-        self.poller.ask(lambda: list(tiers), quorum)
+        self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said), Threads())
+        self.poller.set_sources(lambda: list(tiers), quorum)
 
     def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
         """Poll to the end."""
@@ -130,7 +130,7 @@ class TestInLine:
         monkeypatch.setattr(threading.Thread, "start", fail)
         results, outcome = Desk((network("slow"),)).poll()
         assert outcome.interval is None
-        assert results[0].error == "it was not asked: the process has no thread to spare"
+        assert results[0].error == "it was not asked: the process can start no thread"
 
 
 def test_a_signal_may_come_in_the_middle() -> None:
@@ -139,7 +139,7 @@ def test_a_signal_may_come_in_the_middle() -> None:
     tiers, ended = desk.poller._tiers, []
 
     def interrupted() -> object:
-        desk.poller.ask(tiers, 1)
+        desk.poller.set_sources(tiers, 1)
         desk.poll()
         return tiers()
 
@@ -212,7 +212,7 @@ class TestAgreement:
         assert outcome.interval is None
         assert [result.off_by for result in results] == [None, None]
         refused = [(event.source, event.reason) for event in emitted.of(events.Refused)]
-        assert refused == [("b", "b is dead"), ("a", "1 of the 2 sources agree that must")]
+        assert refused == [("b", "b is dead"), ("a", "1 source agrees; min_sources is 2")]
 
     def test_further_tiers_are_asked_until_enough_agree(self) -> None:
         """The cheapest alone is not enough here."""
@@ -288,19 +288,19 @@ class TestAgain:
         slow = network("slow")
         desk = Desk((slow,))
         desk.poll()
-        assert desk.poller.knows_since(desk.clocks.steady)
+        assert desk.poller.agreed_since(desk.clocks.steady)
         desk.clocks.advance(1)
         slow.gate = threading.Event()
         done = desk.poller.start(LIMIT)
         assert done is not None
-        assert not desk.poller.knows_since(desk.clocks.steady)
+        assert not desk.poller.agreed_since(desk.clocks.steady)
         slow.gate.set()
         assert done.wait(PATIENCE)
-        assert desk.poller.knows_since(desk.clocks.steady)
+        assert desk.poller.agreed_since(desk.clocks.steady)
 
     @pytest.mark.parametrize(
         "change",
-        [lambda poller: poller.expire(), lambda poller: poller.ask(lambda: [(network("new"),)], 1)],
+        [lambda poller: poller.expire(), lambda poller: poller.set_sources(lambda: [(network("new"),)], 1)],
     )
     def test_at_once_after_a_jump_or_for_others(self, desk: Desk, change: Callable[[Poller], None]) -> None:
         """What was learned from them may be wrong now."""
@@ -329,7 +329,7 @@ class TestStrange:
         """Nobody is told anything of that poll; the next is one like any other."""
         tiers = [(Nameless("", instant=instant),)]
         desk = Desk()
-        desk.poller.ask(lambda: tiers, 1)
+        desk.poller.set_sources(lambda: tiers, 1)
         done = desk.poller.start(LIMIT)
         assert done is not None
         assert done.wait(PATIENCE)
@@ -361,7 +361,7 @@ class TestStrange:
     def test_nobody_is_asked_where_it_cannot_be_found_out_whom(self) -> None:
         """As when an upgrade has taken a module away from under a running process: what is known still counts."""
         desk = Desk()
-        desk.poller.ask(lambda: [(network(str(1 // 0)),)], 1)
+        desk.poller.set_sources(lambda: [(network(str(1 // 0)),)], 1)
         assert desk.poller.start(LIMIT) is None
         assert not desk.poller.due(desk.clocks.steady, LIMIT)
 

@@ -135,7 +135,7 @@ def test_nothing_is_shared_while_a_server_plays_aws(
             endpoint.stop()
         reset()
         with pytest.raises(StoreError, match="there is no file" if stop else "keeps to itself"):
-            shared_file.Store.read(system())
+            shared_file.Store().read(system())
 
 
 def test_reset_loads_nothing_that_was_not_loaded() -> None:

@@ -26,14 +26,14 @@ from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing import FakeClocks
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC
-from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Memory, Store, parse, render
+from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Contents, Store, parse, render
 from tests.real.need import need
 
 TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
 LOOK = Reading(1_000 * SECOND, 1_767_225_600 * SECOND)
 SAID = Interval(900 * SECOND, 1_767_226_700 * SECOND, 1_767_226_703 * SECOND, Trust.AUTHENTICATED, "https://sts")
 OWN = Interval(800 * SECOND, 1_767_220_000 * SECOND, 1_767_220_001 * SECOND, Trust.WITNESS, "https://minio:9000")
-MEMORY = Memory(LOOK, {UTC: SAID, "https://minio:9000": OWN})
+MEMORY = Contents(LOOK, {UTC: SAID, "https://minio:9000": OWN})
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
 
@@ -42,14 +42,14 @@ words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 
 
 @st.composite
-def memories(draw: st.DrawFn) -> Memory:
+def memories(draw: st.DrawFn) -> Contents:
     """Draw whatever a file can hold."""
     said = {}
     for key in draw(st.lists(words | st.just(UTC), max_size=MOST_ENTRIES, unique=True)):
         earliest, latest = sorted([draw(numbers), draw(numbers)])
         trust = Trust.AUTHENTICATED if key == UTC else Trust.WITNESS
         said[key] = Interval(draw(numbers), earliest, latest, trust, draw(words), draw(numbers.filter(bool)))
-    return Memory(Reading(draw(numbers), draw(numbers)), said)
+    return Contents(Reading(draw(numbers), draw(numbers)), said)
 
 
 def signed(body: bytes) -> bytes:
@@ -61,7 +61,7 @@ class TestFormat:
     """Bytes to value, or one error."""
 
     @given(memories())
-    def test_what_is_written_can_be_read(self, memory: Memory) -> None:
+    def test_what_is_written_can_be_read(self, memory: Contents) -> None:
         """To the nanosecond, and never longer than a file may be."""
         data = render(memory, TAG)
         assert len(data) <= MOST_BYTES
@@ -126,14 +126,16 @@ class TestFormat:
 
     def test_a_file_cannot_claim_trust(self) -> None:
         """It follows from whom an entry speaks of."""
-        assert {said.trust for key, said in parse(render(MEMORY, TAG))[1].said.items() if key != UTC} == {Trust.WITNESS}
+        assert {said.trust for key, said in parse(render(MEMORY, TAG))[1].estimates.items() if key != UTC} == {
+            Trust.WITNESS
+        }
         claimed = Interval(1, 2, 3, Trust.AUTHENTICATED, "x")
-        assert parse(render(Memory(LOOK, {"http://x": claimed}), TAG))[1].said["http://x"].trust is Trust.WITNESS
+        assert parse(render(Contents(LOOK, {"http://x": claimed}), TAG))[1].estimates["http://x"].trust is Trust.WITNESS
 
     def test_its_length_is_bounded(self) -> None:
         """The latest entries stay."""
         many = {f"http://{index}": Interval(index, 2, 3, Trust.WITNESS, "s" * 255) for index in range(1000)}
-        said = parse(render(Memory(LOOK, many), TAG))[1].said
+        said = parse(render(Contents(LOOK, many), TAG))[1].estimates
         assert sorted(int(key[7:]) for key in said) == list(range(1000 - MOST_ENTRIES, 1000))
         with pytest.raises(StoreError, match="too long"):
             parse(bytes(MOST_BYTES + 1))
@@ -145,16 +147,16 @@ class TestFormat:
     def test_endpoints_without_end_do_not_push_out_utc(self) -> None:
         """It was heard first, and every process needs it."""
         many = {f"http://{index}": Interval(index + 1, 2, 3, Trust.WITNESS, "s") for index in range(MOST_ENTRIES)}
-        said = parse(render(Memory(LOOK, {UTC: SAID._replace(at=0), **many}), TAG))[1].said
+        said = parse(render(Contents(LOOK, {UTC: SAID._replace(at=0), **many}), TAG))[1].estimates
         assert len(said) == MOST_ENTRIES
         assert said[UTC].at == 0
 
     def test_what_could_not_be_read_is_not_written(self) -> None:
         """A name with a space, a negative time; and a wall clock before 1970 writes nothing at all."""
         said = {"http://a b": OWN, "http://ü": OWN, "": OWN, "http://c": Interval(1, -2, 3, Trust.WITNESS, "c")}
-        assert parse(render(Memory(LOOK, said), TAG))[1].said == {}
+        assert parse(render(Contents(LOOK, said), TAG))[1].estimates == {}
         with pytest.raises(StoreError, match="range"):
-            render(Memory(Reading(1, -1), {}), TAG)
+            render(Contents(Reading(1, -1), {}), TAG)
 
 
 @pytest.fixture
@@ -174,8 +176,8 @@ def look() -> Reading:
 def written(base: Path) -> Path:
     """Write a sound file, and show that it is one."""
     now = look()
-    Store.write(Memory(now, {UTC: SAID._replace(at=now.steady)}))
-    assert set(Store.read(system()).said) == {UTC}
+    Store().write(Contents(now, {UTC: SAID._replace(at=now.steady)}))
+    assert set(Store().read(system()).estimates) == {UTC}
     return next(base.iterdir()) / "estimates"
 
 
@@ -235,7 +237,7 @@ class TestFile:
         """Without waiting, too: a FIFO has no other end."""
         HOSTILE[way](written(base))
         with pytest.raises(StoreError):
-            Store.read(system())
+            Store().read(system())
 
     @pytest.mark.parametrize("way", HOSTILE)
     def test_writing_mends_it_or_fails_alike(self, base: Path, way: str) -> None:
@@ -261,9 +263,9 @@ class TestFile:
         monkeypatch.setattr(os, "geteuid", lambda: me + 1)
         path.parent.rename(base / f"skewguard-{me + 1}")  # as another user would have put it there
         with pytest.raises(StoreError):
-            Store.read(system())
+            Store().read(system())
         with pytest.raises(StoreError, match="safe place"):
-            Store.write(MEMORY)
+            Store().write(MEMORY)
 
     def test_only_this_user_can_enter(self, base: Path) -> None:
         """Whatever the umask."""
@@ -298,9 +300,9 @@ class TestFile:
         """The steady clock went back, or an entry is later than the look of its writer."""
         now = look()
         late = SAID._replace(at=now.steady + max(moved, 0) * SECOND)
-        Store.write(Memory(now, {UTC: late}))
+        Store().write(Contents(now, {UTC: late}))
         with pytest.raises(StoreError, match="future"):
-            Store.read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
+            Store().read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
 
     @pytest.mark.parametrize("changed", ["boot_id", "ns/time", "timens_offsets"])
     def test_another_boot_or_time_namespace_is_ignored(
@@ -313,7 +315,7 @@ class TestFile:
         monkeypatch.setattr(shared_file, "_text", lambda path: other[changed] if path.endswith(changed) else text(path))
         monkeypatch.setattr(os, "readlink", lambda path: "time:[1]" if path.endswith(changed) else readlink(path))
         with pytest.raises(StoreError, match="another boot"):
-            Store.read(system())
+            Store().read(system())
 
     @pytest.mark.parametrize(
         ("path", "content"), [("boot_id", None), ("boot_id", "\n"), ("uptime", ""), ("uptime", "1.0 1.0")]
@@ -334,9 +336,9 @@ class TestFile:
 
         monkeypatch.setattr(shared_file, "_text", instead)
         with pytest.raises(StoreError):
-            Store.read(system())
+            Store().read(system())
         with pytest.raises(StoreError):
-            Store.write(MEMORY)
+            Store().write(MEMORY)
 
     def test_a_kernel_without_time_namespaces_will_do(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Then there is but one."""
@@ -352,9 +354,9 @@ class TestFile:
         written(base)
         monkeypatch.setattr(sys, "platform", "darwin")
         with pytest.raises(StoreError):
-            Store.read(system())
+            Store().read(system())
         with pytest.raises(StoreError):
-            Store.write(MEMORY)
+            Store().write(MEMORY)
 
     def test_what_killed_writers_left_is_swept(self, base: Path) -> None:
         """But not what another is writing at the moment."""
@@ -374,9 +376,9 @@ class TestFile:
         for break_it in (torn, fifo, linked_directory):
             break_it(path)
             with contextlib.suppress(StoreError):
-                Store.read(system())
+                Store().read(system())
             with contextlib.suppress(StoreError):
-                Store.write(MEMORY)
+                Store().write(MEMORY)
             shutil.rmtree(path.parent, ignore_errors=True)
             if path.parent.is_symlink():
                 path.parent.unlink()
@@ -388,9 +390,9 @@ class TestFile:
         written(base)
         shared_file.keep_private()
         with pytest.raises(StoreError):
-            Store.read(system())
+            Store().read(system())
         with pytest.raises(StoreError):
-            Store.write(MEMORY)
+            Store().write(MEMORY)
 
 
 HAMMER = """
@@ -402,7 +404,7 @@ store.bases = lambda: iter([sys.argv[1]])
 for turn in range(400):
     now = system().read()
     source = sys.argv[2] * (1 + turn % 200)
-    store.Store.write(store.Memory(now, {"utc": Interval(now.steady, 1, 2, Trust.AUTHENTICATED, source)}))
+    store.Store().write(store.Contents(now, {"utc": Interval(now.steady, 1, 2, Trust.AUTHENTICATED, source)}))
 """
 
 
@@ -414,7 +416,7 @@ def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", HAMMER, str(base), name]) for name in "ab"]
     seen = set()
     while any(writer.poll() is None for writer in writers):
-        names = set(Store.read(system()).said[UTC].source)
+        names = set(Store().read(system()).estimates[UTC].source)
         assert len(names) == 1 or names == set("https://sts")
         seen |= names
     assert [writer.returncode for writer in writers] == [0, 0]
@@ -445,15 +447,15 @@ def test_whoever_is_killed_leaves_a_valid_file(in_memory: Path) -> None:
                 while True:
                     now = look()
                     said = SAID._replace(at=now.steady, source=f"{turn}:{'x' * 200}")
-                    Store.write(Memory(now, {UTC: said}))
+                    Store().write(Contents(now, {UTC: said}))
             finally:  # the child of a test run must not go on as one
                 os._exit(1)
-        while not Store.read(system()).said[UTC].source.startswith(f"{turn}:"):
+        while not Store().read(system()).estimates[UTC].source.startswith(f"{turn}:"):
             assert os.waitpid(child, os.WNOHANG) == (0, 0)
         time.sleep(chance.uniform(0, 0.005))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-        assert Store.read(system()).said[UTC].source == f"{turn}:{'x' * 200}"
+        assert Store().read(system()).estimates[UTC].source == f"{turn}:{'x' * 200}"
     assert list(in_memory.rglob("estimates.*")), "some were killed before they had finished"
     written(in_memory)
 
@@ -466,7 +468,7 @@ def test_threads_of_one_process_may_write_together(base: Path) -> None:
     def write() -> None:
         try:
             for _ in range(50):
-                Store.write(Memory(look(), {}))
+                Store().write(Contents(look(), {}))
         except BaseException as error:
             failures.append(error)
 
@@ -490,7 +492,7 @@ for command in commands:
 store.bases = lambda: iter([base])
 said = {f"http://{index}": Interval(1, 1, 2, Trust.WITNESS, "s" * 255) for index in range(64)}
 try:
-    store.Store.write(store.Memory(system().read(), said))
+    store.Store().write(store.Contents(system().read(), said))
 except store.StoreError as error:
     print(error)
 print(os.listdir(f"{base}/skewguard-{os.geteuid()}"))

@@ -25,7 +25,7 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.shared_file import Store
-from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, Neighbours
+from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.patience import PATIENCE
 from tests.real.need import need
@@ -48,7 +48,7 @@ class Host:
     def process(self, **settings: Any) -> Timekeeper:
         """Start one."""
         keeper = Timekeeper(Settings(sources=(), **settings), self.clocks)
-        keeper._neighbours = Neighbours(Store())
+        keeper._others = SharedEstimates(Store())
         return keeper
 
     def answer(self, keeper: Timekeeper, key: str = UTC, *, error: float = 0.0, proved: bool = True) -> Domain:
@@ -63,10 +63,10 @@ class Host:
         keeper.share(domain)
         return domain
 
-    def error(self, keeper: Timekeeper, key: str = UTC, *, lasting: bool = False) -> float:
+    def error(self, keeper: Timekeeper, key: str = UTC, *, handed_out: bool = False) -> float:
         """Sign, and say how many seconds the timestamp is after true time."""
         domain = keeper.utc if key == UTC else keeper.domain(key, seeded=True)
-        signed = keeper.signing_time(domain, lasting)[0]
+        signed = keeper.signing_time(domain, handed_out)[0]
         return (signed - self.truth_at_zero - self.clocks.steady) / SECOND
 
 
@@ -167,7 +167,7 @@ class TestInheriting:
         host.answer(host.process())
         host.clocks.step(7200)
         host.clocks.advance(1)  # a process starts some time after the file was written
-        assert abs(host.error(host.process(), lasting=True) - 6000) < 0.001
+        assert abs(host.error(host.process(), handed_out=True) - 6000) < 0.001
         assert host.process().now() is not None
 
     def test_a_jump_that_was_noticed_before_counts_once(self) -> None:
@@ -177,8 +177,8 @@ class TestInheriting:
         host.clocks.advance(1)
         heir = host.process()
         host.clocks.step(7200)
-        heir._take(heir._age, (), Vote(None, (), ()))
-        assert abs(host.error(heir, lasting=True)) < 0.001
+        heir._on_results(heir._era, (), Vote(None, (), ()))
+        assert abs(host.error(heir, handed_out=True)) < 0.001
 
     def test_a_steady_clock_that_went_back_means_nothing_is_known(self, host: Host) -> None:
         """As after a snapshot was restored, files and all."""
@@ -190,7 +190,7 @@ class TestInheriting:
     def test_implausible_dates_are_not_taken(self, host: Host) -> None:
         """Though the file be sound."""
         said = Interval(host.clocks.steady, 1, 2, Trust.AUTHENTICATED, "https://sts")
-        Store.write(shared_file.Memory(host.clocks.read(), {UTC: said}))
+        Store().write(shared_file.Contents(host.clocks.read(), {UTC: said}))
         assert host.process().now() is None
 
     def test_a_faked_clock_looks_at_nothing(self, host: Host) -> None:
@@ -202,7 +202,7 @@ class TestInheriting:
             assert host.error(heir) == -1200
         assert abs(host.error(heir)) < 0.001
 
-    def test_other_clocks_than_the_hosts_have_no_neighbours(self, host: Host) -> None:
+    def test_other_clocks_than_the_hosts_have_no_others(self, host: Host) -> None:
         """Nobody else counts from where they do."""
         host.answer(host.process())
         assert Timekeeper(Settings(sources=()), host.clocks).now() is None
@@ -214,7 +214,7 @@ class TestInheriting:
         """At the first look, whatever comes later."""
         reads = []
 
-        def none(clocks: Clocks) -> shared_file.Memory:
+        def none(clocks: Clocks) -> shared_file.Contents:
             reads.append(clocks)
             raise StoreError("none")
 
@@ -259,7 +259,7 @@ class TestEndpoints:
         host.answer(host.process(), MINIO, error=3600)
         host.clocks.step(7200)
         host.answer(host.process())
-        assert set(Store.read(host.clocks).said) == {UTC}
+        assert set(Store().read(host.clocks).estimates) == {UTC}
 
     def test_they_are_not_taken_for_long(self, host: Host) -> None:
         """Such a server's clock may be put right at any time."""
@@ -310,7 +310,7 @@ class TestTelling:
         keeper.share(keeper.utc)
         assert not file().exists()
         host.answer(keeper)
-        (said,) = Store.read(host.clocks).said.values()
+        (said,) = Store().read(host.clocks).estimates.values()
         assert (said.width, said.source) == (2 * SECOND, "https://sts.amazonaws.com")
 
     def test_what_is_on_probation_is_not_told(self, host: Host) -> None:
@@ -371,7 +371,7 @@ class TestTelling:
         """A full disk costs one attempt in a while, and nothing else."""
         tries = []
 
-        def full(memory: shared_file.Memory) -> None:
+        def full(memory: shared_file.Contents) -> None:
             tries.append(memory)
             raise StoreError("full")
 
@@ -399,7 +399,7 @@ class TestTelling:
         """Who finds one writing leaves it to them; and a forked child to nobody."""
         keeper = host.process()
         keeper.signing_time(keeper.utc)
-        holding = threading.Thread(target=keeper._neighbours._lock.acquire)
+        holding = threading.Thread(target=keeper._others._lock.acquire)
         holding.start()
         holding.join()
         host.answer(keeper)
@@ -421,7 +421,7 @@ def test_status_says_what_came_from_another_process(monkeypatch: pytest.MonkeyPa
     """The source keeps its name."""
     now = skewguard.clocks.system().read()
     said = Interval(now.steady, now.wall + 1200 * SECOND, now.wall + 1201 * SECOND, Trust.AUTHENTICATED, "https://sts")
-    Store.write(shared_file.Memory(now, {UTC: said}))
+    Store().write(shared_file.Contents(now, {UTC: said}))
     with skewguard.install():
         status = skewguard.status()
         assert (status.inherited, status.state, status.correcting) == (("utc",), "synchronized", True)
@@ -448,7 +448,7 @@ def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypa
         with skewguard.install():
             client("s3", endpoint).head_object(Bucket="bucket", Key="key")
             assert [record.status for record in endpoint.requests] == [403, 200]
-            (key,) = Store.read(skewguard.clocks.system()).said
+            (key,) = Store().read(skewguard.clocks.system()).estimates
             assert key == endpoint.url
 
 

@@ -55,9 +55,9 @@ class World:
         """Make a source that knows true time, but for `offset` seconds."""
         return FakeSource(name, offset=offset, instant=instant, truth=lambda: self.truth)
 
-    def error(self, domain: Domain | None = None, *, lasting: bool = False) -> float:
+    def error(self, domain: Domain | None = None, *, handed_out: bool = False) -> float:
         """Sign, and say how many seconds the timestamp is after true time."""
-        signed, wall, steady = self.keeper.signing_time(domain or self.keeper.utc, lasting)
+        signed, wall, steady = self.keeper.signing_time(domain or self.keeper.utc, handed_out)
         assert (wall, steady) == (self.clocks.wall, self.clocks.steady)
         return (signed - self.truth) / SECOND
 
@@ -130,14 +130,14 @@ class TestSigning:
         """But nothing that came later."""
         world = World(1200)
         said = Interval(world.clocks.steady, world.truth, world.truth + SECOND, Trust.WITNESS, "s")
-        lesson = world.keeper.learn(world.keeper.utc, said)
-        assert lesson is not None
-        world.keeper.unlearn(world.keeper.utc, lesson)
+        change = world.keeper.learn(world.keeper.utc, said)
+        assert change is not None
+        world.keeper.revert(world.keeper.utc, change)
         assert world.keeper.now() is None
-        lesson = world.keeper.learn(world.keeper.utc, said)
-        assert lesson is not None
+        change = world.keeper.learn(world.keeper.utc, said)
+        assert change is not None
         world.hear()
-        world.keeper.unlearn(world.keeper.utc, lesson)
+        world.keeper.revert(world.keeper.utc, change)
         assert abs(world.error()) < 2
 
     def test_too_old_is_unknown(self) -> None:
@@ -340,7 +340,7 @@ class TestJumps:
         world = World(0)
         world.hear()
         world.clocks.step(-7200)
-        assert abs(world.error(lasting=True)) < 2
+        assert abs(world.error(handed_out=True)) < 2
         assert not world.keeper.doubtful
 
     def test_a_forward_jump_is_doubted(self) -> None:
@@ -350,7 +350,7 @@ class TestJumps:
         world.clocks.step(7200)
         assert abs(world.error()) < 2
         assert world.keeper.doubtful
-        assert world.error(lasting=True) == 7200
+        assert world.error(handed_out=True) == 7200
 
     def test_a_server_ends_the_doubt(self) -> None:
         """Its word decides between anchor and wall clock."""
@@ -360,7 +360,7 @@ class TestJumps:
         world.error()
         world.hear()
         assert not world.keeper.doubtful
-        assert abs(world.error(lasting=True)) < 2
+        assert abs(world.error(handed_out=True)) < 2
 
     def test_a_trim_backward_does_not_end_the_doubt(self) -> None:
         """The machine's tools put the clock right, and then righter."""
@@ -369,7 +369,7 @@ class TestJumps:
         world.clocks.step(3600)
         world.error()
         world.clocks.step(-0.6)
-        assert world.error(lasting=True) == pytest.approx(3599.4)
+        assert world.error(handed_out=True) == pytest.approx(3599.4)
 
     def test_every_domain_has_its_own_doubt(self) -> None:
         """What one endpoint says now settles it for that endpoint alone."""
@@ -380,8 +380,8 @@ class TestJumps:
         world.clocks.step(3600)
         world.error()
         world.hear(one)
-        assert abs(world.error(one, lasting=True)) < 2
-        assert world.error(other, lasting=True) == 3600
+        assert abs(world.error(one, handed_out=True)) < 2
+        assert world.error(other, handed_out=True) == 3600
 
     def test_a_small_jump_explains_no_large_lead(self) -> None:
         """A host known to be 20 minutes fast is not right because it jumped by a second."""
@@ -390,7 +390,7 @@ class TestJumps:
         world.error()
         world.clocks.advance(5)
         world.clocks.step(1)
-        assert abs(world.error(lasting=True)) < 2
+        assert abs(world.error(handed_out=True)) < 2
 
     def test_what_a_source_said_before_a_jump_is_doubted_too(self) -> None:
         """However long after the last look it spoke."""
@@ -399,10 +399,10 @@ class TestJumps:
         world.error()
         world.clocks.advance(1)
         world.keeper.measure()
-        world.keeper._poller.ask(list, 1)
+        world.keeper._poller.set_sources(list, 1)
         world.clocks.advance(20)
         world.clocks.step(3600)
-        assert world.error(lasting=True) == 3600
+        assert world.error(handed_out=True) == 3600
 
     @pytest.mark.parametrize(("frozen", "by_sources"), [(3600, True), (7200, False)])
     def test_sources_asked_since_a_jump_outrank_an_answer_of_before_it(self, frozen: float, by_sources: bool) -> None:
@@ -424,7 +424,7 @@ class TestJumps:
         world.error()
         world.clocks.advance(3 * 3600)
         world.clocks.step(0.648)
-        assert abs(world.error(lasting=True)) < 3
+        assert abs(world.error(handed_out=True)) < 3
 
     def test_a_clock_put_right_is_no_reason_for_doubt(self) -> None:
         """A jump onto the known truth needs no explanation."""
@@ -432,7 +432,7 @@ class TestJumps:
         world.hear()
         world.error()
         world.clocks.step(600)
-        assert abs(world.error(lasting=True)) < 2
+        assert abs(world.error(handed_out=True)) < 2
         assert not world.keeper.doubtful
 
 
@@ -492,7 +492,7 @@ class TestSources:
         world.truth_at_zero += 7200 * SECOND  # while the machine stood still...
         world.clocks.step(7200)  # ... and its tools put the wall clock right
         assert abs(world.error()) < 0.01
-        assert abs(world.error(lasting=True)) < 0.01
+        assert abs(world.error(handed_out=True)) < 0.01
         assert source.count == 2
 
     def test_an_endpoint_with_a_clock_of_its_own_has_nobody_asked(self) -> None:
@@ -520,7 +520,7 @@ class TestSources:
         world.keeper.add_sources((source,))
         world.keeper.measure()
         assert world.error() == -1200
-        assert "nothing authenticates it" in str(world.keeper.results[0].error)
+        assert "it is not authenticated" in str(world.keeper.results[0].error)
         source.trust = Trust.AUTHENTICATED
         world.keeper.measure()
         assert abs(world.error()) < 0.01
@@ -682,7 +682,7 @@ class TestSources:
         world.clocks.step(7200)
         world.clocks.advance(1)
         world.error()
-        world.keeper._notice_step(looked)
+        world.keeper._detect_step(looked)
         assert world.keeper.doubtful
 
     def test_what_is_learned_during_a_look_counts_from_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from skewguard.signing.domains import place, prefix, same_server, virtual_bucket
 from skewguard.signing.patches import signers
 from skewguard.signing.reply import Attempt, Judgement, Reply, Span, Verdict, judge, read
 from skewguard.signing.report import Refusal, note_failure, report, why_not
-from skewguard.timekeeping.domain import Domain, Lesson
+from skewguard.timekeeping.domain import Change, Domain
 from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.timekeeper import NEVER, Timekeeper
 
@@ -190,7 +190,7 @@ class Hooks:
             # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
             lesson = self._learn(call, reply.heard, http_response, endpoint, now)
         elif reply.unexplained and domain.unproved is not None:
-            keeper.unlearn(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
+            keeper.revert(domain, domain.unproved)  # it did not help, so the Date was perhaps not the server's
         elif call.timeless or 300 <= status < 400 or fits(reply.date, signed, elapsed):
             lesson = self._learn(call, reply.date, http_response, endpoint, now)
         else:
@@ -245,7 +245,7 @@ class Hooks:
         except Exception:
             logger.debug("a call went unreported", exc_info=True)
 
-    def _learn(self, call: Call, heard: Span | None, http_response: Any, endpoint: Any, now: Reading) -> Lesson | None:
+    def _learn(self, call: Call, heard: Span | None, http_response: Any, endpoint: Any, now: Reading) -> Change | None:
         """Teach the timekeeper what the server's clock showed, if it may become truth."""
         settings = self.guard.settings
         if heard is None or settings is None or not settings.learn_from_responses:
@@ -262,7 +262,7 @@ class Hooks:
         said = response_interval(heard.earliest, heard.latest, Reading(steady, wall), now, trust, source)
         lesson = self.keeper.learn(domain, said)
         if lesson is not None and self.guard.settings is not settings:
-            self.keeper.unlearn(domain, lesson)  # it was switched off meanwhile
+            self.keeper.revert(domain, lesson)  # it was switched off meanwhile
         return lesson
 
 

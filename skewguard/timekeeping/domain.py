@@ -1,19 +1,45 @@
-"""One set of servers that share a clock: what its answers taught, and the verdict a signing needs. Pure."""
+"""One set of servers that share a clock: its estimate, and the offset cached for signing. Pure."""
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from skewguard.interval import Interval, intersect
 
 UTC = "utc"
-"""The key of what is authenticated; all other keys are endpoints' origins, each a witness to its own clock."""
+"""The key of AWS and all time sources; all other keys are endpoints' origins, each with a clock of its own."""
 
-LOOK: tuple[int, int, int, int, int] = (-1, 0, 0, 0, 0)
-"""A `Domain.fast` that never stands: look closely."""
 
-Lesson: TypeAlias = tuple[Interval | None, Interval]
-"""What was known of a domain before something was learned, and after."""
+CachedOffset: TypeAlias = tuple[int, int, int, int, int]
+"""(until, low, high, correction, to_steady), ns: a correction that signings use as long as no clock has moved.
+
+It is valid while the quick clock is before `until` and the wall clock between `low` and `high` ahead of it. Then the
+time to sign with is wall + `correction`, and the steady clock shows quick + `to_steady`.
+
+A bare tuple, because each signing unpacks it: a named one takes 450 instructions more.
+"""
+
+EXPIRED: CachedOffset = (-1, 0, 0, 0, 0)
+"""A `CachedOffset` that is never valid."""
+
+
+class Announced(NamedTuple):
+    """The content of a domain's last `CorrectionChanged`.
+
+    Attributes:
+        correction: The correction, ns.
+        withheld: Whether `max_offset` forbade it.
+    """
+
+    correction: int = 0
+    withheld: bool = False
+
+
+class Change(NamedTuple):
+    """A domain's estimate before and after it learned something."""
+
+    before: Interval | None
+    after: Interval
 
 
 class Domain:
@@ -21,16 +47,14 @@ class Domain:
 
     Attributes:
         key: `UTC`, or the endpoint's origin.
-        seeded: Whether UTC stands in until the domain's own first answer. A loopback endpoint shares the host's wall
+        seeded: Whether UTC is used until the domain's own first answer. A loopback endpoint shares the host's wall
             clock, so for it UTC would be a guess in the wrong direction.
-        shared: Whether what it taught may become a neighbour process's estimate.
+        shared: Whether what it taught may become another process's estimate.
         estimate: What its answers taught.
-        inherited: The estimate that a neighbour's was, at the beginning; False until neighbours are looked for.
-        unproved: What a refusal taught that did not say it was about time, until a call has succeeded with it.
-        fast: (until, low, high, correction, to_steady), ns: while the quick clock is before `until` and the wall
-            clock between `low` and `high` ahead of it, sign at wall + `correction`; steady is quick + `to_steady`.
-        announced: The correction last told of, ns.
-        way: Whether it was then told that requests are corrected, and that `max_offset` forbids it.
+        inherited: The estimate taken from another process, at the beginning; False until the shared file is read.
+        unproved: The change by a refusal that did not mention time, until a call has succeeded with it.
+        cached: The offset for the next signings.
+        announced: The last announcement.
     """
 
     def __init__(self, key: str, *, seeded: bool, shared: bool = True) -> None:
@@ -40,21 +64,39 @@ class Domain:
         self.forget()
 
     def forget(self) -> None:
-        """Begin anew."""
+        """Return to the initial state."""
         self.estimate: Interval | None = None
         self.inherited: Interval | Literal[False] | None = False
-        self.unproved: Lesson | None = None
-        self.fast = LOOK
-        self.announced = 0
-        self.way: tuple[bool, bool] = (False, False)
+        self.unproved: Change | None = None
+        self.cached = EXPIRED
+        self.announced = Announced()
 
-    def learn(self, said: Interval, old: Interval | None) -> Lesson:
-        """Take a server's word: it narrows what was known where the two agree, and replaces it where they do not.
+    def learn(self, said: Interval, old: Interval | None) -> Change:
+        """Learn a server's statement: it narrows the estimate if the two agree, and replaces it otherwise.
 
         Args:
-            said: The word.
-            old: What was known, as far as it is still usable.
+            said: The statement.
+            old: The estimate, if it is still usable.
         """
         before = self.estimate
         after = self.estimate = (intersect(old, said) if old is not None else None) or said
-        return before, after
+        return Change(before, after)
+
+    def revert(self, change: Change) -> bool:
+        """Undo a change, unless another one has followed; return whether it was undone."""
+        if self.estimate is not change.after:
+            return False
+        self.estimate = change.before
+        return True
+
+    def announce(self, now: Announced, deadband: int) -> bool:
+        """Store an announcement if it is news: it differs in kind, or by more than the deadband. Return whether it is.
+
+        Compared with the last announcement, so that drift in steps too small to mention is mentioned once it adds up.
+        """
+        last = self.announced
+        moved = abs(now.correction - last.correction) > deadband
+        if not moved and bool(now.correction) == bool(last.correction) and now.withheld == last.withheld:
+            return False
+        self.announced = now
+        return True

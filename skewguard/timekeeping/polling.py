@@ -1,7 +1,7 @@
-"""Asking the sources: at once those that answer at once, the others in the background; one poll at a time.
+"""Polling the sources: in line those that answer at once, in the background the others; one poll at a time.
 
 A poll goes through *tiers*. All sources of a tier are asked, and vote together with those of the tiers before; the next
-tier is asked only where that vote has settled nothing. Sources that somebody named are one tier.
+tier is asked only if that vote has settled nothing. Sources that the settings name are one tier.
 """
 
 from __future__ import annotations
@@ -21,23 +21,43 @@ from skewguard.sources import Source
 Tier = tuple[Source, ...]
 
 Objection = Callable[[Interval, int], "str | None"]
-"""Says why a source's statement may not count at a steady instant; None if it may."""
+"""Returns why a source's statement may not count at a steady instant; None if it may."""
 
-LONGEST = int(threading.TIMEOUT_MAX) // 2 * SECOND
-"""Whoever has longer waits this long, ns: the system's clock and locks count no further."""
+MAX_WAIT = int(threading.TIMEOUT_MAX) // 2 * SECOND
+"""Longer timeouts are clamped to this; `threading` cannot wait longer. ns."""
 
-_AGAIN = 8 * SECOND  # doubled by each poll in a row that told nothing
-_LAST_WORDS = SECOND // 50  # left of a poll's time, at the most, for a source to say why it heard nothing
-_MOST_INSIDE = 4  # threads that one source may keep waiting
-_IN_LINE = SECOND // 50  # what a signing can spare, at the most and now and then, for sources that answer at once
+_FIRST_RETRY = 8 * SECOND  # the pause after a failed poll, doubled by each that follows
+_ERROR_TIME = SECOND // 50  # the part of a poll's time, at most, in which a source reports why it has no result
+_MAX_HUNG = 4  # threads that one source may keep waiting
+_INLINE_TIME = SECOND // 50  # what a signing can spare, at most and rarely, for sources that answer at once
+
+
+class Threads:
+    """Threads, what they wait for, and the time they wait by; a simulation passes its own."""
+
+    def start(self, target: Callable[..., None], *args: object) -> None:
+        """Run a function in a new thread."""
+        threading.Thread(target=target, args=args, name="skewguard-poll", daemon=True).start()
+
+    def event(self) -> threading.Event:
+        """Create an event."""
+        return threading.Event()
+
+    def results(self) -> queue.SimpleQueue[tuple[int, Interval | str]]:
+        """Create a queue of sources' results."""
+        return queue.SimpleQueue()
+
+    def monotonic(self) -> float:
+        """Return the time by which threads wait, s."""
+        return time.monotonic()
 
 
 class Result(NamedTuple):
-    """How one source answered when last asked.
+    """The result of one source in the last poll.
 
     Attributes:
         name: The source's name.
-        interval: What it said; None if nothing that could count.
+        interval: Its statement; None if there is none that counts.
         error: Why there is no interval.
         off_by: How far the interval lies from what most sources agree on, ns: 0 for a truechimer, more for a
             falseticker; None if there is no interval or no majority.
@@ -52,36 +72,39 @@ class Result(NamedTuple):
 class Poller:
     """Asks a process's sources.
 
-    A source that hangs, even in a name lookup, is left behind with its thread; with four of them, it is left alone.
+    A source that hangs, even in a name lookup, is abandoned with its thread; after four of them, it is not asked again.
     """
 
     def __init__(
         self,
         clocks: Clocks,
         objection: Objection,
-        take: Callable[[tuple[Result, ...], Vote], None],
+        on_results: Callable[[tuple[Result, ...], Vote], None],
+        threads: Threads,
     ) -> None:
-        """Prepare; there is nobody to ask yet.
+        """Start with no sources.
 
         Args:
             clocks: The clocks to measure with.
-            objection: Says why a statement may not count.
-            take: Given every result and the vote once a poll is over, in the thread that ended it.
+            objection: Returns why a statement may not count.
+            on_results: Called with every result and the vote once a poll is over, in the thread that ended it.
+            threads: Runs the polls.
         """
         self._clocks = clocks
         self._objection = objection
-        self._take = take
+        self._on_results = on_results
+        self._threads = threads
         self._tiers: Callable[[], Iterable[Tier]] = tuple
         self._quorum = 1
-        self._lock = threading.RLock()  # a signal's handler may sign, too
+        self._lock = threading.RLock()  # a signal handler may sign, too
         self._under_way: _Poll | None = None
         self._asked: int | None = None  # the steady instant at which the last poll began
-        self._failures = 0  # how many polls in a row have told nothing
-        self._agreed = False  # whether the last one told the time
-        self._inside: list[int] = []  # the ids of the sources in which threads are, one for each thread
+        self._failures = 0  # how many polls in a row have failed
+        self._agreed = False  # whether the last one succeeded
+        self._inside: list[int] = []  # for each thread inside a source, that source's id
 
-    def ask(self, tiers: Callable[[], Iterable[Tier]], quorum: int) -> None:
-        """Have other sources asked from now on, and soon.
+    def set_sources(self, tiers: Callable[[], Iterable[Tier]], quorum: int) -> None:
+        """Replace the sources; they are due at once.
 
         Args:
             tiers: Lists them, anew for each poll.
@@ -93,52 +116,54 @@ class Poller:
             self._failures = 0
 
     def expire(self) -> None:
-        """Have the sources asked again at the next occasion."""
+        """Make the sources due at once."""
         self._asked = None
 
     def due(self, steady: int, interval: int) -> bool:
-        """Tell whether the last poll began more than `interval` ns before `steady`, or failed and was a while ago.
+        """Return whether a poll is due: the last began more than `interval` ns before `steady`, or failed a while ago.
 
-        Failure upon failure doubles the while, up to `interval`: a network that drops every packet costs little.
+        Each failure in a row doubles that while, up to `interval`: a network that drops every packet costs little.
         """
         asked = self._asked
         if asked is None or self._agreed:
             return asked is None or steady - asked > interval
-        return steady - asked > min(_AGAIN << self._failures, max(interval, _AGAIN))
+        return steady - asked > min(_FIRST_RETRY << self._failures, max(interval, _FIRST_RETRY))
 
-    def knows_since(self, steady: int) -> bool:
-        """Tell whether the sources have agreed on the time in a poll that began at or after a steady instant."""
-        under_way = self._under_way is not None  # what it will tell, nobody knows yet
+    def agreed_since(self, steady: int) -> bool:
+        """Return whether the sources agreed on the time in a poll that began at or after a steady instant."""
+        under_way = self._under_way is not None  # its outcome is open
         return self._agreed and not under_way and self._asked is not None and self._asked >= steady
 
     def start(self, limit: int) -> threading.Event | None:
-        """Start a poll, or join the one under way. Sources that answer at once have been asked upon return.
+        """Start a poll, or join the one under way. Sources that answer at once have been asked on return.
 
         Args:
             limit: How long the sources may take, ns.
 
         Returns:
-            What will be set when it is over; None if there is nobody to ask.
+            An event that is set when the poll is over; None if there is no source.
         """
         with self._lock:
             if self._under_way is not None:
                 return self._under_way.done
-            limit = min(limit, LONGEST)
+            limit = min(limit, MAX_WAIT)
             try:
                 tiers = list(self._tiers())
             except Exception:  # as after an upgrade under a running process: what is known still counts
-                logger.debug("whom to ask could not be found out", exc_info=True)
+                logger.debug("the sources could not be listed", exc_info=True)
                 tiers = []
             self._asked = start = self._clocks.read().steady
             if not any(tiers):
                 return None
-            poll = self._under_way = _Poll(tiers, self._clocks, self._objection, self._quorum, limit, self._inside)
+            poll = self._under_way = _Poll(
+                tiers, self._clocks, self._objection, self._quorum, limit, self._threads, self._inside
+            )
         handed_over = False
         try:
-            if not poll.ask_at_once(start + min(_IN_LINE, limit)):
-                _thread(self._finish, poll)
+            if not poll.ask_inline(start + min(_INLINE_TIME, limit)):
+                self._threads.start(self._finish, poll)
                 handed_over = True
-        except Exception:  # such as no more threads, or an interpreter that is going down
+        except Exception:  # such as no more threads, or an interpreter that is shutting down
             logger.debug("a poll ended early", exc_info=True)
         finally:
             if not handed_over:
@@ -161,37 +186,37 @@ class Poller:
             self._conclude(poll)
 
     def _conclude(self, poll: _Poll) -> None:
-        told = False
+        agreed = False
         try:
             try:
                 outcome = poll.outcome()
                 results = poll.results(outcome)
-                if self._under_way is poll:  # else this process is a fork's child, or the poll's parent is gone
-                    self._take(results, outcome)
-                told = outcome.interval is not None
-            finally:  # not before: a child forked in between would think itself told
+                if self._under_way is poll:  # else this process is a forked child, or the poll was dropped
+                    self._on_results(results, outcome)
+                agreed = outcome.interval is not None
+            finally:  # not before: a child forked in between would count as having the results
                 if self._under_way is poll:
-                    self._end(told)
+                    self._end(agreed)
             for result in results:
                 if result.error is not None:
                     emit(Refused(result.name, result.error))
             if outcome.interval is None and (short := poll.shortage):
                 emit(Refused(", ".join(_names(outcome.falsetickers)), short))
             emit(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
-        except Exception:  # the sources are anybody's
-            logger.debug("a poll came to nothing", exc_info=True)
+        except Exception:  # sources may be of any code
+            logger.debug("a poll failed", exc_info=True)
         finally:
             poll.done.set()
 
-    def _end(self, told: bool) -> None:
+    def _end(self, agreed: bool) -> None:
         with self._lock:
             self._under_way = None
-            self._agreed = told
-            self._failures = 0 if told else min(self._failures + 1, 16)
+            self._agreed = agreed
+            self._failures = 0 if agreed else min(self._failures + 1, 16)
 
 
 class _Poll:
-    """One poll: who is asked, and who has answered what."""
+    """One poll: the sources asked, and their answers."""
 
     def __init__(
         self,
@@ -200,76 +225,80 @@ class _Poll:
         objection: Objection,
         quorum: int,
         limit: int,
+        threads: Threads,
         inside: list[int],
     ) -> None:
-        self.done = threading.Event()
+        self.done = threads.event()
         self.shortage = ""  # why a majority was not enough
         self._tiers = tiers
         self._clocks = clocks
         self._objection = objection
         self._quorum = quorum
+        self._threads = threads
         self._inside = inside
-        self._end = time.monotonic() + limit / SECOND
+        self._end = threads.monotonic() + limit / SECOND
         self._deadline = clocks.read().steady + limit
-        self._asked: list[Source] = []  # those of the tiers gone through, the present one included
-        self._answers: dict[int, Interval | str] = {}  # of those, by their place
+        self._asked: list[Source] = []  # the sources of all tiers so far, the present one included
+        self._answers: dict[int, Interval | str] = {}  # of those, by index
 
-    def ask_at_once(self, deadline: int) -> bool:
-        """Ask, in this thread, the sources that answer at once, as long as nobody else is needed to settle it.
+    def ask_inline(self, deadline: int) -> bool:
+        """Ask, in this thread, the sources that answer at once, as long as no other is needed to settle the poll.
 
         Returns:
-            Whether it is over.
+            Whether the poll is over.
         """
         while True:
-            for index in self._waiting():
+            for index in self._unanswered():
                 source = self._asked[index]
                 if getattr(source, "instant", False):
                     self._answers[index] = _answer(source, self._clocks, deadline, self._objection)
             if self._settled():
                 return True
-            if self._waiting():
+            if self._unanswered():
                 return False
             if not self._tiers:
                 return True
             self._next_tier()
 
     def ask_in_parallel(self) -> None:
-        """Ask all others, each in a thread of its own; end when it is settled, or all are late."""
-        heard: queue.SimpleQueue[tuple[int, Interval | str]] = queue.SimpleQueue()
+        """Ask all others, each in a thread of its own; end when the poll is settled, or all are late."""
+        threads = self._threads
+        answers = threads.results()
         while True:
-            now = time.monotonic()
+            now = threads.monotonic()
             share = (self._end - now) / (len(self._tiers) + 1)
             patience = round(share * SECOND)
-            deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _LAST_WORDS)
-            for index in self._waiting():
+            deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _ERROR_TIME)
+            for index in self._unanswered():
                 source, inside = self._asked[index], self._inside
-                if inside.count(id(source)) < _MOST_INSIDE:
-                    _thread(_ask, index, source, self._clocks, deadline, self._objection, inside, heard)
+                if inside.count(id(source)) < _MAX_HUNG:
+                    threads.start(_ask, index, source, self._clocks, deadline, self._objection, inside, answers)
                 else:
-                    self._answers[index] = f"{_MOST_INSIDE} threads still wait for its answer"
-            while self._waiting():
+                    self._answers[index] = f"{_MAX_HUNG} threads still wait for its answer"
+            while self._unanswered():
                 try:
-                    index, answer = heard.get(timeout=max(0.0, now + share - time.monotonic()))
+                    index, answer = answers.get(timeout=max(0.0, now + share - threads.monotonic()))
                 except queue.Empty:
-                    break  # who has not answered by now has not answered
+                    break
                 self._answers[index] = answer
-            self._answers.update(dict.fromkeys(self._waiting(), "no answer in time"))
+            self._answers.update(dict.fromkeys(self._unanswered(), "no answer in time"))
             if self._settled() or not self._tiers:
                 return
             self._next_tier()
 
     def outcome(self) -> Vote:
         """Hold the vote."""
-        outcome = vote(self._spoken(), self._clocks.read().steady)
+        outcome = vote(self._statements(), self._clocks.read().steady)
         if outcome.interval is None or len(outcome.truechimers) >= self._quorum:
             return outcome
-        self.shortage = f"{len(outcome.truechimers)} of the {self._quorum} sources agree that must"
+        count = len(outcome.truechimers)
+        self.shortage = f"{count} source{'s agree' if count > 1 else ' agrees'}; min_sources is {self._quorum}"
         return Vote(None, (), outcome.truechimers + outcome.falsetickers)
 
     def results(self, outcome: Vote) -> tuple[Result, ...]:
-        """List what came of each source that was asked."""
+        """List the result of each source that was asked."""
         agreed = outcome.interval
-        unasked = "the process has no thread to spare" if agreed is None else "others were enough"
+        unasked = "the process can start no thread" if agreed is None else "others were enough"
         found = []
         for index, source in enumerate(self._asked):
             answer = self._answers.get(index, f"it was not asked: {unasked}")
@@ -288,21 +317,21 @@ class _Poll:
             if source not in self._asked:  # they need not be hashable
                 self._asked.append(source)
 
-    def _waiting(self) -> list[int]:
+    def _unanswered(self) -> list[int]:
         return [index for index in range(len(self._asked)) if index not in self._answers]
 
-    def _spoken(self) -> list[Interval]:
+    def _statements(self) -> list[Interval]:
         return [answer for answer in self._answers.values() if not isinstance(answer, str)]
 
     def _settled(self) -> bool:
-        """Tell whether enough agree, whatever those may say who have not answered yet."""
-        spoken = self._spoken()
-        agreeing = len(vote(spoken, self._clocks.read().steady).truechimers) if spoken else 0
-        return agreeing >= self._quorum and 2 * agreeing > len(spoken) + len(self._waiting())
+        """Return whether enough agree, whatever the remaining sources may state."""
+        statements = self._statements()
+        agreeing = len(vote(statements, self._clocks.read().steady).truechimers) if statements else 0
+        return agreeing >= self._quorum and 2 * agreeing > len(statements) + len(self._unanswered())
 
 
 def _answer(source: Source, clocks: Clocks, deadline: int, objection: Objection) -> Interval | str:
-    """Ask one source; answer what it says, or why that is nothing, or does not count."""
+    """Ask one source; return its statement, or why there is none that counts."""
     try:
         said: object = source.measure(clocks, deadline)
         if not isinstance(said, Interval):
@@ -322,17 +351,13 @@ def _ask(
     deadline: int,
     objection: Objection,
     inside: list[int],
-    heard: queue.SimpleQueue[tuple[int, Interval | str]],
+    answers: queue.SimpleQueue[tuple[int, Interval | str]],
 ) -> None:
     inside.append(id(source))
     try:
-        heard.put((index, _answer(source, clocks, deadline, objection)))
+        answers.put((index, _answer(source, clocks, deadline, objection)))
     finally:
         inside.remove(id(source))
-
-
-def _thread(target: Callable[..., None], *args: object) -> None:
-    threading.Thread(target=target, args=args, name="skewguard-poll", daemon=True).start()
 
 
 def _names(said: tuple[Interval, ...]) -> tuple[str, ...]:

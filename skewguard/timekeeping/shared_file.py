@@ -1,8 +1,8 @@
-"""What the processes of one user tell each other of true time, through one small file.
+"""The estimates that the processes of one user share, in one small file.
 
-Steady clocks can be compared between processes of one boot and one time namespace, and only there, so the file names
-both, and whoever finds another boot, another namespace or anything else amiss ignores it. It lies in memory, in a
-directory that nobody else can enter; it is replaced whole, and never locked: of two writers the last one wins.
+Steady clocks can be compared between processes of one boot and one time namespace, and only there. So the file names
+both, and a reader that finds another boot, another namespace or anything else wrong ignores it. It lies in memory, in a
+directory that only its user can enter; it is replaced whole, and never locked: of two writers the last one wins.
 
 Linux only: elsewhere nothing proves that two processes' clocks count from the same moment.
 """
@@ -27,14 +27,14 @@ MOST_BYTES = 65_536
 """The longest file."""
 
 MOST_ENTRIES = 64
-"""The most domains in a file; UTC and the latest heard are kept."""
+"""The most domains in a file; UTC and the most recent ones are kept."""
 
 _TITLE = "skewguard-estimates 1"
 _FILE = "estimates"
 _LONGEST_WORD = 255
 _LARGEST = 2**63 - 1
-_BLUR = 1_000_000  # two looks at the clocks at one moment may differ by this, ns
-_LEFTOVER = 60  # a file being written is older than this, s, only if its writer was killed
+_BLUR = 1_000_000  # two readings of the clocks at one moment may differ by this, ns
+_LEFTOVER = 60  # a temporary file that is older than this, s, was left by a killed writer
 _DIRECTORY = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
 # Without NONBLOCK, opening a FIFO would wait for its other end.
 _READ = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -43,20 +43,20 @@ _WRITE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | g
 _private = False
 
 
-class Memory(NamedTuple):
-    """What a file holds.
+class Contents(NamedTuple):
+    """The contents of a file.
 
     Attributes:
-        look: The writer's look at both clocks.
-        said: What is known of each time domain, by its key.
+        reading: The writer's reading of both clocks.
+        estimates: The estimate of each time domain, by its key.
     """
 
-    look: Reading
-    said: Mapping[str, Interval]
+    reading: Reading
+    estimates: Mapping[str, Interval]
 
 
 def keep_private(private: bool = True) -> None:
-    """Read and write no file from now on: this process plays AWS to itself, and what it learns is true nowhere else.
+    """Stop reading and writing files: this process plays AWS to itself, and what it learns is true nowhere else.
 
     Args:
         private: False ends that.
@@ -68,16 +68,17 @@ def keep_private(private: bool = True) -> None:
 # -- the format -------------------------------------------------------------------------------------------------
 
 
-def render(memory: Memory, tag: str) -> bytes:
-    """Write a file's text. What could not be read again is left out, and the oldest endpoints if there are too many.
+def render(contents: Contents, tag: str) -> bytes:
+    """Format a file. Entries that could not be read again are left out, and the oldest endpoints if there are too many.
 
     Raises:
-        StoreError: The look at the clocks cannot be written: the wall clock is before 1970.
+        StoreError: The clocks' reading cannot be written: the wall clock is before 1970.
     """
-    if not all(0 <= value <= _LARGEST for value in memory.look):
-        raise StoreError("these clocks are out of range")
-    lines = [_TITLE, f"on {tag}", f"look {memory.look.steady} {memory.look.wall}"]
-    for key, said in sorted(memory.said.items(), key=lambda item: (item[0] != UTC, -item[1].at))[:MOST_ENTRIES]:
+    if not all(0 <= value <= _LARGEST for value in contents.reading):
+        raise StoreError("the clocks are out of range")
+    lines = [_TITLE, f"on {tag}", f"look {contents.reading.steady} {contents.reading.wall}"]
+    newest_first = sorted(contents.estimates.items(), key=lambda item: (item[0] != UTC, -item[1].at))
+    for key, said in newest_first[:MOST_ENTRIES]:
         numbers = (said.at, said.earliest, said.latest, said.drift_ppb)
         words = _is_word(key) and _is_word(said.source)
         if words and said.drift_ppb and all(0 <= value <= _LARGEST for value in numbers):
@@ -86,11 +87,11 @@ def render(memory: Memory, tag: str) -> bytes:
     return body + b"end %08x\n" % binascii.crc32(body)
 
 
-def parse(data: bytes) -> tuple[str, Memory]:
-    """Read a file's text.
+def parse(data: bytes) -> tuple[str, Contents]:
+    """Parse a file.
 
     Returns:
-        The tag of the writer's boot and time namespace, and what was known.
+        The tag of the writer's boot and time namespace, and the contents.
 
     Raises:
         StoreError: It is torn, too long, of another version, or not what `render` writes.
@@ -99,7 +100,7 @@ def parse(data: bytes) -> tuple[str, Memory]:
         raise StoreError("the file is too long")
     body, end = data[:-13], data[-13:]
     if end != b"end %08x\n" % binascii.crc32(body):
-        raise StoreError("the file is torn, or no file of ours")
+        raise StoreError("the file is torn, or not one of skewguard's")
     try:
         lines = body.decode("ascii").split("\n")
     except UnicodeDecodeError as error:
@@ -107,22 +108,22 @@ def parse(data: bytes) -> tuple[str, Memory]:
     if lines.pop() or len(lines) < 3 or lines[0] != _TITLE:
         raise StoreError("the file is of another version")
     title, tag = lines[1].partition(" ")[::2]
-    look = lines[2].split(" ")
-    if title != "on" or not tag or len(look) != 3 or look[0] != "look" or len(lines) > 3 + MOST_ENTRIES:
+    reading = lines[2].split(" ")
+    if title != "on" or not tag or len(reading) != 3 or reading[0] != "look" or len(lines) > 3 + MOST_ENTRIES:
         raise StoreError("the file's head is malformed")
-    said = {}
+    estimates = {}
     for line in lines[3:]:
         key, interval = _entry(line)
-        if key in said:
+        if key in estimates:
             raise StoreError(f"two entries for {key}")
-        said[key] = interval
-    return tag, Memory(Reading(_number(look[1]), _number(look[2])), said)
+        estimates[key] = interval
+    return tag, Contents(Reading(_number(reading[1]), _number(reading[2])), estimates)
 
 
 def _entry(line: str) -> tuple[str, Interval]:
     words = line.split(" ")
     if len(words) != 7 or words[0] != "said" or not _is_word(words[1]) or not _is_word(words[2]):
-        raise StoreError(f"{line[:80]!r} is no entry")
+        raise StoreError(f"{line[:80]!r} is not an entry")
     key, source = words[1:3]
     at, earliest, latest, drift = map(_number, words[3:])
     if earliest > latest or not drift:
@@ -134,7 +135,7 @@ def _entry(line: str) -> tuple[str, Interval]:
 def _number(text: str) -> int:
     if text.isdigit() and len(text) <= 19 and (text[0] != "0" or text == "0") and int(text) <= _LARGEST:
         return int(text)
-    raise StoreError(f"{text[:40]!r} is no number of nanoseconds")
+    raise StoreError(f"{text[:40]!r} is not a number of nanoseconds")
 
 
 def _is_word(text: str) -> bool:
@@ -145,17 +146,17 @@ def _is_word(text: str) -> bool:
 
 
 def tag() -> str:
-    """Name this boot and this process's time namespace: who shares both can compare steady clocks.
+    """Name this boot and this process's time namespace: processes that share both can compare steady clocks.
 
     Raises:
-        StoreError: That cannot be told; or this process is shown other clocks than the kernel's.
+        StoreError: They are unknown, or this process sees other clocks than the kernel's.
     """
     if sys.platform != "linux":
         raise StoreError("nothing here proves that two processes' clocks count from the same moment")
     try:
         boot = _text("/proc/sys/kernel/random/boot_id").strip()
         try:
-            # A namespace's number is given away again when it is gone, so it does not suffice: hence the offsets.
+            # The number of a namespace that is gone may be reused, so it does not suffice: hence the offsets.
             namespace = [os.readlink("/proc/self/ns/time"), *_text("/proc/self/timens_offsets").split()]
         except FileNotFoundError:
             namespace = []  # this kernel has no time namespaces
@@ -164,9 +165,9 @@ def tag() -> str:
         uptime = int(_text("/proc/uptime").split()[0].replace(".", "")) * (SECOND // 100)
         after = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
     except (OSError, ValueError, IndexError) as error:
-        raise StoreError(f"this boot cannot be told from another: {error}") from error
+        raise StoreError(f"this boot cannot be identified: {error}") from error
     if not before - SECOND <= uptime <= after + SECOND:
-        raise StoreError("this process is shown other clocks than the kernel's")
+        raise StoreError("this process sees other clocks than the kernel's")
     words = [boot, *namespace]
     if not all(map(_is_word, words)):
         raise StoreError("this boot has no name")
@@ -174,10 +175,10 @@ def tag() -> str:
 
 
 def bases() -> Iterator[str]:
-    """List where the directory may lie: always in memory, as it is worthless after a boot and must not wait for disks.
+    """List where the directory may be: always in memory, as it is worthless after a boot and must not wait for a disk.
 
-    The user's own runtime directory is not always there, nor its name in every process's environment: cron's and
-    daemons' have none. ``/dev/shm`` is nearly everywhere, and one for all; ``/tmp`` is neither.
+    The user's own runtime directory does not always exist, and cron jobs and daemons have no variable that names it.
+    ``/dev/shm`` exists nearly everywhere, and is the same for all processes; ``/tmp`` is neither.
     """
     named = os.environ.get("XDG_RUNTIME_DIR", "")
     if named.startswith("/"):
@@ -186,72 +187,110 @@ def bases() -> Iterator[str]:
     yield "/dev/shm"
 
 
-class Store:
-    """The file of this user on this boot. Holds nothing open."""
+class Disk:
+    """The file system and this boot's name, as far as the file needs them; a simulation passes its own."""
 
-    @staticmethod
-    def read(clocks: Clocks) -> Memory:
-        """Read what was written last.
+    def tag(self) -> str:
+        """Name this boot and time namespace."""
+        return tag()
 
-        Args:
-            clocks: The host's.
+    def directories(self, create: bool) -> Iterator[int]:
+        """Open this user's directory wherever it is safe, one after the other; each is closed before the next.
 
         Raises:
-            StoreError: There is nothing, or nothing that can be believed.
+            StoreError: This process keeps to itself.
         """
         if _private:
             raise StoreError("this process keeps to itself")
-        problem = StoreError("there is no file")
-        for directory in _directories(create=False):
+        if sys.platform != "linux":
+            return
+        name = f"skewguard-{os.geteuid()}"
+        for base in bases():
+            with contextlib.suppress(OSError), _opened(base) as outer:
+                if not _sheltered(os.fstat(outer)):
+                    continue
+                if create:
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=outer)
+                with _opened(name, outer) as inner:
+                    found = os.fstat(inner)
+                    if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+                        yield inner
+
+    def read(self, directory: int) -> bytes:
+        """Read the file in a directory."""
+        try:
+            with _opened(_FILE, directory, _READ) as descriptor:
+                found = os.fstat(descriptor)
+                if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
+                    raise StoreError("the file is not a regular one, or not this user's alone")
+                if found.st_size > MOST_BYTES:
+                    raise StoreError("the file is too long")
+                return os.read(descriptor, MOST_BYTES + 1)
+        except OSError as error:
+            raise StoreError(f"the file cannot be read: {error}") from error
+
+    def replace(self, directory: int, data: bytes) -> None:
+        """Replace the file in a directory atomically. It is not synced to disk, because a crash makes it worthless."""
+        new = f"{_FILE}.{os.getpid()}.{os.urandom(8).hex()}"
+        try:
             try:
-                return _checked(_contents(directory), clocks)
+                with _opened(new, directory, _WRITE) as descriptor:
+                    _write(descriptor, data)
+                os.rename(new, _FILE, src_dir_fd=directory, dst_dir_fd=directory)
+            except BaseException:
+                with contextlib.suppress(OSError):
+                    os.unlink(new, dir_fd=directory)
+                raise
+            _sweep(directory)
+        except OSError as error:
+            raise StoreError(f"the file cannot be written: {error}") from error
+
+
+class Store:
+    """The file of this user on this boot. Keeps nothing open."""
+
+    def __init__(self, disk: Disk | None = None) -> None:
+        self._disk = disk or Disk()
+
+    def read(self, clocks: Clocks) -> Contents:
+        """Read the file.
+
+        Args:
+            clocks: The host's clocks.
+
+        Raises:
+            StoreError: There is none, or none that can be believed.
+        """
+        problem = StoreError("there is no file")
+        for directory in self._disk.directories(create=False):
+            try:
+                return self._checked(self._disk.read(directory), clocks)
             except StoreError as error:
                 problem = error
         raise problem
 
-    @staticmethod
-    def write(memory: Memory) -> None:
+    def write(self, contents: Contents) -> None:
         """Replace the file.
 
         Raises:
-            StoreError: It could not be; the old one, if there was one, still stands.
+            StoreError: It failed; an old file is still there, unchanged.
         """
-        if _private:
-            raise StoreError("this process keeps to itself")
-        data = render(memory, tag())
-        for directory in _directories(create=True):
-            _replace(directory, data)
+        data = render(contents, self._disk.tag())
+        for directory in self._disk.directories(create=True):
+            self._disk.replace(directory, data)
             return
         raise StoreError("there is no safe place for a file")
 
-
-def _checked(data: bytes, clocks: Clocks) -> Memory:
-    now = clocks.read()  # not before the file was read: it may have been written just now
-    where, memory = parse(data)
-    if where != tag():
-        raise StoreError("the file is of another boot or time namespace")
-    latest = max((said.at for said in memory.said.values()), default=0)
-    if memory.look.steady > now.steady + _BLUR or latest > memory.look.steady + _BLUR:
-        raise StoreError("the file is from the future")
-    return memory
-
-
-def _directories(create: bool) -> Iterator[int]:
-    """Open this user's directory wherever it is safe, one after the other; each is closed upon the next."""
-    if sys.platform != "linux":
-        return
-    name = f"skewguard-{os.geteuid()}"
-    for base in bases():
-        with contextlib.suppress(OSError), _opened(base) as outer:
-            if not _sheltered(os.fstat(outer)):
-                continue
-            if create:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(name, 0o700, dir_fd=outer)
-            with _opened(name, outer) as inner:
-                found = os.fstat(inner)
-                if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
-                    yield inner
+    def _checked(self, data: bytes, clocks: Clocks) -> Contents:
+        now = clocks.read()  # after the file was read, because it may have been written just before
+        tag, contents = parse(data)
+        if tag != self._disk.tag():
+            raise StoreError("the file is of another boot or time namespace")
+        latest = max((said.at for said in contents.estimates.values()), default=0)
+        if contents.reading.steady > now.steady + _BLUR or latest > contents.reading.steady + _BLUR:
+            raise StoreError("the file is from the future")
+        return contents
 
 
 @contextlib.contextmanager
@@ -264,38 +303,8 @@ def _opened(path: str, directory: int | None = None, flags: int = _DIRECTORY) ->
 
 
 def _sheltered(found: os.stat_result) -> bool:
-    """Tell whether nobody but root and this user can take away or replace this user's things in a directory."""
+    """Return whether only root and this user can remove or replace this user's entries in a directory."""
     return found.st_uid in (0, os.geteuid()) and (not found.st_mode & 0o022 or bool(found.st_mode & stat.S_ISVTX))
-
-
-def _contents(directory: int) -> bytes:
-    try:
-        with _opened(_FILE, directory, _READ) as descriptor:
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o022:
-                raise StoreError("the file is none, or not this user's alone")
-            if found.st_size > MOST_BYTES:
-                raise StoreError("the file is too long")
-            return os.read(descriptor, MOST_BYTES + 1)
-    except OSError as error:
-        raise StoreError(f"the file cannot be read: {error}") from error
-
-
-def _replace(directory: int, data: bytes) -> None:
-    """Put a file in the old one's place at once. Not synced to any disk: it is worthless after a crash."""
-    new = f"{_FILE}.{os.getpid()}.{os.urandom(8).hex()}"
-    try:
-        try:
-            with _opened(new, directory, _WRITE) as descriptor:
-                _write(descriptor, data)
-            os.rename(new, _FILE, src_dir_fd=directory, dst_dir_fd=directory)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(new, dir_fd=directory)
-            raise
-        _sweep(directory)
-    except OSError as error:
-        raise StoreError(f"the file cannot be written: {error}") from error
 
 
 def _write(descriptor: int, data: bytes) -> None:
@@ -304,7 +313,7 @@ def _write(descriptor: int, data: bytes) -> None:
 
 
 def _sweep(directory: int) -> None:
-    """Remove what killed writers have left. One who still writes, should the wall clock have jumped, just fails."""
+    """Remove the files of killed writers. After a jump of the wall clock, a writer at work may fail, without harm."""
     now = time.time()
     for name in os.listdir(directory):
         if name.startswith(f"{_FILE}."):

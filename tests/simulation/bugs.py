@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from skewguard import interval
-from skewguard.clocks import Reading
+from skewguard.clocks import Clocks, Reading
 from skewguard.interval import Interval, Trust, Vote
 from skewguard.signing import hooks, reply
 from skewguard.signing.call import Call
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
 from skewguard.timekeeping import knowledge, polling, shared_file, timekeeper
 from skewguard.timekeeping.domain import UTC, Domain
-from skewguard.timekeeping.sharing import Neighbours
+from skewguard.timekeeping.shared_file import Contents, Store, render
+from skewguard.timekeeping.sharing import SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 _FOREVER = 10**30
@@ -62,27 +63,28 @@ def _stumble(text: str) -> int | None:
     return None
 
 
-_said, _take, _parse = Neighbours.said, Timekeeper._take, shared_file.parse
+_estimate, _on_results = SharedEstimates.estimate, Timekeeper._on_results
+_checked, _parse = Store._checked, shared_file.parse
 
 
-def _just_now(neighbours: Neighbours, key: str, steady: int) -> Interval | None:
-    said = _said(neighbours, key, steady)
+def _just_now(others: SharedEstimates, key: str, steady: int) -> Interval | None:
+    said = _estimate(others, key, steady)
     return said and said._replace(at=steady)
 
 
-def _shares_sources(keeper: Timekeeper, age: object, results: Any, outcome: Vote) -> None:
-    _take(keeper, age, results, outcome)
+def _shares_sources(keeper: Timekeeper, era: object, results: Any, outcome: Vote) -> None:
+    _on_results(keeper, era, results, outcome)
     if outcome.interval is not None:
-        keeper._neighbours.tell(UTC, outcome.interval, keeper.clocks, True, 0)
+        keeper._others.publish(UTC, outcome.interval, keeper.clocks, True, 0)
 
 
-def _unchecked(data: bytes) -> tuple[str, shared_file.Memory]:
+def _unchecked(data: bytes) -> tuple[str, Contents]:
     body = data[:-13]
     return _parse(body + b"end %08x\n" % shared_file.binascii.crc32(body))
 
 
-def _of_any_boot(data: bytes) -> tuple[str, shared_file.Memory]:
-    return shared_file.tag(), _parse(data)[1]
+def _of_any_boot(store: Store, data: bytes, clocks: Clocks) -> Contents:
+    return _checked(store, render(_parse(data)[1], store._disk.tag()), clocks)
 
 
 class _Uncounted(Call):
@@ -91,8 +93,8 @@ class _Uncounted(Call):
 
 BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "the offset is anchored to the wall clock": [
-        (timekeeper, "_FAST_FOR", _FOREVER),
-        (timekeeper, "_FAST_SLACK", _FOREVER),
+        (timekeeper, "_CACHE_FOR", _FOREVER),
+        (timekeeper, "_CACHE_SLACK", _FOREVER),
     ],
     "an answer is taken for the middle of its exchange": [(hooks, "response_interval", _midpoint)],
     "a stale answer teaches": [(hooks, "response_interval", _at_once)],
@@ -108,10 +110,10 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],
-    "what sources say is shared": [(Timekeeper, "_take", _shares_sources)],
-    "a shared file of another boot is believed": [(shared_file, "parse", _of_any_boot)],
+    "what sources say is shared": [(Timekeeper, "_on_results", _shares_sources)],
+    "a shared file of another boot is believed": [(Store, "_checked", _of_any_boot)],
     "a shared file that was altered is believed": [(shared_file, "parse", _unchecked)],
-    "what is shared is believed to be of now": [(Neighbours, "said", _just_now)],
+    "what is shared is believed to be of now": [(SharedEstimates, "estimate", _just_now)],
 }
 """For each bug: the owners, the names to replace there, and the replacements."""
 

@@ -13,13 +13,13 @@ from skewguard.signing.call import Call
 from skewguard.signing.hooks import Hooks
 from skewguard.signing.patches import signers
 from skewguard.signing.reply import TOLERANCE
-from skewguard.timekeeping.sharing import Neighbours
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted
 from tests.simulation.oracle import Oracle
 from tests.simulation.servers import Answer, Server, mocked, reply
 from tests.simulation.sharing import ObservedStore
 from tests.simulation.sources import TRUTHFUL, SimulatedSource
+from tests.simulation.threads import SimulatedThreads
 from tests.simulation.world import World
 
 _POSSIBLE = 230 * SECOND  # a silent refusal of a timestamp further off than this may be about time
@@ -56,8 +56,7 @@ class Program:
         self.sources = {source.name: source for source in sources}
         self.settings = settings
         self.oracle = Oracle(world.host, settings)
-        self.keeper = Timekeeper(settings, world.host)
-        self.keeper._neighbours = Neighbours(ObservedStore(self))  # it has none with clocks that are not the system's
+        self.keeper = Timekeeper(settings, world.host, threads=SimulatedThreads(world), store=ObservedStore(self))
         self.hooks = Hooks(SimpleNamespace(settings=settings), self.keeper)
         self.signed = self.succeeded = self.retried = 0
         self.emitted = Emitted()

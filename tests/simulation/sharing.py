@@ -8,13 +8,14 @@ back to what its writer had learned.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from skewguard.clocks import Clocks, Reading
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping.domain import UTC
-from skewguard.timekeeping.shared_file import Memory, Store, render
+from skewguard.timekeeping.shared_file import Contents, Disk, Store, render
 
 if TYPE_CHECKING:
     from tests.simulation.callers import Program
@@ -24,7 +25,7 @@ SPOILED = ("torn", "altered", "empty", "another host's", "gone")
 """How the file may be damaged; "altered" changes one digit."""
 
 
-class SharedFile:
+class SharedFile(Disk):
     """The shared file on the simulated host's disk.
 
     Attributes:
@@ -41,17 +42,21 @@ class SharedFile:
         self.full = False
 
     def tag(self) -> str:
-        """Stand in for `skewguard.timekeeping.shared_file.tag`."""
+        """Name the boot."""
         return f"boot-{self.boot} time:[4026531834]"
 
-    def contents(self, directory: int) -> bytes:
-        """Stand in for `skewguard.timekeeping.shared_file._contents`."""
+    def directories(self, create: bool) -> Iterator[int]:
+        """Return the one directory."""
+        return iter((0,))
+
+    def read(self, directory: int) -> bytes:
+        """Return the data."""
         if self.data is None:
             raise StoreError("there is no file")
         return self.data
 
     def replace(self, directory: int, data: bytes) -> None:
-        """Stand in for `skewguard.timekeeping.shared_file._replace`."""
+        """Replace the data."""
         if self.full:
             raise StoreError("the disk is full")
         self.data = data
@@ -82,12 +87,12 @@ class SharedFile:
                 self.data = None
 
 
-def _elsewhere(now: Reading, rng: random.Random) -> Memory:
+def _elsewhere(now: Reading, rng: random.Random) -> Contents:
     """Make what another host would write, which was booted at another time."""
     at = rng.randrange(now.steady)
     true = now.wall + rng.choice((-1, 1)) * rng.randrange(400 * SECOND, 10**15)
     look = Reading(rng.randrange(at, now.steady), now.wall)
-    return Memory(look, {UTC: Interval(at, true, true + SECOND, Trust.AUTHENTICATED, "elsewhere")})
+    return Contents(look, {UTC: Interval(at, true, true + SECOND, Trust.AUTHENTICATED, "elsewhere")})
 
 
 class ObservedStore(Store):
@@ -96,21 +101,22 @@ class ObservedStore(Store):
     def __init__(self, program: Program) -> None:
         self._program = program
         self._file = program.world.file
+        super().__init__(self._file)
 
-    def read(self, clocks: Clocks) -> Memory:  # type: ignore[override]
+    def read(self, clocks: Clocks) -> Contents:
         self._program.oracle.read_file(self._file.known)
-        return Store.read(clocks)
+        return super().read(clocks)
 
-    def write(self, memory: Memory) -> None:  # type: ignore[override]
+    def write(self, contents: Contents) -> None:
         program, before = self._program, self._file.known
         known: dict[str, Any] = {}
-        for key, said in memory.said.items():
+        for key, said in contents.estimates.items():
             if key in before and before[key][0][:3] == said[:3]:
                 known[key] = before[key]
             else:
                 known[key] = (said, program.oracle.answer(key))
                 program.check_shared(key, said)
         program.oracle.read_file(known)
-        Store.write(memory)
+        super().write(contents)
         program.world.note("%s writes the shared file: %s", program.name, ", ".join(known))
         self._file.known = known

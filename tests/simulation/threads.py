@@ -12,13 +12,12 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from skewguard import events
 from skewguard.events import logger
 from skewguard.interval import SECOND
-from skewguard.timekeeping import polling, shared_file
+from skewguard.timekeeping import polling
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -162,6 +161,25 @@ class _Event:
         return self._set
 
 
+class SimulatedThreads(polling.Threads):
+    """The poller's threads, queues, events and time in a world."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def start(self, target: Callable[..., None], *args: Any) -> None:
+        self._world.start_thread(target, *args)
+
+    def event(self) -> Any:
+        return _Event(self._world)
+
+    def results(self) -> Any:
+        return _Queue(self._world)
+
+    def monotonic(self) -> float:
+        return self._world.host.quick / SECOND
+
+
 class CaughtExceptions(logging.Handler):
     """Fails the world for each exception of skewguard's own that skewguard caught."""
 
@@ -176,32 +194,15 @@ class CaughtExceptions(logging.Handler):
 
 @contextmanager
 def simulated(world: World) -> Iterator[None]:
-    """Run the poller by this world's time and in its threads, and read and write this world's shared file."""
+    """Pass events and caught exceptions to this world; end its threads at the end."""
     caught, level = CaughtExceptions(world), logger.level
-    kept = {name: getattr(polling, name) for name in ("time", "queue", "threading", "_thread")}
-    stored = {name: getattr(shared_file, name) for name in ("_private", "tag", "_directories", "_contents", "_replace")}
     unsubscribe = events.subscribe(world.on_event)
     logger.addHandler(caught)
     logger.setLevel(logging.DEBUG)
-    vars(shared_file).update(
-        _private=False,
-        tag=world.file.tag,
-        _directories=lambda create: iter((0,)),
-        _contents=world.file.contents,
-        _replace=world.file.replace,
-    )
-    vars(polling).update(
-        time=SimpleNamespace(monotonic=lambda: world.host.quick / SECOND),
-        queue=SimpleNamespace(SimpleQueue=lambda: _Queue(world), Empty=queue.Empty),
-        threading=SimpleNamespace(Event=lambda: _Event(world), Lock=threading.Lock, RLock=threading.RLock),
-        _thread=world.start_thread,
-    )
     try:
         yield
     finally:
         world.end()
-        vars(polling).update(kept)
-        vars(shared_file).update(stored)
         unsubscribe()
         logger.removeHandler(caught)
         logger.setLevel(level)
