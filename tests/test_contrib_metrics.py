@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 import skewguard
+from skewguard.assessment import FAIL_FROM, WARN_FROM
 from skewguard.events import Refused, Stepped, emit
 from skewguard.testing import StrictEndpoint
-from tests.contrib_apps import aws
+from skewguard.wording import plain
+from tests.contrib_apps import EXAMPLES, aws
 from tests.fakes import FakeSource
 from tests.real.need import installed
 from tests.support import client
@@ -42,6 +45,14 @@ def samples(text: str) -> dict[tuple[str, ...], float]:
         for sample in family.samples
         if not sample.name.endswith("_created")
     }
+
+
+def test_the_example_alerts_have_our_thresholds() -> None:
+    """Those of ``skewguard check``."""
+    (group,) = yaml.safe_load((EXAMPLES / "monitoring" / "alerts.yml").read_text("utf-8"))["groups"]
+    found = {rule["alert"]: rule["expr"] for rule in group["rules"]}
+    assert found["ClockOff"].endswith(f" > {plain(WARN_FROM)}")
+    assert found["ClockNearCliff"].endswith(f" > {plain(FAIL_FROM)}")
 
 
 def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_endpoint: StrictEndpoint) -> None:

@@ -7,9 +7,8 @@ import os
 import re
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,10 @@ import pytest
 import skewguard
 from skewguard.contrib.fastapi import lifespan
 from tests.contrib_apps import EXAMPLES, ROOT
-from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.ntp_server import Server, wall_server
 from tests.real.need import installed
 
 pytestmark = pytest.mark.slow
-
-
-@contextmanager
-def ntp_server(offset: int = 0) -> Iterator[Server]:
-    """An NTP server that is `offset` s ahead of this host."""
-
-    def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        now = to_stamp(time.time_ns() + offset * 10**9)
-        server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
-
-    with serving(answer) as server:
-        yield server
 
 
 def test_flasks_extension_serves_several_apps() -> None:
@@ -81,7 +68,7 @@ def test_the_lifespan_installs_at_once_and_holds_the_apps_own_back_until_time_is
         async with whole("app") as state:
             seen.append(state)
 
-    with ntp_server() as server:
+    with wall_server() as server:
         whole = lifespan(inner, wait=10, sources=[f"ntp://127.0.0.1:{server.port}"])
         assert skewguard.status().installed
         asyncio.run(run(whole))
@@ -187,7 +174,7 @@ CHECK = ("check", "--tag", "skewguard")
 
 def test_djangos_checks_are_silent_if_the_clock_is_right(django: Django) -> None:
     """Before the time is known, and after the sources have been asked."""
-    with ntp_server() as server:
+    with wall_server() as server:
         code, text = django.manage(*CHECK, settings=asking(server))
         assert (code, "no issues" in text) == (0, True), text
         code, text = django.manage(*CHECK, "--deploy", settings=asking(server))
@@ -196,7 +183,7 @@ def test_djangos_checks_are_silent_if_the_clock_is_right(django: Django) -> None
 
 def test_djangos_checks_warn_of_a_wrong_clock(django: Django) -> None:
     """W001, because the app has waited for the time; with the offset, the bound, and a remedy."""
-    with ntp_server(90) as server:
+    with wall_server(90) as server:
         code, text = django.manage(*CHECK, "--fail-level", "WARNING", settings=asking(server, ", 'wait': 20"))
         assert code == 1
         assert re.search(r"\(skewguard\.W001\) This host's clock is (90|89)\.", text)
@@ -222,7 +209,7 @@ def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django)
     _, text = django.manage(*CHECK, "--deploy", settings=silent)
     assert "skewguard.W003" in text
     assert "ntp://127.0.0.1:9" in text
-    with ntp_server() as one, ntp_server() as two, ntp_server(500) as liar:
+    with wall_server() as one, wall_server() as two, wall_server(500) as liar:
         names = [f"ntp://127.0.0.1:{server.port}" for server in (one, two, liar)]
         _, text = django.manage(*CHECK, "--deploy", settings=f"SKEWGUARD = {{'sources': {names}}}")
         assert f"(skewguard.W004) ntp://127.0.0.1:{liar.port}" in text
@@ -240,7 +227,7 @@ def test_djangos_check_clock_is_a_nagios_plugin(django: Django) -> None:
         (300, (), 2, "CRITICAL"),
         (90, ("--warning", "100"), 0, "OK"),
     ):
-        with ntp_server(offset) as server:
+        with wall_server(offset) as server:
             done = django.manage("check_clock", "--timeout", "5", *arguments, settings=asking(server))
         assert done[0] == code, done
         assert done[1].startswith(f"{word} - this host's clock is ")

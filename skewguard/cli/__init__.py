@@ -1,8 +1,8 @@
 """The command ``skewguard``, also ``python -m skewguard``. One module or folder for each subcommand.
 
-Each has ``HELP``, a line; ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which adds its arguments;
-and ``run``, which returns the exit code. `check` also has ``usage_line``, for stdout if the arguments are wrong. Data
-goes to stdout, messages to stderr.
+Each has ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which adds its arguments; and ``run``, which
+returns the exit code. `check` also has ``usage_line``, for stdout if the arguments are wrong. Data goes to stdout,
+messages to stderr. Only the module of the typed subcommand is loaded.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _COMMANDS = {
-    "check": "check",
-    "doctor": "doctor.command",
-    "exec": "exec_",
-    "offset": "offset",
-    "watch": "watch.command",
+    "check": ("check", "Check the clock for a monitoring system."),
+    "doctor": ("doctor.command", "Find out which clock is wrong, by how much, and what to do."),
+    "exec": ("exec_", "Run a Python program, and its Python children, with skewguard installed."),
+    "offset": ("offset", "Print how far the clock is off: true time minus wall clock, s; positive when slow."),
+    "watch": ("watch.command", "Watch how far off the clock is by each time source: a table and a plot, or lines."),
 }
+"""The subcommands: the module of each, and its help text."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,29 +64,27 @@ def _run(given: list[str]) -> int:
     parser = _Parser(prog="skewguard", description="Keeps AWS calls working on a wrong clock.")
     parser.add_argument("--version", action="version", version=f"skewguard {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
-    modules: dict[str, ModuleType] = {}
-    for name in _wanted(given):
-        module = modules[name] = import_module(f"skewguard.cli.{_COMMANDS[name]}")
-        made = subparsers.add_parser(name, help=module.HELP, description=module.HELP)
-        made.usage_error = module.USAGE_ERROR
-        made.usage_line = getattr(module, "usage_line", None)
-        module.configure(made)
+    typed = next((argument for argument in given if argument in _COMMANDS), None)
+    module: ModuleType | None = None
+    for name, (path, text) in _COMMANDS.items():
+        made = subparsers.add_parser(name, help=text, description=text)
+        if name == typed:
+            module = import_module(f"skewguard.cli.{path}")
+            made.usage_error = module.USAGE_ERROR
+            made.usage_line = getattr(module, "usage_line", None)
+            module.configure(made)
     usage_error = parser.usage_error
     try:
         options, unknown = parser.parse_known_args(given)
-        usage_error = modules[options.subcommand].USAGE_ERROR
+        assert module is not None, "a subcommand is required"
+        usage_error = module.USAGE_ERROR
         if unknown:  # the subcommand's parser has its exit code
             subparsers.choices[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
         options.command = command
-        return int(modules[options.subcommand].run(options))
+        return int(module.run(options))
     except CannotWriteError as error:
         write(f"skewguard: cannot write: {error}", to_stderr=True)
         return usage_error
-
-
-def _wanted(given: Sequence[str]) -> list[str]:
-    """Return the subcommand that was typed, if it comes first, so that no other module is loaded; else all."""
-    return [given[0]] if given and given[0] in _COMMANDS else list(_COMMANDS)
 
 
 class _Parser(argparse.ArgumentParser):

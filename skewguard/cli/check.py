@@ -19,8 +19,6 @@ from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 from skewguard.wording import plain
 
-HELP = "Check the clock for a monitoring system."
-
 USAGE_ERROR = UNKNOWN
 """The exit code for wrong arguments: argparse's own, 2, would be an alarm."""
 

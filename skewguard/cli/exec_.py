@@ -17,8 +17,6 @@ from skewguard.cli.output import write
 from skewguard.config import resolve
 from skewguard.events import logger
 
-HELP = "Run a Python program, and its Python children, with skewguard installed."
-
 STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
 

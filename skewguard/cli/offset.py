@@ -10,8 +10,6 @@ from skewguard.cli.output import write
 from skewguard.errors import ConfigError
 from skewguard.wording import decimal
 
-HELP = "Print how far the clock is off: true time minus wall clock, s; positive when the host is behind."
-
 USAGE_ERROR, UNKNOWN = 2, 3
 """Exit codes: the arguments are wrong; the offset is not known."""
 

@@ -81,7 +81,7 @@ def test_check_without_an_answer(more: list[str], code: int) -> None:
     done = run("check", "--source", source, *more, clean=True)
     assert done.returncode == code, done
     assert done.stdout.startswith(
-        ("CRITICAL - no time source gave the time: ", "UNKNOWN - no time source tells the time: ")
+        ("CRITICAL - no time source gave the time: ", "UNKNOWN - no time source gave the time: ")
     )
     assert "|" not in done.stdout
 

@@ -13,8 +13,6 @@ from skewguard.cli.doctor.finding import Finding, Level
 from skewguard.cli.output import write
 from skewguard.errors import ConfigError
 
-HELP = "Find out which clock is wrong, by how much, and what to do."
-
 HEALTHY, UNHEALTHY, USAGE_ERROR, UNKNOWN = range(4)
 """Exit codes: nothing is wrong; something is; the arguments are wrong; the correct time is not known."""
 

@@ -19,8 +19,6 @@ from skewguard.config import Settings
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 
-HELP = "Watch how far off the clock is by each time source: a table and a plot, or a line for each round."
-
 USAGE_ERROR = 2
 """The exit code for wrong arguments, and if rich is missing."""
 
