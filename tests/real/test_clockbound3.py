@@ -11,7 +11,7 @@ import pytest
 
 from skewguard.sources import clockbound as source_module
 from skewguard.sources.clockbound import ClockBoundSource
-from skewguard.sources.clockbound_segment import MAX_AGE, Snapshot, Status, parse
+from skewguard.sources.clockbound_segment import MAX_AGE, ClockStatus, Snapshot, parse
 from tests.real.clockbound import (
     SECOND,
     THREE,
@@ -75,7 +75,7 @@ def test_own_segment(tmp_path: Path) -> None:
     assert (len(data), data[8:14]) == (104, struct.pack("=IH", 104, 0x0303))
     assert (len(data2), data2[8:14]) == (80, struct.pack("=IH", 80, 2))
     assert (snapshot.version, snapshot2.version) == (3, 2)
-    assert (snapshot.status, snapshot2.status) == (Status.SYNCHRONIZED, Status.SYNCHRONIZED)
+    assert (snapshot.status, snapshot2.status) == (ClockStatus.SYNCHRONIZED, ClockStatus.SYNCHRONIZED)
     # One is in UTC and the other since boot.
     assert 0 <= now.wall - snapshot.as_of < 60 * SECOND
     assert 0 <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) - snapshot2.as_of < 60 * SECOND
