@@ -93,6 +93,7 @@ def told(text: str, offset: float | None) -> str:
         (client_error("NoSuchBucket", "The specified bucket does not exist"), 1200, "no clock is to blame"),
         (client_error("ExpiredToken", "The provided token has expired."), 0, "the credentials have expired"),
         (TLS, 1200, "as happens when the local clock is slow."),
+        (TLS.replace(" (", " or the system clock is incorrect ("), 0, "as happens when the local clock is slow."),
         ("certificate verify failed: certificate has expired", 0, "The clock is not the reason."),
         (TLS, 0, "as happens when the local clock is slow. But this host's clock is right."),
         (TLS, -1200, "as happens when the local clock is slow. But this host's clock is 20 min 0 s fast."),

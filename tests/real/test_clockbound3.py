@@ -56,7 +56,7 @@ def test_wrong_clock(tmp_path: Path) -> None:
     """A clock that 3.x knows to be 20 minutes slow is not vouched for, though its own clock is, and is right."""
     with clockbound3(tmp_path, 1200) as run:
         source = ClockBoundSource(str(run / "clockbound/shm0"))
-        not_vouched_for(source, "vouches for the clock within 1200.0 s only")
+        not_vouched_for(source, "vouches for the clock within (19|20) min")
         ask = library(THREE, run / "clockbound/shm1")
         said, now = ask(), exact()
         assert said.status == 1
