@@ -9,8 +9,10 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import patch
 
 from fuzz.check import only, sound
+from skewguard import _files
 from skewguard.cli.doctor import daemons
 from skewguard.cli.doctor import ntpd as variables
 from skewguard.cli.doctor.examination import Examination
@@ -141,15 +143,15 @@ def phc(data: bytes) -> None:
     (shown,) = struct.unpack("<q", data[:8].ljust(8, b"\0"))
     name, zero, bound = data[8:].partition(b"\0")
     source = PhcSource()
-    with only(SourceError):
-        source._check_timescale(cast("Path", _File(name)))
-        assert name.decode("ascii", "replace").strip().startswith(("ena-ptp-", "KVM virtual PTP", "hyperv"))
+    with only(SourceError), patch.object(_files, "text", lambda _: name.decode("utf-8", "replace")):
+        source._check_timescale(Path())
+        assert name.decode("utf-8", "replace").strip().startswith(("ena-ptp-", "KVM virtual PTP", "hyperv"))
     with only(SourceError):
         error = source._error_bound(cast("Path", _File(bound if zero else None)))
         assert 0 <= error <= 1_500_000_000
         for took in (-1, 0, 5000, 2 * SECOND):
             with only(SourceError):
-                said: Any = source._judge((STEADY, shown, STEADY + took), error)
+                said: Any = source._to_interval((STEADY, shown, STEADY + took), error)
                 sound(said)
                 assert said.earliest <= shown <= said.latest
                 assert said.drift_ppb == DRIFT_PPB
