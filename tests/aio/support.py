@@ -55,7 +55,7 @@ def config(way: str = "aiohttp", **options: Any) -> AioConfig:
 def client(
     service: str, endpoint: StrictEndpoint, way: str = "aiohttp", session: Any = None, **options: Any
 ) -> AbstractAsyncContextManager[Any]:
-    """Make a client of the endpoint's own address, from a session made for it unless one is given."""
+    """Make a client of the endpoint's own address, from a new session unless one is given."""
     kwargs = endpoint.client_kwargs
     return (session or AioSession()).create_client(service, **kwargs, config=config(way, **options))
 
@@ -72,7 +72,7 @@ def aws_client(
 
 @contextlib.contextmanager
 def as_aws(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be AWS for aiohttp, and for httpx too, which asks for addresses and keeps the port."""
+    """Run the block with the endpoint as AWS, for aiohttp and for httpx, which connects to addresses."""
     connect = anyio.connect_tcp
 
     async def connect_tcp(remote_host: str, remote_port: int, **kwargs: Any) -> Any:
@@ -86,7 +86,7 @@ def as_aws(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch) -> Iterator[None
 
 
 async def code_of(call: Awaitable[Any]) -> str:
-    """Await a call and name its error; empty if there is none."""
+    """Await a call and return its error's code, or ""."""
     try:
         await call
     except ClientError as error:
@@ -95,7 +95,7 @@ async def code_of(call: Awaitable[Any]) -> str:
 
 
 async def with_bucket(endpoint: StrictEndpoint, way: str = "aiohttp") -> None:
-    """Put a bucket with one object on the server, at its own time, and forget the requests."""
+    """Create a bucket with one object on the server, at its own time, and clear its requests."""
     offset, endpoint.offset = endpoint.offset, 0.0
     async with client("s3", endpoint, way) as s3:
         await s3.create_bucket(Bucket="bucket")

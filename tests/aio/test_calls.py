@@ -72,7 +72,7 @@ def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: s
 
 
 def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guarded() -> None:
-    """It is handed a client whose emitter awaits."""
+    """It is given a client whose emitter awaits."""
 
     async def main() -> None:
         async with client("sts", endpoint) as first:
@@ -93,7 +93,7 @@ def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guard
 @each_backend
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
 def test_every_retry_mode(backend: str, mode: str) -> None:
-    """The retry is ours, whoever else asks for some; and there is none where the caller allows one attempt."""
+    """The retry is skewguard's, whatever else asks for one; there is none if the caller allows one attempt."""
 
     async def main() -> None:
         skewguard.install()
@@ -115,7 +115,7 @@ def test_every_retry_mode(backend: str, mode: str) -> None:
 
 @each_way
 def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What one client hears over verified TLS serves every other."""
+    """What one client learns over verified TLS serves every other."""
 
     async def main() -> None:
         async with aws_client("sts", endpoint, way) as sts:
@@ -129,15 +129,15 @@ def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
         skewguard.install()
         run(main, way)
         known = skewguard.offset()
-        assert (known is not None) == CHECKS_NAMES  # who checks no host name teaches nobody but itself
+        assert (known is not None) == CHECKS_NAMES  # without a check of the host name, only these clients learn
         if known is not None:
             assert abs(known.seconds - 1200) < 2
             assert skewguard.status().domains.keys() == {UTC}
 
 
 @each_backend
-def test_aws_unverified_teaches_nobody(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever switches verification off gets botocore's own behaviour."""
+def test_aws_unverified_teaches_nothing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without verification, all is as with botocore alone."""
 
     async def main() -> None:
         async with aws_client("sts", endpoint, backend, verify=False) as sts:
@@ -153,7 +153,7 @@ def test_aws_unverified_teaches_nobody(backend: str, monkeypatch: pytest.MonkeyP
 
 @each_backend
 def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
-    """Unverified, too; its address is recognised however a backend writes it."""
+    """Unverified, too; its address is recognised in each backend's form."""
     host = "localhost" if backend == "aiohttp" else "LocalHost"  # with that, aiobotocore's signature fails on aiohttp
 
     async def main() -> None:
@@ -210,7 +210,7 @@ def test_a_healthy_clock_is_left_alone(backend: str) -> None:
 
 @each_backend
 def test_uninstall_attach_and_detach(backend: str) -> None:
-    """Of sessions and clients alike."""
+    """For sessions and for clients."""
 
     async def main() -> None:
         installation = skewguard.install()
@@ -255,7 +255,7 @@ def test_a_date_that_counts_for_nothing_counts_for_nothing_here(backend: str, mo
 
 @each_backend
 def test_a_stream_that_cannot_be_sent_again_is_not(backend: str) -> None:
-    """As it was handed over past its beginning."""
+    """It was given from its middle."""
     body = io.BytesIO(b"0123456789")
     body.seek(5)
 
@@ -271,7 +271,7 @@ def test_a_stream_that_cannot_be_sent_again_is_not(backend: str) -> None:
 
 
 def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None:
-    """botocore's code does not await what rewinds, and nothing is left unawaited here (which would be an error)."""
+    """botocore does not await what rewinds, and nothing is left unawaited here, which would be an error."""
 
     class Awaited(io.RawIOBase):
         def seekable(self) -> bool:
@@ -285,7 +285,7 @@ def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None
 
 
 def test_aiohttp_on_trio_is_refused_by_aiobotocore() -> None:
-    """aiohttp is asyncio's alone; skewguard makes no difference to that."""
+    """aiohttp needs asyncio, with skewguard or without."""
 
     async def main() -> None:
         with pytest.raises((RuntimeError, HTTPClientError)):

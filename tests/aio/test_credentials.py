@@ -30,7 +30,7 @@ each_clock = pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast
 
 @pytest.fixture
 def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
-    """The metadata services, under a name, as these HTTP clients look no address up."""
+    """The metadata services, under a name, because these HTTP clients resolve no address."""
     with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, as_aws(tls_endpoint, monkeypatch):
         here = f"metadata.example:{services.port}"
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{here}/")
@@ -46,14 +46,14 @@ def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
 
 
 def session_for(way: str) -> AioSession:
-    """Make a session that asks for credentials in the same way."""
+    """Make a session that asks for credentials with the same backend."""
     session = AioSession()
     session.set_default_client_config(config(way))
     return session
 
 
 async def call(way: str) -> None:
-    """Make one call with whatever credentials this program has."""
+    """Make one call with the credentials that this program gets."""
     async with session_for(way).create_client("dynamodb", region_name="us-east-1") as dynamodb:
         await dynamodb.list_tables()
 
@@ -61,7 +61,7 @@ async def call(way: str) -> None:
 @each_clock
 @pytest.mark.parametrize("provide", PROVIDERS)
 class TestProviders:
-    """As `tests/test_expiry.py` has it for botocore."""
+    """As in `tests/test_expiry.py` for botocore."""
 
     @pytest.fixture(autouse=True)
     def _host(
@@ -71,7 +71,7 @@ class TestProviders:
         provide(tmp_path, monkeypatch, aws)
 
     def test_unguarded_they_fail(self, provide: Any, offset: int) -> None:
-        """On a fast host they look dead; on a slow one their signature is."""
+        """On a fast host they seem expired; on a slow one their signature is."""
         with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
             run(lambda: call("aiohttp"))
 
@@ -85,10 +85,10 @@ class TestProviders:
         assert {record.status for record in aws.requests} == {200}
 
     @each_way
-    def test_where_nobody_knows_the_first_to_speak_is_heard(
+    def test_without_a_source_the_first_answer_teaches(
         self, provide: Any, offset: int, aws: StrictEndpoint, way: str
     ) -> None:
-        """The metadata service's clock, or an answer to a call that nobody signs; else one request is refused."""
+        """The metadata service's clock, or the answer to an unsigned call; else one request is refused."""
         with skewguard.install():
             if provide in (process, single_sign_on) and offset < 0:
                 with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
@@ -101,11 +101,11 @@ class TestProviders:
 
 
 class TestMetadata:
-    """What the metadata services let slip."""
+    """The clock of the metadata services."""
 
     @each_way
     def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
-        """It goes on fetching."""
+        """It keeps fetching."""
         aws.offset = 2 * HOUR
 
         async def credentials(session: AioSession) -> str:
@@ -123,9 +123,7 @@ class TestMetadata:
         assert said.seconds == pytest.approx(2 * HOUR, abs=5)
         assert said.source.startswith("http://metadata.example:")
 
-    def test_an_unknown_aiobotocore_is_told_of_and_left_alone(
-        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
-    ) -> None:
+    def test_an_unknown_aiobotocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
         """One warning for each name; calls are guarded all the same."""
         monkeypatch.delattr(aiobotocore.utils, "AioContainerMetadataFetcher")
         with skewguard.install():
@@ -135,10 +133,10 @@ class TestMetadata:
 
 
 class TestTripwire:
-    """What is leaned on in aiobotocore. A failure here names the place that a new one has changed."""
+    """What skewguard needs of aiobotocore. A failure names what a new version has changed."""
 
     def test_its_clocks_are_botocores_own(self) -> None:
-        """The functions whose code is replaced, and no copies of them; nor does it read another clock."""
+        """The functions whose code is replaced, and no copies of them; and it reads no other clock."""
         assert aiobotocore.credentials._local_now is botocore.credentials._local_now
         assert aiobotocore.tokens._utc_now is botocore.tokens._utc_now
         for module in (aiobotocore.credentials, aiobotocore.tokens, aiobotocore.utils):
@@ -146,7 +144,7 @@ class TestTripwire:
             assert ".now(" not in inspect.getsource(module).replace("self._now(", "")
 
     def test_what_it_inherits(self) -> None:
-        """When a token is to be renewed, and by how much an instance's credentials are stretched."""
+        """When a token is renewed, and how long an instance's credentials are extended."""
         token, instance = aiobotocore.tokens.AioDeferredRefreshableToken, aiobotocore.utils.AioInstanceMetadataFetcher
         assert vars(botocore.tokens.DeferredRefreshableToken)["_should_refresh"] is token._should_refresh
         assert vars(botocore.utils.InstanceMetadataFetcher)["_evaluate_expiration"] is instance._evaluate_expiration

@@ -1,4 +1,4 @@
-"""The pieces by which aiobotocore differs: provenance of answers, TLS rules, handed-out signatures, and its names."""
+"""What is different in aiobotocore: origin of answers, TLS rules, handed-out signatures, and its names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.fakes import Emitted
 
 
 def made_up(headers: dict[str, str]) -> AioAWSResponse:
-    """Make a refusal as the mocking libraries do, of a response object of aiohttp's that nobody has sent."""
+    """Make a refusal as the mocking libraries do: a response object of aiohttp's that came from no connection."""
     answer = {"__type": "InvalidSignatureException", "message": ""}
 
     class Raw:
@@ -47,8 +47,8 @@ def made_up(headers: dict[str, str]) -> AioAWSResponse:
 
 
 @each_way
-def test_an_answer_from_no_socket_teaches_nobody_and_is_not_tried_again(way: str) -> None:
-    """As Stubber's and moto's."""
+def test_an_answer_from_no_socket_teaches_nothing_and_is_not_tried_again(way: str) -> None:
+    """As from Stubber and moto."""
     sent = []
 
     def answer(request: Any, **_: Any) -> AioAWSResponse:
@@ -71,7 +71,7 @@ def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> N
     """aioresponses builds aiohttp's own; respx and others httpx's own."""
 
     async def main() -> None:
-        # What its constructor wants differs from release to release; what matters here is what it sets by itself.
+        # The constructor's parameters differ between releases; what it sets by itself matters here.
         raw = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
         assert getattr(raw, "_protocol", None) is None
         assert not AioHooks.from_socket(SimpleNamespace(raw=raw))
@@ -88,14 +88,14 @@ def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> N
 
 
 def test_repeated_headers_of_aiohttp_are_joined() -> None:
-    """aiobotocore keeps the last of them, in small letters."""
+    """aiobotocore keeps the last of them, in lower case."""
     headers = web.Response(headers=[("Date", "a"), ("date", "b"), ("Age", "1")]).headers
     found = AioHooks.headers_of(SimpleNamespace(raw=SimpleNamespace(headers=headers)))
     assert (found.get("Date"), found.get("age"), found.get("Warning")) == ("a, b", "1", None)
 
 
 def endpoint_with(verify: Any, *contexts: Any, settings: Any = None) -> Any:
-    """Make what is looked at of an endpoint."""
+    """Make the attributes of an endpoint that are read."""
     made = {n: SimpleNamespace(connector=SimpleNamespace(_ssl=context)) for n, context in enumerate(contexts)}
     proxies = SimpleNamespace(settings=settings)
     return SimpleNamespace(http_session=SimpleNamespace(_verify=verify, _sessions=made, _proxy_config=proxies))
@@ -123,7 +123,7 @@ NONE = context(ssl.CERT_NONE, names=False)
         (endpoint_with(True, STRICT, NAMELESS), False),
         (endpoint_with(True, NONE), False),
         (endpoint_with(False, False), False),
-        (endpoint_with(STRICT), True),  # httpx's session puts its rules in verify's place
+        (endpoint_with(STRICT), True),  # httpx's session keeps its rules in `verify`
         (endpoint_with(NONE), False),
         (endpoint_with(NAMELESS), False),
         (endpoint_with(True, STRICT, settings={"proxy_use_forwarding_for_https": True}), False),
@@ -132,7 +132,7 @@ NONE = context(ssl.CERT_NONE, names=False)
     ],
 )
 def test_only_tls_that_checks_chain_and_name_is_verified(endpoint: Any, verified: bool) -> None:
-    """The rules in use count, not what was asked for."""
+    """The rules in force count, not those asked for."""
     assert AioHooks.verified(endpoint) is verified
 
 
@@ -163,7 +163,7 @@ def test_what_is_handed_out_is_signed_as_of_true_time(way: str) -> None:
 
 
 def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
-    """A form being signed as of one time does not move what another task signs meanwhile."""
+    """A form signed as of one time does not change what another task signs meanwhile."""
     seen: list[datetime.datetime] = []
 
     async def main() -> None:
@@ -193,17 +193,17 @@ def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
 
     AioSession()
     skewguard.install()
-    AioSession()  # opens the seam
+    AioSession()  # applies the patches
     run(main)
     assert seen[0].year > 2000
     assert seen[1] == datetime.datetime(1970, 1, 2)
 
 
 class TestTripwire:
-    """What is leaned on in aiobotocore. A failure here names the place that a new one has changed."""
+    """What skewguard needs of aiobotocore. A failure names what a new version has changed."""
 
     def test_its_emitter_awaits(self) -> None:
-        """And is told from botocore's."""
+        """And is distinguished from botocore's."""
         assert signers.asynchronous(AioSession().get_component("event_emitter"))
         assert not signers.asynchronous(Session().get_component("event_emitter"))
         assert signers.asynchronous(aiobotocore.hooks.AioHierarchicalEmitter())
@@ -216,7 +216,7 @@ class TestTripwire:
         )
 
     def test_the_seam_finds_all_it_replaces(self, emitted: Emitted) -> None:
-        """Nothing is told to be missing."""
+        """Nothing is reported missing."""
         with skewguard.install():
             AioSession()
             held = aiobotocore.signers.get_current_datetime

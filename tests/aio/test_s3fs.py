@@ -1,4 +1,4 @@
-"""s3fs, which is built on aiobotocore and runs an event loop in a thread of its own."""
+"""s3fs, which is built on aiobotocore and runs an event loop in its own thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.aio.support import with_bucket
 
 
 def test_files_are_written_and_read_on_a_wrong_clock() -> None:
-    """The first request is refused once, no other."""
+    """Only the first request is refused."""
     with StrictEndpoint(offset=1200) as endpoint:
         asyncio.run(with_bucket(endpoint))
         kwargs = endpoint.client_kwargs

@@ -1,4 +1,4 @@
-"""Sources are heard as with botocore, and asking them never holds up the event loop."""
+"""Sources are asked as with botocore, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def gated(offset: float | None = 1200, *, instant: bool = False) -> FakeSource:
 
 
 async def tick(source: FakeSource, refused: Callable[[], bool] = lambda: True) -> None:
-    """Let the source answer once it is asked, and a call was refused: only a loop that runs on can do it."""
+    """Open the source's gate once it is asked and a call was refused: only a loop that runs on can do so."""
     while not source.asked.is_set() or not refused():
         await anyio.sleep(0.001)
     source.gate.set()
@@ -44,7 +44,7 @@ def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str
         assert [record.status for record in endpoint.requests] == [403, 200]
 
     source = gated()
-    # Loopback shares its own host's wall clock, so sources do not concern it: this server goes by another name.
+    # A server on loopback shares this host's clock, so sources do not concern it: make it seem to be elsewhere.
     with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
         patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
         run(main, way)
@@ -74,7 +74,7 @@ def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way:
 
 @each_way
 def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
-    """And if the sources say nothing, the calls end as they would have, none waiting for another's turn."""
+    """And if the sources fail, the calls end as they would have, without waiting for one another."""
 
     async def main() -> None:
         await with_bucket(endpoint, way)
@@ -104,7 +104,7 @@ def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
 
 @each_way
 def test_cancelling_one_who_waits_leaves_the_others_waiting(way: str) -> None:
-    """An errand is everybody's."""
+    """Others still wait for the same errand."""
     begin, end = threading.Event(), threading.Event()
     done = []
 
@@ -140,7 +140,7 @@ def test_cancelling_one_who_waits_leaves_the_others_waiting(way: str) -> None:
 
 
 def test_an_errand_that_a_fork_cut_short_is_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A child has the record of its parent's errand, and nobody who finishes it."""
+    """A child has its parent's record of an errand, and no thread that finishes it."""
 
     async def main() -> None:
         errand, hang = Errand(), threading.Event()
@@ -160,7 +160,7 @@ def test_an_errand_that_a_fork_cut_short_is_begun_anew(monkeypatch: pytest.Monke
 
 
 def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fail open."""
+    """The calls are made all the same."""
 
     async def main() -> None:
         skewguard.install(sources=["response"])

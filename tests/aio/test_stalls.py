@@ -32,7 +32,7 @@ with StrictEndpoint(offset=float(sys.argv[1])) as endpoint:
 
 @contextlib.contextmanager
 def server(offset: float) -> Iterator[str]:
-    """Run a strict endpoint in another process, whose threads do not share our interpreter lock; tell its URL."""
+    """Run a strict endpoint in another process, with another interpreter lock; yield its URL."""
     child = subprocess.Popen(
         [sys.executable, "-c", SERVER, str(offset)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -44,7 +44,7 @@ def server(offset: float) -> Iterator[str]:
 
 
 def elapsed(queue: BinaryIO | None) -> float:
-    """Tell the time, s, less what this thread has spent waiting for a processor that others had, if the kernel says."""
+    """Return the time, s, without what this thread waited for a processor, if the kernel counts that."""
     waited = 0
     if queue is not None:
         queue.seek(0)
@@ -53,7 +53,7 @@ def elapsed(queue: BinaryIO | None) -> float:
 
 
 async def longest_stall(url: str) -> float:
-    """Make many calls at once on a cold client; tell the longest time (s) a ticking task was kept waiting."""
+    """Make many calls at once on a cold client; return the longest delay of a ticking task, s."""
     longest = 0.0
     schedule = Path("/proc/thread-self/schedstat")
     queue = schedule.open("rb", buffering=0) if schedule.exists() else None  # noqa: ASYNC230, ASYNC240 - no disk there
@@ -87,7 +87,7 @@ async def longest_stall(url: str) -> float:
 
 
 def compare(healthy: str, skewed: str) -> tuple[float, float]:
-    """Measure unguarded calls of a right clock and guarded ones of a wrong clock in turn.
+    """Measure unguarded calls with a right clock and guarded ones with a wrong clock in turn.
 
     Returns:
         The median of the unguarded stalls, and of how much longer the guarded one after each was, s.
@@ -101,10 +101,10 @@ def compare(healthy: str, skewed: str) -> tuple[float, float]:
 
 
 def test_guarding_stalls_the_loop_at_most_ten_milliseconds_longer() -> None:
-    """Whatever else the machine does, one of three comparisons is let alone by it."""
+    """One of three comparisons is enough: the machine may be busy."""
     found = []
     with server(0) as healthy, server(1200) as skewed:
-        asyncio.run(longest_stall(healthy))  # what is loaded and cached once per process is no stall of anybody's
+        asyncio.run(longest_stall(healthy))  # what is loaded and cached once per process does not count
         while len(found) < 3 and not any(more <= MORE for _, more in found):
             found.append(compare(healthy, skewed))
     print("longest stall, s (unguarded, and how much longer guarded):", found)

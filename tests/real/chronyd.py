@@ -28,7 +28,7 @@ CHRONYD = shutil.which("chronyd", path=os.environ.get("PATH", "") + ":/usr/sbin:
 INSTALL_CHRONYD = "apt-get install -y chrony"
 INSTALL_FAKETIME = "pip install libfaketime"
 
-_TRIES = 3  # a free port may be taken by another between the look and the bind
+_TRIES = 3  # another process may take a free port before it is bound
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Chronyd:
 
 
 def faketime_library() -> Path | None:
-    """The library that gives one process a clock of its own; None if it is not installed."""
+    """Return the library that gives one process a clock of its own; None if it is not installed."""
     spec = importlib.util.find_spec("libfaketime")
     if spec is not None and spec.origin is not None:
         for found in sorted(Path(spec.origin).parent.glob("**/libfaketime.so.1")):
@@ -75,7 +75,7 @@ def chronyd(
     synchronized: bool = True,
     config: tuple[str, ...] = (),
 ) -> Iterator[Chronyd]:
-    """Run a chronyd for as long as the block lasts; skip the test if there is none.
+    """Run a chronyd during the block; skip the test if there is none.
 
     Args:
         offset_seconds: How much its clock shows more than the host's; true time, as far as it knows.
@@ -107,7 +107,7 @@ def _run(
     # Short, and apart from pytest's own: a Unix socket's path has 108 bytes, and the user must be able to enter.
     with tempfile.TemporaryDirectory(prefix="chronyd-") as made:
         directory = Path(made)
-        user = pwd.getpwnam("nobody") if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+        user = pwd.getpwuid(65534) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         os.chown(directory, user.pw_uid, user.pw_gid)  # chronyd insists on its own user and group, and on the mode
         directory.chmod(0o770)
         port, cmdport = free_port(host), free_port(host)
@@ -152,7 +152,7 @@ def _environment(directory: Path, offset: float) -> dict[str, str]:
     environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C"}
     library = faketime_library()
     if offset and library is not None:
-        # A copy, because the user may not be allowed where packages are installed: the loader would only warn.
+        # A copy, because the user may not be allowed where packages are installed; the loader would only warn.
         copy = directory / "libfaketime.so.1"
         shutil.copy(library, copy)
         copy.chmod(0o755)
@@ -177,7 +177,7 @@ def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, tru
             if not want_time:
                 return
             off = served - time.time() - truth
-            # A daemon that has only just found its upstream doubts itself by some seconds.
+            # A daemon that has only just found its upstream is unsure by some seconds.
             if 0 < stratum < 16 and abs(off) < 1 and dispersion < 0.25:
                 return
             seen = (
@@ -189,7 +189,7 @@ def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, tru
 
 
 def _ask(daemon: Chronyd) -> tuple[int, float, float] | None:
-    """Stratum, root dispersion and Unix time, by the shortest way and not by the code under test; None if silent."""
+    """Return stratum, root dispersion and Unix time, without the code under test; None if there is no answer."""
     family = socket.AF_INET6 if ":" in daemon.host else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.settimeout(0.2)
@@ -215,7 +215,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A UDP port that nobody had a moment ago."""
+    """Return a UDP port that was free a moment ago."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind((host, 0))
         return int(sock.getsockname()[1])

@@ -1,4 +1,4 @@
-"""The real ClockBound daemons, each in a world of its own, beside a chronyd; what their sources say, against the truth.
+"""The real ClockBound daemons, each in its own namespaces, beside a chronyd; their sources compared with the truth.
 
 The chronyd that the daemons ask does not touch the host's clock. Where its server serves the host's own time, the
 host's wall clock is right, and the daemons must say so; where it serves another, they must not.
@@ -37,7 +37,7 @@ _DAEMONS = Path(os.environ.get("CLOCKBOUND_DAEMONS", "~/.cache/skewguard-clockbo
 
 
 def built(what: str) -> Path:
-    """Find what the script built; skip the test if it has not."""
+    """Return what the script built; skip the test if there is none."""
     path = _DAEMONS / what
     need(path.exists(), f"ClockBound's {what}", f"{_SCRIPT} build {_DAEMONS}")
     return path
@@ -45,7 +45,7 @@ def built(what: str) -> Path:
 
 @contextlib.contextmanager
 def clockbound(server: Chronyd) -> Iterator[Path]:
-    """Run 2.x and 0.1.x beside a chronyd that follows `server`; yields the /run that they have to themselves."""
+    """Run 2.x and 0.1.x beside a chronyd that follows `server`; yield their own /run."""
     built("2.0.3/ready")
     built("0.1.4/ready")
     with _alone(), _run([], ["run", str(_DAEMONS), str(server.port)]) as run:
@@ -54,7 +54,7 @@ def clockbound(server: Chronyd) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def clockbound3(directory: Path, offset_seconds: float = 0) -> Iterator[Path]:
-    """Run 3.x beside a chronyd whose clock shows so much more than the host's; yields their /run.
+    """Run 3.x beside a chronyd whose clock is ahead of the host's by so much; yield their own /run.
 
     Args:
         directory: Where to put the library that moves chronyd's clock.
@@ -97,7 +97,7 @@ def _run(more: list[str], arguments: list[str]) -> Iterator[Path]:
 
 
 def answer_of(source: Source) -> Interval:
-    """Measure, again and again until there is an answer."""
+    """Measure again and again until there is an interval."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -109,14 +109,14 @@ def answer_of(source: Source) -> Interval:
 
 
 def refusal(source: Source) -> str:
-    """Measure, and say why there is no answer."""
+    """Measure, and return the error."""
     with pytest.raises(SourceError) as caught:
         source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
     return str(caught.value)
 
 
 def holds_true_time(said: Interval) -> bool:
-    """Tell whether the interval holds the host's wall clock, which is right here."""
+    """Return whether the interval holds the host's wall clock, which is right here."""
     now = exact()
     later = said.aged(now.steady)
     return later.earliest <= now.wall <= later.latest
@@ -136,7 +136,7 @@ def vouched_for(source: Source) -> None:
 
 
 def not_vouched_for(source: Source, reason: str) -> None:
-    """Wait for a refusal with this reason (a pattern); then fail if the source answers within 8 s."""
+    """Wait for an error with this reason (a pattern); then fail if the source answers within 8 s."""
     eventually(lambda: re.search(reason, refusal(source)))
     end = time.monotonic() + 8
     while time.monotonic() < end:

@@ -1,4 +1,4 @@
-"""ClockBound's own clients, as Python sees them: the C library of 2.x and 3.x, and a program around that of 0.1.x."""
+"""ClockBound's own clients, called from Python: the C library of 2.x and 3.x, and a program around that of 0.1.x."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.real.clockbound import SECOND, built
 
 
 class Said(NamedTuple):
-    """True time now, as a client bounds it, ns since the Unix epoch; and its status, 1 and 2 to be trusted."""
+    """True time now, as a client bounds it, ns since the Unix epoch; and its status, trustworthy if 1 or 2."""
 
     earliest: int
     latest: int
@@ -43,7 +43,7 @@ def library(version: str, segment: Path) -> Ask:
     c = ctypes.CDLL(str(built(f"{version}/libclockbound.so")))
     three = version.startswith("3")
     error, now = _Error(), _Now()
-    # VMClock is looked at only where the daemon says so.
+    # VMClock is read only if the daemon asks for it.
     if three:
         c.clockbound_open_with.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
         c.clockbound_open_with.restype = ctypes.c_void_p

@@ -1,4 +1,4 @@
-"""Not a test: the program that `test_company` runs in an environment of its own, as ``company.py LIBRARY ORDER``.
+"""Not a test: the program that `test_company` runs in its own environment, as ``company.py LIBRARY ORDER``.
 
 It sets up one library that patches botocore, before or after skewguard, makes some calls of a server that its
 environment names, and prints which spans the library recorded, as far as it keeps any in memory.
@@ -20,7 +20,7 @@ import boto3
 import skewguard
 
 Calls = AbstractContextManager[list[str]]
-"""Entered around the calls; the list is complete when it has been left."""
+"""A context around the calls; once it is left, the list is complete."""
 
 
 def nothing() -> Calls:
@@ -78,7 +78,7 @@ def sentry() -> Calls:
     class Keep(Transport):
         def capture_envelope(self, envelope: Any) -> None:
             transaction = envelope.get_transaction_event() or {"spans": []}
-            # Those of the requests, of which a call may take two, are their children.
+            # Those of the requests, of which a call may need two, are their children.
             spans.extend(span["description"] for span in transaction["spans"] if "aws." in span["description"])
 
     sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Keep, traces_sample_rate=1.0)
@@ -158,7 +158,7 @@ def use() -> None:
 
 
 def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
-    """End the program when a library looks up or sends to any machine but this one."""
+    """End the program when a library resolves or connects to another machine."""
     if event == "socket.getaddrinfo":
         host = arguments[0]
     elif event in ("socket.connect", "socket.sendto") and isinstance(arguments[1], tuple):
@@ -173,13 +173,13 @@ def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def main(library: Callable[[], Calls], order: str) -> None:
-    """Do as the module says."""
+    """Run as the module's docstring describes."""
     if order == "before":
         calls = library()
     if order != "exec":
         skewguard.install()
     if order == "after":
-        boto3.client("sts", region_name="us-east-1")  # from here on, botocore's names are replaced
+        boto3.client("sts", region_name="us-east-1")  # from here on, botocore's names are patched
     if order != "before":
         calls = library()
     with calls as spans:

@@ -1,4 +1,4 @@
-"""Fixtures for tests against real servers, each started once, when a test first asks for it."""
+"""Fixtures for tests against real servers, each started once, when a test first needs it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Started = TypeVar("Started")
 
 @contextlib.contextmanager
 def started(server: AbstractContextManager[Started]) -> Iterator[Started]:
-    """Start it with none of the machine's AWS settings, which the per-test fixture removes too late for this."""
+    """Start it without the machine's AWS settings, which the per-test fixture would remove too late."""
     with contextlib.ExitStack() as ending:
         with pytest.MonkeyPatch.context() as patch:
             for name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -52,7 +52,7 @@ def ministack_tls(authority: Authority) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[Server]:
-    """S3 that calls a slow clock 400 AccessDenied, over http."""
+    """S3 that refuses a slow clock with 400 AccessDenied, over http."""
     with started(servers.rclone()) as server:
         yield server
 

@@ -8,7 +8,7 @@ from skewguard.clocks import Reading
 
 
 def exact() -> Reading:
-    """Both clocks within 5 µs of each other.
+    """Return both clocks, read within 5 µs.
 
     `Clocks.read` pairs them within 150 µs at worst, which is more than some intervals here are wide on one side.
     """

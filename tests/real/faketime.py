@@ -1,4 +1,4 @@
-"""A child process whose wall clock a test moves while the child runs; its steady clocks, and the host's, stay true.
+"""A child process whose wall clock a test moves while it runs; its steady clocks and the host's clocks stay true.
 
 The library is the one inside PyPI's libfaketime: with Debian's, a real monotonic clock makes `time.sleep` raise.
 Go programs and other static ones are not reached by it.
@@ -26,7 +26,7 @@ INSTALL = "pip install libfaketime==3.0.1 (for Linux on x86-64)"
 
 
 def library() -> Path | None:
-    """The library to preload; None where it is not installed or cannot be loaded (the wheel holds x86-64 code)."""
+    """Return the library to preload; None if it is not installed or cannot be loaded (the wheel has x86-64 code)."""
     spec = importlib.util.find_spec("libfaketime") if sys.platform == "linux" else None
     if spec is None or spec.origin is None or platform.machine() != "x86_64":
         return None
@@ -35,7 +35,7 @@ def library() -> Path | None:
 
 
 class FakeTime:
-    """One wall clock for one or more children. Ends those still running when closed; skips where it cannot work.
+    """A wall clock for one or more children. Closing it ends those still running; skips where it cannot work.
 
     Args:
         directory: Where the clock's setting is kept, in a file.
@@ -59,26 +59,26 @@ class FakeTime:
         self.close()
 
     def shift(self, amount: str) -> None:
-        """Move the wall clock; the child's next look at it shows the change.
+        """Move the wall clock; the child's next reading shows the change.
 
         Args:
             amount: From the host's clock, as ``+20m``, ``-90``, ``+1.5d`` or ``+0``; or ``@2030-01-01 00:00:00``.
         """
-        if not amount.startswith(("+", "-", "@")):  # a bare date is a clock that stands still: never meant here
+        if not amount.startswith(("+", "-", "@")):  # a bare date would stop the clock
             raise ValueError(f"not a shift: {amount!r}")
         written = self._setting.with_suffix(".new")
         written.write_text(amount + "\n")
         written.replace(self._setting)  # atomic: the child never reads half of it
 
     def env(self, **more: str) -> dict[str, str]:
-        """Make a child's environment: this process's, on the clock, with `more` on top. Any child, not only Python."""
+        """Make a child's environment: this process's, with that clock, and `more`. For any child, not only Python."""
         clean = {name: value for name, value in os.environ.items() if "FAKETIME" not in name}
         return clean | {
             "LD_PRELOAD": str(self._library),
             "FAKETIME_TIMESTAMP_FILE": str(self._setting),
             "FAKETIME_NO_CACHE": "1",  # else a step is seen up to 10 s late
             "DONT_FAKE_MONOTONIC": "1",  # else time.sleep and every timeout hang
-            # Else a timed wait, such as each thread's for the GIL, ends late: threads crawl, and now and then stall.
+            # Else a timed wait, such as each thread's for the GIL, ends late: threads are slow, and sometimes hang.
             "FAKETIME_FORCE_MONOTONIC_FIX": "0",
             **more,
         }
@@ -92,7 +92,7 @@ class FakeTime:
         timeout: float = 60,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
-        """Run Python on this clock to its end, and hand back what it printed.
+        """Run Python on this clock to its end, and return what it printed.
 
         Args:
             program: Code (a string) or a script (a path).
@@ -116,7 +116,7 @@ class FakeTime:
     def popen(
         self, program: str | Path, *arguments: str, env: Mapping[str, str] | None = None, **options: Any
     ) -> subprocess.Popen[str]:
-        """Start Python on this clock, with text pipes to all three streams unless `options` say otherwise."""
+        """Start Python on this clock, with text pipes for all three streams unless `options` differ."""
         what = [str(program)] if isinstance(program, Path) else ["-c", textwrap.dedent(program)]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         command = [sys.executable, "-u", *what, *arguments]
@@ -130,12 +130,12 @@ class FakeTime:
             end(child)
             for stream in (child.stdin, child.stdout, child.stderr):
                 if stream is not None:
-                    with contextlib.suppress(OSError):  # what was never flushed goes nowhere
+                    with contextlib.suppress(OSError):  # the rest is discarded
                         stream.close()
 
 
 def end(child: subprocess.Popen[Any]) -> None:
-    """Kill a child, if it still runs, and remove what libfaketime leaves behind in one that was killed."""
+    """Kill a child, if it still runs, and remove what libfaketime leaves behind of a killed one."""
     if child.poll() is None:
         child.kill()
         child.wait()

@@ -1,4 +1,4 @@
-"""What a test against the real thing does where the real thing is missing."""
+"""Skip a test whose real counterpart is missing, or fail in CI."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 
 def need(condition: bool, what: str, install: str) -> None:
-    """Go on if `condition`; else skip, saying what is missing and how to install it. Under CI, fail instead."""
+    """Continue if `condition`; else skip with the name of what is missing and how to install it. In CI, fail."""
     if condition:
         return
     message = f"{what} is missing: {install}"
@@ -19,6 +19,6 @@ def need(condition: bool, what: str, install: str) -> None:
 
 
 def installed(*modules: str) -> None:
-    """Go on if these modules, of the dependency group ``frameworks``, can be imported; else as `need`."""
+    """Continue if these modules, of the dependency group ``frameworks``, can be imported; else as `need`."""
     missing = [name for name in modules if importlib.util.find_spec(name) is None]
     need(not missing, ", ".join(missing), "pip install --group frameworks (from pip 25.1 on)")

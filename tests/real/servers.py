@@ -1,4 +1,4 @@
-"""Real servers on loopback that check signatures and dates, none of them written by us.
+"""Real servers on loopback that check signatures and dates, all written by others.
 
 ministack speaks AWS's protocols in AWS's words; rclone and SeaweedFS are S3-compatible stores, each with its own idea
 of how to refuse a skewed clock. They live in a virtual environment of their own, because ministack pins botocore.
@@ -32,13 +32,13 @@ from tests.real.need import need
 
 BIN = Path(os.environ.get("TEST_SERVERS") or Path(__file__).parents[2] / ".venv-servers").absolute() / "bin"
 BUCKET = "test-bucket"
-"""Exists on every server; two-letter names are refused by some."""
+"""A bucket on every server; some refuse names of two letters."""
 KEY, BODY = "ready", b"steady"
-"""An object that is in it."""
+"""An object in it."""
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "us-east-1"
 
-_TRIES = 3  # a free port may be taken by another between the look and the bind
+_TRIES = 3  # another process may take a free port before it is bound
 
 
 class NotReadyError(RuntimeError):
@@ -81,12 +81,12 @@ class Server:
             verify=self.verify,
             aws_access_key_id=self.access_key,
             aws_secret_access_key=secret_key or self.secret_key,
-            # A proxy that the machine's environment names does not lead to loopback.
+            # A proxy from the machine's environment does not lead to loopback.
             config=Config(**{"s3": {"addressing_style": "path"}, "proxies": {}, **config}),
         )
 
     def environment(self) -> dict[str, str]:
-        """Tell a child process about it: there, ``boto3.client(service)`` alone is a client of this server."""
+        """Return the environment in which ``boto3.client(service)`` alone is a client of this server."""
         return {
             "AWS_ENDPOINT_URL": self.url,
             "AWS_ACCESS_KEY_ID": self.access_key,
@@ -101,7 +101,7 @@ class Server:
 
 
 def counted(client: Any) -> list[int | str]:
-    """Collect what came of each request this client sends from now on: the status, or the name of the exception.
+    """Collect the outcome of each request of this client from now on: the status, or the exception's name.
 
     Real servers do not count for us. Requests of other clients (STS for a role's credentials) and those sent without
     a client (presigned URLs) are not seen; S3's redirector sends a HeadBucket of its own after a bare 400 or 403.
@@ -117,7 +117,7 @@ def counted(client: Any) -> list[int | str]:
 
 @dataclass(frozen=True)
 class Authority:
-    """A throw-away certificate authority, and one certificate by it for loopback: three PEM files."""
+    """A throw-away certificate authority, and one certificate of it for loopback: three PEM files."""
 
     ca: Path
     certificate: Path
@@ -125,7 +125,7 @@ class Authority:
 
 
 def authority(directory: Path) -> Authority:
-    """Make one, in files."""
+    """Write a new one to files."""
     made = Authority(directory / "ca.pem", directory / "certificate.pem", directory / "key.pem")
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1", "localhost")
@@ -139,7 +139,7 @@ def authority(directory: Path) -> Authority:
 def ministack(
     tls: Authority | None = None, environment: Mapping[str, str] | None = None
 ) -> AbstractContextManager[Server]:
-    """Run ministack: every AWS protocol, AWS's own words, a tolerance of 15 minutes or 5 as the service has it.
+    """Run ministack: every AWS protocol, with AWS's messages, and a tolerance of 15 minutes, or 5 for some services.
 
     Args:
         tls: Serve https with this.
@@ -170,7 +170,7 @@ def _ministack(tls: Authority | None, environment: Mapping[str, str]) -> Iterato
         command += ["--certfile", str(tls.certificate), "--keyfile", str(tls.key)]
     with _running(command, {**environment, **variables}) as process:
         url, verify = f"{'https' if tls else 'http'}://127.0.0.1:{port}", str(tls.ca) if tls else None
-        # Root keys are taken on trust, so they make a user, whose key is verified.
+        # Root keys are not verified, so they create a user, whose key is.
         root = Server(url, "test", "test", verify, process.pid)
         iam = root.client("iam", **_ONCE)
         _until_ready(process, lambda: iam.create_user(UserName="user"))
@@ -203,17 +203,17 @@ def _rclone() -> Iterator[Server]:
 
 
 def seaweedfs(tls: Authority) -> AbstractContextManager[tuple[Server, Server]]:
-    """Run SeaweedFS, one process with two doors to the same data: http, and https with `tls`."""
+    """Run SeaweedFS, one process with two addresses for the same data: http, and https with `tls`."""
     return _persistently(functools.partial(_seaweedfs, tls))
 
 
 @contextlib.contextmanager
 def _seaweedfs(tls: Authority) -> Iterator[tuple[Server, Server]]:
-    # Every port is named: those left out would be well-known ones, the same for everyone on the machine.
+    # Every port is given: the defaults are well-known ones, the same for every user of the machine.
     names = ["s3.port", "s3.port.https", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"]
     names += ["volume.port.grpc", "filer.port", "filer.port.grpc"]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
-    ports["admin.port"] = _free_pair(10_000)  # its other half is always 10 000 higher, whatever it is told
+    ports["admin.port"] = _free_pair(10_000)  # its second port is always 10 000 higher, whatever its options
     command = [_binary("weed", "seaweedfs"), "mini", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-{name}={port}" for name, port in ports.items()]
     command += [f"-s3.cert.file={tls.certificate}", f"-s3.key.file={tls.key}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
@@ -228,7 +228,7 @@ def _seaweedfs(tls: Authority) -> Iterator[tuple[Server, Server]]:
             yield plain, secured
     finally:
         for port in [*ports.values(), ports["admin.port"] + 10_000]:
-            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # it knows no other place for them
+            for left in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # it has no option for them
                 left.unlink(missing_ok=True)
 
 
@@ -243,7 +243,7 @@ def _binary(name: str, server: str) -> str:
 
 @contextlib.contextmanager
 def _persistently(start: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """Start a server, on other ports if it did not come up."""
+    """Start a server, on other ports if it did not start."""
     with contextlib.ExitStack() as ending:
         for attempt in range(_TRIES):
             try:
@@ -258,7 +258,7 @@ def _persistently(start: Callable[[], AbstractContextManager[Any]]) -> Iterator[
 
 @contextlib.contextmanager
 def _running(command: list[str], environment: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a server in a directory of its own, gone afterwards, with none of this process's settings."""
+    """Run a server in a temporary directory, without this process's settings."""
     with tempfile.TemporaryDirectory(prefix="server-", ignore_cleanup_errors=True) as made:
         directory = Path(made)
         own = {"PATH": os.environ["PATH"], "HOME": made, "TMPDIR": made, "LANG": "C.UTF-8"}
@@ -276,19 +276,19 @@ def _running(command: list[str], environment: Mapping[str, str] | None = None) -
         except NotReadyError as error:
             raise NotReadyError(f"{error}\n{(directory / 'log').read_text(errors='replace')[-4000:]}") from None
         finally:
-            end(process)  # at once: asked politely, SeaweedFS takes up to ten minutes
+            end(process)  # at once: on SIGTERM, SeaweedFS takes up to ten minutes
 
 
 @functools.cache
 def _tied_to_us() -> tuple[str, ...]:
-    """What to put before a command so that it ends when we are killed; nothing where that cannot be had."""
+    """Return what to put before a command so that it ends when this process is killed; [] if impossible."""
     tie = (shutil.which("setpriv") or "", "--pdeathsig", "KILL")
     known = tie[0] and subprocess.run([*tie, "true"], stderr=subprocess.DEVNULL, check=False).returncode == 0
     return tie if known else ()
 
 
 def _until_ready(process: subprocess.Popen[bytes], call: Callable[[], Any]) -> None:
-    """Repeat a signed call until it is accepted: an open port does not say that anything works."""
+    """Repeat a signed call until it is accepted: an open port does not mean that anything works."""
     limit = time.monotonic() + PATIENCE
     while True:
         try:
@@ -316,7 +316,7 @@ def _with_bucket(process: subprocess.Popen[bytes], server: Server) -> None:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Distinct ports that nobody had a moment ago."""
+    """Return different ports that were free a moment ago."""
     with contextlib.ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
         for each in sockets:

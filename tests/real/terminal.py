@@ -1,4 +1,4 @@
-"""A terminal in which a program runs; what it draws is read off a terminal emulator, as people see it."""
+"""A terminal in which a program runs; a terminal emulator shows what users see."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What is on the screen now."""
+        """The screen's lines now."""
         return [line.rstrip() for line in self._screen.display]
 
     def until(self, shown: Callable[[list[str]], bool]) -> list[str]:
-        """Let the program run until the screen is as wanted; answer it. Fails if it never is."""
+        """Let the program run until the screen is as wanted; return it. Fail if it never is."""
         limit = time.monotonic() + PATIENCE
         while not shown(self.lines):
             if time.monotonic() > limit or not self._read():
@@ -44,7 +44,7 @@ class Terminal:
         return self.lines
 
     def wait(self) -> int:
-        """Let the program end; answer its exit code."""
+        """Let the program end; return its exit code."""
         while self._read():
             pass
         return self.child.wait(PATIENCE)
@@ -54,11 +54,11 @@ class Terminal:
         os.write(self._end, keys)
 
     def _read(self) -> bool:
-        """Wait a moment for output; False when there will be no more."""
+        """Wait a moment for output; return False when there will be no more."""
         ready, _, _ = select.select([self._end], [], [], PATIENCE)
         try:
             data = os.read(self._end, 65536) if ready else b""
-        except OSError:  # how Linux tells that the program has let go of the terminal
+        except OSError:  # how Linux reports that the program has closed the terminal
             return False
         self.written += data
         self._stream.feed(data)
@@ -69,7 +69,7 @@ class Terminal:
 def terminal(
     *command: str, env: Mapping[str, str] = os.environ, width: int = 100, height: int = 30
 ) -> Iterator[Terminal]:
-    """Run a command in a terminal of its own, whose Ctrl-C is the kernel's; it is ended with the block."""
+    """Run a command in its own terminal, whose kernel handles Ctrl-C; end it after the block."""
     end, theirs = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     clean = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}

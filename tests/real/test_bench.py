@@ -1,4 +1,4 @@
-"""The bench itself: clocks that move when told to, and servers that refuse as their facts say, with no skewguard."""
+"""The test bench: clocks that tests move, and servers that refuse as their facts state, without skewguard."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ CALLS = """
 
 
 def ask(child: subprocess.Popen[str]) -> str:
-    """Have the child do its work once more, and hand back the line it prints."""
+    """Let the child work once more, and return the line it prints."""
     assert child.stdin is not None
     assert child.stdout is not None
     child.stdin.write("\n")
@@ -63,20 +63,20 @@ def begin(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
 
 
 class TestNeed:
-    """What happens where something is missing."""
+    """`need`, where something is missing."""
 
     def test_nothing_if_it_is_there(self) -> None:
-        """The test goes on."""
+        """The test continues."""
         need(True, "gravity", "jump")
 
     def test_a_skip_names_it_and_the_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A developer is told what to install."""
+        """A developer sees what to install."""
         monkeypatch.delenv("CI", raising=False)
         with pytest.raises(pytest.skip.Exception, match=r"^gravity is missing: apt-get install mass$"):
             need(False, "gravity", "apt-get install mass")
 
     def test_a_failure_under_ci(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Where everything should be installed, nothing may be passed over in silence."""
+        """In CI, everything should be installed, so nothing may be skipped."""
         monkeypatch.setenv("CI", "true")
         with pytest.raises(pytest.fail.Exception, match="gravity is missing"):
             need(False, "gravity", "apt-get install mass")
@@ -86,7 +86,7 @@ class TestFakeTime:
     """A child's wall clock."""
 
     def test_a_shift_is_seen_at_once_and_by_the_wall_clock_alone(self, fake_time: FakeTime) -> None:
-        """Forth, back and home: the wall follows at the next look; the steady clocks are this process's own."""
+        """Forward, back and home: the next reading shows it; the steady clocks are this process's own."""
         child = begin(fake_time.popen(CLOCKS))
         for shift, seconds in (("+0", 0), ("+20m", 1200), ("-90", -90), ("+1.5d", 129_600), ("-2h", -7200), ("+0", 0)):
             fake_time.shift(shift)
@@ -95,19 +95,19 @@ class TestFakeTime:
             after = [time.clock_gettime_ns(clock) for clock in _CLOCK_IDS]
             for seen in (wall, time_ns):
                 assert before[0] + seconds * SECOND <= seen <= after[0] + seconds * SECOND
-            # One kernel, one set of steady clocks: the child's must lie between two looks of ours.
+            # One kernel has one set of steady clocks: the child's reading must lie between two of this process.
             for seen, earliest, latest in zip((monotonic, raw, boot), before[1:], after[1:], strict=True):
                 assert earliest <= seen <= latest
             assert before[1] <= perf <= after[1]
 
     def test_it_can_start_on_a_wrong_clock(self, tmp_path: Path) -> None:
-        """The very first look shows the shift: imports and certificates are checked on it."""
+        """The first reading shows the shift: imports and certificates are checked with it."""
         with FakeTime(tmp_path, "-20m") as clock:
             seen = float(clock.run("import time; print(time.time())").stdout)
         assert seen - time.time() == pytest.approx(-1200, abs=30)
 
     def test_a_given_date_runs_on(self, fake_time: FakeTime) -> None:
-        """An absolute setting is where the clock starts, not where it stands."""
+        """An absolute setting is where the clock starts; it runs on from there."""
         fake_time.shift("@2030-01-01 00:00:00")
         first, second = map(float, fake_time.run("""
             import time
@@ -118,7 +118,7 @@ class TestFakeTime:
 
     @pytest.mark.parametrize("shift", ["+0", "+20m", "-20m"])
     def test_sleeps_and_timeouts_last_as_long_as_they_say(self, fake_time: FakeTime, shift: str) -> None:
-        """botocore sleeps between attempts and urllib3 waits with a deadline: neither may fail, hang or hurry."""
+        """botocore sleeps between attempts and urllib3 waits with a deadline: none may fail, hang or hurry."""
         fake_time.shift(shift)
         out = fake_time.run("""
             import select, threading, time
@@ -140,7 +140,7 @@ class TestFakeTime:
         assert all(0.19 <= each < 10 for each in took)
 
     def test_a_sleep_outlasts_a_step(self, fake_time: FakeTime) -> None:
-        """A step while the child sleeps neither wakes it nor keeps it."""
+        """A step while the child sleeps neither wakes it nor delays it."""
         child = begin(fake_time.popen("""
             import sys, time
             print("ready"); sys.stdin.readline()
@@ -159,7 +159,7 @@ class TestFakeTime:
         assert done.stdout == "['a', 'b'] more in\n"
 
     def test_failure_and_hanging_fail_the_test(self, fake_time: FakeTime) -> None:
-        """What a child had to say is shown; what hangs is ended."""
+        """The child's error output is shown; a child that hangs is ended."""
         with pytest.raises(pytest.fail.Exception, match="ZeroDivisionError"):
             fake_time.run("1 / 0")
         assert fake_time.run("raise SystemExit(3)", check=False).returncode == 3
@@ -167,13 +167,13 @@ class TestFakeTime:
             fake_time.run("import time; print('so far'); time.sleep(60)", timeout=1)
 
     def test_a_clock_that_would_stand_still_is_refused(self, fake_time: FakeTime) -> None:
-        """A bare date freezes the clock, and nothing at all ends the child at its start."""
+        """A bare date would freeze the clock, and an empty setting would end the child at its start."""
         for amount in ("2030-01-01 00:00:00", "", "20m"):
             with pytest.raises(ValueError, match="not a shift"):
                 fake_time.shift(amount)
 
     def test_a_killed_child_leaves_nothing(self, fake_time: FakeTime) -> None:
-        """libfaketime's shared memory outlives a kill: it would trip a later process of the same id."""
+        """libfaketime's shared memory outlives a kill: it would break a later process of the same id."""
         child = begin(fake_time.popen(CLOCKS))
         fake_time.close()
         assert child.returncode == -9
@@ -202,7 +202,7 @@ WHOAMI: tuple[str, str, dict[str, Any]] = ("sts", "get_caller_identity", {})
 SKEWED = (403, "RequestTimeTooSkewed", "The difference between the request time and ")
 BARE = (403, "403", "Forbidden")  # HEAD has no body: as for a wrong secret
 LATE, EARLY = "Signature expired: ", "Signature not yet current: "
-SDNM, ISE = "SignatureDoesNotMatch", "InvalidSignatureException"  # as for a wrong secret, but for the message
+SDNM, ISE = "SignatureDoesNotMatch", "InvalidSignatureException"  # as for a wrong secret, apart from the message
 AUTH = (401, "AuthFailure", "AWS was not able to validate ")  # as for a wrong secret, word for word
 MAXIMUM = "The difference between the request time and the server's time exceeds the maximum allowed."
 CASES = [
@@ -278,7 +278,7 @@ def _sockets(pid: int) -> set[str]:
 
 
 def test_a_server_whose_own_clock_is_stepped(fake_time: FakeTime) -> None:
-    """The other way round: the client's clock is true, the server's moves between two calls."""
+    """The other way round: the client's clock is true, and the server's moves between two calls."""
     with servers.ministack(environment=fake_time.env()) as server:
         sts = server.client("sts")
         seen = counted(sts)
@@ -293,10 +293,10 @@ def test_a_server_whose_own_clock_is_stepped(fake_time: FakeTime) -> None:
 
 
 def test_a_request_that_never_arrives_is_counted_too() -> None:
-    """By the name of what botocore raised."""
+    """With the name of botocore's exception."""
     [port] = servers._free_ports(1)
-    nobody = Server(f"http://127.0.0.1:{port}", "key", "secret", None, 0)
-    sts = nobody.client("sts", retries={"total_max_attempts": 2})
+    closed = Server(f"http://127.0.0.1:{port}", "key", "secret", None, 0)
+    sts = closed.client("sts", retries={"total_max_attempts": 2})
     seen = counted(sts)
     with pytest.raises(Exception, match="Could not connect"):
         sts.get_caller_identity()

@@ -1,4 +1,4 @@
-"""The benchmarks' scripts, run as their users run them; the cost table's against the real daemons."""
+"""The benchmarks' scripts, run as users run them; that of the cost table against the real daemons."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""botocore's own unit tests of what skewguard touches pass with skewguard installed, on a clock that is right.
+"""botocore's own unit tests of what skewguard patches pass with skewguard installed, on a right clock.
 
 They are fetched from botocore's source distribution, once per version, and run against the botocore that is installed.
 """
@@ -24,7 +24,7 @@ PARTS = ["auth", "crt", "retries", "test_auth_*.py", "test_credentials.py", "tes
 PARTS += ["test_signers.py", "test_tokens.py", "test_utils.py"]
 
 EXPECTED: dict[str, str] = {}
-"""Tests that fail beside skewguard, and why. Only such as patch the very names that it replaces may stand here."""
+"""Tests that fail beside skewguard, with reasons. Only tests that patch the same names may be listed here."""
 
 PLUGIN = '''
 """Installs skewguard, has it replace all names before the first test, and writes down what came of each."""
@@ -74,7 +74,7 @@ def pytest_sessionfinish(session):
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    """A directory with the tests of the botocore that is installed, and nothing else of botocore's."""
+    """Return a directory with the tests of the installed botocore, and nothing else of botocore's."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "skewguard-botocore"
     archive = cache / f"botocore-{botocore.__version__}.tar.gz"
     if not archive.exists():
@@ -97,7 +97,7 @@ def suite(tmp_path: Path) -> Path:
 
 
 def run(suite: Path, tests: list[str], *, guarded: bool) -> dict[str, Any]:
-    """Run some of the tests in a child, and answer their names by outcome."""
+    """Run some of the tests in a child, and return their names by outcome."""
     (suite / "observer.py").write_text(PLUGIN)
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "SKEWGUARD_", "PYTEST"))
@@ -107,7 +107,7 @@ def run(suite: Path, tests: list[str], *, guarded: bool) -> dict[str, Any]:
         "GUARDED": "yes" if guarded else "no",
         "OUTCOMES": str(suite / "outcomes"),
         "AWS_EC2_METADATA_DISABLED": "true",
-        "SKEWGUARD_SHARE": "false",  # else what another process of this user's has learned is known here
+        "SKEWGUARD_SHARE": "false",  # else the child would use what another process of this user's has learned
     }
     options = ["-q", "-p", "observer", "-p", "no:randomly", "-p", "no:cacheprovider", "-W", "ignore"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
@@ -119,7 +119,7 @@ def run(suite: Path, tests: list[str], *, guarded: bool) -> dict[str, Any]:
 
 
 def test_botocores_own_tests_pass(suite: Path) -> None:
-    """All that pass without skewguard, save those that are listed, and these do fail."""
+    """All that pass without skewguard pass, except those that are listed, and these do fail."""
     tests = sorted(str(path.relative_to(suite)) for part in PARTS for path in (suite / "tests" / "unit").glob(part))
     assert len(tests) >= len(PARTS)
     found = run(suite, tests, guarded=True)

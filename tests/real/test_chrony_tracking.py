@@ -1,4 +1,4 @@
-"""The chrony source against real chronyd daemons, whose idea of true time is known exactly: the wall clock, shifted."""
+"""The chrony source against real chronyd daemons whose true time is known exactly: the wall clock, shifted."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ SAMPLES = int(os.environ.get("SKEWGUARD_CHRONY_SAMPLES", "1000"))
 
 
 def by_udp(daemon: Chronyd) -> ChronySource:
-    """Its client over UDP; a chronyd that has only just begun may doubt itself by seconds, and is right to."""
+    """Return its client over UDP; a chronyd that has only just started may be unsure by seconds, and is right to."""
     host = f"[{daemon.host}]" if ":" in daemon.host else daemon.host
     return ChronySource(f"{host}:{daemon.cmdport}", max_distance=MAX_DISTANCE)
 
 
 def by_socket(daemon: Chronyd) -> ChronySource:
-    """Its client over the Unix socket."""
+    """Return its client over the Unix socket."""
     return ChronySource(str(daemon.socket), max_distance=MAX_DISTANCE)
 
 
 def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:
-    """Measure many times: how often the known truth lay outside, and the intervals' widths, narrowest first, ns."""
+    """Measure many times; return how often the known truth lay outside, and the intervals' widths, sorted, ns."""
     missed, widths = 0, []
     for _ in range(SAMPLES):
         said = source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
         now = exact()
-        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it speaks of
+        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it is of
         missed += not said.earliest <= truth <= said.latest
         widths.append(said.width)
     return missed, sorted(widths)
@@ -46,7 +46,7 @@ def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:
 @pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
 @pytest.mark.parametrize("shift", [0, 1200, -180], ids=["honest", "20 min ahead", "3 min behind"])
 def test_interval_contains_the_truth(shift: int, way: Callable[[Chronyd], ChronySource]) -> None:
-    """A chronyd that may not set the clock knows by how much it is off; every interval holds its server's time."""
+    """A chronyd that may not set the clock knows the clock's error; every interval holds its server's time."""
     with chronyd(shift) as server, chronyd(upstream=server) as client:
         missed, widths = misses(way(client), shift)
         limit = time.monotonic() + 15
@@ -55,7 +55,7 @@ def test_interval_contains_the_truth(shift: int, way: Callable[[Chronyd], Chrony
             missed += again
         assert [found.name for found in client.directory.glob("skewguard-*")] == []
     assert missed == 0
-    assert widths[0] <= SECOND // 100  # sooner or later it is sure of itself, and so are we
+    assert widths[0] <= SECOND // 100  # in time it is sure, and so is the source
 
 
 def test_ipv6() -> None:
@@ -72,7 +72,7 @@ def test_ipv6() -> None:
 
 @pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
 def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySource]) -> None:
-    """chronyd says by its reference that it follows nobody; the URI can allow that."""
+    """chronyd's reference shows that it follows no other clock; the URI can allow that."""
     with chronyd() as daemon:
         with pytest.raises(SourceError, match=r"follows its own clock, which nothing corrects"):
             misses(way(daemon), 0)
@@ -84,14 +84,14 @@ def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySour
 
 @pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
 def test_unsynchronized_is_refused(way: Callable[[Chronyd], ChronySource]) -> None:
-    """A chronyd that has found no time yet says so."""
+    """A chronyd that has found no time yet reports so."""
     with chronyd(synchronized=False) as daemon, pytest.raises(SourceError, match="is not synchronized"):
         misses(way(daemon), 0)
 
 
 @pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
 def test_daemon_that_ends_is_noticed_at_once(way: Callable[[Chronyd], ChronySource]) -> None:
-    """Nobody waits for the deadline then."""
+    """The error comes without waiting for the deadline."""
     with chronyd() as daemon:
         source = way(daemon)
     began = time.monotonic()

@@ -67,7 +67,7 @@ def test_check(offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
     assert done.returncode == code, done
     assert done.stdout.count("\n") == 1
     told, bound = read_as_nagios_does(done.stdout)
-    assert abs(float(told.value) - offset) <= float(bound.value) + 0.05  # the daemons are faked to some ms
+    assert abs(float(told.value) - offset) <= float(bound.value) + 0.05  # the daemons' fake is exact to some ms
     assert told.get_status() == code, "the ranges say the same as the exit code"
     assert (told.uom, told.warn, told.crit, told.min) == ("s", "-60:60", "-240:240", "")
     assert (bound.uom, bound.warn, bound.crit, bound.min) == ("s", "", "", "0")

@@ -43,7 +43,7 @@ def test_old_daemon() -> None:
 
 
 def test_daemon_gone() -> None:
-    """A segment that its daemon has left behind is believed for a while, ever more loosely."""
+    """A segment whose daemon is gone is believed for a while, with a growing bound."""
     with chronyd() as server, clockbound(server) as run:
         kept = run / "clockbound/shm0"
         answer_of(ClockBoundSource(str(kept)))

@@ -35,7 +35,7 @@ def at_rest(path: Path) -> tuple[bytes, Snapshot]:
 
 
 def test_right_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a host that has nothing but 3.x, whoever names no path is told that the clock is right, and how right."""
+    """On a host with 3.x alone, a source without a path finds that the clock is right, and its bound."""
     with clockbound3(tmp_path) as run:
         monkeypatch.setattr(
             source_module, "PATHS", tuple(str(run / "clockbound" / Path(path).name) for path in source_module.PATHS)
@@ -64,7 +64,7 @@ def test_wrong_clock(tmp_path: Path) -> None:
 
 
 def test_own_segment(tmp_path: Path) -> None:
-    """Layout 3 as the real writer fills it: 104 bytes, its own clock's time, the bound and status that shm0 repeats."""
+    """Layout 3 as the real daemon fills it: 104 bytes, its own clock's time, the bound and status that shm0 repeats."""
     with clockbound3(tmp_path) as run:
         own, older = run / "clockbound/shm1", run / "clockbound/shm0"
         answer_of(ClockBoundSource(str(older)))
@@ -80,7 +80,7 @@ def test_own_segment(tmp_path: Path) -> None:
     assert 0 <= now.wall - snapshot.as_of < 60 * SECOND
     assert 0 <= time.clock_gettime_ns(time.CLOCK_MONOTONIC) - snapshot2.as_of < 60 * SECOND
     assert snapshot.void_after - snapshot.as_of == snapshot2.void_after - snapshot2.as_of == MAX_AGE
-    # The wall clock is at best as right as the daemon's own.
+    # The wall clock is at best as exact as the daemon's own.
     assert 0 < snapshot.bound <= snapshot2.bound < SECOND // 10
     assert snapshot.max_drift_ppb == 15_000 <= snapshot2.max_drift_ppb
     # The counter's period: a fraction of 2**64, shifted; some GHz on x86, from 25 MHz on ARM.
@@ -91,7 +91,7 @@ def test_own_segment(tmp_path: Path) -> None:
 
 
 def test_own_segment_alone(tmp_path: Path) -> None:
-    """Without the segment for older readers nothing is claimed of the wall clock, and it is said why."""
+    """Without the segment for older readers the source fails, with that reason."""
     with clockbound3(tmp_path) as run:
         answer_of(ClockBoundSource(str(run / "clockbound/shm1")))
         alone = tmp_path / "shm1"
@@ -100,7 +100,7 @@ def test_own_segment_alone(tmp_path: Path) -> None:
 
 
 def test_daemon_gone(tmp_path: Path) -> None:
-    """What 3.x has left behind is believed for a while, ever more loosely."""
+    """A segment of 3.x is believed for a while after its daemon is gone, with a growing bound."""
     with clockbound3(tmp_path) as run:
         kept = run / "clockbound/shm0"
         answer_of(ClockBoundSource(str(kept)))

@@ -1,4 +1,4 @@
-"""Each ClockBound's own client and our source, asked in turn, a thousand times, beside the running daemon."""
+"""Each ClockBound's own client and the source, asked in turn, a thousand times, beside the running daemon."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def agree(ask: Ask, source: Source) -> None:
         after = exact()
         said = source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
         assert their.status in (1, 2), turn
-        # They looked at their clock at some moment between the two looks at ours.
+        # The client read its clock at some moment between the two readings here.
         theirs = Interval(
             after.steady, their.earliest, their.latest + after.steady - before.steady, Trust.WITNESS, "theirs"
         )
@@ -38,7 +38,7 @@ def agree(ask: Ask, source: Source) -> None:
         assert holds_true_time(theirs), turn
         widths["theirs"].append(their.latest - their.earliest)
         widths["ours"].append(said.width)
-        time.sleep(0.003)  # so that the daemon speaks in between
+        time.sleep(0.003)  # so that the daemon writes in between
     theirs_wide, ours_wide = (statistics.median(widths[who]) for who in ("theirs", "ours"))
     print(f"{source.name}: {theirs_wide / 1e3:.1f} µs wide, ours {ours_wide / 1e3:.1f} µs, medians of {TIMES}")
     assert len(set(widths["theirs"])) > 1
@@ -55,7 +55,7 @@ def test_two() -> None:
 
 
 def test_three(tmp_path: Path) -> None:
-    """3.x: the C library reads the CPU's counter and what that means from shm1, and we the wall clock and shm0."""
+    """3.x: the C library reads the CPU's counter and its calibration from shm1; the source, wall clock and shm0."""
     with clockbound3(tmp_path) as run:
         source = ClockBoundSource(str(run / "clockbound/shm1"))
         answer_of(source)
@@ -63,7 +63,7 @@ def test_three(tmp_path: Path) -> None:
 
 
 def test_two_beside_three(tmp_path: Path) -> None:
-    """2.x's C library reads what 3.x writes for it, and we the same."""
+    """2.x's C library and the source read what 3.x writes for 2.x."""
     with clockbound3(tmp_path) as run:
         segment = run / "clockbound/shm0"
         source = ClockBoundSource(str(segment))
@@ -72,7 +72,7 @@ def test_two_beside_three(tmp_path: Path) -> None:
 
 
 def test_old(tmp_path: Path) -> None:
-    """0.1.x: its Rust crate asks the daemon over the socket, as we do."""
+    """0.1.x: its Rust crate asks the daemon over the socket, as the source does."""
     need(os.geteuid() == 0, "root", "ClockBound 0.1.x asks chronyd at a port that is root's")
     with chronyd() as server, clockbound(server) as run:
         source = ClockBounddSource(str(run / "clockboundd/clockboundd.sock"))

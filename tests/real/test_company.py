@@ -1,4 +1,4 @@
-"""Libraries that patch botocore too, each in force before us and after us: signatures stay valid, spans are recorded.
+"""Libraries that patch botocore too, before and after skewguard: signatures stay valid, spans are recorded.
 
 They live in a virtual environment of their own. Nothing they do leaves this machine: see `quiet`.
 """
@@ -45,11 +45,11 @@ utilization.detect_gcp = false
 utilization.detect_kubernetes = false
 utilization.detect_pcf = false
 """
-"""It then plays its collector itself, and asks no cloud where it is."""
+"""Settings with which it sends to no collector, and looks for no cloud."""
 
 
 def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
-    """Make an environment with nothing of this machine's, in which no library has anybody to report to."""
+    """Make an environment without this machine's settings, in which no library can report to a server."""
     newrelic = directory / "newrelic.ini"
     newrelic.write_text(NEW_RELIC)
     return {
@@ -73,12 +73,12 @@ def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
 
 
 def run(server: StrictEndpoint, directory: Path, library: str, order: str, *before: str) -> Any:
-    """Run the program; answer the spans it saw."""
+    """Run the program; return the spans it recorded."""
     need((BIN / "ddtrace-run").exists(), "the other libraries", "make setup")
     done = subprocess.run(
         [*before, BIN / "python", "-m", "tests.real.company", library, order],
         env=quiet(server, directory),
-        cwd=BIN,  # not here: the program is to find skewguard as its environment says
+        cwd=BIN,  # not here: the program must find skewguard by its environment
         capture_output=True,
         text=True,
         timeout=60,
@@ -115,7 +115,7 @@ EXEC = ["python", "-m", "skewguard", "exec", "--"]
     ids=["around ddtrace-run", "within ddtrace-run", "around newrelic-admin", "within newrelic-admin"],
 )
 def test_exec_and_their_commands(library: str, before: list[str], endpoint: StrictEndpoint, tmp_path: Path) -> None:
-    """Each puts a sitecustomize of its own in front, and runs the other's."""
+    """Each installs its own sitecustomize in front, and runs the other's."""
     command, *arguments = before
     spans = run(endpoint, tmp_path, library, "exec", str(BIN / command), *arguments)
     assert [record.status for record in endpoint.requests] == STATUSES

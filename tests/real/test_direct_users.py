@@ -17,7 +17,7 @@ from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource
 from tests.real.need import need
 
-AHEAD = 7200  # s: how far true time is ahead of this host's clock
+AHEAD = 7200  # s: the lead of true time over this host's clock
 HOST = "search-mine.us-east-1.es.amazonaws.com"
 
 
@@ -38,7 +38,7 @@ def aws() -> Iterator[StrictEndpoint]:
 def test_opensearch_py(aws: StrictEndpoint, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Refused for its clock by itself, served once skewguard is installed: signature and time are checked."""
     library = load("opensearchpy", "opensearch-py")
-    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # beat what is asked for below
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):  # these would override the CA file below
         monkeypatch.delenv(name, raising=False)
     keys = aws.client_kwargs
     session = botocore.session.Session()
@@ -64,7 +64,7 @@ def test_opensearch_py(aws: StrictEndpoint, kind: str, monkeypatch: pytest.Monke
 
 
 def test_kafkas_tokens() -> None:
-    """A presigned URL, and the expiry that the library reads out of it."""
+    """A presigned URL, and the expiry that the library reads from it."""
     library = load("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws-msk-iam-sasl-signer-python")
 
     def made() -> tuple[int, int]:

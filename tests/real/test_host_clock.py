@@ -1,4 +1,4 @@
-"""What the host says of its own clock, against the C compiler's struct, the system call itself and a real daemon."""
+"""The host's report on its own clock, against the C compiler's struct, the system call itself and a real daemon."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SYSTEM_CALLS = {"x86_64": 159, "aarch64": 171, "riscv64": 171}
 
 @pytest.mark.parametrize("header", ["linux/timex.h", "sys/timex.h"])
 def test_layout(header: str, tmp_path: Path) -> None:
-    """What a compiler put into the kernel's and the library's struct is what is read from it."""
+    """The fields of the kernel's and the library's struct are read where a compiler puts them."""
     compiler = shutil.which("cc")
     need(compiler is not None, "a C compiler", "apt-get install -y gcc libc6-dev")
     if header.startswith("linux"):
@@ -50,7 +50,7 @@ def test_layout(header: str, tmp_path: Path) -> None:
 
 
 def test_library_and_system_call_say_the_same() -> None:
-    """The C library hands on what the kernel answers; the time in it apart, and the errors, which grow meanwhile."""
+    """The C library returns what the kernel does, apart from the time and the errors, which grow meanwhile."""
     number = SYSTEM_CALLS.get(platform.machine())
     if number is None or sys.maxsize < 2**32:
         pytest.skip("the number of the system call is not known here")
@@ -74,7 +74,7 @@ def test_real_daemon() -> None:
 
 
 def test_container() -> None:
-    """In a PID namespace of one's own, the host's daemons cannot be seen; the kernel speaks all the same."""
+    """In another PID namespace the host's daemons cannot be seen; the kernel reports all the same."""
     need(shutil.which("unshare") is not None, "unshare", "apt-get install -y util-linux")
     apart = ["unshare", "--pid", "--fork", "--mount-proc", *(["--map-root-user"] if os.geteuid() else [])]
     if subprocess.run([*apart, "true"], check=False, capture_output=True).returncode:

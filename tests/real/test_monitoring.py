@@ -135,7 +135,7 @@ def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
         endpoint = ending.enter_context(StrictEndpoint())
         more = {"SKEWGUARD_SOURCES": sources, "SKEWGUARD_SHARE": "false", "AWS_DEFAULT_REGION": "us-east-1"}
         target = f"127.0.0.1:{free_port()}"
-        running = ending.enter_context(prometheus(tmp_path, target))  # first: it takes 5 s to look for its targets
+        running = ending.enter_context(prometheus(tmp_path, target))  # first: it looks for its targets for 5 s
         child = clock.popen(PROGRAM, target.partition(":")[2], env={**aws(endpoint), **more}, stderr=None)
         ending.callback(child.kill)
         ended = (child.poll, running.process.poll)

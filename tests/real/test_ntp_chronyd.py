@@ -20,19 +20,19 @@ SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "1000"))
 
 
 def ask(daemon: Chronyd, source: NtpSource | None = None) -> Interval:
-    """One measurement of a daemon that serves its own clock."""
+    """Measure a daemon that serves its own clock."""
     source = source or NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     return source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
 
 
 def misses(daemon: Chronyd, shift: float) -> tuple[int, list[int]]:
-    """Measure many times: how often the known truth lay outside, and the intervals' widths, narrowest first, ns."""
+    """Measure many times; return how often the known truth lay outside, and the intervals' widths, sorted, ns."""
     source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     missed, widths = 0, []
     for _ in range(SAMPLES):
         said = ask(daemon, source)
         now = exact()
-        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it speaks of
+        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it is of
         missed += not said.earliest <= truth <= said.latest
         widths.append(said.width)
     return missed, sorted(widths)
@@ -49,7 +49,7 @@ def test_interval_contains_the_servers_time(shift: int) -> None:
 
 @pytest.mark.parametrize("shift", [0, 1200], ids=["honest", "20 min ahead"])
 def test_chain_of_two(shift: int) -> None:
-    """A server behind a server hands on its time and says how much doubt has been added; no ``allow_local`` needed."""
+    """A server behind a server adds its uncertainty to the time; no ``allow_local`` needed."""
     with chronyd(shift) as top, chronyd(upstream=top) as middle:
         source = NtpSource(middle.host, middle.port, min_poll=0)
         assert ask(middle, source).width < SECOND
@@ -58,7 +58,7 @@ def test_chain_of_two(shift: int) -> None:
 
 
 def offsets(daemon: Chronyd) -> list[skewguard.Offset]:
-    """Have the product measure many times, as its users do: how far off it says that the wall clock is."""
+    """Measure many times with the public API, and return the wall clock's offsets."""
     source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     found = []
     with skewguard.install(sources=[source], learn_from_responses=False):
@@ -76,7 +76,7 @@ def offsets(daemon: Chronyd) -> list[skewguard.Offset]:
     ids=["honest", "20 min ahead", "3 min behind", "chain of two", "chain of two, 20 min ahead"],
 )
 def test_offset_is_within_its_bound(shift: int, chain: bool) -> None:
-    """What `skewguard.measure` says of the wall clock is true within the bound it states, every time."""
+    """The offset of `skewguard.measure` is true within its bound, every time."""
     with contextlib.ExitStack() as ending:
         daemon = ending.enter_context(chronyd(shift))
         if chain:
@@ -104,7 +104,7 @@ def test_ipv6() -> None:
 
 
 def test_own_clock_is_refused_unless_allowed() -> None:
-    """chronyd says by its reference that it follows nobody; the URI can allow that."""
+    """chronyd's reference shows that it follows no other clock; the URI can allow that."""
     with chronyd() as daemon:
         with pytest.raises(
             SourceError, match=r"serves its own clock, which nothing corrects \(reference 127\.127\.1\.1\)"
@@ -114,13 +114,13 @@ def test_own_clock_is_refused_unless_allowed() -> None:
 
 
 def test_unsynchronized_server_is_refused() -> None:
-    """A chronyd that has found no time yet says so."""
+    """A chronyd that has found no time yet reports so."""
     with chronyd(synchronized=False) as daemon, pytest.raises(SourceError, match="is not synchronized"):
         ask(daemon)
 
 
 def test_server_that_ends_is_noticed_at_once() -> None:
-    """Its port answers with ICMP from then on."""
+    """Its port then answers with ICMP."""
     with chronyd() as daemon:
         source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
         ask(daemon, source)
@@ -132,7 +132,7 @@ def test_server_that_ends_is_noticed_at_once() -> None:
 
 
 def test_truth_is_one_of_three_that_agree() -> None:
-    """Two honest servers and one that is 20 min ahead: the vote is the honest ones'."""
+    """Two honest servers and one that is 20 min ahead: the honest ones win the vote."""
     with chronyd() as one, chronyd() as two, chronyd(1200) as liar:
         said = [ask(daemon) for daemon in (one, two, liar)]
     now = CLOCKS.read()

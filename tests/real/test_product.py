@@ -1,4 +1,4 @@
-"""The product on clocks that are really wrong, against servers that somebody else wrote.
+"""The product on clocks that are really wrong, against servers written by others.
 
 Each test runs programs of a user in a child process whose wall clock libfaketime has moved.
 """
@@ -137,7 +137,7 @@ print(json.dumps(report))
 
 
 def test_steps_of_the_wall_clock_fail_no_call_and_waste_none(fake_time: FakeTime, ministack: Server) -> None:
-    """Ten minutes slow, put right, two hours slow, three hours fast, right again: one extra request in all."""
+    """Ten minutes slow, right, two hours slow, three hours fast, right again: one extra request in all."""
     fake_time.shift("-10m")
     child = fake_time.popen(STEPS, BUCKET, KEY, env=ministack.environment())
     assert child.stdout is not None
@@ -178,7 +178,7 @@ print(json.dumps(statuses))
 
 
 def test_a_clock_that_never_rests_fails_no_call(fake_time: FakeTime, ministack: Server) -> None:
-    """Fifty steps of up to two hours, 24 calls after each: none fails, and one request at most is wasted."""
+    """Fifty steps of up to two hours, 24 calls after each: none fails, and one request at the most is wasted."""
     position = 0
     pause = os.environ.get("SKEWGUARD_UNSTEADY_PAUSE", "0")
     child = fake_time.popen(UNSTEADY, BUCKET, KEY, pause, env=ministack.environment())
@@ -220,7 +220,7 @@ print(json.dumps(report))
 
 
 def test_a_wrong_secret_costs_one_extra_request_at_most(fake_time: FakeTime, ministack: Server) -> None:
-    """ministack looks at the date first: one retry tells, the second error surfaces, and nothing is retried after."""
+    """ministack checks the date first: one retry, then the second error; nothing is retried later."""
     fake_time.shift("-20m")
     report = run(fake_time, ministack, WRONG_SECRET)
     assert [code for _, code, _ in report] == [
@@ -279,7 +279,7 @@ def test_a_daemon_of_this_host_needs_no_waiting_for(fake_time: FakeTime) -> None
 
 
 def test_a_lying_time_source_is_put_right_by_the_first_answer(fake_time: FakeTime) -> None:
-    """A chronyd an hour off on a healthy host costs one request; a verified answer outranks it from then on."""
+    """A chronyd an hour off on a healthy host costs one request; then the verified answer outranks it."""
     with chronyd(offset_seconds=3600) as liar:
         source = f"ntp://127.0.0.1:{liar.port}?allow_local=1"
         counts, _, seconds, _, statuses = json.loads(fake_time.run(FIRST_CALL, "0", source, "10").stdout)

@@ -23,14 +23,14 @@ print(json.dumps([seen, skewguard.status().inherited]))
 
 
 def call(fake_time: FakeTime, server: Server, **env: str) -> tuple[int, bool]:
-    """Run the program; answer how many requests it took, and whether its estimate still was another's at the end."""
+    """Run the program; return how many requests it took, and whether its estimate was still another's at the end."""
     done = fake_time.run(ONE_CALL, BUCKET, KEY, env=server.environment() | {"SKEWGUARD_SHARE": "true"} | env)
     seen, inherited = json.loads(done.stdout)
     return len(seen), bool(inherited)
 
 
 def test_steps_between_programs_cost_nothing(fake_time: FakeTime, ministack: Server) -> None:
-    """Twenty minutes slow, two hours slow, an hour fast, right: the first request of the first is the only one lost."""
+    """Twenty minutes slow, two hours slow, an hour fast, right: only the first request of the first is refused."""
     fake_time.shift("-20m")
     assert call(fake_time, ministack)[0] == 2
     for shift in ("-20m", "-2h", "+1h", "+0"):
@@ -48,7 +48,7 @@ except store.StoreError as error:
 
 
 def test_a_process_shown_another_steady_clock_has_no_neighbours(fake_time: FakeTime) -> None:
-    """A library that moves the monotonic clocks too would make minutes of what is a moment to others."""
+    """A library that moves the monotonic clocks too would make minutes of what is a moment for others."""
     fake_time.shift("-20m")
     assert fake_time.run(TAG).stdout.strip() == shared_file.tag()
     moved = {"DONT_FAKE_MONOTONIC": "0", "FAKETIME_FORCE_MONOTONIC_FIX": "1"}

@@ -71,7 +71,7 @@ print(json.dumps(found))
 def test_transfers_of_64_parts_succeed_and_one_request_is_extra(
     fake_time: FakeTime, request: pytest.FixtureRequest, tmp_path: object, name: str, shift: str
 ) -> None:
-    """Whichever comes first on a cold client is refused once; all that follows is right."""
+    """The first request of a cold client is refused once; all later ones are right."""
     server: Server = request.getfixturevalue(name)
     fake_time.shift(shift)
     done = fake_time.run(PROGRAM, BUCKET, str(tmp_path), env=server.environment(), timeout=120)
