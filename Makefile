@@ -2,6 +2,7 @@
 # make check  in under a minute: style, types, import contracts, the fast tests
 # make test   all tests, including those against real servers
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
+# make cost   count instructions, and fail if guarding costs more than it may
 # make fuzz   run RUNS (1000000) inputs through each parser
 # make lint   style, types, import contracts, and the workflows
 # make docs   the documentation, in site/index.html; any warning fails the build
@@ -30,7 +31,7 @@ READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
-.PHONY: demo check test bench fuzz lint lint-python lint-workflows docs dist dist-test setup clean
+.PHONY: demo check test bench cost fuzz lint lint-python lint-workflows docs dist dist-test setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
@@ -43,6 +44,9 @@ test: setup
 
 bench: $(TESTS)
 	$(VENV)/bin/python benchmarks/report.py --write build/benchmarks.html
+
+cost: $(TESTS)
+	$(VENV)/bin/python benchmarks/instructions.py --check
 
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)

@@ -46,20 +46,50 @@ class Row(NamedTuple):
         """How much more it is with skewguard."""
         return self.guarded / self.plain if self.plain else None
 
+    @property
+    def met(self) -> bool:
+        """Whether it is as good as its aim."""
+        figure = self.guarded if self.ratio is None or self.aim == 0 else self.ratio
+        return self.aim is None or figure <= self.aim + 1e-9
+
 
 Measure = Callable[[bool], list[Row]]
 """Measures, at its smallest if so told."""
 
 
+def figure(value: float | None) -> str:
+    """Format a count with its thousands marked, or a time."""
+    return "never" if value is None else f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
 def render(rows: list[Row]) -> str:
     """Write rows as a table of text."""
-    lines = [f"{'':58}{'botocore':>12}{'skewguard':>12}  {'unit':9}{'ratio':>8}{'aim':>8}"]
+    lines = [f"{'':58}{'botocore':>14}{'skewguard':>14}  {'unit':13}{'ratio':>8}{'aim':>8}"]
     for row in rows:
-        plain = "never" if row.plain is None else f"{row.plain:,.6g}"
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
         aim = "" if row.aim is None else f"{row.aim:g}"
-        lines.append(f"{row.what:58}{plain:>12}{row.guarded:>12,.6g}  {row.unit:9}{ratio:>8}{aim:>8}")
+        lines.append(f"{row.what:58}{figure(row.plain):>14}{figure(row.guarded):>14}  {row.unit:13}{ratio:>8}{aim:>8}")
     return "\n".join(lines)
+
+
+def split(page: str, script: str) -> tuple[str, str, str]:
+    """Split a page at the two marker comments of what a script writes into it.
+
+    Raises:
+        ValueError: They are not both there, once and in this order.
+    """
+    begin, end = f"<!-- {script}: written by benchmarks/{script}.py -->\n", f"<!-- {script}: end -->"
+    before, *rest = page.split(begin)
+    written, *after = "".join(rest).split(end)
+    if len(rest) != 1 or len(after) != 1 or end in before:
+        raise ValueError(f"the page does not have {begin.strip()} and {end}, once and in this order")
+    return before + begin, written, end + after[0]
+
+
+def insert(page: str, script: str, table: str) -> str:
+    """Replace what a script has written into a page."""
+    before, _, after = split(page, script)
+    return f"{before}\n{table}\n{after}"
 
 
 def main(measure: Measure, title: str | None) -> None:
@@ -71,13 +101,7 @@ def main(measure: Measure, title: str | None) -> None:
 
 # -- programs -----------------------------------------------------------------------------------------------------
 
-HEAD = """
-import json, os, sys, threading, time
-import botocore.config, botocore.exceptions, botocore.session
-from skewguard.testing.tls import AWS_SUFFIXES, redirected
-
-mode, port = sys.argv[1], int(sys.argv[2])
-
+SOURCE = """
 class Radio:
     # A time source of this host's own: it knows how slow the wall clock is, and answers at once.
     name, instant = "radio", True
@@ -85,7 +109,18 @@ class Radio:
         steady, wall = clocks.read()
         now = wall + 1200 * 10**9
         return skewguard.Interval(steady, now - 1000, now + 1000, skewguard.Trust.WITNESS, "radio")
+"""
 
+HEAD = (
+    """
+import json, os, sys, threading, time
+import botocore.config, botocore.exceptions, botocore.session
+from skewguard.testing.tls import AWS_SUFFIXES, redirected
+
+mode, port = sys.argv[1], int(sys.argv[2])
+"""
+    + SOURCE
+    + """
 def client(service="sts", **options):
     config = botocore.config.Config(**options)
     return botocore.session.Session().create_client(service, region_name="us-east-1", config=config)
@@ -103,6 +138,7 @@ if mode != "plain":
     import skewguard
     skewguard.install(**({"sources": [Radio()]} if mode == "source" else {}))
 """
+)
 """How a program begins that takes the server for AWS: ``plain``, ``guarded``, or guarded with a ``source``."""
 
 
@@ -130,6 +166,23 @@ class Aws:
         return json.loads(out.splitlines()[-1]), self.server.count
 
 
+def environment(shared: str = "/nonexistent", **more: str) -> dict[str, str]:
+    """Return the environment of a program that signs, and that learns nothing from other programs on this machine."""
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return inherited | {
+        "PYTHONPATH": str(ROOT),
+        "PYTHONHASHSEED": "0",  # the same dictionaries in every process
+        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "AWS_CONFIG_FILE": "/nonexistent",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "SKEWGUARD_SOURCES": "response",
+        "SKEWGUARD_SHARE": "false",
+        "XDG_RUNTIME_DIR": shared,
+        **more,
+    }
+
+
 @contextlib.contextmanager
 def aws(offset: float = WRONG, **more: str) -> Iterator[Aws]:
     """Run AWS, so many seconds ahead of this host."""
@@ -137,19 +190,12 @@ def aws(offset: float = WRONG, **more: str) -> Iterator[Aws]:
 
     with tempfile.TemporaryDirectory() as shared, StrictEndpoint(tls=True, offset=offset) as server:
         keys = server.client_kwargs
-        environment = os.environ | {
-            "PYTHONPATH": str(ROOT),
+        more |= {
             "AWS_ACCESS_KEY_ID": str(keys["aws_access_key_id"]),
             "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
             "AWS_CA_BUNDLE": str(server.ca_bundle),
-            "AWS_CONFIG_FILE": "/nonexistent",
-            "AWS_EC2_METADATA_DISABLED": "true",
-            "SKEWGUARD_SOURCES": "response",
-            "SKEWGUARD_SHARE": "false",
-            "XDG_RUNTIME_DIR": shared,
-            **more,
         }
-        yield Aws(server, environment)
+        yield Aws(server, environment(shared, **more))
 
 
 def many_files() -> None:

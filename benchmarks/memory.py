@@ -8,7 +8,6 @@ python benchmarks/memory.py [--small]
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 
@@ -46,19 +45,10 @@ print(json.dumps((tracemalloc.get_traced_memory()[0] - before) / count))
 def measure(small: bool) -> list[common.Row]:
     """Count the bytes that each of many clients of one session takes."""
     count = 5 if small else 50
-    environment = os.environ | {
-        "PYTHONPATH": str(common.ROOT),
-        "PYTHONHASHSEED": "0",
-        "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
-        "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "SKEWGUARD_SOURCES": "response",
-        "SKEWGUARD_SHARE": "false",
-    }
     found = {}
     for mode in ("plain", "guarded"):
         command = [sys.executable, "-c", PROGRAM, mode, str(count)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(command, env=common.environment(), stdout=subprocess.PIPE, text=True, check=True)
         found[mode] = json.loads(done.stdout)
     return [common.Row("memory of a client", found["plain"], found["guarded"], "bytes")]
 

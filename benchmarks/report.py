@@ -17,14 +17,14 @@ from types import ModuleType
 
 import botocore
 import common
+import instructions
 import memory
 import processes
 import recovery
-import signing
 import steps
 import storms
 
-BENCHMARKS: tuple[ModuleType, ...] = (signing, memory, recovery, storms, steps, processes)
+BENCHMARKS: tuple[ModuleType, ...] = (instructions, memory, recovery, storms, steps, processes)
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>skewguard: benchmarks</title>
@@ -50,17 +50,11 @@ def bars(row: common.Row) -> str:
     lines = []
     for place, (name, value) in enumerate((("plain", row.plain), ("guarded", row.guarded))):
         width = 280 * (value or 0) / longest
-        text = "never" if value is None else f"{value:,.6g} {row.unit}"
+        text = common.figure(value) + ("" if value is None else f" {row.unit}")
         y = place * 19
         lines.append(f'<rect class="{name}" x="0" y="{y}" width="{width:.1f}" height="15"/>')
         lines.append(f'<text x="{width + 6:.1f}" y="{y + 12}">{html.escape(text)}</text>')
     return f'<svg width="430" height="36" role="img">{"".join(lines)}</svg>'
-
-
-def met(row: common.Row) -> bool:
-    """Tell whether a row is as good as it was to be."""
-    figure = row.guarded if row.ratio is None or row.aim == 0 else row.ratio
-    return row.aim is None or figure <= row.aim + 1e-9
 
 
 def section(title: str, rows: Iterable[common.Row]) -> str:
@@ -69,7 +63,7 @@ def section(title: str, rows: Iterable[common.Row]) -> str:
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3f} times"
         aim = "" if row.aim is None else f"<br>aim: {row.aim:.4g}"
-        kind = "ratio" if met(row) else "ratio missed"
+        kind = "ratio" if row.met else "ratio missed"
         drawn.append(f'<tr><td>{html.escape(row.what)}<td>{bars(row)}<td class="{kind}">{ratio}{aim}')
     name, _, about = title.partition(": ")
     return f"<h2>{html.escape(name)}</h2><p>{html.escape(about)}</p><table>{''.join(drawn)}</table>"

@@ -25,15 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # where the tests are a package
+import common  # so that the tests can be imported
 
 if TYPE_CHECKING:
     from skewguard.clocks import Clocks
     from skewguard.sources import Source
 
-BEGIN = "<!-- costs: written by benchmarks/sources.py -->"
-END = "<!-- costs: end -->"
 HEADER = ("source", "tried with", "one reading", "times `time.time()`", "error bound", "can tell", "cannot tell")
 
 SECOND = 1_000_000_000
@@ -233,15 +230,6 @@ def footnote(measured: list[Figures | None]) -> str:
     return f"Medians on {platform.machine()}, Python {platform.python_version()}{clock}.\n"
 
 
-def insert(page: str, table: str) -> str:
-    """Put the table between the markers of a page. ValueError if they are not both there, once."""
-    if page.count(BEGIN) != 1 or page.count(END) != 1 or page.index(BEGIN) > page.index(END):
-        raise ValueError(f"the page does not have {BEGIN} and {END}, once and in this order")
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    return f"{before}{BEGIN}\n\n{table}\n{END}{after}"
-
-
 def attempt(row: Row, readings: int, settle: float) -> Figures | None:
     """Measure a source; None, and a word on standard error, if what it needs is not on this machine."""
     import pytest
@@ -269,7 +257,7 @@ def main() -> int:
     if None in measured:
         print("not written: some sources could not be measured", file=sys.stderr)
         return 1
-    options.write.write_text(insert(options.write.read_text("utf-8"), table), "utf-8")
+    options.write.write_text(common.insert(options.write.read_text("utf-8"), "sources", table), "utf-8")
     return 0
 
 
