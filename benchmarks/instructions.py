@@ -124,7 +124,7 @@ def measure(mode):
     if mode != "plain":
         import skewguard
         from skewguard.timekeeping import timekeeper
-        for name in ("_FAST_FOR", "_FAST_SLACK", "_LISTEN_AGAIN"):  # ns; under valgrind all takes much longer
+        for name in ("_CACHE_FOR", "_CACHE_SLACK", "_FRESH_FOR"):  # ns; under valgrind all takes much longer
             assert getattr(timekeeper, name) < 10**15
             setattr(timekeeper, name, 10**15)
         fork(f"{mode} import", nothing)
