@@ -38,23 +38,23 @@ class Settings(NamedTuple):
         enabled: True or False decide, and True overrides AWS's off switches. None leaves it to those: the
             environment's, else the one in a session's AWS profile.
         learn_from_responses: Whether answers may teach the time. A refusal is judged either way.
-        sources: The time sources; they belong to the process. ``auto`` has those asked that this host has, cheapest
-            first, until one tells. ``response`` alone has nobody asked. Else any of ``clockbound``, ``clockboundd``,
+        sources: The time sources; they belong to the process. ``auto`` asks those that this host has, cheapest first,
+            until one gives the time. ``response`` alone asks none. Else any of ``clockbound``, ``clockboundd``,
             ``chrony``, ``phc`` (each also with ``:/path``), ``ntp://host[:port]``, separated by commas; in code a list
             of these, and of objects with a name and a ``measure`` method.
-        deadband: While the wall clock is no further off than this, requests are signed by the wall clock, byte for byte
+        deadband: While the wall clock is off by no more than this, requests are signed by the wall clock, byte for byte
             as without skewguard. A correction ends within half of it.
-        max_age: What was learned longer ago than this is not used. A day's drift stays below the deadband.
-        refresh_interval: A signing that finds the sources' statement older than this has them asked again, in the
+        max_age: Measurements older than this are not used. A day's drift stays below the deadband.
+        refresh_interval: A signing that finds the sources' measurement older than this asks them again, in the
             background.
-        timeout: How long the sources may take to answer, when nobody said otherwise.
+        timeout: How long the sources may take to answer, if a call names no other timeout.
         min_sources: How many sources must agree before they are believed.
-        max_offset: A correction larger than this is not made, whoever asks for it. ``none`` sets no limit.
-        require_authenticated: Whether to believe no source but those that authenticate what they say, which NTP does
-            not. AWS's answers over verified TLS are authenticated.
-        share: Whether this process begins with what answers taught the user's other processes, and tells them (Linux).
-            Without ``learn_from_responses`` it does neither.
-        correct_presigned: Whether what is handed out (presigned URLs, forms, tokens) is corrected too.
+        max_offset: A larger correction than this is never made. ``none`` sets no limit.
+        require_authenticated: Whether to believe only sources that authenticate their measurements, which NTP does not.
+            AWS's answers over verified TLS are authenticated.
+        share: Whether this process starts with the estimates that answers taught the user's other processes, and
+            gives them its own (Linux). Without ``learn_from_responses`` it does neither.
+        correct_presigned: Whether to correct what is handed out (presigned URLs, forms, tokens), too.
     """
 
     enabled: bool | None = None
@@ -72,7 +72,7 @@ class Settings(NamedTuple):
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "correct_presigned", "sources")
-"""The options of `attach` and `session`; the rest belong to the process, and to `install`."""
+"""The options of `attach` and `session`; the others belong to the process, and to `install`."""
 
 
 def resolve(
@@ -81,10 +81,10 @@ def resolve(
     profile: Mapping[str, Any] | None = None,
     allowed: Iterable[str] | None = None,
 ) -> Settings:
-    """Settle every option.
+    """Resolve every option.
 
     Args:
-        options: What code asks for.
+        options: The keywords given in code.
         environ: The environment; by default this process's.
         profile: The options in the AWS profile, unparsed.
         allowed: The names that code may use here; by default all.
@@ -113,7 +113,7 @@ def resolve(
 
 
 def _read(written: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
-    """Read options that stand elsewhere than in code, each given with its place; leave out what is wrong."""
+    """Parse options from elsewhere than code, each given with its place; warn of wrong ones and leave them out."""
     found = {}
     for name, (place, text) in written.items():
         try:
@@ -124,7 +124,7 @@ def _read(written: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _unknown(_value: Any) -> None:
-    raise ValueError(f"it is no option; there are {', '.join(sorted(_ELSEWHERE))}")
+    raise ValueError(f"there is no such option; there are {', '.join(sorted(_ELSEWHERE))}")
 
 
 def as_boolean(value: object) -> bool:
@@ -138,7 +138,7 @@ def as_boolean(value: object) -> bool:
 
 
 def parse_keyword(name: str, value: Any, parse: Callable[[Any], Any]) -> Any:
-    """Read one option that was given in code. ConfigError if it is unusable."""
+    """Parse one option given in code; ConfigError if it is unusable."""
     try:
         return parse(value)
     except ConfigError:
@@ -152,7 +152,7 @@ def _as_boolean_or_none(value: Any) -> bool | None:
 
 
 def nanoseconds(value: Any) -> int:
-    """Read a number of seconds. ValueError unless it is one, and not negative."""
+    """Parse a number of seconds as ns. ValueError unless it is one, and not negative."""
     if isinstance(value, bool):
         raise ValueError(f"{value!r} is not a number of seconds")
     try:
@@ -183,12 +183,12 @@ def _sources(value: Any) -> tuple[Source, ...] | None:
     found: list[Source] = []
     for item in value:
         if item == AUTO:
-            raise ValueError(f"{AUTO!r} stands alone: it finds sources itself")
+            raise ValueError(f"{AUTO!r} must be alone: it finds sources itself")
         if item == RESPONSE:
             continue
         source = from_uri(item) if isinstance(item, str) else item
         if not isinstance(source, Source):
-            raise ValueError(f"{item!r} is no time source: it lacks a name or measure()")
+            raise ValueError(f"{item!r} is not a time source: it has no name or no measure()")
         found.append(source)
     return tuple(found)
 
@@ -207,4 +207,4 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "share": as_boolean,
     "correct_presigned": as_boolean,
 }
-_ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch already says it there
+_ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch does this there

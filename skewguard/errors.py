@@ -1,4 +1,4 @@
-"""What can go wrong, as one small tree. None of these ever reaches a caller's AWS call."""
+"""The exceptions, as one small tree. None of these ever reaches a caller's AWS call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class ConfigError(SkewguardError, ValueError):
 
 
 class SourceError(SkewguardError):
-    """A time source could not be read, or said something that must not be believed."""
+    """A time source could not be read, or its statement must not be believed."""
 
 
 class StoreError(SkewguardError):

@@ -1,6 +1,6 @@
-"""What happened, as values, and who is told. Logging is one listener among others.
+"""Events, as values, and their listeners. Logging is one listener among others.
 
-Named tuples, here and elsewhere, because a program pays for a dataclass when it imports it: a millisecond for eight.
+Named tuples, here and elsewhere, because importing a dataclass costs a program time: a millisecond for eight.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from skewguard.interval import SECOND, Interval
-from skewguard.wording import in_utc
+from skewguard.wording import clock_offset, in_utc
 
 logger = logging.getLogger("skewguard")
 logger.addHandler(logging.NullHandler())
@@ -24,11 +24,11 @@ class CorrectionChanged(NamedTuple):
     Attributes:
         domain: ``"utc"`` for AWS, else the endpoint's origin.
         offset: What is added to the wall clock, ns; positive when the host is behind.
-        error_bound: Half the width of what is known, ns.
-        source: Who said so; empty if nobody has told the time lately.
-        wall: The wall clock's time then, ns since the Unix epoch.
+        error_bound: Half the width of the interval that contains true time, ns.
+        source: The origin of that; empty if true time is no longer known.
+        wall: The wall clock then, ns since the Unix epoch.
         found: By how much true time was ahead of it, ns; 0 if that is not known.
-        withheld: Whether `max_offset` forbids to correct that.
+        withheld: Whether `max_offset` forbids the correction.
     """
 
     domain: str
@@ -47,8 +47,8 @@ class Retried(NamedTuple):
         service: The service's id, ``"s3"``.
         operation: The operation's name, ``"PutObject"``.
         verdict: ``"skew"`` or ``"stale"``.
-        reason: Why, in words.
-        waited: The time from signing to the refusal, ns; if the signature went stale, by whichever clock shows more.
+        reason: Why, for people.
+        waited: The time from signing to the refusal, ns; for a stale signature, by the clock that shows more.
     """
 
     service: str
@@ -59,7 +59,7 @@ class Retried(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """A statement about time that was not believed, or a source that could not make one."""
+    """A statement about time that was not believed, or a source that gave none."""
 
     source: str
     reason: str
@@ -74,13 +74,13 @@ class Measured(NamedTuple):
 
 
 class Stepped(NamedTuple):
-    """The wall clock moved by `by` ns against the steady clock since it was last looked at."""
+    """The wall clock moved by `by` ns against the steady clock since the last reading."""
 
     by: int
 
 
 class Degraded(NamedTuple):
-    """A part of skewguard is switched off, as botocore is not what it expects. Calls go on as botocore makes them."""
+    """A part of skewguard is switched off, because botocore is not as expected. Calls go on as botocore makes them."""
 
     part: str
     reason: str
@@ -89,7 +89,7 @@ class Degraded(NamedTuple):
 Event: TypeAlias = CorrectionChanged | Retried | Refused | Measured | Stepped | Degraded
 Listener: TypeAlias = Callable[[Event], object]
 
-_EPISODE = 900.0  # s; a stale signature within this of the one before belongs to the same trouble
+_EPISODE = 900.0  # s; a stale signature within this of the one before belongs to the same episode
 
 _stale_until = 0.0  # s on the monotonic clock
 _lock = threading.Lock()
@@ -97,10 +97,10 @@ _listeners: tuple[Listener, ...] = ()
 
 
 def subscribe(listener: Listener) -> Callable[[], None]:
-    """Have `listener` called with every event, in the thread that caused it; it should be quick.
+    """Call `listener` with every event, in the thread that caused it; it should be quick.
 
-    What it raises is logged and dropped. It should leave AWS calls to another thread, and not wait for that: in this
-    one, botocore may hold the lock of the credentials that they need.
+    Its exceptions are logged and dropped. It should make AWS calls in another thread, and not wait for that: in this
+    one, botocore may hold the lock of the credentials that those calls need.
 
     Returns:
         A function that ends the subscription.
@@ -118,7 +118,7 @@ def subscribe(listener: Listener) -> Callable[[], None]:
 
 
 def emit(event: Event) -> None:
-    """Tell every listener. Never raises."""
+    """Pass an event to every listener. Never raises."""
     for listener in (_log, *_listeners):
         try:
             listener(event)
@@ -127,18 +127,18 @@ def emit(event: Event) -> None:
 
 
 def _log(event: Event) -> None:
-    """Write a line: a warning when people should look, once for each episode; else a whisper."""
+    """Log an event: as a warning once for each episode that people should know of, else for debugging."""
     match event:
         case CorrectionChanged():
-            level, text = _in_words(event)
+            level, text = _describe(event)
             logger.log(level, "%s", text)
         case Degraded(part, reason):
             logger.warning("%s is switched off: %s", part, reason)
         case Retried(service, operation, "stale", reason, waited):
             logger.log(
-                logging.WARNING if _begins() else logging.DEBUG,
+                logging.WARNING if _episode_begins() else logging.DEBUG,
                 "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not "
-                "the reason, but a slow upload, a full connection pool, or a blocked thread or event loop",
+                "the reason; a slow upload, a full connection pool, or a blocked thread or event loop may be",
                 waited / SECOND,
                 service,
                 operation,
@@ -148,23 +148,24 @@ def _log(event: Event) -> None:
             logger.debug("%r", event)
 
 
-def _in_words(event: CorrectionChanged) -> tuple[int, str]:
-    """Put an episode's beginning, its change or its end: how important it is, and what to say."""
+def _describe(event: CorrectionChanged) -> tuple[int, str]:
+    """Format the beginning, a change or the end of an episode: the log level, and the line."""
     utc = event.domain == "utc"
-    whose, where = ("true time", "requests to AWS") if utc else (f"the clock of {event.domain}", "requests there")
+    reference, requests = (
+        ("true time", "requests to AWS") if utc else (f"the clock of {event.domain}", "requests there")
+    )
     if not event.source:
-        return logging.INFO, f"nobody has told {whose} lately: {where} are signed by this host's clock again"
-    off = f"{abs(event.found) / SECOND:.1f} s {'behind' if event.found > 0 else 'ahead of'} {whose}"
-    says = f"within {event.error_bound / SECOND:.1f} s, by {event.source}"
+        return logging.INFO, f"{reference} is no longer known: {requests} are signed by this host's clock again"
+    off = clock_offset(event.found, event.error_bound, event.source, reference)
     if not event.offset and not event.withheld:
-        return logging.INFO, f"this host's clock is right again: {off} ({says}); {where} are signed by it"
-    done = "by this host's clock, as max_offset forbids to correct that" if event.withheld else f"with {whose}"
+        return logging.INFO, f"this host's clock is right again: {off}; {requests} are signed by it"
     shown = f"it shows {in_utc(event.wall)} when it is {in_utc(event.wall + event.found)}"
-    return logging.WARNING, f"this host's clock is {off} ({says}): {shown}; from now on {where} are signed {done}"
+    done = "by this host's clock, because max_offset forbids a correction" if event.withheld else f"with {reference}"
+    return logging.WARNING, f"this host's clock is {off}: {shown}; from now on {requests} are signed {done}"
 
 
-def _begins() -> bool:
-    """Tell whether signatures begin to grow stale: none was for a while."""
+def _episode_begins() -> bool:
+    """Return whether a stale signature begins an episode: there was none for a while before it."""
     global _stale_until
     now = time.monotonic()
     begins = now >= _stale_until

@@ -53,7 +53,7 @@ class TestCalls:
             sts.get_caller_identity()
             (line,) = taken(log)
             assert line == (
-                "WARNING this host's clock is 1200.5 s behind true time (within 1.0 s, by "
+                "WARNING this host's clock is 20 min 1 s behind true time (within 1.0 s, by "
                 "https://sts.us-east-1.amazonaws.com): it shows 2026-01-01 00:00:00Z when it is "
                 "2026-01-01 00:20:00Z; from now on requests to AWS are signed with true time"
             )
@@ -76,7 +76,7 @@ class TestCalls:
             clocks.step(3605)
             sts.get_caller_identity()
             (line,) = taken(log)
-            assert line.startswith("WARNING this host's clock is 3599.5 s ahead of true time (within ")
+            assert line.startswith("WARNING this host's clock is 59 min 59 s ahead of true time (within ")
 
     def test_an_endpoint_with_a_clock_of_its_own(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
         """The line names it, and says nothing of true time."""
@@ -89,7 +89,9 @@ class TestCalls:
             s3.list_buckets()
             s3.list_buckets()
             (line,) = taken(log)
-            assert line.startswith(f"WARNING this host's clock is 3599.5 s ahead of the clock of {server.url} (within ")
+            assert line.startswith(
+                f"WARNING this host's clock is 1 h 0 min 0 s ahead of the clock of {server.url} (within "
+            )
             assert line.endswith(f"requests there are signed with the clock of {server.url}")
 
 
@@ -125,7 +127,7 @@ class TestEpisodes:
         world.clocks.advance(601)
         world.error()
         assert taken(log)[1:] == [
-            "INFO nobody has told true time lately: requests to AWS are signed by this host's clock again"
+            "INFO true time is no longer known: requests to AWS are signed by this host's clock again"
         ]
 
     def test_a_correction_that_is_not_allowed(self, log: list[str]) -> None:
@@ -139,8 +141,8 @@ class TestEpisodes:
             world.error()
         first, second = taken(log)
         assert first.endswith("signed with true time")
-        assert second.startswith("WARNING this host's clock is 700.")
-        assert second.endswith("are signed by this host's clock, as max_offset forbids to correct that")
+        assert second.startswith("WARNING this host's clock is 11 min 41 s behind")
+        assert second.endswith("are signed by this host's clock, because max_offset forbids a correction")
 
     def test_what_was_forgotten_begins_anew(self, log: list[str]) -> None:
         world = World(1200)

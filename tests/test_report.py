@@ -146,7 +146,7 @@ def test_a_certificate_that_is_not_yet_valid_is_explained(caplog: pytest.LogCapt
     error = SSLError(endpoint_url="https://sts", error=f"certificate verify failed: certificate is not yet valid{more}")
     note_failure(error, keeper)
     (note,) = notes_of(error, caplog)
-    assert note == "skewguard: certificates are judged by this host's clock; nobody has told what time it is"
+    assert note == "skewguard: certificates are judged by this host's clock; the correct time is not known"
     other = SSLError(endpoint_url="https://sts", error="certificate verify failed: self-signed certificate")
     note_failure(other, keeper)
     assert not hasattr(other, "__notes__")

@@ -13,6 +13,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.reply import Judgement
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Signing, Timekeeper
+from skewguard.wording import clock_offset
 
 KEY = "SkewGuard"
 """Where the report stands in ``ResponseMetadata``."""
@@ -92,11 +93,10 @@ def _known(keeper: Timekeeper, domain: Domain) -> str:
     steady, wall = keeper.clocks.read()
     known = keeper.known(domain, steady)
     if known is None:
-        return "nobody has told what time it is"
-    off, bound = (known.midpoint - wall) / SECOND, known.width / 2 / SECOND
-    side = "behind" if off > 0 else "ahead of"
-    whose = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
-    return f"this host's clock is {abs(off):.1f} s {side} {whose} (within {bound:.1f} s, by {known.source})"
+        return "the correct time is not known"
+    reference = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
+    off = clock_offset(known.midpoint - wall, known.width // 2, known.source, reference)
+    return f"this host's clock is {off}"
 
 
 def _note(error: BaseException, text: str) -> None:
