@@ -51,7 +51,7 @@ class FakeSource:
 
     @property
     def count(self) -> int:
-        """How often it was asked."""
+        """The number of measurements so far."""
         return len(self.deadlines)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:

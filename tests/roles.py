@@ -71,7 +71,6 @@ class Metadata:
         threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def close(self) -> None:
-        """Stop it."""
         self.server.shutdown()
         self.server.server_close()
 

@@ -1,4 +1,4 @@
-"""What AWS and S3-compatible servers really answered to requests whose time was wrong, or seemed to be.
+"""Real answers of AWS and S3-compatible servers to requests whose time was wrong, or seemed to be.
 
 Each row: name, status, code, message, verdict, seconds the request was under way, when it was signed (None: as the
 message quotes it), fields besides code and message, headers. The messages are facts, quoted from public reports.
@@ -22,7 +22,7 @@ MAXIMUM = "The difference between the request time and the server's time exceeds
 
 
 class Fixture(NamedTuple):
-    """One answer, and what it must be taken for."""
+    """An answer, and the verdict on it."""
 
     name: str
     status: int
@@ -36,18 +36,18 @@ class Fixture(NamedTuple):
 
     @property
     def parsed(self) -> dict[str, Any]:
-        """The answer as botocore would have parsed it."""
+        """The answer as botocore parses it."""
         error = {"Code": self.code, "Message": self.message, **self.fields}
         return {"Error": {key: value for key, value in error.items() if value is not None}}
 
 
 def early(signed: str, bound: str, now: str, minutes: int) -> str:
-    """Word a signature that has expired."""
+    """Format the message on an expired signature."""
     return f"Signature expired: {signed} is now earlier than {bound} ({now} - {minutes} min.)"
 
 
 def late(signed: str, bound: str, now: str, minutes: int) -> str:
-    """Word a signature from the future."""
+    """Format the message on a signature from the future."""
     return f"Signature not yet current: {signed} is still later than {bound} ({now} + {minutes} min.)"
 
 

@@ -1,4 +1,4 @@
-"""The tests in `tests/aio`, run where aiobotocore is installed: it pins botocore, so that is not here."""
+"""The tests in `tests/aio`, run in another environment, because aiobotocore pins botocore."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_with_aiobotocore(name: str) -> None:
     need(PYTHON.exists(), "aiobotocore", "make setup")
     command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-rA", f"tests/aio/{name}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
-    print(done.stdout)  # figures, for those who ask with -s
+    print(done.stdout)  # figures, shown with -s
     if done.returncode:
         pytest.fail(f"{done.stdout}{done.stderr}", pytrace=False)
     assert re.search(r"^\d+ passed(, \d+ warnings?)? in ", done.stdout, re.MULTILINE), done.stdout

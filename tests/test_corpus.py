@@ -1,4 +1,4 @@
-"""The fuzzing targets without a fuzzer: what fuzzing has found and learned, and some variations of it."""
+"""The fuzz targets without a fuzzer: the corpus, and variations of it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ EDITS = st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 4), st.binary(m
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_corpus(path: Path) -> None:
-    """No file of the corpus, finding or not, breaks a promise of its target's."""
+    """No file of the corpus breaks a promise of its target."""
     TARGETS[path.parent.name].run(path.read_bytes())
 
 
 def test_every_target_has_a_corpus() -> None:
-    """And each folder a target; a few kB each, for they are read at every run."""
+    """And each folder a target; a few kB each, because every run reads them."""
     sizes: dict[str, int] = {}
     for path in FILES:
         sizes[path.parent.name] = sizes.get(path.parent.name, 0) + path.stat().st_size
@@ -35,7 +35,7 @@ def test_every_target_has_a_corpus() -> None:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_variations(name: str, data: st.DataObject) -> None:
-    """Any bytes, and files of the corpus with some bytes replaced, removed or put in: the promises hold."""
+    """The promises hold for any bytes, and for the corpus with bytes replaced, removed or inserted."""
     seeds = [path for path in FILES if path.parent.name == name]
     given_bytes = data.draw(
         st.binary(max_size=TARGETS[name].longest)

@@ -41,7 +41,6 @@ def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_
 
 @pytest.fixture
 def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
-    """AWS."""
     return tls_endpoint
 
 

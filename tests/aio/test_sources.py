@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import anyio
 import pytest
@@ -16,6 +16,14 @@ from skewguard.testing import StrictEndpoint
 from tests.aio.support import client, code_of, each_way, run, with_bucket
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
+
+
+@pytest.fixture
+def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[StrictEndpoint]:
+    """A server 20 minutes ahead that seems to be elsewhere: one on loopback would share this host's clock."""
+    monkeypatch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
+    with StrictEndpoint(offset=1200) as running:
+        yield running
 
 
 def gated(offset: float | None = 1200, *, instant: bool = False) -> FakeSource:
@@ -31,7 +39,7 @@ async def tick(source: FakeSource, refused: Callable[[], bool] = lambda: True) -
 
 
 @each_way
-def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str) -> None:
+def test_a_refusal_without_a_time_has_sources_asked_in_a_thread(way: str, endpoint: StrictEndpoint) -> None:
     """The call waits for them and succeeds; the loop runs on meanwhile."""
 
     async def main() -> None:
@@ -44,14 +52,11 @@ def test_a_refusal_that_tells_no_time_has_the_sources_asked_in_a_thread(way: str
         assert [record.status for record in endpoint.requests] == [403, 200]
 
     source = gated()
-    # A server on loopback shares this host's clock, so sources do not concern it: make it seem to be elsewhere.
-    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
-        run(main, way)
+    run(main, way)
 
 
 @each_way
-def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way: str) -> None:
+def test_an_instant_source_is_asked_in_a_thread_before_the_first_signing(way: str, endpoint: StrictEndpoint) -> None:
     """200 calls at once are right the first time, and it is asked once; the loop runs on meanwhile."""
 
     async def main() -> None:
@@ -67,13 +72,11 @@ def test_a_source_of_the_host_is_asked_in_a_thread_before_the_first_signing(way:
         assert endpoint.count == 200
 
     source = gated(instant=True)
-    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
-        run(main, way)
+    run(main, way)
 
 
 @each_way
-def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
+def test_many_calls_that_are_refused_at_once_ask_together(way: str, endpoint: StrictEndpoint) -> None:
     """And if the sources fail, the calls end as they would have, without waiting for one another."""
 
     async def main() -> None:
@@ -97,9 +100,7 @@ def test_many_calls_that_are_refused_at_once_ask_together(way: str) -> None:
         assert source.count <= 5
 
     source = gated(None)
-    with StrictEndpoint(offset=1200) as endpoint, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skewguard.signing.domains.is_loopback", lambda host: False)
-        run(main, way)
+    run(main, way)
 
 
 @each_way
@@ -185,7 +186,7 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
         run(main)
 
 
-def test_events_are_told(emitted: Emitted) -> None:
+def test_events_are_emitted(emitted: Emitted) -> None:
     """As for botocore."""
 
     async def main() -> None:

@@ -1,4 +1,4 @@
-"""The public API as its users' type checkers see it. Checked by mypy and pyright, never run."""
+"""The public API as users' type checkers see it. Checked by mypy and pyright, never run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from skewguard.testing import StrictEndpoint
 
 
 class Sundial:
-    """A source of one's own."""
+    """A source written by a user."""
 
     name = "sundial"
 
@@ -21,7 +21,6 @@ class Sundial:
 
 
 def use() -> None:
-    """Use every name."""
     handle: skewguard.Installation = skewguard.install(sources=["ntp://192.0.2.1", Sundial()], wait=1.0, deadband=5)
     with skewguard.install() as again:
         again.uninstall()
