@@ -201,6 +201,21 @@ class TestLines:
             child.stdout.close()
             assert (child.wait(PATIENCE), child.stderr.read()) == (0, b"")
 
+    def test_a_signal_that_comes_just_before_a_sleep_ends_it_soon(
+        self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Python handles it after the sleep, so no sleep lasts for a whole long interval."""
+        slept: list[float] = []
+
+        def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(watch.time, "sleep", sleep)
+        assert main(["watch", "--interval", "600", "--source", uri(right)]) == 0
+        assert capsys.readouterr().out.count("\n") == 1
+        assert 0 < max(slept) <= 1
+
     def test_an_interrupt_ends_it(
         self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:

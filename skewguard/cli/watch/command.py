@@ -22,6 +22,8 @@ from skewguard.interval import SECOND
 USAGE_ERROR = 2
 """The exit code for wrong arguments, and if rich is missing."""
 
+_STEP = 0.5  # s
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -78,7 +80,13 @@ def rounds(settings: Settings, interval: int, count: int | None) -> Iterator[Sur
             if count is not None:
                 count -= 1
             if count != 0:
-                time.sleep(max(began + interval / SECOND - time.monotonic(), 0))
+                _sleep_until(began + interval / SECOND)
+
+
+def _sleep_until(end: float) -> None:
+    """Sleep in short steps: a signal that arrives just before a sleep begins is handled only after that sleep."""
+    while (left := end - time.monotonic()) > 0:
+        time.sleep(min(left, _STEP))
 
 
 def _print(surveys: Iterator[Survey], *, as_json: bool) -> int:
