@@ -149,16 +149,16 @@ def domain(data: bytes) -> None:
     If skewguard takes a URL for AWS, then urllib3, which connects to it, must as well.
     """
     url, _, auth_path = data.decode("utf-8", "surrogateescape").partition("\n")
-    start = domains.prefix(url)
+    start = domains.origin(url)
     assert url.startswith(start)
-    assert domains.prefix(start) == start
+    assert domains.origin(start) == start
     bucket = domains.virtual_bucket(url, auth_path)
     assert "/" not in bucket
     for named in (bucket, ""):
-        place = domains.place(start, named)
-        assert place.key
-        if place.key == UTC:
-            assert not place.seeded
+        found = domains.find_domain(start, named)
+        assert found.key
+        if found.key == UTC:
+            assert not found.seeded
             with contextlib.suppress(urllib3.exceptions.LocationParseError):
                 host = urllib3.util.parse_url(start).host
                 assert host is not None

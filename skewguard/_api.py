@@ -5,8 +5,6 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import botocore
-
 from skewguard import _aws_profile, _reach, host_clock
 from skewguard import clocks as _clocks
 from skewguard._process import process
@@ -21,6 +19,7 @@ from skewguard.config import (
 from skewguard.events import logger
 from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
+from skewguard.signing.patches import library
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.polling import Result
 from skewguard.timekeeping.timekeeper import Timekeeper
@@ -140,7 +139,7 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
         if found is None:
             keeper.configure(settings, clocks)
             process.everywhere.settings = _in_force(settings)
-            botocore.register_initializer(_reach.initialize)
+            library.register_initializer(_reach.initialize)
             process.installed = settings
             handle = Installation(settings)
             _reach.reach_default_session()
@@ -163,7 +162,7 @@ def uninstall() -> None:
             return
         process.installed = None
         process.everywhere.settings = None
-        botocore.unregister_initializer(_reach.initialize)
+        library.unregister_initializer(_reach.initialize)
         if process.watch is not None:
             process.watch.stop()
         process.keeper().reset(resolve({}, profile=_aws_profile.options()))

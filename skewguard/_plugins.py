@@ -19,7 +19,7 @@ def guard(target: Any) -> None:
         _api.install()
         adopt(target)
     except Exception as error:
-        logger.warning("%r stays unguarded: %s", target, error)
+        logger.warning("%r is not guarded: %s", target, error)
 
 
 def initialize_client_plugin(client: Any) -> None:

@@ -72,12 +72,12 @@ class _Process:
                 self._renew = True
 
     def before_fork(self) -> None:
-        """Wait for another thread's import; not for long, as that may be waiting for this thread."""
+        """Wait for another thread's import, but not for long: it may be waiting for this thread."""
         _late_imports.importing.acquire(timeout=_LONGEST_IMPORT)
 
     def after_fork_in_parent(self) -> None:
-        """Let others import again."""
-        with contextlib.suppress(RuntimeError):  # it was not to be had
+        """Let other threads import again."""
+        with contextlib.suppress(RuntimeError):  # it could not be acquired
             _late_imports.importing.release()
 
     def after_fork_in_child(self) -> None:
@@ -92,7 +92,7 @@ class _Process:
 
 
 process = _Process()
-if hasattr(os, "register_at_fork"):  # now, for the fork may come while another thread is in the very first install()
+if hasattr(os, "register_at_fork"):  # now: a fork may come while another thread is in the first install()
     os.register_at_fork(
         before=process.before_fork,
         after_in_parent=process.after_fork_in_parent,

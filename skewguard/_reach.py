@@ -1,4 +1,4 @@
-"""Whom guards reach: sessions, clients and signers."""
+"""Which sessions, clients and signers a guard reaches."""
 
 from __future__ import annotations
 
@@ -20,33 +20,52 @@ def initialize(session: Any) -> None:
     try:
         hook(process.everywhere, session.get_component("event_emitter"), session)
     except Exception:
-        logger.debug("a session stays unguarded", exc_info=True)
+        logger.debug("a session is not guarded", exc_info=True)
 
 
-def hook(guard: Switch, emitter: Any, session: Any) -> None:
-    """Put a guard's hooks on an emitter, and open the seam they need."""
+def hook(switch: Switch, emitter: Any, session: Any) -> None:
+    """Register the event handlers of a new guard with an emitter, and apply the patches they need."""
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
     # skewguard need not make an AWS call.
     with _late_imports.importing:
+        from skewguard.signing.guard import Guard
         from skewguard.signing.hooks import Hooks
-        from skewguard.signing.patches.expiry import Judge, open_expiry
-        from skewguard.signing.patches.metadata import Ear, open_metadata
-        from skewguard.signing.patches.signers import asynchronous, open_aio_seam, open_seam
-        from skewguard.signing.patches.transfers import watch_crt_transfers
+        from skewguard.signing.patches import expiry, library, metadata, signers, transfers
 
-    open_seam()
-    open_expiry(Judge(process.keeper(), _settings_anywhere))
-    open_metadata(Ear(process.keeper(), _settings_anywhere))
-    watch_crt_transfers(lambda: guard.settings is not None)
-    kind = Hooks
-    if asynchronous(emitter):
-        with _late_imports.importing:
-            from skewguard.signing.aio import AioHooks, open_aio_expiry
+    keeper = process.keeper()
+    apply_patches()
+    expiry.judge_expiry_by(expiry.ExpiryClock(keeper, _settings_anywhere))
+    metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
+    transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
+    if not library.awaits_handlers(emitter):
+        Hooks(Guard(switch, keeper, session)).register(emitter)
+        return
+    with _late_imports.importing:
+        from skewguard.signing.aio import AioGuard, AioHooks
 
-        open_aio_seam()
-        open_aio_expiry()
-        kind = AioHooks
-    kind(guard, process.keeper(), session).register(emitter)
+    if "aiobotocore.signers" in sys.modules:
+        signers.AIO_POST_FORMS.apply()
+    if "aiobotocore.utils" in sys.modules:
+        metadata.AIO_METADATA.apply()
+    AioHooks(AioGuard(switch, keeper, session)).register(emitter)
+
+
+def apply_patches() -> None:
+    """Apply the patches that every guarded client needs."""
+    with _late_imports.importing:
+        from skewguard.signing.patches import errors, signers
+
+    for group in (signers.CLOCKS, signers.POST_FORMS, errors.ERRORS):
+        group.apply()
+
+
+def undo_patches() -> None:
+    """Undo every patch on botocore. For tests: in a program, a guard that is off leaves them inert."""
+    with _late_imports.importing:
+        from skewguard.signing.patches import patching, signers
+
+    signers.leave_direct_use()
+    patching.undo_all()
 
 
 def _settings_anywhere() -> Settings | None:
@@ -54,8 +73,8 @@ def _settings_anywhere() -> Settings | None:
 
 
 def reach(target: Any) -> tuple[Any, Any]:
-    """Find the event emitter of whatever boto3 or botocore object this is, and its botocore session if it has one."""
-    meta = getattr(target, "meta", None)  # first, for some clients have an operation called get_component
+    """Return the event emitter of a boto3 or botocore object, and its botocore session if it has one."""
+    meta = getattr(target, "meta", None)  # first, because some clients have an operation called get_component
     if meta is not None:
         return getattr(meta, "client", target).meta.events, None
     if hasattr(target, "get_component"):
@@ -63,49 +82,48 @@ def reach(target: Any) -> tuple[Any, Any]:
     events = getattr(target, "events", None)
     if events is not None and hasattr(events, "register_first"):
         return events, getattr(target, "_session", None)
-    raise ConfigError(f"{target!r} is no boto3 or botocore session, client or resource")
+    raise ConfigError(f"{target!r} is not a boto3 or botocore session, client or resource")
 
 
 def reach_default_session() -> None:
-    """Have the global guard reach the session that boto3 has made for its own functions, if it has."""
+    """Guard the session that boto3 has made for its own functions, if it has made one."""
     boto3 = sys.modules.get("boto3")
     made = getattr(boto3, "DEFAULT_SESSION", None)
     if made is not None:
         try:
             adopt(made)
-        except ConfigError as error:  # somebody has put something of his own there
-            logger.warning("boto3's default session stays unguarded: %s", error)
+        except ConfigError as error:  # a program has replaced it by an object of its own
+            logger.warning("boto3's default session is not guarded: %s", error)
 
 
 def adopt(target: Any) -> None:
-    """Have what `install` switches on reach a session or client that was made before, unless somebody guards it."""
+    """Guard a session or client that was made before `install`, unless it is guarded already."""
     with _late_imports.importing:
-        from skewguard.signing.patches.signers import is_guarded, open_seam
+        from skewguard.signing.patches import signers
 
-    open_seam()
     emitter, inner = reach(target)
-    if not is_guarded(emitter):  # somebody has attached it, or it was reached before
+    if not signers.is_guarded(emitter):
         hook(process.everywhere, emitter, inner)
 
 
 def reach_direct_users(keeper: Timekeeper) -> WhenImported:
-    """Have the global guard reach signers that are used without a client, once they are imported."""
+    """Guard signers that are used without a client, once they are imported."""
     with _late_imports.importing:
         return WhenImported("botocore.auth", functools.partial(_guard_direct_use, keeper))
 
 
 class _NoSession:
-    """Stands in for the session that a direct user of botocore's signers does not have."""
+    """Replaces the session that signers without a client do not have."""
 
     @staticmethod
     def get_scoped_config() -> dict[str, Any]:
-        """Answer the profile that the environment names, as far as it is asked for."""
-        return {OFF_SWITCH_PROFILE_KEY: _aws_profile.read(OFF_SWITCH_PROFILE_KEY) or ""}
+        """Return the one key of the environment's profile that a guard reads."""
+        return {OFF_SWITCH_PROFILE_KEY: _aws_profile.read(OFF_SWITCH_PROFILE_KEY) or False}
 
 
 def _guard_direct_use(keeper: Timekeeper) -> None:
-    # Runs while botocore.auth is being imported, so it must take no lock under which somebody else imports that.
-    from skewguard.signing import direct
-    from skewguard.signing.hooks import Hooks
+    # Runs while botocore.auth is being imported, so it must take no lock under which another thread imports that.
+    from skewguard.signing.direct import guard_direct_use
+    from skewguard.signing.guard import Guard
 
-    direct.guard(Hooks(process.everywhere, keeper, _NoSession()))
+    guard_direct_use(Guard(process.everywhere, keeper, _NoSession()))

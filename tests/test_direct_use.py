@@ -24,9 +24,10 @@ from botocore.signers import RequestSigner
 
 import skewguard
 from skewguard import _late_imports
+from skewguard._reach import apply_patches
 from skewguard.interval import SECOND
 from skewguard.signing import direct as direct_use
-from skewguard.signing.patches import signers
+from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource, ahead_of
@@ -212,11 +213,11 @@ class TestUntouched:
 
 def test_signers_that_hand_out_are_known_by_class() -> None:
     """A direct user names no signature version. With awscrt, those without a version of their own count too."""
-    signers.open_seam()
-    named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in signers.LASTING}
-    lasting = set(direct_use.lasting_signers())
-    unnamed = {cls.__name__ for cls in lasting - named}
-    assert named <= lasting
+    apply_patches()
+    named = {botocore.auth.AUTH_TYPE_MAPS[version] for version in library.handed_out_versions()}
+    handed_out = set(library.handed_out_signers())
+    unnamed = {cls.__name__ for cls in handed_out - named}
+    assert named <= handed_out
     assert unnamed <= {"SigV4QueryAuth", "S3SigV4QueryAuth", "CrtSigV4AsymQueryAuth"}
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.signing.domains import AWS_SUFFIXES, is_aws, place, prefix, same_server, virtual_bucket
+from skewguard.signing.domains import AWS_SUFFIXES, find_domain, is_aws, origin, same_server, virtual_bucket
 from skewguard.timekeeping.domain import UTC
 
 
@@ -30,7 +30,7 @@ from skewguard.timekeeping.domain import UTC
 )
 def test_aws_over_tls_keeps_utc(url: str) -> None:
     """All of AWS is one domain."""
-    assert place(url).key == UTC
+    assert find_domain(url).key == UTC
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_aws_over_tls_keeps_utc(url: str) -> None:
 )
 def test_anybody_else_keeps_their_own(url: str, key: str) -> None:
     """Plain http, look-alikes, customers' machines and load balancers, and other stores."""
-    assert place(url).key == key
+    assert find_domain(url).key == key
 
 
 @pytest.mark.parametrize(
@@ -59,17 +59,17 @@ def test_anybody_else_keeps_their_own(url: str, key: str) -> None:
 )
 def test_loopback_is_never_seeded_from_utc(url: str) -> None:
     """It shares this host's wall clock."""
-    assert not place(url).seeded
+    assert not find_domain(url).seeded
 
 
 def test_other_stores_are_seeded_from_utc() -> None:
     """Until they speak for themselves."""
-    assert place("https://minio.example").seeded
+    assert find_domain("https://minio.example").seeded
 
 
 def test_buckets_of_one_endpoint_share_its_clock() -> None:
     """Virtual-hosted addressing does not multiply domains."""
-    assert place("https://one.minio.example:9000", "one") == place("https://two.minio.example:9000", "two")
+    assert find_domain("https://one.minio.example:9000", "one") == find_domain("https://two.minio.example:9000", "two")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_every_host_that_botocore_writes_out_is_aws() -> None:
 @pytest.mark.parametrize("rest", ["", "/", "/a/b?c=/d", "?x=1", "#f", "?x=http://other/"])
 def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
     """With or without a path."""
-    assert prefix(f"https://host:9000{rest}") == "https://host:9000"
+    assert origin(f"https://host:9000{rest}") == "https://host:9000"
 
 
 @pytest.mark.parametrize(
@@ -134,19 +134,19 @@ def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
 )
 def test_only_a_plain_host_is_aws(url: str) -> None:
     """Where another reader may find another host, nobody is taken for AWS."""
-    assert place(prefix(url)).key != UTC
+    assert find_domain(origin(url)).key != UTC
 
 
 @pytest.mark.parametrize("url", ["http://[", "https://[::1", "https://host]/", "https://a℀b/", "https://host:port/"])
 def test_what_is_no_url_has_a_place(url: str) -> None:
     """Though nobody will answer there."""
-    assert place(prefix(url)).key.startswith(prefix(url)[:8])
+    assert find_domain(origin(url)).key.startswith(origin(url)[:8])
 
 
 @given(st.text(max_size=60), st.text(max_size=10))
 def test_any_text_has_a_place(url: str, bucket: str) -> None:
     """Even what is no URL."""
-    assert place(prefix(url), bucket).key
+    assert find_domain(origin(url), bucket).key
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ from dateutil.tz import gettz
 
 import skewguard
 from skewguard import events
-from skewguard.signing.patches import expiry, signers
+from skewguard._reach import undo_patches
+from skewguard.signing.patches import expiry
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
@@ -83,7 +84,7 @@ class TestNames:
         names = (botocore.utils.get_current_datetime, botocore.credentials.time)
         with known(HOUR):
             assert [one.__code__ for one in holders] != [code for code, _ in before]
-        signers.close_seam()
+        undo_patches()
         assert [(one.__code__, one.__defaults__) for one in holders] == before
         assert (botocore.utils.get_current_datetime, botocore.credentials.time) == names
 
@@ -92,7 +93,7 @@ class TestNames:
         zone = gettz("Europe/Berlin")
         night = datetime.datetime(2027, 3, 28, 1, 30, tzinfo=zone)
         with known(2 * HOUR):
-            shifted = expiry._shifting(lambda: night)()
+            shifted = expiry._corrected(lambda: night)()
         elapsed = shifted.astimezone(datetime.timezone.utc) - night.astimezone(datetime.timezone.utc)
         assert elapsed.total_seconds() == pytest.approx(2 * HOUR, abs=1)
         assert shifted.tzinfo is zone
@@ -109,17 +110,17 @@ class TestNames:
             raise ZeroDivisionError
 
         with known(2 * HOUR):
-            monkeypatch.setattr(expiry.Judge, "behind", fail)
+            monkeypatch.setattr(expiry.ExpiryClock, "behind", fail)
             assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
 
     def test_an_unknown_botocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
         """One warning, and botocore's own behaviour."""
-        signers.close_seam()
+        undo_patches()
         monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
         monkeypatch.delattr(botocore.utils, "IMDSFetcher")
         with known(2 * HOUR):
             assert seconds_ahead(botocore.tokens._utc_now()) == pytest.approx(2 * HOUR, abs=2)
-        signers.close_seam()
+        undo_patches()
         assert len(emitted.of(events.Degraded)) == 3
 
     def test_who_reads_the_clock_is_known(self) -> None:

@@ -14,10 +14,10 @@ import pytest
 
 import skewguard
 from skewguard import events
+from skewguard._reach import undo_patches
 from skewguard.signing.call import Call
-from skewguard.signing.hooks import Hooks
-from skewguard.signing.patches import patching as names
-from skewguard.signing.patches import signers
+from skewguard.signing.guard import Guard
+from skewguard.signing.patches import patching, signers
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
@@ -46,7 +46,7 @@ class TestFailOpen:
     def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
         """Tracing libraries do so; a copy belongs to the same call, a pickled one to none."""
         process = skewguard._process.process
-        call = Call(Hooks(process.everywhere, process.keeper()), "v4", b"")
+        call = Call(Guard(process.everywhere, process.keeper()), "v4", b"")
         context = {signers.KEY: call}
         assert copy.deepcopy(context)[signers.KEY] is call
         assert pickle.loads(pickle.dumps(context)) == {signers.KEY: None}
@@ -65,7 +65,7 @@ class TestFailOpen:
         monkeypatch.setattr(boto3, "DEFAULT_SESSION", object())
         with skewguard.install():
             client("sts", endpoint).get_caller_identity()
-        assert "stays unguarded" in caplog.text
+        assert "is not guarded" in caplog.text
 
     @pytest.mark.parametrize("again", [{}, {"max_offset": 7}])
     def test_a_log_handler_may_make_sessions(self, again: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
@@ -104,11 +104,11 @@ class TestFailOpen:
 
             def hold() -> None:
                 process = skewguard._process.process
-                with names._lock, process.lock, events._lock, process.keeper()._learned:
+                with patching._lock, process.lock, events._lock, process.keeper()._learned:
                     held.set()
                     release.wait(PATIENCE)
 
-            signers.close_seam()
+            undo_patches()
             thread = threading.Thread(target=hold)
             thread.start()
             assert held.wait(PATIENCE)

@@ -18,7 +18,7 @@ from botocore.signers import CloudFrontSigner, RequestSigner
 import skewguard
 from skewguard.interval import SECOND
 from skewguard.signing.call import Call
-from skewguard.signing.hooks import Hooks
+from skewguard.signing.guard import Guard
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.aws.verifier import Key, Verifier
@@ -200,7 +200,7 @@ class TestLeftAlone:
 
 def test_only_what_is_handed_out_lasts(clocks: FakeClocks) -> None:
     """A client that signs its own calls in the URL can retry them."""
-    hooks = Hooks(skewguard._process.Switch(), skewguard._process.process.keeper())
+    guard = Guard(skewguard._process.Switch(), skewguard._process.process.keeper())
     sent, asked, bare = {"client_config": None}, {"client_config": None, "is_presign_request": True}, {}
-    assert [Call(hooks, "v4-query", b"", context).lasting for context in (sent, asked, bare)] == [False, True, True]
-    assert not Call(hooks, "v4", b"", bare).lasting
+    assert [Call(guard, "v4-query", b"", context).handed_out for context in (sent, asked, bare)] == [False, True, True]
+    assert not Call(guard, "v4", b"", bare).handed_out

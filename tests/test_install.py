@@ -14,7 +14,8 @@ import pytest
 
 import skewguard
 from skewguard.errors import ConfigError
-from skewguard.signing.hooks import _IDS, Hooks
+from skewguard.signing.guard import Guard
+from skewguard.signing.hooks import _IDS
 from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
@@ -225,7 +226,7 @@ class TestWaysIn:
     @pytest.mark.parametrize("target", [None, 5, "s3", object()])
     def test_what_cannot_be_guarded_is_one_clear_error(self, target: object) -> None:
         """It is no AttributeError from deep inside."""
-        with pytest.raises(ConfigError, match="no boto3 or botocore session, client or resource"):
+        with pytest.raises(ConfigError, match="not a boto3 or botocore session, client or resource"):
             skewguard.attach(target)
 
     def test_hooks_come_first_and_once(self) -> None:
@@ -265,9 +266,9 @@ class TestOffSwitches:
 
         monkeypatch.setattr(session, "get_scoped_config", slowly)
         with skewguard.install():
-            hooks = Hooks(skewguard._process.process.everywhere, skewguard._process.process.keeper(), session)
+            guard = Guard(skewguard._process.process.everywhere, skewguard._process.process.keeper(), session)
             answers: list[bool] = []
-            threads = [threading.Thread(target=lambda: answers.append(hooks.enabled())) for _ in range(3)]
+            threads = [threading.Thread(target=lambda: answers.append(guard.is_on())) for _ in range(3)]
             for thread in threads:
                 thread.start()
             assert entered.wait(PATIENCE)
@@ -275,7 +276,7 @@ class TestOffSwitches:
             for thread in threads:
                 thread.join()
             assert answers == [False] * 3
-            assert not hooks.enabled()
+            assert not guard.is_on()
 
     def test_the_profile(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
         """One profile is switched off, another is not; the session may be gone before the call."""

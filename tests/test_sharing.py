@@ -20,7 +20,7 @@ from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import StoreError
 from skewguard.interval import SECOND, Interval, Trust, Vote
-from skewguard.signing.domains import place
+from skewguard.signing.domains import find_domain
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC, Domain
@@ -280,7 +280,7 @@ class TestEndpoints:
     )
     def test_aws_over_plain_http_is_nobodys_truth(self, host: Host, url: str, shared: bool) -> None:
         """Anybody on the path can write its Date."""
-        where = place(url)
+        where = find_domain(url)
         assert where.shared is shared
         keeper = host.process()
         keeper.domain(where.key, seeded=where.seeded, shared=where.shared)

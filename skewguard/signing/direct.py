@@ -1,8 +1,8 @@
-"""Signers used without a client, as opensearch-py and scripts use them: no event is heard, so no record is made.
+"""Signers that are used without a client, as opensearch-py and scripts use them.
 
-A request without a record may also be that of a client which is not guarded. What is in its context cannot tell, since
-that of a client's database token is as empty as a direct user's; the stack can: such a client has a `RequestSigner`,
-which is signing this very request.
+No event is emitted for them, so no call is recorded. But a request without a call may also be that of a client which is
+not guarded. Its context cannot tell the two apart, because that of a client's database token is as empty. The stack
+can: such a client has a `RequestSigner`, which is signing this very request.
 """
 
 from __future__ import annotations
@@ -11,37 +11,32 @@ import sys
 from types import FrameType
 from typing import Any
 
-from skewguard.signing.hooks import Hooks
-from skewguard.signing.patches import signers
+from skewguard.signing.guard import Guard
+from skewguard.signing.patches import library, signers
 
 
-def lasting_signers() -> tuple[type, ...]:
-    """List the classes that sign what is handed out; a direct user names no signature version."""
-    return tuple(signer for signer in signers.signer_classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
-
-
-def guard(hooks: Hooks) -> None:
-    """Have all direct use signed as these hooks say, for as long as their guard is on."""
-    lasting = lasting_signers()
+def guard_direct_use(guard: Guard) -> None:
+    """Guard signers that are used without a client, for as long as the guard is on."""
+    handed_out = library.handed_out_signers()
 
     def time_of(signer: Any, request: Any) -> int | None:
         auth_path = getattr(request, "auth_path", None)
-        at = hooks.direct_time(request.url, auth_path, lasting=isinstance(signer, lasting))
-        return None if at is None or by_a_client(request) else at  # a clock that is right needs no look at the stack
+        at = guard.time_without_call(request.url, auth_path, handed_out=isinstance(signer, handed_out))
+        return None if at is None or by_a_client(request) else at  # a right clock needs no search of the stack
 
     signers.guard_direct_use(time_of)
 
 
 def by_a_client(request: Any) -> bool:
-    """Tell whether some `RequestSigner` is signing this request, further up the stack."""
-    signers = sys.modules.get("botocore.signers")
-    if signers is None:
+    """Return whether a `RequestSigner` is signing this request, further up the stack."""
+    request_signer = library.loaded("botocore.signers", "RequestSigner")
+    if request_signer is None:
         return False
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if frame.f_code.co_name == "sign":
             names = frame.f_locals
-            if names.get("request") is request and isinstance(names.get("self"), signers.RequestSigner):
+            if names.get("request") is request and isinstance(names.get("self"), request_signer):
                 return True
         frame = frame.f_back
     return False

@@ -1,4 +1,4 @@
-"""Which clock a URL's server keeps: UTC for AWS, its own for anybody else. Pure."""
+"""Which clock a URL's server keeps: UTC for AWS, its own for any other. Pure."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ _PLAIN_HOST = re.compile(r"[a-z0-9._-]+")
 _TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
 
 
-class Place(NamedTuple):
-    """Where a request goes, as far as clocks are concerned.
+class DomainSpec(NamedTuple):
+    """The time domain of a server.
 
     Attributes:
-        key: The time domain: `UTC`, or the endpoint's origin.
+        key: `UTC`, or the endpoint's origin.
         seeded: Whether UTC may stand in until the endpoint's first answer.
-        shared: Whether what the endpoint teaches may be told to other processes.
+        shared: Whether what the endpoint teaches may be shared with other processes.
     """
 
     key: str
@@ -58,8 +58,8 @@ class Place(NamedTuple):
     shared: bool = True
 
 
-def prefix(url: str) -> str:
-    """Cut a URL down to scheme, host and port."""
+def origin(url: str) -> str:
+    """Return a URL's scheme, host and port (RFC 6454), as they are written in it."""
     for index in range(url.find("://") + 3, len(url)):
         if url[index] in "/?#":
             return url[:index]
@@ -67,19 +67,19 @@ def prefix(url: str) -> str:
 
 
 def virtual_bucket(url: str, auth_path: str | None) -> str:
-    """Find the bucket that an S3 request names in its host; empty if it names it in its path, or has none.
+    """Return the bucket that an S3 request names in its host; empty if it names it in its path, or has none.
 
     Args:
         url: The request's URL.
-        auth_path: What botocore calls the path as it would be with the bucket in it.
+        auth_path: The path as it would be with the bucket in it, as botocore calls it.
     """
     auth_path = (auth_path or "/").rstrip("/")
-    path = url[len(prefix(url)) :].partition("?")[0]
+    path = url[len(origin(url)) :].partition("?")[0]
     return "" if auth_path in path or not auth_path.startswith("/") else auth_path.split("/", 2)[1]
 
 
-def place(url: str, bucket: str = "") -> Place:
-    """Find the time domain of a URL.
+def find_domain(url: str, bucket: str = "") -> DomainSpec:
+    """Return the time domain of a URL's server.
 
     Args:
         url: The request's URL.
@@ -87,20 +87,20 @@ def place(url: str, bucket: str = "") -> Place:
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # no URL, so nobody will answer there
-        return Place(url, seeded=False)
+    except ValueError:  # no URL, so no server answers there
+        return DomainSpec(url, seeded=False)
     host = (parts.hostname or "").lower()
-    # Nothing but a plain host: urllib3, which connects, would take what is before a backslash for the host.
+    # Nothing but a plain host: urllib3, which connects, takes what is before a backslash for the host.
     plain = _PLAIN_HOST.fullmatch(host) and parts.netloc.partition(":")[0].lower() == host
     if parts.scheme == "https" and plain and is_aws(host):
-        return Place(UTC, seeded=False)
+        return DomainSpec(UTC, seeded=False)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
-    return Place(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host), shared=not is_aws(host))
+    return DomainSpec(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host), shared=not is_aws(host))
 
 
 def same_server(url: str, other: str) -> bool:
-    """Tell whether two URLs lead to the same scheme, host and port, however each of them is written."""
+    """Return whether two URLs lead to the same scheme, host and port, however each of them is written."""
     one, two = urlsplit(url), urlsplit(other)
     return (one.scheme, one.hostname, _port(one)) == (two.scheme, two.hostname, _port(two))
 
@@ -113,10 +113,10 @@ def _port(parts: SplitResult) -> int:
 
 
 def is_aws(host: str) -> bool:
-    """Tell whether a host name belongs to an AWS API, rather than to a customer's machine or load balancer."""
+    """Return whether a host name belongs to an AWS API, rather than to a customer's machine or load balancer."""
     return host.endswith(AWS_SUFFIXES) and _TENANTS.isdisjoint(host.split("."))
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name means this very machine, which has this very wall clock."""
+    """Return whether a host name means this machine, which has the same wall clock."""
     return host in ("localhost", "::1", "0.0.0.0", "::") or host.startswith("127.") or host.endswith(".localhost")

@@ -1,4 +1,4 @@
-"""Something done in a thread while tasks of an event loop wait for it."""
+"""A function run in a thread while tasks of an event loop wait for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skewguard.events import logger
 
 
 class Errand:
-    """Something done in a thread of its own, while any number of tasks wait for it; one at a time."""
+    """A function run in a thread of its own, while any number of tasks wait for it; one at a time."""
 
     def __init__(self) -> None:
         self._done: Future[None] | None = None
@@ -21,16 +21,16 @@ class Errand:
 
     @property
     def under_way(self) -> bool:
-        """Whether a thread of this process is at it."""
+        """Whether a thread of this process is running it."""
         done = self._done
         return done is not None and not done.done() and self._process == os.getpid()
 
     async def run(self, function: Callable[..., object], *args: object) -> None:
-        """Have it done, or join whoever is having it done already; return when it is done."""
+        """Run a function, or join the run that is under way; return when it is done."""
         done = self._done
         if done is None or not self.under_way:
             done = Future()
-            done.set_running_or_notify_cancel()  # else who cancels one task cancels it for all
+            done.set_running_or_notify_cancel()  # otherwise cancelling one task would cancel it for all
             threading.Thread(target=_do, args=(done, function, args), name="skewguard-errand", daemon=True).start()
             self._done, self._process = done, os.getpid()
         await _arrival(done)
@@ -56,13 +56,13 @@ async def _arrival(done: Future[None]) -> None:
         else:
             arrived = trio.Event()
 
-            def tell(_: Future[None]) -> None:
+            def arrive(_: Future[None]) -> None:
                 try:
                     token.run_sync_soon(arrived.set)
                 except trio.RunFinishedError:
-                    logger.debug("nobody waits any more")
+                    logger.debug("the event loop has ended")
 
-            done.add_done_callback(tell)
+            done.add_done_callback(arrive)
             await arrived.wait()
             return
     await asyncio.wrap_future(done)

@@ -1,7 +1,7 @@
-"""What became of a call, for whoever made it: in ``ResponseMetadata["SkewGuard"]``, and in a note on its exception.
+"""What the caller is shown of a call: ``ResponseMetadata["SkewGuard"]``, and a note on its exception.
 
-Only where something happened. The answers of calls that were signed by the wall clock and not refused for their time
-are botocore's own.
+Only where something happened. The responses to calls that were signed by the wall clock and not refused for their
+time are botocore's own.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from skewguard.timekeeping.timekeeper import Signing, Timekeeper
 from skewguard.wording import clock_offset
 
 KEY = "SkewGuard"
-"""Where the report stands in ``ResponseMetadata``."""
+"""The key of the report in ``ResponseMetadata``."""
 
 _TLS_WORDS = ("certificate is not yet valid", "certificate has expired")
 
@@ -26,7 +26,7 @@ class Refusal(NamedTuple):
 
     Attributes:
         signing: The attempt.
-        judgement: What it was found to be.
+        judgement: Why it was refused.
     """
 
     signing: Signing
@@ -34,62 +34,50 @@ class Refusal(NamedTuple):
 
 
 def report(
-    parsed: Any, keeper: Timekeeper, domain: Domain, signing: Signing, refusal: Refusal | None, retried: bool, why: str
+    parsed: Any,
+    keeper: Timekeeper,
+    domain: Domain,
+    signing: Signing,
+    refusal: Refusal | None,
+    retried: bool,
+    obstacle: str,
 ) -> None:
-    """Put what became of a call so far into the response to its last attempt.
+    """Add what became of a call so far to the response to its last attempt.
 
     Args:
         parsed: The response.
-        keeper: The process's.
-        domain: Whose clock the last attempt was held against.
+        keeper: The process's timekeeper.
+        domain: The time domain that judged the last attempt.
         signing: The last attempt.
-        refusal: The last attempt of this call that was refused for its time, if one was.
-        retried: Whether this call was signed again.
-        why: Why it will not be signed again now, if that is known.
+        refusal: The last attempt that was refused for its time.
+        retried: Whether the call was signed again.
+        obstacle: Why it is not signed again now; empty if nothing forbids it.
     """
     signed, wall, _ = signing
-    told: dict[str, Any] = {"SignedOffset": (signed - wall) / SECOND, "Retried": retried, "Verdict": None}
+    shown: dict[str, Any] = {"SignedOffset": (signed - wall) / SECOND, "Retried": retried, "Verdict": None}
     if refusal is not None:
-        told["Verdict"] = refusal.judgement.verdict.value
+        shown["Verdict"] = refusal.judgement.verdict.value
         if refusal.signing is signing:
-            known = _known(keeper, domain)
-            told["Found"] = f"skewguard: refused for its time: {refusal.judgement.reason}; {known}{why and '; '}{why}"
-    parsed.setdefault("ResponseMetadata", {})[KEY] = told
-
-
-def why_not(*, retried: bool, rewindable: bool, enabled: bool, left: bool) -> str:
-    """Say why a call will not be signed again; empty if that is not known.
-
-    Args:
-        retried: Whether it was already.
-        rewindable: Whether its body can be sent again.
-        enabled: Whether skewguard is switched on.
-        left: Whether the caller allows one more attempt.
-    """
-    if retried:
-        return "it had been signed again already"
-    if not rewindable:
-        return "its body cannot be sent again"
-    if not enabled:
-        return "skewguard is switched off"
-    return "" if left else "the caller allows no further attempt"
+            found = (f"refused for its time: {refusal.judgement.reason}", _known(keeper, domain), obstacle)
+            shown["Found"] = f"skewguard: {'; '.join(filter(None, found))}"
+    parsed.setdefault("ResponseMetadata", {})[KEY] = shown
 
 
 def note_refusal(error: Any, response: Any) -> None:
-    """Say on a `ClientError` what was found; nothing for an answer without a report."""
+    """Add to a `ClientError` what was found, if its response has a report."""
     found = response.get("ResponseMetadata", {}).get(KEY, {}).get("Found")
     if found is not None:
         _note(error, found)
 
 
 def note_failure(error: BaseException, keeper: Timekeeper) -> None:
-    """Say on a failed TLS handshake what is known of the clock, if its words are about time."""
+    """Add to the exception of a failed TLS handshake what is known of the clock, if its words are about time."""
     if any(words in str(error) for words in _TLS_WORDS):
         _note(error, f"skewguard: certificates are judged by this host's clock; {_known(keeper, keeper.utc)}")
 
 
 def _known(keeper: Timekeeper, domain: Domain) -> str:
-    """Say what is known of the wall clock, held against a domain's."""
+    """Return what is known of the wall clock, compared with a domain's."""
     steady, wall = keeper.clocks.read()
     known = keeper.known(domain, steady)
     if known is None:

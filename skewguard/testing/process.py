@@ -27,9 +27,9 @@ def reset() -> None:
     process.reset()
     events.reset()
     if "skewguard.signing.patches.signers" in sys.modules:  # else nothing is guarded, and importing it takes 200 ms
-        from skewguard.signing.patches.signers import close_seam
+        from skewguard._reach import undo_patches
 
-        close_seam()
+        undo_patches()
         with contextlib.suppress(ConfigError):  # there is none, or it is of a kind that cannot be guarded
             _api.detach(getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None))
     endpoint = sys.modules.get("skewguard.testing.endpoint")

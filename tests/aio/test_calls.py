@@ -14,7 +14,7 @@ import trio
 from botocore.exceptions import HTTPClientError
 
 import skewguard
-from skewguard.signing.call import _rewindable
+from skewguard.signing.call import _is_rewindable
 from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
 from skewguard.timekeeping.domain import UTC
@@ -280,7 +280,7 @@ def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None
         async def tell(self) -> int:  # type: ignore[override]
             return 0
 
-    assert not _rewindable(Awaited())
+    assert not _is_rewindable(Awaited())
     gc.collect()
 
 

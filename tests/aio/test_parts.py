@@ -25,8 +25,9 @@ from botocore.session import Session
 
 import skewguard
 from skewguard import events
-from skewguard.signing.aio import AioHooks
-from skewguard.signing.patches import signers
+from skewguard._reach import undo_patches
+from skewguard.signing.patches import library
+from skewguard.signing.responses import AioResponses
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
 from tests.fakes import Emitted
@@ -74,15 +75,15 @@ def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> N
         # The constructor's parameters differ between releases; what it sets by itself matters here.
         raw = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
         assert getattr(raw, "_protocol", None) is None
-        assert not AioHooks.from_socket(SimpleNamespace(raw=raw))
+        assert not AioResponses.from_socket(SimpleNamespace(raw=raw))
 
         class Recorded(aiohttp.ClientResponse):
             _protocol = object()
 
-        assert not AioHooks.from_socket(SimpleNamespace(raw=Recorded.__new__(Recorded)))
-        assert not AioHooks.from_socket(SimpleNamespace(raw=SimpleNamespace(extensions={})))
-        assert not AioHooks.from_socket(AWSResponse("http://127.0.0.1/", 200, {}, None))
-        assert not AioHooks.from_socket(None)
+        assert not AioResponses.from_socket(SimpleNamespace(raw=Recorded.__new__(Recorded)))
+        assert not AioResponses.from_socket(SimpleNamespace(raw=SimpleNamespace(extensions={})))
+        assert not AioResponses.from_socket(AWSResponse("http://127.0.0.1/", 200, {}, None))
+        assert not AioResponses.from_socket(None)
 
     run(main)
 
@@ -90,7 +91,7 @@ def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> N
 def test_repeated_headers_of_aiohttp_are_joined() -> None:
     """aiobotocore keeps the last of them, in lower case."""
     headers = web.Response(headers=[("Date", "a"), ("date", "b"), ("Age", "1")]).headers
-    found = AioHooks.headers_of(SimpleNamespace(raw=SimpleNamespace(headers=headers)))
+    found = AioResponses.headers_of(SimpleNamespace(raw=SimpleNamespace(headers=headers)))
     assert (found.get("Date"), found.get("age"), found.get("Warning")) == ("a, b", "1", None)
 
 
@@ -133,7 +134,7 @@ NONE = context(ssl.CERT_NONE, names=False)
 )
 def test_only_tls_that_checks_chain_and_name_is_verified(endpoint: Any, verified: bool) -> None:
     """The rules in force count, not those asked for."""
-    assert AioHooks.verified(endpoint) is verified
+    assert AioResponses.verified(endpoint) is verified
 
 
 @each_way
@@ -178,7 +179,7 @@ def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
             seen.append(aiobotocore.signers.get_current_datetime())
 
         async def emit(_: str) -> list[Any]:
-            return [(None, SimpleNamespace(lasting_time_soon=soon))]
+            return [(None, SimpleNamespace(handed_out_time_soon=soon))]
 
         async def soon(*_: Any) -> int:
             return 86_400 * 10**9
@@ -204,9 +205,9 @@ class TestTripwire:
 
     def test_its_emitter_awaits(self) -> None:
         """And is distinguished from botocore's."""
-        assert signers.asynchronous(AioSession().get_component("event_emitter"))
-        assert not signers.asynchronous(Session().get_component("event_emitter"))
-        assert signers.asynchronous(aiobotocore.hooks.AioHierarchicalEmitter())
+        assert library.awaits_handlers(AioSession().get_component("event_emitter"))
+        assert not library.awaits_handlers(Session().get_component("event_emitter"))
+        assert library.awaits_handlers(aiobotocore.hooks.AioHierarchicalEmitter())
 
     def test_it_signs_with_botocores_signers(self) -> None:
         """In one synchronous call, between before-sign and which credentials may be refreshed."""
@@ -223,7 +224,7 @@ class TestTripwire:
             AioSession()
             assert aiobotocore.signers.get_current_datetime is held
         assert not emitted
-        signers.close_seam()
+        undo_patches()
         assert aiobotocore.signers.get_current_datetime is not held
 
     def test_an_unknown_one_switches_off_one_part_with_one_warning(

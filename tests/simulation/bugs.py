@@ -9,9 +9,10 @@ from typing import Any
 from skewguard import interval
 from skewguard.clocks import Clocks, Reading
 from skewguard.interval import Interval, Trust, Vote
-from skewguard.signing import hooks, reply
+from skewguard.signing import answer, hooks, reply
 from skewguard.signing.call import Call
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
+from skewguard.signing.responses import Responses
 from skewguard.timekeeping import knowledge, polling, shared_file, timekeeper
 from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.shared_file import Contents, Store, render
@@ -98,15 +99,15 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     ],
     "an answer is taken for the middle of its exchange": [(hooks, "response_interval", _midpoint)],
     "a stale answer teaches": [(hooks, "response_interval", _at_once)],
-    "any refusal is retried without judging the attempt": [(hooks, "judge", _always)],
-    "a stale signature is not made again": [(hooks, "judge", _never_stale)],
+    "any refusal is retried without judging the attempt": [(answer, "judge", _always)],
+    "a stale signature is not made again": [(answer, "judge", _never_stale)],
     "Age is ignored": [(reply, "read_date", _ageless)],
     "what one endpoint teaches is used for all": [(Timekeeper, "domain", _one_for_all)],
-    "mocked answers are believed": [(hooks.Hooks, "from_socket", staticmethod(lambda answer: True))],
-    "unverified endpoints teach": [(hooks.Hooks, "verified", staticmethod(lambda endpoint: True))],
+    "mocked answers are believed": [(Responses, "from_socket", staticmethod(lambda answer: True))],
+    "unverified endpoints teach": [(Responses, "verified", staticmethod(lambda endpoint: True))],
     "statements do not age": [(interval, "_BILLION", _FOREVER)],
     "retries are not counted": [(hooks, "Call", _Uncounted)],
-    "any Date of a success is believed": [(hooks, "fits", lambda heard, signed, elapsed: True)],
+    "any Date of a success is believed": [(answer, "_fits", lambda heard, signed, elapsed: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],

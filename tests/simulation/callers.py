@@ -10,8 +10,9 @@ from skewguard import events
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval
 from skewguard.signing.call import Call
+from skewguard.signing.guard import Guard
 from skewguard.signing.hooks import Hooks
-from skewguard.signing.patches import signers
+from skewguard.signing.patches import library, signers
 from skewguard.signing.reply import TOLERANCE
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted
@@ -57,7 +58,7 @@ class Program:
         self.settings = settings
         self.oracle = Oracle(world.host, settings)
         self.keeper = Timekeeper(settings, world.host, threads=SimulatedThreads(world), store=ObservedStore(self))
-        self.hooks = Hooks(SimpleNamespace(settings=settings), self.keeper)
+        self.hooks = Hooks(Guard(SimpleNamespace(settings=settings), self.keeper))
         self.signed = self.succeeded = self.retried = 0
         self.emitted = Emitted()
         self.ended = False
@@ -198,7 +199,7 @@ class SimulatedCall:
         self._count = 1
         self._context: dict[str, Any] = {
             "client_config": SimpleNamespace(retries={"total_max_attempts": attempts}),
-            "is_presign_request": version in signers.LASTING,
+            "is_presign_request": version in library.handed_out_versions(),
         }
         self._rewindable = rewindable
         self._request = SimpleNamespace(
@@ -215,12 +216,12 @@ class SimulatedCall:
         if not isinstance(call, Call):
             world.fail("the call is not guarded")
             return
-        timeless = self._version in signers.TIMELESS
+        timeless = self._version in library.timeless_versions()
         if not timeless or self._count == 1:
             self._sent = (world.truth, host.steady, host.wall)
         if timeless:
             program.oracle.begins(self.server.key)  # `before_sign` has read the file
-        lasting = self._version in signers.LASTING
+        lasting = self._version in library.handed_out_versions()
         stamp = None
         if not timeless:
             try:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
 from skewguard.interval import Trust
-from skewguard.signing.domains import place
+from skewguard.signing.domains import find_domain
 from skewguard.signing.reply import read_date
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.knowledge import response_interval
@@ -97,7 +97,7 @@ def read_clock(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> EndpointCl
     if date is None:
         return EndpointClock(url, problem="its response has no usable Date")
     server = response_interval(date.earliest, date.latest, sent, received, Trust.WITNESS, url)
-    return EndpointClock(url, server.midpoint - received.wall, server.width // 2 + 1, utc=place(url).key == UTC)
+    return EndpointClock(url, server.midpoint - received.wall, server.width // 2 + 1, utc=find_domain(url).key == UTC)
 
 
 def _context() -> ssl.SSLContext:

@@ -1,83 +1,76 @@
-"""The metadata services, which hand out credentials without any event: their answers are heard here."""
+"""The patches on the fetchers of the metadata services.
+
+The instance's and the container's metadata services hand out credentials without any event. On a fresh host they are
+the first servers whose clock can be read.
+"""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
-
-import botocore.utils
 
 from skewguard import clocks as _clocks
 from skewguard.config import Settings
 from skewguard.events import logger
 from skewguard.interval import Trust
-from skewguard.signing.domains import is_loopback, prefix
-from skewguard.signing.patches import patching
+from skewguard.signing.domains import is_loopback, origin
+from skewguard.signing.patches.patching import Group, NamePatch, Patch
 from skewguard.signing.reply import read_date
-from skewguard.signing.responses import from_socket, headers_of
+from skewguard.signing.responses import AioResponses, Responses
 from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
 
-_PART = "hearing the metadata services"
+_FETCHES = (
+    ("IMDSFetcher", "_fetch_metadata_token"),
+    ("IMDSFetcher", "_get_request"),
+    ("ContainerMetadataFetcher", "_get_response"),
+)
 
 
-class Ear:
+class MetadataListener:
     """Takes note of what the metadata services' clocks show."""
 
     def __init__(self, keeper: Timekeeper, settings: Callable[[], Settings | None]) -> None:
-        self.keeper = keeper
+        """Describe the listener.
+
+        Args:
+            keeper: The process's timekeeper.
+            settings: Returns the settings in force; None while nothing is guarded.
+        """
         self._settings = settings
+        self.keeper = keeper
 
     def hear(self, url: str, headers: Any, sent: _clocks.Reading) -> None:
-        """Take note of a metadata service's clock, if nobody else has spoken yet."""
+        """Take note of a metadata service's clock. It counts until a source or an endpoint has spoken."""
         settings = self._settings()
         if settings is None or not settings.learn_from_responses or _clocks.faked():
             return
-        source = prefix(url)
+        source = origin(url)
         date = read_date(headers)
-        if date is None or is_loopback(urlsplit(source).hostname or ""):  # there, this host's own clock was read
+        if date is None or is_loopback(urlsplit(source).hostname or ""):  # that would be this host's own clock
             return
         now = self.keeper.clocks.read()
         self.keeper.overhear(response_interval(date.earliest, date.latest, sent, now, Trust.WITNESS, source))
 
 
-_ear: Ear | None = None
+_listener: MetadataListener | None = None
 
 
-def open_metadata(ear: Ear) -> None:
-    """Hear the metadata services from now on."""
-    global _ear
-    _ear = ear
-    patching.once(_overhear)
+def hear_metadata_services(listener: MetadataListener) -> None:
+    """Hand the metadata services' answers to this listener from now on."""
+    global _listener
+    _listener = listener
+    METADATA.apply()
 
 
-def _overhear() -> None:
-    overhear(botocore.utils, "", Listening)
+class HeardSession:
+    """A metadata fetcher's HTTP session whose answers are heard."""
 
-
-def overhear(module: Any, start: str, kind: type[Listening]) -> None:
-    """Have somebody listen to what the metadata services answer to the fetchers of a module. For `names.once`.
-
-    Args:
-        module: botocore's, or another's with the same classes.
-        start: What the names of its classes begin with.
-        kind: What listens there.
-    """
-    for owner, name in (
-        ("IMDSFetcher", "_fetch_metadata_token"),
-        ("IMDSFetcher", "_get_request"),
-        ("ContainerMetadataFetcher", "_get_response"),
-    ):
-        patching.replace(_PART, getattr(module, start + owner, None), name, functools.partial(_listening, kind))
-
-
-class Listening:
-    """A metadata fetcher's HTTP session, with somebody listening."""
-
-    from_socket = staticmethod(from_socket)
-    headers_of = staticmethod(headers_of)
+    responses: type[Responses] = Responses
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -87,30 +80,65 @@ class Listening:
 
     def send(self, request: Any) -> Any:
         """Send a request, and hear the answer."""
-        sent = self.now()
+        sent = self._read_clocks()
         response = self._session.send(request)
-        self.hear(response, sent)
+        self._hear(response, sent)
         return response
 
-    def now(self) -> _clocks.Reading | None:
-        """Read the clocks, if anybody is interested."""
-        return None if _ear is None else _ear.keeper.clocks.read()
+    @staticmethod
+    def _read_clocks() -> _clocks.Reading | None:
+        return None if _listener is None else _listener.keeper.clocks.read()
 
-    def hear(self, response: Any, sent: _clocks.Reading | None) -> None:
-        """Have an answer judged; `sent` is when its request was."""
+    def _hear(self, response: Any, sent: _clocks.Reading | None) -> None:
         try:
-            if _ear is not None and sent is not None and self.from_socket(response):
-                _ear.hear(response.url, self.headers_of(response), sent)
+            if _listener is not None and sent is not None and self.responses.from_socket(response):
+                _listener.hear(response.url, self.responses.headers_of(response), sent)
         except Exception:
-            logger.debug("a metadata service went unheard", exc_info=True)
+            logger.debug("the answer of a metadata service was not heard", exc_info=True)
 
 
-def _listening(kind: type[Listening], original: Callable[..., Any]) -> Callable[..., Any]:
+class AioHeardSession(HeardSession):
+    """The same for aiobotocore's fetchers."""
+
+    responses = AioResponses
+
+    @asynccontextmanager
+    async def acquire(self) -> AsyncIterator[Any]:
+        """Lend the session, which its owner closes when it is not used any more."""
+        async with self._session.acquire() as session:
+            yield AioHeardSession(session)
+
+    async def send(self, request: Any) -> Any:
+        """Send a request, and hear the answer."""
+        sent = self._read_clocks()
+        response = await self._session.send(request)
+        self._hear(response, sent)
+        return response
+
+
+def _heard_fetch(kind: type[HeardSession], original: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(original)
     def fetch(self: Any, *args: Any, **kwargs: Any) -> Any:
         session = getattr(self, "_session", None)
-        if _ear is not None and hasattr(session, "send") and not isinstance(session, Listening):
+        if _listener is not None and hasattr(session, "send") and not isinstance(session, HeardSession):
             self._session = kind(session)
         return original(self, *args, **kwargs)
 
     return fetch
+
+
+def _fetchers(module: Any, start: str, kind: type[HeardSession]) -> Iterable[Patch]:
+    for owner, name in _FETCHES:
+        fetcher = getattr(module, start + owner, None)
+        yield NamePatch("hearing the metadata services", fetcher, name, functools.partial(_heard_fetch, kind))
+
+
+def _metadata() -> Iterable[Patch]:
+    import botocore.utils
+
+    return _fetchers(botocore.utils, "", HeardSession)
+
+
+METADATA = Group(_metadata)
+AIO_METADATA = Group(lambda: _fetchers(sys.modules["aiobotocore.utils"], "Aio", AioHeardSession))
+"""To be applied when `aiobotocore.utils` is imported."""

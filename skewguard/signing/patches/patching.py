@@ -1,92 +1,197 @@
-"""Replacing botocore's names: once each, by one thread at a time, and so that all can be put back."""
+"""Applying patches to botocore: each once, by one thread at a time, and so that all can be undone.
+
+An interrupt, a signal's handler or a fork may come between any two bytecodes. So nothing here rests on a note of what
+has been done: a patch looks at the name itself, and applying it again finishes what was interrupted.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import botocore
+from collections.abc import Callable, Iterable
+from types import FunctionType
+from typing import Any, Protocol
 
 from skewguard.events import Degraded, emit
+from skewguard.signing.patches import library
 
 _lock = threading.RLock()  # a signal's handler may make a session, too
-_done: set[Callable[[], None]] = set()
-_replaced: list[tuple[Any, str, Callable[[], None]]] = []
-_untold: list[Degraded] = []
+_groups: list[Group] = []
 
 
-def once(replace_some: Callable[[], None]) -> None:
-    """Have a function replace the names that it knows, unless it has done so already."""
-    if replace_some in _done:
-        return
-    with replacing():
-        if replace_some not in _done:
-            replace_some()
-            _done.add(replace_some)
+class Patch(Protocol):
+    """One change to botocore."""
+
+    def apply(self) -> Degraded | None:
+        """Make the change unless it is made; return what does not work where it cannot be made."""
+        ...
+
+    def undo(self) -> None:
+        """Restore what was there, if nothing has changed it since."""
+        ...
 
 
-@contextlib.contextmanager
-def replacing() -> Iterator[None]:
-    """Replace names, one thread at a time. What was missing is told of afterwards: who listens may make a session."""
-    with _lock:
-        yield
-        found = tuple(_untold)
-        _untold.clear()
-    for event in found:
-        emit(event)
+class NamePatch:
+    """Patches ``owner.name`` with ``wrap(original)``."""
+
+    def __init__(
+        self,
+        part: str,
+        owner: Any,
+        name: str,
+        wrap: Callable[[Any], Any],
+        known: Callable[[Any], bool] = callable,
+    ) -> None:
+        """Describe the patch.
+
+        Args:
+            part: What does not work where the patch cannot be applied, for people.
+            owner: The module or class; None if it is missing itself.
+            name: The attribute.
+            wrap: Makes the replacement from the original.
+            known: Returns whether the original is as expected; if not, it is left alone.
+        """
+        self._part = part
+        self._owner = owner
+        self._name = name
+        self._wrap = wrap
+        self._known = known
+        self._original: Any = None
+        self._replacement: Any = None
+        self._applied = False  # another library may have wrapped the replacement since
+
+    def apply(self) -> Degraded | None:
+        """Replace the name unless it is replaced; return what does not work where it is not as expected."""
+        found = None if self._owner is None else vars(self._owner).get(self._name)
+        if self._applied or (found is not None and found is self._replacement):
+            return None
+        if not self._known(found):
+            return missing(self._part, f"{getattr(self._owner, '__name__', 'botocore')}.{self._name}")
+        replacement = self._wrap(found)
+        self._original, self._replacement = found, replacement
+        # Not `replacement`: a signal's handler may have applied this patch a moment ago.
+        setattr(self._owner, self._name, self._replacement)
+        self._applied = True
+        return None
+
+    def undo(self) -> None:
+        """Restore the original, unless another library has wrapped the replacement."""
+        if self._replacement is not None and vars(self._owner).get(self._name) is self._replacement:
+            setattr(self._owner, self._name, self._original)
+            self._applied = False
 
 
-def replace(
-    part: str, owner: Any, name: str, wrap: Callable[[Any], Any], known: Callable[[Any], bool] = callable
-) -> None:
-    """Put something in the place of what a name stands for, within `replacing` or what `once` calls.
+class CodePatch:
+    """Patches the code of a function without arguments, wherever the function is held."""
 
-    Args:
-        part: What does not work if this cannot be done, for people.
-        owner: The module or class; None if it is missing itself.
-        name: What it is called there.
-        wrap: Makes the replacement from the original.
-        known: Tells whether the original is what it should be; else it is left alone, and told of.
-    """
-    if is_replaced(owner, name):
-        return
-    original = None if owner is None else vars(owner).get(name)
-    if not known(original):
-        missing(part, f"{getattr(owner, '__name__', 'botocore')}.{name}")
-        return
-    will_undo(owner, name, lambda: setattr(owner, name, original))
-    setattr(owner, name, wrap(original))
+    def __init__(
+        self, part: str, module: Any, name: str, wrap: Callable[[Callable[[], Any]], Callable[[], Any]]
+    ) -> None:
+        """Describe the patch.
+
+        Args:
+            part: What does not work where the patch cannot be applied, for people.
+            module: The function's module.
+            name: The function.
+            wrap: Makes what is called from a function with the original code.
+        """
+        self._part = part
+        self._module = module
+        self._name = name
+        self._wrap = wrap
+        self._undo: Callable[[], None] | None = None
+
+    def apply(self) -> Degraded | None:
+        """Replace the code unless it is replaced; return what does not work where the function is not as expected."""
+        found = vars(self._module).get(self._name)
+        if not isinstance(found, FunctionType):
+            return missing(self._part, f"{self._module.__name__}.{self._name}()")
+        code, defaults = found.__code__, found.__defaults__
+        if code is _call_default.__code__:
+            return None
+        if code.co_argcount or code.co_freevars:
+            return missing(self._part, f"{self._module.__name__}.{self._name}()")
+
+        def undo() -> None:
+            found.__code__, found.__defaults__ = code, defaults
+
+        self._undo = undo
+        # The default first: a call between the two finds either the old code, which has no use for it, or both.
+        found.__defaults__ = (self._wrap(FunctionType(code, found.__globals__, self._name)),)
+        found.__code__ = _call_default.__code__
+        return None
+
+    def undo(self) -> None:
+        """Restore the original code."""
+        if self._undo is not None:
+            self._undo()
+            self._undo = None
 
 
-def is_replaced(owner: Any, name: str) -> bool:
-    """Tell whether a name has been dealt with: a fork may have come in the middle of it."""
-    return any(owner is done and name == its for done, its, _ in _replaced)
+def _call_default(now: Callable[[], Any]) -> Any:
+    return now()
 
 
-def will_undo(owner: Any, name: str, undo: Callable[[], None]) -> None:
-    """Note that something is about to be replaced, and how to put it back."""
-    _replaced.append((owner, name, undo))
+class Absent:
+    """Stands in a group for a patch that this botocore has no place for."""
+
+    def __init__(self, part: str, reason: str) -> None:
+        self._degraded = Degraded(part, reason)
+
+    def apply(self) -> Degraded:
+        """Return what does not work."""
+        return self._degraded
+
+    def undo(self) -> None:
+        """Do nothing."""
 
 
-def missing(part: str, name: str) -> None:
-    """Note that this botocore is not as we know it."""
-    degraded(part, f"this botocore ({botocore.__version__}) has no {name}")
+def missing(part: str, name: str) -> Degraded:
+    """Return that a part does not work because this botocore lacks a name."""
+    return Degraded(part, f"this botocore ({library.VERSION}) has no {name}")
 
 
-def degraded(part: str, reason: str) -> None:
-    """Note that a part does not work, and why: `replacing` tells it."""
-    _untold.append(Degraded(part, reason))
+class Group:
+    """Patches that are applied together."""
+
+    def __init__(self, list_patches: Callable[[], Iterable[Patch]]) -> None:
+        """Describe the group.
+
+        Args:
+            list_patches: Makes the patches, once; it may import what they patch.
+        """
+        self._list_patches = list_patches
+        self._patches: tuple[Patch, ...] | None = None
+        self._applied = False
+        _groups.append(self)
+
+    def apply(self) -> None:
+        """Apply the patches unless they are applied. What cannot be patched is left alone, with one event each."""
+        if self._applied:
+            return
+        if self._patches is None:
+            patches = tuple(self._list_patches())  # without the lock, because it imports
+            self._patches = self._patches or patches
+        degraded: list[Degraded] = []
+        with _lock:
+            if not self._applied:
+                degraded = [event for patch in self._patches if (event := patch.apply()) is not None]
+                self._applied = True
+        for event in degraded:  # without the lock, because a listener may make a session
+            emit(event)
+
+    def undo(self) -> None:
+        """Undo the patches."""
+        with _lock:
+            self._applied = False
+            for patch in reversed(self._patches or ()):
+                patch.undo()
+            self._patches = None
 
 
-def put_back() -> None:
-    """Undo it all. For tests: in a program, a closed guard already leaves it inert."""
-    with _lock:
-        _done.clear()
-        while _replaced:
-            _, _, undo = _replaced.pop()
-            undo()
+def undo_all() -> None:
+    """Undo every patch. For tests: in a program, a guard that is switched off leaves them inert."""
+    for group in reversed(_groups):
+        group.undo()
 
 
 def reset_lock() -> None:

@@ -1,40 +1,55 @@
-"""awscrt's S3 client, which signs in native code: watched, not corrected."""
+"""awscrt's S3 client, which signs in native code: watched, not corrected.
+
+It signs as of the wall clock and overwrites the date of a signing config that it is given.
+"""
 
 from __future__ import annotations
 
 import functools
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from skewguard.events import Degraded, emit
-from skewguard.signing.patches import patching
+from skewguard.signing.patches import library
+from skewguard.signing.patches.patching import Group, NamePatch, Patch
+
+_REASON = "it signs by the wall clock, whatever date it is given; preferred_transfer_client='classic' is guarded"
+
+_guarded: Callable[[], bool] = bool  # never
 
 
 def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
-    """Have it told, once, when s3transfer hands a transfer to awscrt's S3 client, once s3transfer can do that.
-
-    That client signs in native code, as of the wall clock: it overwrites the date of a signing config that it is given.
+    """Warn once when a transfer goes through awscrt's S3 client, as soon as s3transfer has loaded it.
 
     Args:
-        guarded: Tells, at that time, whether anybody would expect the transfer to be guarded.
+        guarded: Returns, at that time, whether the transfer should have been guarded.
     """
-    manager = getattr(sys.modules.get("s3transfer.crt"), "CRTTransferManager", None)
-    if manager is not None:
-        with patching.replacing():
-            patching.replace("noticing transfers by awscrt", manager, "__init__", functools.partial(_noticing, guarded))
+    global _guarded
+    if _manager() is not None:
+        _guarded = guarded
+        TRANSFERS.apply()
 
 
-def _noticing(guarded: Callable[[], bool], original: Callable[..., None]) -> Callable[..., None]:
-    told = False
+def _manager() -> Any:
+    return library.loaded("s3transfer.crt", "CRTTransferManager")
+
+
+def _watched_init(original: Callable[..., None]) -> Callable[..., None]:
+    warned = False
 
     @functools.wraps(original)
-    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it stands in for that
-        nonlocal told
-        if not told and guarded():
-            told = True
-            reason = "it signs by the wall clock, whatever it is told; preferred_transfer_client='classic' is guarded"
-            emit(Degraded("guarding transfers inside awscrt's S3 client", reason))
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it wraps one
+        nonlocal warned
+        if not warned and _guarded():
+            warned = True
+            emit(Degraded("guarding transfers inside awscrt's S3 client", _REASON))
         original(self, *args, **kwargs)
 
     return __init__
+
+
+def _transfers() -> Iterable[Patch]:
+    yield NamePatch("noticing transfers by awscrt", _manager(), "__init__", _watched_init)
+
+
+TRANSFERS = Group(_transfers)

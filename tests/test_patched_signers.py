@@ -29,9 +29,11 @@ from botocore.httpchecksum import AwsChunkedWrapper
 from botocore.httpsession import URLLib3Session
 
 from skewguard import events
+from skewguard._reach import apply_patches, undo_patches
 from skewguard.interval import SECOND
+from skewguard.signing.patches import library
 from skewguard.signing.patches import signers as seam
-from skewguard.signing.patches.as_of import AS_OF, reading
+from skewguard.signing.patches.as_of import AS_OF, steered_datetime
 from tests.fakes import Emitted
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
@@ -54,10 +56,18 @@ class Call:
         return self.at
 
 
+def own_signers() -> list[type]:
+    """List the classes that sign in a method of their own."""
+    return [cls for cls in library.signer_classes() if "add_auth" in vars(cls)]
+
+
 def signers() -> list[type]:
     """List every signer class there is, each protocol's and those of awscrt if it is installed."""
     return [
-        *sorted(seam._signers(), key=lambda cls: (cls.__module__, cls.__name__)),
+        *sorted(
+            [cls for cls in library.signer_classes() if "add_auth" in vars(cls)],
+            key=lambda cls: (cls.__module__, cls.__name__),
+        ),
         botocore.auth.SigV4QueryAuth,
         botocore.auth.S3SigV4Auth,
         botocore.auth.S3SigV4QueryAuth,
@@ -105,9 +115,9 @@ def without_signature(cls: type, signed: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture
 def opened() -> Iterator[None]:
     """Open the seam for a test."""
-    seam.open_seam()
+    apply_patches()
     yield
-    seam.close_seam()
+    undo_patches()
 
 
 @pytest.mark.parametrize("cls", signers(), ids=lambda cls: f"{cls.__module__}.{cls.__name__}")
@@ -115,7 +125,7 @@ def test_signs_as_botocore_would_have_at_that_time(cls: type) -> None:
     """Byte for byte what plain botocore signs when the whole host is set to that moment."""
     with time_machine.travel(MOMENT, tick=False):
         expected = without_signature(cls, sign(cls))
-    seam.open_seam()
+    apply_patches()
     call = Call(MOMENT_NS)
     assert without_signature(cls, sign(cls, call)) == expected
     assert call.begun >= 1
@@ -128,9 +138,9 @@ def test_signs_as_botocore_would_have_at_that_time(cls: type) -> None:
 def test_leaves_alone_what_it_was_not_asked_to_correct(cls: type) -> None:
     """Unguarded requests, and guarded ones on a healthy clock, follow the wall clock."""
     with time_machine.travel(MOMENT, tick=False):
-        seam.close_seam()
+        undo_patches()
         expected = without_signature(cls, sign(cls))
-        seam.open_seam()
+        apply_patches()
         assert without_signature(cls, sign(cls)) == expected
         assert without_signature(cls, sign(cls, Call(None))) == expected
 
@@ -181,7 +191,7 @@ def test_a_clock_is_asked_as_botocore_asks_it() -> None:
         return now.replace(tzinfo=None) if remove_tzinfo else now
 
     east = datetime.timezone(datetime.timedelta(hours=9))
-    stand_in = reading(get_current_datetime)
+    stand_in = steered_datetime(get_current_datetime)
     token = AS_OF.set(MOMENT_NS)
     try:
         answers = [stand_in(), stand_in(remove_tzinfo=False), stand_in(False, zone=east)]
@@ -207,8 +217,8 @@ def test_a_posts_policy_expires_as_of_the_same_time() -> None:
     client = botocore.session.get_session().create_client("s3", config=Config(signature_version="s3v4"))
     with time_machine.travel(MOMENT, tick=False):
         expected = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
-    seam.open_seam()
-    client.meta.events.register(seam.WHO, lambda **_: SimpleNamespace(lasting_time=lambda url, auth_path: MOMENT_NS))
+    apply_patches()
+    client.meta.events.register(seam.WHO, lambda **_: SimpleNamespace(handed_out_time=lambda url, auth_path: MOMENT_NS))
     client.meta.events.register("before-sign", lambda request, **_: request.context.update({seam.KEY: Call(MOMENT_NS)}))
     made = client.generate_presigned_post("bucket", "key", ExpiresIn=600)
     assert made == expected
@@ -225,11 +235,11 @@ def test_opening_twice_and_closing_leaves_no_trace() -> None:
         return [*clocks, *(cls.__dict__.get("add_auth") for cls in signers())]
 
     before = held()
-    seam.open_seam()
+    apply_patches()
     opened = botocore.auth.get_current_datetime
-    seam.open_seam()
+    apply_patches()
     assert botocore.auth.get_current_datetime is opened is not before[0]
-    seam.close_seam()
+    undo_patches()
     assert held() == before
 
 
@@ -288,8 +298,12 @@ class TestTripwire:
 
     def test_every_signature_version_is_guarded(self) -> None:
         """No signer of AUTH_TYPE_MAPS escapes, save the one that signs no time."""
-        seam.open_seam()
-        guarded = {cls for cls in seam._signers() if hasattr(cls.__dict__["add_auth"], "__wrapped__")}
+        apply_patches()
+        guarded = {
+            cls
+            for cls in [cls for cls in library.signer_classes() if "add_auth" in vars(cls)]
+            if hasattr(cls.__dict__["add_auth"], "__wrapped__")
+        }
         for version, cls in botocore.auth.AUTH_TYPE_MAPS.items():
             assert version == "bearer" or any(base in guarded for base in cls.__mro__), version
 
@@ -313,6 +327,6 @@ def test_an_unknown_botocore_switches_off_one_part_with_one_warning(
 ) -> None:
     """What is not there is told of and left alone; the rest works."""
     monkeypatch.delattr(botocore.signers, "S3PostPresigner")
-    seam.open_seam()
+    apply_patches()
     assert [event.part for event in emitted.of(events.Degraded)] == ["presigning POST forms"]
     assert dict(sign(botocore.auth.SigV4Auth, Call(MOMENT_NS))["headers"])["x-amz-date"] == "20260301T235958Z"

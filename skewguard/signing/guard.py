@@ -1,0 +1,120 @@
+"""One session's guard: whether it is on, which clock a URL's server keeps, and what time to sign as of."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
+from skewguard.events import logger
+from skewguard.signing.domains import find_domain, origin, virtual_bucket
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.timekeeper import Timekeeper
+
+_MAX_ROUTES = 1024
+
+
+class Switch(Protocol):
+    """The settings in force; None while they are off."""
+
+    settings: Settings | None
+
+
+class Route(NamedTuple):
+    """Where requests go.
+
+    Attributes:
+        prefix: The beginning of their URLs: an origin and a slash.
+        domain: The time domain of the server there.
+    """
+
+    prefix: str
+    domain: Domain
+
+
+class Guard:
+    """The guard of one session, client or resource.
+
+    Attributes:
+        switch: The settings in force.
+        keeper: The process's timekeeper.
+        last: The route of the last request.
+        approved: The settings under which the guard was last found to be on.
+    """
+
+    def __init__(self, switch: Switch, keeper: Timekeeper, session: Any = None) -> None:
+        """Describe the guard.
+
+        Args:
+            switch: The settings in force.
+            keeper: The process's timekeeper.
+            session: A botocore session whose profile may switch the guard off.
+        """
+        self.switch = switch
+        self.keeper = keeper
+        self.last = Route("\0", keeper.utc)  # no URL begins with that
+        self.approved: object = self
+        self._routes: dict[str, Route] = {}
+        self._session = session  # until its profile is read: a client often outlives its session
+        self._profile_off: bool | None = None
+
+    def is_on(self) -> bool:
+        """Return whether the guard is on: switched on, and not switched off by the session's profile."""
+        settings = self.switch.settings
+        if settings is None:
+            return False
+        if settings is not self.approved:
+            session = self._session
+            if settings.enabled is None:
+                if self._profile_off is None:  # else another thread has read it, and let the session go
+                    self._profile_off = _switched_off(session)
+                if self._profile_off:
+                    return False
+                self._session = None
+            self.approved = settings
+        return True
+
+    def learns(self) -> bool:
+        """Return whether answers may teach the time."""
+        settings = self.switch.settings
+        return settings is not None and settings.learn_from_responses
+
+    def corrects_handed_out(self) -> bool:
+        """Return whether signatures that are handed out (presigned URLs, forms, tokens) are corrected too."""
+        settings = self.switch.settings
+        return settings is not None and settings.correct_presigned
+
+    def handed_out_time(self, url: str, auth_path: str | None) -> int | None:
+        """Return the time (ns) to sign something handed out as of, or None for the wall clock."""
+        return self.time_without_call(url, auth_path, handed_out=True)
+
+    def time_without_call(self, url: str, auth_path: str | None, *, handed_out: bool) -> int | None:
+        """Return the time (ns) to sign as of where no call is recorded, or None for the wall clock."""
+        if not self.is_on() or (handed_out and not self.corrects_handed_out()):
+            return None
+        signed, wall, _ = self.keeper.signing_time(self.route(url, auth_path).domain, handed_out)
+        return None if signed == wall else signed
+
+    def route(self, url: str, auth_path: str | None) -> Route:
+        """Return where a URL leads, and remember it."""
+        start = origin(url)
+        found = self._routes.get(start)
+        if found is None:
+            spec = find_domain(start, virtual_bucket(url, auth_path))
+            domain = self.keeper.domain(spec.key, seeded=spec.seeded, shared=spec.shared)
+            found = Route(f"{start}/", domain)
+            if len(self._routes) >= _MAX_ROUTES:
+                self._routes = {}
+            self._routes[start] = found
+        self.last = found
+        return found
+
+
+def _switched_off(session: Any) -> bool:
+    """Return whether a session's profile switches correction off."""
+    if session is None:
+        return False
+    try:
+        return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False))
+    except Exception:  # no such profile: botocore will tell the caller itself
+        logger.debug("the AWS profile could not be read", exc_info=True)
+        return False

@@ -1,0 +1,106 @@
+"""The botocore that is present: which of the names that skewguard leans on it has.
+
+Only this module asks. Importing it loads nothing but botocore's top module, because botocore's signers take 0.2 s.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import botocore
+
+VERSION: str = botocore.__version__
+
+CLOCK = "get_current_datetime"
+"""The name by which botocore's modules read the wall clock, each through a global of its own."""
+
+_CHUNKED_BODIES = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
+
+
+def older_clocks() -> dict[str, object]:
+    """Return the names by which `botocore.auth` reads the wall clock for the older signatures, with their values."""
+    import time
+    from email.utils import formatdate
+
+    return {"formatdate": formatdate, "time": time}
+
+
+def crt_auth() -> ModuleType | None:
+    """Return the module of the signers that use awscrt; None where botocore does not use it.
+
+    Raises:
+        ImportError: awscrt is there, but not as this botocore expects it.
+    """
+    compat = importlib.import_module("botocore.compat")
+    return importlib.import_module("botocore.crt.auth") if compat.HAS_CRT else None
+
+
+def loaded(module: str, name: str) -> Any:
+    """Return an attribute of a module that is imported already; None where either is missing."""
+    return getattr(sys.modules.get(module), name, None)
+
+
+@functools.cache
+def handed_out_versions() -> frozenset[str]:
+    """Return the signature versions whose signatures are handed out, in URLs and forms."""
+    import botocore.auth
+
+    return frozenset(name for name in botocore.auth.AUTH_TYPE_MAPS if name.endswith(("-query", "-presign-post")))
+
+
+@functools.cache
+def timeless_versions() -> frozenset[object]:
+    """Return the signature versions without a timestamp."""
+    return frozenset({botocore.UNSIGNED, "bearer"})
+
+
+def signer_classes() -> list[type]:
+    """Return botocore's classes that sign with a timestamp."""
+    import botocore.auth
+
+    found = []
+    pending: list[type] = [botocore.auth.BaseSigner]
+    while pending:
+        signer = pending.pop()
+        pending.extend(signer.__subclasses__())
+        timeless = signer is botocore.auth.BaseSigner or getattr(signer, "REQUIRES_TOKEN", False)
+        if not timeless and signer.__module__.startswith("botocore."):
+            found.append(signer)
+    return found
+
+
+def handed_out_signers() -> tuple[type, ...]:
+    """Return the classes whose signatures are handed out, for callers that name no signature version."""
+    return tuple(signer for signer in signer_classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))
+
+
+def stream_of(body: Any) -> Any:
+    """Return the caller's stream in a body that botocore may have wrapped for aws-chunked encoding."""
+    return getattr(body, "_raw", body) if type(body).__name__ in _CHUNKED_BODIES else body
+
+
+def emitter_of(presigner: Any) -> Any:
+    """Return the event emitter of the client for which a `S3PostPresigner` signs."""
+    return presigner._request_signer._event_emitter
+
+
+def awaits_handlers(emitter: Any) -> bool:
+    """Return whether an emitter awaits its event handlers, as aiobotocore's does."""
+    import inspect
+
+    return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
+
+
+def register_initializer(callback: Callable[[Any], None]) -> None:
+    """Call `callback` with every botocore session made from now on."""
+    botocore.register_initializer(callback)
+
+
+def unregister_initializer(callback: Callable[[Any], None]) -> None:
+    """Stop calling it."""
+    botocore.unregister_initializer(callback)
