@@ -1,4 +1,4 @@
-"""What users call: switching the guard on and off, and asking what is known."""
+"""The public functions: they switch the guard on and off, and return what is known."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import boto3
 
 
-_WITHIN = 10 * SECOND  # how well time must be known for waiting to end, unless somebody asks for better
+_WITHIN = 10 * SECOND  # waiting ends once time is known within this, by default
 
 
 class TrueTime(NamedTuple):
@@ -49,7 +49,7 @@ class Offset(NamedTuple):
     Attributes:
         seconds: True time minus wall clock; positive when the host is behind.
         error_bound: The truth lies within this of `seconds`, s.
-        source: Who says so.
+        source: Where this is known from.
     """
 
     seconds: float
@@ -61,16 +61,16 @@ class Status(NamedTuple):
     """What skewguard knows and does at the moment.
 
     Attributes:
-        installed: Whether `install` is in force, be it switched off by the environment.
-        state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after a jump that nobody has explained yet; or
-            ``"faked"`` while a test library fakes the wall clock.
+        installed: Whether `install` is in force, even if the environment switches correction off.
+        state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after an unexplained jump of the
+            wall clock; or ``"faked"`` while a test library fakes the wall clock.
         now: True time, if known.
         offset: The wall clock's offset, if known.
         correcting: Whether requests to AWS are signed away from the wall clock.
-        sources: How each source answered when last asked.
+        sources: The last result of each source.
         domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
-        inherited: Those of them that have answered another process only.
-        host: What the host says of its own clock: a hint for people, which corrects nothing.
+        inherited: Those of them that are known from another process only.
+        host: What the host reports about its own clock: a hint for people, which corrects nothing.
     """
 
     installed: bool
@@ -85,7 +85,7 @@ class Status(NamedTuple):
 
 
 class Installation:
-    """What `install` returns: a handle, and a context manager that uninstalls if it was what installed."""
+    """The handle that `install` returns. As a context manager it uninstalls, if its call was the one that installed."""
 
     def __init__(self, settings: Settings, *, found: bool = False) -> None:
         self.settings = settings
@@ -97,7 +97,7 @@ class Installation:
         return process.installed is self.settings
 
     def uninstall(self) -> None:
-        """Do what `skewguard.uninstall` does, if this installation is still in force."""
+        """Uninstall, if this installation is still in force."""
         if self.in_force:
             uninstall()
 
@@ -117,14 +117,14 @@ class Installation:
 def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
     """Guard every botocore session of this process made from now on, and boto3's default session.
 
-    Sessions, clients and resources that exist already are reached by `attach`. A second call while installed changes
-    nothing: the handle it returns can end the installation, but does not at the end of a ``with``.
+    `attach` guards sessions, clients and resources that exist already. A second call while installed changes nothing:
+    the handle it returns can end the installation, but does not at the end of a ``with``.
 
     Args:
         wait: Block up to this many seconds until true time is known; 0 never blocks.
         clocks: Other clocks than the system's, for tests.
         **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
-            sources in place of those that the host has, ``sources=["response"]`` has nobody asked,
+            sources instead of those that the host has, ``sources=["response"]`` asks none,
             ``learn_from_responses=False`` stops answers from teaching the time, ``correct_presigned=False`` leaves
             presigned URLs alone, ``enabled=True`` overrides AWS's off switches.
 
@@ -147,16 +147,16 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
         else:
             handle = Installation(found, found=True)
     if found is None and process.everywhere.settings is not None:
-        keeper.start()  # not with the lock held: who is told of it may install, as botocore's plugin does
+        keeper.start()  # without the lock: a listener may install, as botocore's plugin does
     elif found is not None and options and settings != found:
-        logger.warning("install() again with other options changes nothing; uninstall() first")
+        logger.warning("install() was called again with different options; they are ignored. Call uninstall() first.")
     if limit and _in_force(handle.settings):
         keeper.wait_until(_WITHIN, limit)
     return handle
 
 
 def uninstall() -> None:
-    """End `install`: its hooks go inert wherever they are, and everything learned is forgotten. Idempotent."""
+    """End `install`: its hooks become inert wherever they are, and all that was learned is forgotten. Idempotent."""
     with process.lock:
         if process.installed is None:
             return
@@ -169,10 +169,10 @@ def uninstall() -> None:
 
 
 def forget() -> None:
-    """Drop what is known of the time, as after a snapshot's restore; what is installed stays, and sources are asked."""
+    """Forget what is known of the time, as after the restore of a snapshot, and ask the sources again."""
     with process.lock:
         keeper = process.keeper()
-        keeper.reset(keeper.settings, keeper.clocks)  # so without what neighbours know: that is as old
+        keeper.reset(keeper.settings, keeper.clocks)  # and without the shared file, which is as old
         if process.everywhere.settings is not None:
             keeper.start()
 
@@ -198,10 +198,10 @@ def attach(target: Any, **options: Any) -> None:
 
 
 def detach(target: Any) -> None:
-    """Stop guarding what was attached, or what `install` guards. Clients made from a session before keep their guard.
+    """Stop guarding a target, attached or installed. Clients that were made from a session before keep their guard.
 
     Raises:
-        ConfigError: `target` is nothing that can be guarded.
+        ConfigError: `target` cannot be guarded.
     """
     from skewguard.signing.hooks import Hooks
 
@@ -209,10 +209,10 @@ def detach(target: Any) -> None:
 
 
 def session(**boto3_session_kwargs: Any) -> boto3.Session:
-    """Make a plain `boto3.Session` that is guarded, whether or not `install` is in force.
+    """Return a plain `boto3.Session` that is guarded, whether or not `install` is in force.
 
     Args:
-        **boto3_session_kwargs: Handed to `boto3.Session`.
+        **boto3_session_kwargs: The arguments of `boto3.Session`.
     """
     import boto3
 
@@ -222,19 +222,19 @@ def session(**boto3_session_kwargs: Any) -> boto3.Session:
 
 
 def now() -> TrueTime | None:
-    """Say what is known of true time (UTC); None while nothing is known."""
+    """Return what is known of true time (UTC); None while nothing is known."""
     known = process.keeper().now()
     return None if known is None else TrueTime(known.earliest, known.latest)
 
 
 def offset() -> Offset | None:
-    """Say how far the wall clock is off; None while nothing is known."""
+    """Return how far the wall clock is off; None while nothing is known."""
     keeper = process.keeper()
     return _offset_of(keeper, keeper.utc)
 
 
 def status() -> Status:
-    """Say what skewguard knows and does at the moment. Asks nobody."""
+    """Return what skewguard knows and does at the moment. No source is asked."""
     keeper = process.keeper()
     time_now = now()
     known_offset = offset()
@@ -259,13 +259,13 @@ def status() -> Status:
 
 
 def measure(timeout: float | None = None) -> Status:
-    """Ask the sources now and wait for their answers. A source that cannot be reached is a result, not an error.
+    """Ask the sources now and wait for their answers. An unreachable source is a result, not an error.
 
     Args:
-        timeout: How long to wait at the most, s; by default the ``timeout`` option.
+        timeout: How long to wait at most, s; by default the ``timeout`` option.
 
     Raises:
-        ConfigError: That is no number of seconds.
+        ConfigError: `timeout` is not a number of seconds.
     """
     process.keeper().measure(None if timeout is None else parse_keyword("timeout", timeout, nanoseconds))
     return status()
@@ -278,7 +278,7 @@ def wait_until_synchronized(timeout: float, within: float = _WITHIN / SECOND) ->
         False if `timeout` seconds have passed without it.
 
     Raises:
-        ConfigError: One of these is no number of seconds.
+        ConfigError: An argument is not a number of seconds.
     """
     limit = parse_keyword("timeout", timeout, nanoseconds)
     return process.keeper().wait_until(parse_keyword("within", within, nanoseconds), limit)
@@ -289,7 +289,7 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     known = keeper.known(domain, reading.steady)
     if known is None:
         return None
-    # The wall clock was not read at quite the instant that `known` speaks of.
+    # The wall clock was not read at exactly the instant of `known`.
     return Offset((known.midpoint - reading.wall) / SECOND, (known.width / 2 + APART_NS) / SECOND, known.source)
 
 

@@ -1,6 +1,6 @@
-"""What is imported late: that a fork waits for it; and how to act once somebody else has imported a module.
+"""Late imports: a lock that forks wait for, and a callback once another module has been imported.
 
-botocore's signers take 200 ms to load, so nothing is imported here to learn that it was.
+botocore's signers take 200 ms to load, so nothing is imported here to notice that they were.
 """
 
 from __future__ import annotations
@@ -17,43 +17,43 @@ from typing import Any
 from skewguard.events import logger
 
 importing = threading.RLock()
-"""Held by whoever imports something late, in whatever thread, and during forks.
+"""Held during late imports, in any thread, and during forks.
 
-For what another thread is importing, a forked child would wait for ever. Name it as ``late.importing``: a child has a
-new one.
+A forked child would wait forever for a module that another thread was importing. Always look it up in this module,
+because a child has a new one.
 """
 
 
 class WhenImported(MetaPathFinder):
-    """Stands first in ``sys.meta_path`` until a module has been imported; finds it as if it were not there.
+    """A finder that calls back once a module has been imported, and lets all other finders find it.
 
     Args:
         name: The module.
-        then: Called once the module has been executed, at once if it has been already. What it raises is logged.
+        then: Called once the module has been executed; at once if it has been. Its exceptions are logged.
     """
 
     def __init__(self, name: str, then: Callable[[], None]) -> None:
         self._name = name
         self._then = then
-        if name in sys.modules:  # what is just being executed by another thread is there too: `then` has it finished
+        if name in sys.modules:  # also while another thread executes it: importing it in `then` waits for that
             self._act()
         else:
             sys.meta_path.insert(0, self)
 
     def stop(self) -> None:
-        """Wait no longer."""
-        with contextlib.suppress(ValueError):  # it was there no more
+        """Stop waiting."""
+        with contextlib.suppress(ValueError):  # it had gone already
             sys.meta_path.remove(self)
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Let the others find the module, and have its loader followed. Who only looks for it has changed nothing."""
+        """Let the other finders find the module, and wrap its loader. Only searching for it changes nothing."""
         if fullname != self._name:
             return None
         finders: list[Any] = list(sys.meta_path)
         if self in finders:
-            del finders[: finders.index(self) + 1]  # those before have been asked already
+            del finders[: finders.index(self) + 1]  # those before it were asked already
         for finder in finders:
             find = getattr(finder, "find_spec", None)  # Python 3.11 and before let a finder have none
             spec: ModuleSpec | None = find and find(fullname, path, target)
@@ -65,10 +65,10 @@ class WhenImported(MetaPathFinder):
 
     def _executed(self, module: ModuleType) -> None:
         if self not in sys.meta_path or sys.modules.get(self._name) is not module:
-            return  # nobody waits any more, or this is somebody's private copy
+            return  # stopped, or this is a private copy of the module
         self.stop()
         package, _, last = self._name.rpartition(".")
-        if package:  # as the import would do next: `then` may name it
+        if package:  # as the import would do next, because `then` may use it
             setattr(sys.modules[package], last, module)
         self._act()
 
@@ -76,11 +76,11 @@ class WhenImported(MetaPathFinder):
         try:
             self._then()
         except Exception:
-            logger.debug("nothing is done about %s", self._name, exc_info=True)
+            logger.debug("the callback for %s failed", self._name, exc_info=True)
 
 
 class _Followed:
-    """Stands in for a loader, which may be that of many modules, until it has executed this one."""
+    """Wraps a loader, which may be that of many modules, until it has executed this one."""
 
     def __init__(self, loader: Any, then: Callable[[ModuleType], None]) -> None:
         self._loader = loader

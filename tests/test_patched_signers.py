@@ -51,7 +51,7 @@ class Call:
         self.begun = 0
 
     def begin(self, request: Any) -> int | None:
-        """Answer it."""
+        """Return it."""
         self.begun += 1
         return self.at
 
@@ -316,7 +316,7 @@ class TestTripwire:
 
     @pytest.mark.parametrize("place", PRIVATES)
     def test_what_is_read_is_where_it_was(self, place: str) -> None:
-        """Each private attribute that nothing is put in the place of, in a real object."""
+        """Each private attribute that is read but not patched, in a real object."""
         make, name = PRIVATES[place]
         found = make()
         assert hasattr(found, name), f"{type(found).__module__}.{type(found).__name__} has no {name}: {place}"
@@ -325,7 +325,7 @@ class TestTripwire:
 def test_an_unknown_botocore_switches_off_one_part_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, emitted: Emitted
 ) -> None:
-    """What is not there is told of and left alone; the rest works."""
+    """What is missing is reported and left alone; the rest works."""
     monkeypatch.delattr(botocore.signers, "S3PostPresigner")
     apply_patches()
     assert [event.part for event in emitted.of(events.Degraded)] == ["presigning POST forms"]

@@ -1,8 +1,8 @@
-"""A response, read and judged: what time the server said it was, and whether time is what it objected to. Pure.
+"""A response, read and judged: what time the server's clock showed, and whether the server objected to the time. Pure.
 
-Three places can state a server's time, and they are heard in this order: the error message (every AWS front end words
-it alike, and names the very clock that refused the request), S3's ``ServerTime`` element, and the ``Date`` header.
-What the first two say is believed only if they quote this attempt's own timestamp, when they quote one at all.
+Three places can state a server's time, and they count in this order: the error message (all AWS front ends use the same
+words, and name the clock that refused the request), S3's ``ServerTime`` element, and the ``Date`` header. If the first
+two quote a timestamp, they count only if it is this attempt's own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOLERANCE = 240 * SECOND
 """Assumed when an error names none: 4 minutes, the threshold of AWS's cross-SDK rules (the strictest service allows 5).
 """
 
-_TEXT_LIMIT = 8192  # a message is searched no further than this
+_TEXT_LIMIT = 8192  # a message is searched no further
 _QUOTE_SLACK = SECOND  # a quoted timestamp has whole seconds
 _SLOP = 2 * SECOND  # stated tolerances are applied by the server to whole seconds
 
@@ -32,7 +32,7 @@ _TEXT_BEFORE, _TEXT_AFTER = SECOND // 2, 3 * SECOND // 2
 
 _REASONS = http.client.responses
 CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
-"""Surely about time."""
+"""Certainly about time."""
 POSSIBLE_CODES = frozenset(
     {"SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure", "RequestExpired", "ExpiredRequest"}
 )
@@ -68,17 +68,17 @@ class Verdict(enum.Enum):
     """What an error says about time."""
 
     SKEW = "skew"
-    """The attempt was signed at a time the server could not accept, however fast it had travelled."""
+    """The attempt carried a time that the server could not accept, however fast it had travelled."""
     STALE = "stale"
-    """The attempt was signed at an acceptable time and spent too long under way."""
+    """The attempt carried an acceptable time, but took too long to arrive."""
     NOT_TIME = "not-time"
-    """No error, or none that another timestamp would cure."""
+    """No error, or one that another timestamp would not mend."""
 
 
 class Span(NamedTuple):
-    """When the server made its answer by its own clock: somewhere in [`earliest`, `latest`], ns since the Unix epoch.
+    """The server's clock when it made its answer: somewhere in [`earliest`, `latest`], ns since the Unix epoch.
 
-    Neither end includes the time the answer travelled.
+    Neither end includes the time that the answer travelled.
     """
 
     earliest: int
@@ -86,12 +86,12 @@ class Span(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """One signed sending, as far as judging it needs to know.
+    """One signed request, as far as it matters for judging it.
 
     Attributes:
         signed: The timestamp it carried, ns since the Unix epoch.
-        elapsed: The time from signing until its answer was read, ns; the longer of what the clocks say.
-        exact: Whether `signed` is what it carried, rather than the wall clock just before botocore read it.
+        elapsed: The time from signing until its answer was read, ns; the longer of what the clocks show.
+        exact: Whether `signed` is what it carried, rather than the wall clock shortly before botocore read it.
     """
 
     signed: int
@@ -105,13 +105,13 @@ class Reply:
 
     Attributes:
         status: The HTTP status.
-        code: The error code; empty where the wire carried none (HEAD, some gateways) and on success.
+        code: The error code; empty where the response has none (HEAD, some gateways) and on success.
         message: The error message; empty likewise.
-        stated: The server's clock as its error states it; None if it does not.
+        stated: The server's clock as its error states it, if it does.
         date: The server's clock by a usable ``Date`` header.
         requested: The request's timestamp as the error quotes it, ns since the Unix epoch.
         tolerance: The tolerance the error states, ns.
-        time_text: Whether the error is worded as one about time.
+        time_text: Whether the error's words are about time.
     """
 
     status: int
@@ -125,7 +125,7 @@ class Reply:
 
     @property
     def unexplained(self) -> bool:
-        """Whether this refusal may be about time but does not say so: of HEAD and EC2, and of some with no message."""
+        """Whether this refusal may be about time but does not say so, as HEAD's, EC2's and some without a message."""
         return not self.time_text and self.code not in CLOCK_CODES and _suspicion(self) is None
 
     @property
@@ -135,21 +135,21 @@ class Reply:
             return self.stated or self.date
         earliest = max(self.stated.earliest, self.date.earliest)
         latest = min(self.stated.latest, self.date.latest)
-        # A stated clock belongs to the server that judged; a Date that contradicts it is some intermediary's.
+        # A stated clock is that of the server that judged; a Date that contradicts it is an intermediary's.
         return Span(earliest, latest) if earliest <= latest else self.stated
 
 
 class Judgement(NamedTuple):
-    """A verdict and, for people, its reason."""
+    """A verdict and its reason, for people."""
 
     verdict: Verdict
     reason: str
 
 
 def read_date(headers: Mapping[str, Any]) -> Span | None:
-    """Hear the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, repeated, malformed, or a cache's.
+    """Return the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, repeated, malformed, or a cache's.
 
-    An answer that has been in a cache (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) tells an old time.
+    An answer from a cache (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) has an old one.
     """
     text = headers.get("Date")
     if not isinstance(text, str):
@@ -173,11 +173,11 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
     Args:
         status: The HTTP status.
         headers: Its headers, looked up case-insensitively.
-        parsed: What botocore parsed of it. An S3-shaped error given to a query or EC2 client has no ``Error`` key:
-            its fields then stand at the top.
+        parsed: botocore's result of parsing it. Where a query or EC2 client meets an S3-shaped error, there is no
+            ``Error`` key, and the error's fields are at the top level.
 
     Returns:
-        Everything it says about time. Never raises on strange content: what cannot be read was not said.
+        Everything it says about time. Strange content raises nothing; what cannot be read is left out.
     """
     date = None if status == 304 else read_date(headers)
     if status < 300:
@@ -185,7 +185,7 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
     error = _error_of(parsed)
     code = _text(error.get("Code")).split(":")[0].rpartition("#")[2]
     message = _text(error.get("Message") or error.get("message"))
-    if code == str(status):  # botocore's stand-in for a code that was not there; the reason phrase for a message
+    if code == str(status):  # botocore puts these where a response has neither code nor message
         code = ""
         if message == _REASONS.get(status):
             message = ""
@@ -210,11 +210,11 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
 
 
 def judge(attempt: Attempt, reply: Reply) -> Judgement:
-    """Say whether this attempt failed because of the time it carried.
+    """Return whether this attempt failed because of the time it carried.
 
-    It is the attempt that is judged, not the host: a call that was signed right and failed for another reason is
-    NOT_TIME on the worst of clocks. SKEW with nothing `heard` means the error is surely about time, but does not
-    tell what time it is.
+    The attempt is judged, not the host: a call that was signed right and failed for another reason is NOT_TIME even on
+    the worst of clocks. SKEW where nothing is `heard` means that the error is certainly about time, but does not state
+    the time.
     """
     suspect = _suspicion(reply)
     if suspect:
@@ -228,9 +228,9 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
     heard = reply.heard
     if heard is None:
         if reply.time_text or reply.code in CLOCK_CODES:
-            return Judgement(Verdict.SKEW, "the error is about time, but no server clock was heard")
-        return Judgement(Verdict.NOT_TIME, "no server clock was heard")
-    # How far true time at signing lay after the timestamp, if the server's clock is the truth.
+            return Judgement(Verdict.SKEW, "the error is about time, but the server stated no time")
+        return Judgement(Verdict.NOT_TIME, "the server stated no time")
+    # How far true time at signing was after the timestamp, if the server's clock is right.
     low = heard.earliest - attempt.elapsed - signed
     high = heard.latest - signed
     limit = TOLERANCE if reply.tolerance is None else max(reply.tolerance - _SLOP, 0)
@@ -244,7 +244,7 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
 
 
 def _suspicion(reply: Reply) -> str | None:
-    """Tell why a clock cannot have caused this error; None if one can."""
+    """Return why a clock cannot have caused this error; None if one can."""
     if reply.status < 400 or reply.status >= 500:
         return "not a refusal"
     if WRONG_KEY_TEXT.search(reply.message):
@@ -268,7 +268,7 @@ def _text(value: object) -> str:
 
 
 def _coral(match: re.Match[str]) -> tuple[int, Span, int] | None:
-    """Check one sentence of the AWS front ends' grammar: A against B, where B must be C -/+ N minutes."""
+    """Check one sentence of the AWS front ends: A is compared with B, and B must be C -/+ N minutes."""
     kind, signed_text, bound_text, now_text, sign, minutes = match.groups()
     signed, bound, now = read_stamp(signed_text), read_stamp(bound_text), read_stamp(now_text)
     if signed is None or bound is None or now is None:
@@ -289,10 +289,10 @@ def _milliseconds(value: object) -> int | None:
 
 
 def read_stamp(text: str) -> int | None:
-    """Read a timestamp in any form AWS errors use: basic or extended ISO 8601, IMF-fixdate, epoch milliseconds.
+    """Parse a timestamp in any form that AWS errors use: basic or extended ISO 8601, IMF-fixdate, epoch milliseconds.
 
     Returns:
-        ns since the Unix epoch; None for anything else, dates that no calendar has included.
+        ns since the Unix epoch; None for anything else, including dates that no calendar has.
     """
     if match := _BASIC_ISO.fullmatch(text):
         return _utc(*map(int, match.groups()))

@@ -32,7 +32,7 @@ _FETCHES = (
 
 
 class MetadataListener:
-    """Takes note of what the metadata services' clocks show."""
+    """A listener to what the metadata services' clocks show."""
 
     def __init__(self, keeper: Timekeeper, settings: Callable[[], Settings | None]) -> None:
         """Describe the listener.
@@ -45,7 +45,7 @@ class MetadataListener:
         self.keeper = keeper
 
     def hear(self, url: str, headers: Any, sent: _clocks.Reading) -> None:
-        """Take note of a metadata service's clock. It counts until a source or an endpoint has spoken."""
+        """Note a metadata service's clock. It counts until a source or an endpoint has spoken."""
         settings = self._settings()
         if settings is None or not settings.learn_from_responses or _clocks.faked():
             return
