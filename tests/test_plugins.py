@@ -80,7 +80,7 @@ class TestBotocoresPlugin:
         skewguard.initialize_client_plugin(object())
         [record] = caplog.records
         assert (record.levelno, record.name) == (logging.WARNING, "skewguard")
-        assert record.getMessage().endswith("stays unguarded: broken")
+        assert record.getMessage().endswith("is not guarded: broken")
 
 
 class TestTheAwsClisPlugin:
@@ -100,4 +100,4 @@ class TestTheAwsClisPlugin:
         emitter = HierarchicalEmitter()
         awscli.awscli_initialize(emitter)
         emitter.emit("session-initialized", session=object(), parsed_args=None)
-        assert "stays unguarded: " in caplog.text
+        assert "is not guarded: " in caplog.text
