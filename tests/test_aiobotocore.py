@@ -11,6 +11,8 @@ import pytest
 
 from tests.real.need import need
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PYTHON = Path(os.environ.get("TEST_AIOBOTOCORE") or ROOT / ".venv-aiobotocore").absolute() / "bin" / "python"
 
