@@ -138,12 +138,12 @@ def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
 
 
 def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Answer as a good server does."""
+    """Reply as a good server does."""
     server.send(server.good(request), peer)
 
 
 def silent(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Answer nothing."""
+    """Send no reply."""
 
 
 def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:

@@ -1,4 +1,4 @@
-"""The chrony source: its URI, its sockets, and what whoever answers in chronyd's place cannot do to us."""
+"""The chrony source: its URI, its sockets, and the attacks by fake daemons that it withstands."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def good(request: bytes) -> Report:
 
 
 def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Answer as chronyd does."""
+    """Reply as chronyd does."""
     assert len(request) == LENGTH
     server.send(bytes(good(request)), peer)
 
@@ -255,7 +255,7 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
 
 
 def test_refusal_is_told_at_once() -> None:
-    """Where nothing listens, ICMP says so and nobody waits."""
+    """Where nothing listens, ICMP says so and the source does not wait."""
     with serving(honest) as server:
         source = source_of(server)
     began = time.monotonic()
@@ -343,7 +343,7 @@ def unix_chronyd(directory: Path, *, answers: bool = True) -> Iterator[tuple[str
                     return
                 try:
                     modes = [found.stat().st_mode & 0o777 for found in (Path(peer), Path(peer).parent)]
-                except FileNotFoundError:  # whoever asked has given up
+                except FileNotFoundError:  # the source has given up
                     continue
                 seen.append((peer, modes[0], modes[1]))
                 if answers:

@@ -80,7 +80,7 @@ class Daemon:
                 continue
             self.requests.append(request)
             self.senders.append(sender)
-            with contextlib.suppress(OSError):  # whoever asked may be gone
+            with contextlib.suppress(OSError):  # the source may be gone
                 self._handler(self._sock, request, sender)
 
     def close(self) -> None:
@@ -237,7 +237,7 @@ def test_slow_answer_is_wider() -> None:
 
 @abstract_names
 def test_reply_address() -> None:
-    """Each question has an address of its own that is no file, and that nobody can guess."""
+    """Each request has an address of its own that is not a file and cannot be guessed."""
     with serving(replying(answer())) as daemon:
         for _ in range(3):
             daemon.ask()
@@ -246,7 +246,7 @@ def test_reply_address() -> None:
 
 
 def answering_files(sock: socket.socket, _: bytes, sender: str | bytes) -> None:
-    """Answer as a daemon before 0.1.2: to an address that is a file, which anyone may write to, and else not."""
+    """Reply as a daemon before 0.1.2: only to an address that is a file, which every user may write to."""
     if isinstance(sender, str):
         assert Path(sender).stat().st_mode & 0o002
         assert Path(sender).parent.stat().st_mode & 0o001
@@ -320,7 +320,7 @@ def serving_in_home(handler: Handler) -> Iterator[Daemon]:
 
 
 def test_no_daemon(tmp_path: Path) -> None:
-    """Where nobody listens, that is said at once; a path too long for a socket, or none, is no different."""
+    """Where no daemon listens, the error comes at once; also for a path too long for a socket, or none."""
     file = tmp_path / "file"
     file.touch()
     for path in (tmp_path / "none", file, tmp_path, tmp_path / ("x" * 200)):
@@ -357,7 +357,7 @@ def test_no_time() -> None:
 
 
 def test_full_queue() -> None:
-    """A daemon that has ceased to read blocks nobody."""
+    """A daemon that has stopped reading blocks no caller."""
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
         path = str(Path(folder, "d.sock"))
         closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(path)
@@ -409,7 +409,7 @@ def test_errors_are_not_waited_upon(datagram: bytes) -> None:
 
 @abstract_names
 def test_a_stranger_cannot_answer() -> None:
-    """The kernel turns away whoever is not the daemon, even one who knows the address."""
+    """The kernel drops datagrams of other programs, even if they know the address."""
     outcome: list[str] = []
 
     def betray(sock: socket.socket, _: bytes, sender: str | bytes) -> None:

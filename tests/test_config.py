@@ -82,7 +82,7 @@ def test_a_wrong_profile_is_a_warning_and_the_default(
 
 
 def test_what_code_decides_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
-    """Nobody looks there."""
+    """No file is read then."""
     with caplog.at_level(logging.WARNING, "skewguard"):
         resolve({"deadband": 1}, {"SKEWGUARD_DEADBAND": "soon"})
     assert not caplog.text
@@ -114,7 +114,7 @@ def test_the_block_of_the_aws_profile(
 
 
 def test_a_block_without_options_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Somebody meant something by it."""
+    """It was meant for something."""
     path = tmp_path / "config"
     path.write_text("[default]\nskewguard = on\n")
     with caplog.at_level(logging.WARNING, "skewguard"):
@@ -130,7 +130,7 @@ def test_no_file_no_options(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this platform has no such files")
 def test_a_profile_in_a_pipe_is_left_to_botocore() -> None:
-    """As in ``AWS_CONFIG_FILE=<(decrypt config)``: whoever reads it first is the only one who does."""
+    """As in ``AWS_CONFIG_FILE=<(decrypt config)``: only its first reader gets the content."""
     reading, writing = os.pipe()
     os.write(writing, b"[default]\nskewguard =\n  share = false\n")
     os.close(writing)
@@ -161,7 +161,7 @@ def test_a_profile_in_a_pipe_is_left_to_botocore() -> None:
     ],
 )
 def test_a_wrong_keyword_is_one_clear_error(options: dict[str, object], message: str) -> None:
-    """Somebody is there to read it."""
+    """Its author will see it."""
     with pytest.raises(ConfigError, match=message):
         resolve(options, {})
 
@@ -224,8 +224,8 @@ def test_what_the_host_has(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", ["response", ["response"], "", []])
-def test_nobody_is_asked(value: object) -> None:
-    """Answers are heard without being asked for."""
+def test_no_source_is_asked(value: object) -> None:
+    """AWS's answers need no asking."""
     assert resolve({"sources": value}, {}).sources == ()
 
 

@@ -19,7 +19,7 @@ from skewguard.interval import SECOND
 
 UNSYNCHRONIZED, CLOCK_ERROR = 0x40, 0x1000
 OK, INSERTING, DELETING, IN_PROGRESS, OVER, ERROR = range(6)
-NOBODY_TOLD = (ERROR, 16_000_000, 16_000_000, UNSYNCHRONIZED, 0)
+NEVER_SET = (ERROR, 16_000_000, 16_000_000, UNSYNCHRONIZED, 0)
 """What the kernel answers where no daemon runs: state, maximum and estimated error in µs, flags, TAI offset."""
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
@@ -32,7 +32,7 @@ def timex(maxerror: int, esterror: int, status: int, tai: int) -> bytes:
 
 def host(root: Path, *answer: int, now: list[int] | None = None) -> Host:
     """A host with its files in `root`, whose kernel answers so."""
-    state, *fields = answer or NOBODY_TOLD
+    state, *fields = answer or NEVER_SET
     instant = [0] if now is None else now
     return Host(str(root), lambda: (state, timex(*fields)), lambda: instant[0])
 
@@ -66,7 +66,7 @@ def first_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (NOBODY_TOLD, Kernel(False, None, None, 0, None)),
+        (NEVER_SET, Kernel(False, None, None, 0, None)),
         ((OK, 1500, 20, 1, 37), Kernel(True, 1_500_000, 20_000, 0, 37)),
         ((OK, 0, 0, 1, 0), Kernel(True, 0, 0, 0, None)),  # systemd-timesyncd, just now
         ((OK, 15_999_999, 1, 1, 0), Kernel(True, 15_999_999_000, 1000, 0, None)),
@@ -253,7 +253,7 @@ def test_status_never_fails_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Nothing is known then."""
 
     def broken() -> tuple[int, bytes]:
-        raise RuntimeError("as nobody foresaw")
+        raise RuntimeError("unforeseen")
 
     for kernel in (broken, lambda: (0, b"short")):
         monkeypatch.setattr(host_clock, "_host", Host(str(tmp_path), kernel))

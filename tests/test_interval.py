@@ -28,7 +28,7 @@ def honest(draw: st.DrawFn, at: int | None = None) -> Interval:
 
 
 def test_refuses_to_end_before_it_begins() -> None:
-    """An inverted interval is a bug of whoever made it."""
+    """An inverted interval is a bug of its creator."""
     with pytest.raises(ValueError, match="ends before"):
         Interval(0, 2, 1, Trust.WITNESS, "s")
 
@@ -104,7 +104,7 @@ def test_intersection_is_trusted_as_its_weaker_half() -> None:
     assert joined == Interval(0, NOW + 5, NOW + 10, Trust.WITNESS, "s")
 
 
-def test_vote_of_nobody_is_undecided() -> None:
+def test_an_empty_vote_is_undecided() -> None:
     """No statements, no majority."""
     assert vote([], 0).interval is None
 
@@ -165,7 +165,7 @@ def test_vote_holds_the_truth_among_liars_who_say_nearly_the_same(data: st.DataO
     outcome = vote([*chimers, *liars], steady)
     assert outcome.interval is not None
     assert outcome.interval.earliest <= truth <= outcome.interval.latest
-    # Wherever most agree, somebody honest does: the answer lies within what they say.
+    # Wherever most agree, an honest source does: the answer lies within the honest statements.
     assert min(said.earliest for said in chimers) <= outcome.interval.earliest
     assert outcome.interval.latest <= max(said.latest for said in chimers)
 

@@ -32,9 +32,9 @@ def true_at(steady: int, drift: int = 0) -> int:
 
 @st.composite
 def honest(draw: st.DrawFn, drift: int, trust: Trust) -> Interval:
-    """Someone who says, at some instant, something true."""
+    """A source that states something true at some instant."""
     at = draw(seconds)
-    return Interval(at, true_at(at, drift) - draw(breadths), true_at(at, drift) + draw(breadths), trust, "somebody")
+    return Interval(at, true_at(at, drift) - draw(breadths), true_at(at, drift) + draw(breadths), trust, "source")
 
 
 def make(**settings: object) -> Knowledge:
@@ -44,7 +44,7 @@ def make(**settings: object) -> Knowledge:
 
 @given(data=st.data(), drift=drifts, later=seconds)
 def test_of_honest_words_only_the_truth_follows(data: st.DataObject, drift: int, later: int) -> None:
-    """Whoever spoke, in whatever order, however long ago, and wherever the wall clock jumped."""
+    """Whatever the origins, their order and age, and wherever the wall clock jumped."""
     known = make()
     own = Domain("https://store", seeded=data.draw(st.booleans()))
     for domain in data.draw(st.lists(st.sampled_from([known.utc, own]), max_size=6)):
@@ -100,7 +100,7 @@ def test_how_long_an_answer_outranks_sources(age: int, jumped: int, answer_stand
 def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: int, wall: int, deadband: int) -> None:
     """A clock that may be right is left alone; another is put in the middle of what is known."""
     known = make(deadband=deadband)
-    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "somebody")
+    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "source")
     correction = known.offset(found, wall)
     if abs(wall - ZERO) <= breadth + deadband:
         assert correction == 0
@@ -117,7 +117,7 @@ def test_a_correction_goes_on_until_the_clock_is_well_within_the_deadband(
     """In both directions: else it would come and go at the edge. One of quite another size is another correction."""
     deadband = data.draw(st.integers(0, 10 * SECOND))
     known = make(deadband=deadband)
-    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "somebody")
+    found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "source")
     for wall in (found.latest + lead, found.earliest - lead):
         so_far = found.midpoint - wall + moved
         ends = deadband // 2 if so_far and abs(moved) <= deadband else deadband
@@ -136,7 +136,7 @@ def test_the_largest_correction(limit: int | None, offset: int) -> None:
 
 @given(said=honest(0, Trust.AUTHENTICATED), data=st.data(), by=st.integers(1, 10**15))
 def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.DataObject, by: int) -> None:
-    """And it is the other way round too: such a jump, since anybody has spoken, is a reason for doubt."""
+    """And the other way round: such a jump since the last measurement is a reason for doubt."""
     known = make()
     known.utc.learn(said, None)
     found = known.of(known.utc, said.at)
@@ -150,9 +150,9 @@ def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.Data
 
 @pytest.mark.parametrize("who", ["estimate", "witness", "overheard"])
 def test_doubt_ends_with_the_first_word_since_the_jump(who: str) -> None:
-    """Whoever says it, and however long ago the others spoke."""
+    """Whatever its origin, and however old the others are."""
     known = make()
-    known.utc.estimate = known.witness = known.overheard = Interval(0, ZERO, ZERO, Trust.WITNESS, "somebody")
+    known.utc.estimate = known.witness = known.overheard = Interval(0, ZERO, ZERO, Trust.WITNESS, "source")
     known.jumps.append((SECOND, 3600 * SECOND))
     wall = ZERO + 3602 * SECOND
     assert known.in_doubt(known.utc, known.of(known.utc, 2 * SECOND), wall)
@@ -171,7 +171,7 @@ def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> No
 @pytest.mark.parametrize(("before", "usable"), [(MAX_LAG - 1, True), (MAX_LAG, False)])
 def test_what_is_yet_to_be_said_is_not_used(before: int, usable: bool) -> None:
     """But for a thread that was put aside: it asks about a moment before the latest word, and not long before."""
-    said = Interval(MAX_LAG, ZERO, ZERO, Trust.WITNESS, "somebody")
+    said = Interval(MAX_LAG, ZERO, ZERO, Trust.WITNESS, "source")
     assert make().usable(said, MAX_LAG - before) == (said.aged(MAX_LAG - before) if usable else None)
 
 
@@ -181,7 +181,7 @@ def test_what_is_yet_to_be_said_is_not_used(before: int, usable: bool) -> None:
 @example(earliest=LATEST, breadth=1)
 def test_the_plausible_range(earliest: int, breadth: int) -> None:
     """All of an interval must lie in it."""
-    said = Interval(0, earliest, earliest + breadth, Trust.WITNESS, "somebody")
+    said = Interval(0, earliest, earliest + breadth, Trust.WITNESS, "source")
     assert plausible(said) == (EARLIEST <= earliest and earliest + breadth <= LATEST)
     assert (make().objection(said, 0) is None) == plausible(said)
     assert make(require_authenticated=True).objection(said, 0) is not None

@@ -202,7 +202,7 @@ def test_silent_server() -> None:
 
 
 def test_deadline_already_past() -> None:
-    """Nothing is sent that nobody would wait for."""
+    """No request is sent without time for its reply."""
     with serving(honest) as server:
         with pytest.raises(SourceError, match="was given no time to answer"):
             ask(source_of(server), -1)
@@ -233,7 +233,7 @@ def test_distant_deadline() -> None:
 
 
 def test_refused_port_surfaces_at_once() -> None:
-    """Where nothing listens, ICMP says so and nobody waits."""
+    """Where nothing listens, ICMP says so and the source does not wait."""
     with serving(honest) as server:
         port = server.port
     began = time.monotonic()
@@ -304,7 +304,7 @@ def test_wall_clock_step_during_the_exchange_changes_nothing() -> None:
 
 
 def test_clocks_that_stand_still_do_not_hang_it() -> None:
-    """A frozen clock in somebody's test never reaches the deadline; the system's own wait does."""
+    """A test's frozen clock never reaches the deadline; the system's own wait does."""
     with serving(silent) as server:
         began = time.monotonic()
         with pytest.raises(SourceError, match="did not answer"):
@@ -555,7 +555,7 @@ def test_next_address_is_asked_when_one_is_not_synchronized(monkeypatch: pytest.
 
 @pytest.mark.parametrize("code", [b"DENY", b"RATE"])
 def test_kiss_of_one_address_is_obeyed_for_the_name(code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever sends us away is not evaded through its next address."""
+    """A server that refuses this host is not asked at its next address either."""
 
     def kiss(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         server.send(replace(server.good(request), stratum=0, refid=code), peer)

@@ -309,7 +309,7 @@ def test_deadline(device: Device) -> None:
 
 
 def test_what_is_no_device(tmp_path: Path, device: Device) -> None:
-    """A file, a pipe that nobody writes to, or nothing: refused at once."""
+    """A file, a pipe without a writer, or nothing: refused at once."""
     plain, pipe = tmp_path / "plain", tmp_path / "pipe"
     plain.touch()
     os.mkfifo(pipe)

@@ -73,7 +73,7 @@ class TestInLine:
         assert quick.deadlines[1] == began + SECOND // 100
 
     def test_others_are_asked_elsewhere(self) -> None:
-        """Nobody waits for a network."""
+        """The caller does not wait for a network."""
         slow = network("slow", gate=threading.Event())
         done = Desk((slow,)).poller.start(LIMIT)
         assert done is not None
@@ -83,7 +83,7 @@ class TestInLine:
         assert slow.threads != [threading.current_thread()]
 
     def test_one_among_several_that_were_named_does_not_decide_alone(self) -> None:
-        """Its word counts at once only if nobody who has not answered yet could overturn it."""
+        """Its statement counts at once only if no source that has not answered yet could overturn it."""
         quick, slow, other = FakeSource("quick", offset=3600), network("slow"), network("other")
         slow.gate = threading.Event()
         desk = Desk((slow, quick, other))
@@ -122,7 +122,7 @@ class TestInLine:
         assert desk.poll()[1].interval is not None
 
     def test_without_a_thread_to_spare_it_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Nobody waits for a poll that cannot take place."""
+        """The caller does not wait for a poll that cannot take place."""
 
         def fail(_thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
@@ -172,7 +172,7 @@ class TestTiers:
         assert names(outcome.truechimers) == {"open"}
 
     def test_all_may_be_silent(self) -> None:
-        """Then nothing is known, and everyone has been asked."""
+        """Then nothing is known, and every source has been asked."""
         results, outcome = Desk((FakeSource("a", offset=None),), (network("b", offset=None),)).poll()
         assert [result.error for result in results] == ["a is dead", "b is dead"]
         assert outcome.interval is None
@@ -187,7 +187,7 @@ class TestTiers:
         assert names(outcome.truechimers) == {"open"}
 
     def test_a_limit_beyond_what_the_system_can_wait_is_no_error(self) -> None:
-        """Settings are somebody's to write: whoever says for ever gets his answer all the same."""
+        """A timeout may be any number: even an endless one ends with the answer."""
         assert Desk((network("one"),)).poll(10**30)[1].interval is not None
 
     def test_who_is_listed_twice_is_asked_once(self) -> None:
@@ -196,7 +196,7 @@ class TestTiers:
         Desk((one, one), (one,)).poll()
         assert one.count == 1
 
-    def test_nobody_is_nobody(self) -> None:
+    def test_no_sources(self) -> None:
         """Neither a poll nor a thread."""
         assert Desk(()).poller.start(LIMIT) is None
         assert Desk().poller.start(LIMIT) is None
@@ -260,7 +260,7 @@ class TestAgain:
         return waited
 
     def test_the_first_at_once(self, desk: Desk) -> None:
-        """Nobody has been asked yet."""
+        """No source has been asked yet."""
         assert self.due_after(desk, 60 * SECOND) == 0
 
     def test_then_when_its_news_is_old(self, desk: Desk) -> None:
@@ -284,7 +284,7 @@ class TestAgain:
         assert self.due_after(desk, 1024 * SECOND) == 17
 
     def test_what_is_being_asked_is_not_known_yet(self) -> None:
-        """Whoever was refused while the sources were asked anew waits for their word, not for that of before."""
+        """A call that was refused during a new poll waits for its result, and does not use the one before."""
         slow = network("slow")
         desk = Desk((slow,))
         desk.poll()
@@ -322,11 +322,11 @@ class Nameless(FakeSource):
 
 
 class TestStrange:
-    """Anybody may write a source; whatever it does, polls end, and go on to be made."""
+    """A source may be any code; whatever it does, polls end, and others follow."""
 
     @pytest.mark.parametrize("instant", [False, True])
     def test_one_that_breaks_the_count(self, instant: bool) -> None:
-        """Nobody is told anything of that poll; the next is one like any other."""
+        """That poll has no result; the next is like any other."""
         tiers = [(Nameless("", instant=instant),)]
         desk = Desk()
         desk.poller.set_sources(lambda: tiers, 1)
@@ -358,7 +358,7 @@ class TestStrange:
             thread.join(PATIENCE)
         assert desk.poll()[1].interval is not None
 
-    def test_nobody_is_asked_where_it_cannot_be_found_out_whom(self) -> None:
+    def test_no_source_is_asked_where_they_cannot_be_listed(self) -> None:
         """As when an upgrade has taken a module away from under a running process: what is known still counts."""
         desk = Desk()
         desk.poller.set_sources(lambda: [(network(str(1 // 0)),)], 1)
@@ -366,7 +366,7 @@ class TestStrange:
         assert not desk.poller.due(desk.clocks.steady, LIMIT)
 
 
-def test_eight_dead_servers_hold_up_nobody() -> None:
+def test_eight_dead_servers_delay_no_caller() -> None:
     """However long they hang, who starts the poll goes on, and who waits waits for one deadline."""
     dead = tuple(network(f"dead{index}") for index in range(8))
     gate = threading.Event()

@@ -1,4 +1,4 @@
-"""The shared file itself: what is written can be read, and nothing else is believed, whoever put it there."""
+"""The shared file itself: what is written can be read, and nothing else is believed, whatever its writer."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ class TestFile:
         base.chmod(0o1777)
         written(base)
 
-    def test_nobody_elses_is_believed(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_other_users_is_believed(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Not their file, nor their directory, nor a place of theirs."""
         path = written(base)
         me = os.geteuid()
@@ -425,7 +425,7 @@ def test_two_writers_leave_a_valid_file_at_every_moment(base: Path) -> None:
 
 @pytest.fixture
 def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Have the directory lie where it would lie for users: renaming on a disk would take most of a writer's time."""
+    """Use a directory in memory, as users have: renaming on a disk would take most of a writer's time."""
     with tempfile.TemporaryDirectory(dir="/dev/shm") as base:
         monkeypatch.setattr(shared_file, "bases", lambda: iter([base]))
         shared_file.keep_private(False)
@@ -435,7 +435,7 @@ def in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @linux
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.slow
-def test_whoever_is_killed_leaves_a_valid_file(in_memory: Path) -> None:
+def test_a_killed_writer_leaves_a_valid_file(in_memory: Path) -> None:
     """Sixty writers, each at any moment of its writing; and the next one can write."""
     chance = random.Random(1)
     written(in_memory)

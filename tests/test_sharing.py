@@ -93,7 +93,7 @@ class TestInheriting:
     """What a new process begins with."""
 
     def test_the_first_signature_is_right(self, host: Host) -> None:
-        """And the estimate is as good, and named, as it was with whoever learned it."""
+        """And the estimate is as good, and has the same name, as in the process that learned it."""
         host.answer(host.process())
         host.clocks.advance(3600)
         heir = host.process()
@@ -120,7 +120,7 @@ class TestInheriting:
 
     @pytest.mark.parametrize("off", [{"share": False}, {"learn_from_responses": False}])
     def test_it_can_be_switched_off(self, host: Host, off: dict[str, bool]) -> None:
-        """For reading and for writing; whoever wants nothing from answers wants nothing from others' answers."""
+        """For reading and for writing; without learning from answers, others' answers are not used either."""
         host.answer(host.process(**off))
         assert not file().exists()
         host.answer(host.process())
@@ -203,7 +203,7 @@ class TestInheriting:
         assert abs(host.error(heir)) < 0.001
 
     def test_other_clocks_than_the_hosts_have_no_others(self, host: Host) -> None:
-        """Nobody else counts from where they do."""
+        """Other processes count from another moment."""
         host.answer(host.process())
         assert Timekeeper(Settings(sources=()), host.clocks).now() is None
         before = file().read_bytes()
@@ -246,7 +246,7 @@ class TestEndpoints:
         assert abs(host.error(host.process(), MINIO)) < 0.001
 
     def test_entries_of_others_stay(self, host: Host) -> None:
-        """Whoever writes adds to what is there."""
+        """A writer adds to the entries that are there."""
         host.answer(host.process(), MINIO, error=3600)
         host.answer(host.process())
         host.answer(host.process(), "https://other:9000", error=-50)
@@ -279,7 +279,7 @@ class TestEndpoints:
         ],
     )
     def test_aws_over_plain_http_is_nobodys_truth(self, host: Host, url: str, shared: bool) -> None:
-        """Anybody on the path can write its Date."""
+        """Any attacker on the path can write its Date."""
         where = find_domain(url)
         assert where.shared is shared
         keeper = host.process()
@@ -292,7 +292,7 @@ class TestTelling:
     """When something is written."""
 
     def test_a_healthy_host_writes_nothing(self) -> None:
-        """Nobody would sign differently for it."""
+        """No process would sign differently because of it."""
         host = Host(1.0)
         keeper = host.process()
         for _ in range(10):
@@ -323,7 +323,7 @@ class TestTelling:
         assert file().exists()
 
     def test_what_was_inherited_is_not_told_as_news(self, host: Host) -> None:
-        """Nobody makes it younger than it is."""
+        """No process makes it younger than it is."""
         host.answer(host.process())
         before = file().read_bytes()
         host.clocks.advance(2 * RENEW / SECOND)
@@ -384,8 +384,8 @@ class TestTelling:
         assert abs(host.error(keeper)) < 0.001
 
     @pytest.mark.parametrize("name", ["read", "write"])
-    def test_a_bug_in_here_costs_nobody_a_call(self, host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-        """What nobody has thought of is as if there was no file."""
+    def test_a_bug_in_here_costs_no_call(self, host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+        """After an unforeseen error it is as if there were no file."""
 
         def broken(_: object) -> None:
             raise RuntimeError("never thought of")
@@ -395,8 +395,8 @@ class TestTelling:
         host.answer(keeper)
         assert abs(host.error(keeper)) < 0.001
 
-    def test_nobody_waits_for_another_thread(self, host: Host) -> None:
-        """Who finds one writing leaves it to them; and a forked child to nobody."""
+    def test_no_thread_waits_for_another(self, host: Host) -> None:
+        """A thread leaves the work to one that is writing; a forked child does not."""
         keeper = host.process()
         keeper.signing_time(keeper.utc)
         holding = threading.Thread(target=keeper._others._lock.acquire)
@@ -453,7 +453,7 @@ def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypa
 
 
 def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An intermediary's Date, an hour ahead, on the refusal of a wrong key: one retry, and nobody hears of it."""
+    """An intermediary's Date, an hour ahead, on the refusal of a wrong key: one retry, and nothing is shared."""
 
     def ahead(now: int) -> str:
         return email.utils.formatdate(now // SECOND + 3600, usegmt=True)
@@ -532,12 +532,12 @@ class TestPrograms:
         assert run(aws, forks=19) == 40
 
     def test_an_endpoint_of_ones_own_too(self, aws: StrictEndpoint) -> None:
-        """Which teaches nobody what UTC is."""
+        """Which does not teach UTC to any process."""
         assert run(aws, runs=3, url=aws.url) == 4
         assert run(aws, runs=1) == 2
 
     def test_forked_children_too(self, aws: StrictEndpoint) -> None:
-        """A parent that has not called anybody; each child writes or reads; the parent comes last."""
+        """A parent that has called no service; each child writes or reads; the parent comes last."""
         assert run(aws, forks=3) == 5
         assert run(aws, forks=1) == 2
 

@@ -205,14 +205,14 @@ class TestLearning:
 
     @pytest.mark.parametrize("year", [1970, 2020, 2100, 9999])
     def test_implausible_dates_are_refused(self, year: int, emitted: Emitted) -> None:
-        """Before this package was built, or decades ahead: not believed, and told of."""
+        """Before this package was built, or decades ahead: not believed, and reported."""
         world = World(0)
         assert not world.hear(error=(year - 2026) * 365.25 * DAY)
         assert world.keeper.now() is None
         assert emitted == [events.Refused("https://aws", "it states an implausible date")]
 
     def test_a_thread_put_aside_before_the_latest_word_still_uses_it(self) -> None:
-        """It looked at the clocks, slept for five seconds, and somebody learned meanwhile."""
+        """It read the clocks, slept for five seconds, and another thread learned meanwhile."""
         world = World(1200)
         before = world.clocks.read().steady
         world.clocks.advance(5)
@@ -267,7 +267,7 @@ class TestDomains:
         assert world.error(world.keeper.domain("https://b", seeded=True)) == 0
 
     def test_their_number_is_bounded(self) -> None:
-        """Those beyond the bound are remembered by whoever uses them."""
+        """Those beyond the bound are kept by the sessions that use them."""
         world = World(1200)
         world.hear()
         for index in range(3000):
@@ -276,7 +276,7 @@ class TestDomains:
         assert abs(world.error()) < 2
 
     def test_a_reset_reaches_those_that_are_in_use(self) -> None:
-        """Shared or beyond the bound: whoever holds one signs by the wall clock again, and learns again."""
+        """Shared or beyond the bound: its users sign by the wall clock again, and learn again."""
         world = World(1200)
         domains = [world.keeper.domain(f"https://{index}", seeded=False) for index in range(1100)]
         for domain in (domains[0], domains[-1]):
@@ -288,7 +288,7 @@ class TestDomains:
             world.hear(domain)
             assert abs(world.error(domain)) < 2
 
-    def test_a_poll_from_before_a_reset_concerns_nobody(self) -> None:
+    def test_a_poll_from_before_a_reset_is_ignored(self) -> None:
         """What uninstall has forgotten stays forgotten."""
         world = World(1200)
         gate, done = threading.Event(), threading.Event()
@@ -306,7 +306,7 @@ class TestDomains:
 
 
 class TestMaxOffset:
-    """The largest correction that somebody allows."""
+    """The largest correction that is allowed."""
 
     def test_a_larger_one_is_not_made(self, emitted: Emitted) -> None:
         """The wall clock is signed with, once is said why, and what is known is still told."""
@@ -418,7 +418,7 @@ class TestJumps:
         assert abs(world.error()) < 2
 
     def test_clocks_that_drift_apart_are_no_jump(self) -> None:
-        """A disciplined wall clock and a raw crystal part by 0.6 s in three hours; nobody moved anything."""
+        """A disciplined wall clock and a raw crystal part by 0.6 s in three hours; no clock was set."""
         world = World(-1200)
         world.hear()
         world.error()
@@ -446,7 +446,7 @@ class TestSources:
         world.keeper.measure()
         assert abs(world.error()) < 0.01
 
-    def test_whoever_waits_for_ever_waits_for_the_answer(self) -> None:
+    def test_an_endless_wait_ends_with_the_answer(self) -> None:
         """A timeout that no lock can count is no error."""
         world = World(1200)
         world.keeper.configure(Settings(sources=(world.source(),), timeout=10**30))
@@ -495,7 +495,7 @@ class TestSources:
         assert abs(world.error(handed_out=True)) < 0.01
         assert source.count == 2
 
-    def test_an_endpoint_with_a_clock_of_its_own_has_nobody_asked(self) -> None:
+    def test_an_endpoint_with_a_clock_of_its_own_asks_no_source(self) -> None:
         """What sources say would not help it."""
         world = World(1200)
         source = world.source(instant=True)
@@ -504,7 +504,7 @@ class TestSources:
         assert source.count == 0
 
     def test_too_few_that_agree_teach_nothing(self) -> None:
-        """Where two must agree, one is nobody."""
+        """Where two must agree, one alone does not count."""
         world = World(1200, min_sources=2)
         world.keeper.add_sources((world.source(),))
         world.keeper.measure()
@@ -612,7 +612,7 @@ class TestSources:
         assert source.count == 2
 
     def test_a_jump_has_the_sources_asked_again(self) -> None:
-        """Somebody moved the clock: find out."""
+        """The clock was moved: ask why."""
         world = World(0)
         source = world.source()
         world.keeper.add_sources((source,))
@@ -654,7 +654,7 @@ class TestSources:
         assert abs(world.error()) < 0.01
         assert [result.interval is None for result in world.keeper.results] == [True, False]
 
-    def test_a_steady_clock_that_went_back_has_everybody_asked_anew(self) -> None:
+    def test_a_steady_clock_that_went_back_makes_all_sources_due(self) -> None:
         """A process restored on another machine: what it knew is of another time line."""
         world = World(1200)
         world.clocks.advance(30 * DAY)
@@ -700,8 +700,8 @@ class TestSources:
         assert world.error() == -1200
         assert abs(world.error()) < 2
 
-    def test_a_listener_to_a_step_is_told_of_a_doubt_that_is_there(self) -> None:
-        """Whoever is told may ask, or make a call, and takes its time; others must not wait for the doubt."""
+    def test_a_listener_to_a_step_finds_the_doubt_in_force(self) -> None:
+        """A listener may ask, or make a call, and be slow; other threads must not wait for the doubt."""
         world = World(0)
         world.hear()
         world.error()
