@@ -178,7 +178,7 @@ def test_without_a_thread_to_spare_calls_go_on(monkeypatch: pytest.MonkeyPatch) 
 
             monkeypatch.setattr(threading.Thread, "start", refuse)
             monkeypatch.setattr("skewguard.timekeeping.timekeeper.Timekeeper.due", lambda self, domain: True)
-            monkeypatch.setattr("skewguard.timekeeping.timekeeper.Timekeeper._keep_fresh", lambda self, domain: None)
+            monkeypatch.setattr("skewguard.timekeeping.timekeeper.Timekeeper.start", lambda self: None)
             await dynamodb.list_tables()
         assert [record.status for record in endpoint.requests] == [200, 200]
 
