@@ -39,6 +39,9 @@ POSSIBLE_CODES = frozenset(
 """About time, or about keys."""
 _SILENT_STATUSES = frozenset({400, 401, 403})
 
+NO_CLOCK = "the server stated no time"
+"""The reason where an error may be about time, but nothing tells the server's."""
+
 _GRAMMAR = re.compile(
     r"Signature (expired|not yet current): (\d{8}T\d{6}Z) is (?:now earlier|still later) than (\d{8}T\d{6}Z) "
     r"\((\d{8}T\d{6}Z) ([-+]) (\d{1,4}) min\.\)"
@@ -228,8 +231,8 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
     heard = reply.heard
     if heard is None:
         if reply.time_text or reply.code in CLOCK_CODES:
-            return Judgement(Verdict.SKEW, "the error is about time, but the server stated no time")
-        return Judgement(Verdict.NOT_TIME, "the server stated no time")
+            return Judgement(Verdict.SKEW, f"the error is about time, but {NO_CLOCK}")
+        return Judgement(Verdict.NOT_TIME, NO_CLOCK)
     # How far true time at signing was after the timestamp, if the server's clock is right.
     low = heard.earliest - attempt.elapsed - signed
     high = heard.latest - signed

@@ -15,6 +15,7 @@ from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from skewguard.signing.reply import (
     CLOCK_CODES,
+    NO_CLOCK,
     POSSIBLE_CODES,
     TOLERANCE,
     WRONG_KEY_TEXT,
@@ -71,7 +72,7 @@ def _sentences(text: str, known: ClockOffset | None) -> list[str]:
     found = judge(Attempt(reply.requested or 0, 0), reply)
     if found.verdict is Verdict.SKEW:
         return [f"it is about time, but does not state both clocks. {_here(known)}"]
-    if found.reason == "no server clock was heard":
+    if found.reason == NO_CLOCK:
         return [f"it may be about time, or about wrong credentials. {_here(known, 'check the credentials')}"]
     if not (reply.code or _CLIENT_ERROR.search(text) or WRONG_KEY_TEXT.search(text)):
         return ["no AWS error was found in it. Paste the whole message."]
