@@ -1,7 +1,7 @@
 """What the benchmarks share: a server that is as strict as AWS, programs that call it, and rows of figures.
 
-Each benchmark measures unguarded botocore in the same run, and answers rows; alone it prints them, and
-``benchmarks/report.py`` draws them all. Nothing leaves this machine.
+Each benchmark measures unguarded botocore in the same run, and returns rows. Run alone, it prints them;
+``benchmarks/report.py`` draws the rows of all. Nothing leaves this machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # where the tests are a package
 
 WRONG = 1200.0
-"""How slow this host is, s, wherever its clock is wrong."""
+"""How slow this host is, s, in the benchmarks with a wrong clock."""
 
 
 class Row(NamedTuple):
@@ -29,10 +29,10 @@ class Row(NamedTuple):
 
     Attributes:
         what: What was counted or timed.
-        plain: Unguarded botocore's figure; None where it never gets there.
-        guarded: skewguard's.
-        unit: Of both.
-        aim: The largest ratio, or figure if `plain` is None, that is good enough; None if nobody has set one.
+        plain: Unguarded botocore's figure; None if it never succeeds.
+        guarded: skewguard's figure.
+        unit: The unit of both.
+        aim: The largest acceptable ratio, or figure if `plain` is None; None if there is no limit.
     """
 
     what: str
@@ -43,18 +43,18 @@ class Row(NamedTuple):
 
     @property
     def ratio(self) -> float | None:
-        """How much more it is with skewguard."""
+        """skewguard's figure divided by botocore's."""
         return self.guarded / self.plain if self.plain else None
 
     @property
     def met(self) -> bool:
-        """Whether it is as good as its aim."""
+        """Whether the figures meet the aim."""
         figure = self.guarded if self.ratio is None or self.aim == 0 else self.ratio
         return self.aim is None or figure <= self.aim + 1e-9
 
 
 Measure = Callable[[bool], list[Row]]
-"""Measures, at its smallest if so told."""
+"""Measure and return the rows; True means the smallest possible run."""
 
 
 def figure(value: float | None) -> str:
@@ -63,7 +63,7 @@ def figure(value: float | None) -> str:
 
 
 def render(rows: list[Row]) -> str:
-    """Write rows as a table of text."""
+    """Format rows as a table of text."""
     lines = [f"{'':58}{'botocore':>14}{'skewguard':>14}  {'unit':13}{'ratio':>8}{'aim':>8}"]
     for row in rows:
         ratio = "" if row.ratio is None else f"{row.ratio:.3f}"
@@ -93,9 +93,9 @@ def insert(page: str, script: str, table: str) -> str:
 
 
 def main(measure: Measure, title: str | None) -> None:
-    """Be a benchmark's command line."""
+    """Run a benchmark from the command line."""
     parser = argparse.ArgumentParser(description=(title or "").splitlines()[0])
-    parser.add_argument("--small", action="store_true", help="only see that it runs")
+    parser.add_argument("--small", action="store_true", help="the smallest possible run, as a test")
     print(render(measure(parser.parse_args().small)))
 
 
@@ -103,7 +103,7 @@ def main(measure: Measure, title: str | None) -> None:
 
 SOURCE = """
 class Radio:
-    # A time source of this host's own: it knows how slow the wall clock is, and answers at once.
+    # An instant time source that knows how slow the wall clock is.
     name, instant = "radio", True
     def measure(self, clocks, deadline):
         steady, wall = clocks.read()
@@ -139,11 +139,11 @@ if mode != "plain":
     skewguard.install(**({"sources": [Radio()]} if mode == "source" else {}))
 """
 )
-"""How a program begins that takes the server for AWS: ``plain``, ``guarded``, or guarded with a ``source``."""
+"""The beginning of a program that takes the server for AWS: ``plain``, ``guarded``, or guarded with a ``source``."""
 
 
 class Aws:
-    """AWS, as far as the programs can tell."""
+    """The server that the programs take for AWS."""
 
     def __init__(self, server: Any, environment: dict[str, str]) -> None:
         self.server = server
@@ -157,7 +157,7 @@ class Aws:
         )
 
     def run(self, program: str, mode: str, *arguments: object, **more: str) -> tuple[Any, int]:
-        """Run a program; answer the JSON that it printed last, and how many requests it made."""
+        """Run a program, and return the last JSON that it printed and the number of its requests."""
         self.server.clear()
         child = self.start(program, mode, *arguments, **more)
         out = child.communicate()[0]
@@ -185,7 +185,7 @@ def environment(shared: str = "/nonexistent", **more: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def aws(offset: float = WRONG, **more: str) -> Iterator[Aws]:
-    """Run AWS, so many seconds ahead of this host."""
+    """Run the server, `offset` seconds ahead of this host."""
     from skewguard.testing import StrictEndpoint
 
     with tempfile.TemporaryDirectory() as shared, StrictEndpoint(tls=True, offset=offset) as server:
@@ -199,7 +199,7 @@ def aws(offset: float = WRONG, **more: str) -> Iterator[Aws]:
 
 
 def many_files() -> None:
-    """Have room for a few thousand sockets, as far as this user may."""
+    """Raise the limit of open files to a few thousand sockets, as far as this user may."""
     with contextlib.suppress(ImportError):
         import resource
 

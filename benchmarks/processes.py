@@ -15,7 +15,7 @@ print(json.dumps(fails(client().get_caller_identity)))
 
 
 def measure(small: bool) -> list[common.Row]:
-    """Unguarded, each for itself, sharing what they learn, and with a time source of the host's own."""
+    """Compare unguarded, each alone, sharing what they learn, and with a time source on the host."""
     programs = 3 if small else 20
     ways = {
         "unguarded": ("plain", "false"),

@@ -1,4 +1,4 @@
-"""All that is held against unguarded botocore in the same run: printed, and drawn into one HTML file.
+"""All comparisons with unguarded botocore: printed, and drawn into one HTML file.
 
 Takes some minutes; ``--small`` takes seconds, and means nothing but that it runs.
 
@@ -45,7 +45,7 @@ and counts mean anything.</p>
 
 
 def bars(row: common.Row) -> str:
-    """Draw a row's two figures; what never happens has no bar."""
+    """Draw a row's two figures; a figure that is None has no bar."""
     longest = max(row.plain or 0, row.guarded) or 1
     lines = []
     for place, (name, value) in enumerate((("plain", row.plain), ("guarded", row.guarded))):

@@ -1,8 +1,8 @@
 """What one reading of each time source costs, how tight a bound it gives, and what it can notice.
 
-Each source is read on this machine against the real daemon, as the real-parts tests start it; the PTP hardware clock,
-which few machines have, against the tests' stand-in. Given are medians. `time.time()` is timed in the same breath, so
-that the multiples mean something on any machine.
+Each source is read on this machine from the real daemon, started as in `tests/real`; the PTP hardware clock, which few
+machines have, from the tests' fake device. The figures are medians. `time.time()` is timed with each reading, so that the
+multiples can be compared between machines.
 
     python benchmarks/sources.py [--readings 2000] [--settle 10] [--write docs/sources.md]
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from skewguard.clocks import Clocks
     from skewguard.sources import Source
 
-HEADER = ("source", "tried with", "one reading", "times `time.time()`", "error bound", "can tell", "cannot tell")
+HEADER = ("source", "tried with", "one reading", "times `time.time()`", "error bound", "detects", "does not detect")
 
 SECOND = 1_000_000_000
 LONGEST = 5.0  # seconds for the readings of one source
-PATIENCE = 30.0  # seconds until a daemon just started must have told the time
+PATIENCE = 30.0  # seconds until a daemon that was just started must give the time
 
 Opened = AbstractContextManager[tuple["Source", "Clocks"]]
 
@@ -44,22 +44,22 @@ class Row(NamedTuple):
     """One source of the table.
 
     Attributes:
-        name: What it is called there.
-        against: What it is tried with.
-        tells: What it can notice.
-        misses: What it cannot.
-        start: Starts what it needs, and ends it; gives the source and the clocks to measure with.
+        name: Its name in the table.
+        against: The daemon or device that it is tested with.
+        detects: The faults that it detects.
+        misses: The faults that it does not detect.
+        start: Starts what it needs, and ends it; yields the source and the clocks to measure with.
     """
 
     name: str
     against: str
-    tells: str
+    detects: str
     misses: str
     start: Callable[[], Opened]
 
 
 class Figures(NamedTuple):
-    """What was measured: one reading, one `time.time()`, half an interval's width; all in ns, medians."""
+    """The medians of one reading, one `time.time()`, and half an interval's width; all in ns."""
 
     reading: float
     clock: float
@@ -129,28 +129,28 @@ ROWS = (
         "ClockBound 2.x",
         "its daemon, 2.0.3",
         "that the wall clock is right; that the daemon or its reference is gone; that the machine was paused (VMClock)",
-        "by how much a wrong clock is off; a step by others that no earlier reading noticed, until the daemon looks",
+        "by how much a wrong clock is off; a step by another program that no earlier reading noticed, until it checks",
         _clockbound,
     ),
     Row(
         "ClockBoundD 0.1.x",
         "its daemon, 0.1.4",
         "that the wall clock is right; that the daemon is gone, or chronyd not synchronized",
-        "by how much a wrong clock is off; a step by others, until chronyd hears from its server; a pause",
+        "by how much a wrong clock is off; a step by another program, until chronyd's next poll; a pause",
         _clockboundd,
     ),
     Row(
         "PTP hardware clock",
-        "a stand-in, so the bound is made up",
-        "by how much the wall clock is off, whoever set it",
-        "that the card's clock itself is wrong; TAI under the name of a clock that shows UTC",
+        "a fake device, so the bound is invented",
+        "by how much the wall clock is off, after any step",
+        "that the card's clock itself is wrong; TAI on a device named like one that shows UTC",
         _phc,
     ),
     Row(
         "chrony, over UDP",
         "chronyd, on loopback",
-        "by how much the wall clock is off, while chronyd slews it or may not set it; that chronyd follows nobody",
-        "a step of less than 10 s by others, until chronyd hears from its server; a server that lies to chronyd",
+        "by how much the wall clock is off, while chronyd slews it or may not set it; that chronyd has no reference",
+        "a step of less than 10 s by another program, until chronyd's next poll; a server that lies to chronyd",
         lambda: _chrony("by_udp"),
     ),
     Row(
@@ -164,8 +164,8 @@ ROWS = (
         "NTP",
         "chronyd, on loopback; a network adds half its round trip to the bound",
         "by how much the wall clock is off; that the server is not synchronized, or contradicts itself; replies forged"
-        " by those who cannot read the request",
-        "forgery or delay by those who can; a server that lies (others outvote it); a smeared leap second",
+        " without reading the request",
+        "forgery or delay by an attacker who reads it; a server that lies (others outvote it); a smeared leap second",
         _ntp,
     ),
 )
@@ -178,7 +178,7 @@ def clock_cost() -> float:
 
 
 def measure(row: Row, readings: int, settle: float) -> Figures:
-    """Read a source many times, once it has told the time for `settle` seconds."""
+    """Read a source many times, once it has given the time for `settle` seconds."""
     from skewguard.errors import SourceError
 
     with row.start() as (source, clocks):
@@ -192,7 +192,7 @@ def measure(row: Row, readings: int, settle: float) -> Figures:
         limit = time.monotonic() + PATIENCE
         while read() is None:
             if time.monotonic() > limit:
-                source.measure(clocks, clocks.read().steady + SECOND)  # says why
+                source.measure(clocks, clocks.read().steady + SECOND)  # raises the reason
             time.sleep(0.1)
         time.sleep(settle)
         clock = clock_cost()
@@ -211,27 +211,27 @@ def measure(row: Row, readings: int, settle: float) -> Figures:
 
 
 def render(rows: tuple[Row, ...], measured: list[Figures | None]) -> str:
-    """Make the table, in Markdown; a source that was not measured has no figures."""
+    """Format the table in Markdown; a source that was not measured has no figures."""
     lines = [HEADER, tuple("---" for _ in HEADER)]
     for row, figures in zip(rows, measured, strict=True):
         if figures is None:
-            told = ("", "", "")
+            cells = ("", "", "")
         else:
             times = f"{figures.reading / figures.clock:,.0f}"
-            told = (f"{figures.reading / 1000:,.0f} µs", times, f"±{figures.bound / 1000:,.0f} µs")
-        lines.append((row.name, row.against, *told, row.tells, row.misses))
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+            cells = (f"{figures.reading / 1000:,.0f} µs", times, f"±{figures.bound / 1000:,.0f} µs")
+        lines.append((row.name, row.against, *cells, row.detects, row.misses))
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def footnote(measured: list[Figures | None]) -> str:
-    """Say in one line where the figures are from."""
+    """Describe in one line where the figures are from."""
     clocks = [figures.clock for figures in measured if figures is not None]
     clock = f"; `time.time()` took {statistics.median(clocks):.0f} ns" if clocks else ""
     return f"Medians on {platform.machine()}, Python {platform.python_version()}{clock}.\n"
 
 
 def attempt(row: Row, readings: int, settle: float) -> Figures | None:
-    """Measure a source; None, and a word on standard error, if what it needs is not on this machine."""
+    """Measure a source; return None, with a line on stderr, if its daemon is not installed."""
     import pytest
 
     absent: tuple[Any, ...] = (pytest.skip.Exception, pytest.fail.Exception)
@@ -243,11 +243,11 @@ def attempt(row: Row, readings: int, settle: float) -> Figures | None:
 
 
 def main() -> int:
-    """Measure, print, and write if told to."""
+    """Measure, print, and write if asked to."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--readings", type=int, default=2000, help="how many, of each source")
-    parser.add_argument("--settle", type=float, default=10.0, help="seconds for a daemon just started to become sure")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this file")
+    parser.add_argument("--settle", type=float, default=10.0, help="seconds for a new daemon to settle")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="write the table into this file")
     options = parser.parse_args()
     measured = [attempt(row, options.readings, options.settle) for row in ROWS]
     table = f"{render(ROWS, measured)}\n{footnote(measured)}"

@@ -25,7 +25,7 @@ for _ in sys.stdin:
 
 
 def measure(small: bool) -> list[common.Row]:
-    """Step, have each program call, and count."""
+    """Step the clock, let each program call, and count the requests."""
     from tests.real.faketime import FakeTime, library
 
     if library() is None:

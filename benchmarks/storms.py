@@ -31,7 +31,7 @@ print(json.dumps([sum(failed), time.perf_counter() - began]))
 
 
 def measure(small: bool) -> list[common.Row]:
-    """Unguarded on the same wrong clock, unguarded on a right one, and guarded."""
+    """Compare unguarded on the same wrong clock, unguarded on a right one, and guarded."""
     common.many_files()
     callers = 50 if small else 1000
     with common.aws() as wrong, common.aws(0) as right:
@@ -41,7 +41,7 @@ def measure(small: bool) -> list[common.Row]:
     return [
         common.Row(f"{callers} cold calls at once: failed", lost, failed, "calls", aim=0),
         common.Row("requests they took (botocore: on a right clock)", count, requests, aim=2),
-        common.Row("until the last has succeeded (likewise)", seconds, took, "s"),
+        common.Row("until the last has succeeded (as above)", seconds, took, "s"),
     ]
 
 

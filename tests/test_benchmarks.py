@@ -65,7 +65,7 @@ def test_page_has_the_scripts_rows(load: Callable[[str], ModuleType], script: Mo
     header, _, *rows = cells(table)
     assert header == list(script.HEADER)
     assert [row[:2] + row[5:] for row in rows] == [
-        [row.name, row.against, row.tells, row.misses] for row in script.ROWS
+        [row.name, row.against, row.detects, row.misses] for row in script.ROWS
     ]
     for row in rows:
         assert re.fullmatch(r"[\d,]+ µs", row[2])
