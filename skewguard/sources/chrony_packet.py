@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from skewguard.clocks import BRACKET_NS, Clocks
+from skewguard.clocks import Clocks, bracketed
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources.limits import MAX_ROOT_DELAY, TICK, check_date
@@ -47,21 +47,11 @@ class PairedReading(NamedTuple):
 
 
 def read_pair(clocks: Clocks) -> PairedReading:
-    """Read both clocks, and measure how far apart; again if the thread was interrupted meanwhile."""
-    best: PairedReading | None = None
-    for _ in range(_READINGS):
-        before = clocks.quick_ns()
-        steady, wall = clocks.read()
-        took = abs(clocks.quick_ns() - before)
-        # Steady is put together from three readings and may be off by one and a half times what all of it took;
-        # twice, because the quick clock may be slewed.
-        pair = PairedReading(steady, wall, 2 * took + TICK)
-        if best is None or pair.slack < best.slack:
-            best = pair
-        if took <= BRACKET_NS:
-            break
-    assert best is not None
-    return best
+    """Read both clocks, and measure how far apart."""
+    before, (steady, wall), after = bracketed(clocks.read, clocks.quick_ns, _READINGS)
+    # Steady is put together from three readings and may be off by one and a half times what all of it took; twice,
+    # because the quick clock may be slewed.
+    return PairedReading(steady, wall, 2 * abs(after - before) + TICK)
 
 
 @dataclass(frozen=True, slots=True)

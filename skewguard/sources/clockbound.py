@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from skewguard.clocks import BRACKET_NS, Clocks, Reading
+from skewguard.clocks import Clocks, Reading, bracketed
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import Interval
 from skewguard.sources.clockbound_segment import (
@@ -160,7 +160,7 @@ class ClockBoundSource(Named):
         """Read one file. Errors are the reason alone."""
         # In this order: a delay between the steps makes the statement older, never younger than it is.
         snapshot = _read_segment(path)
-        before, reading, after = self._read_clocks(clocks)
+        before, reading, after = bracketed(clocks.read, self._monotonic, _TRIES)
         if reading.steady >= deadline:
             raise SourceError("was given no time to answer")
         memory = self._remember(reading, before, after)
@@ -172,18 +172,6 @@ class ClockBoundSource(Named):
             _check_step(snapshot, memory, memory.stepped, said)
         self._memory = memory._replace(low=reading.wall - after, high=reading.wall - before, said=said)
         return said
-
-    def _read_clocks(self, clocks: Clocks) -> tuple[int, Reading, int]:
-        """Read the clocks between two readings of CLOCK_MONOTONIC; again if the thread was interrupted meanwhile."""
-        best = None
-        for _ in range(_TRIES):
-            before, reading, after = self._monotonic(), clocks.read(), self._monotonic()
-            if best is None or after - before < best[2] - best[0]:
-                best = before, reading, after
-                if after - before <= BRACKET_NS:
-                    break
-        assert best is not None
-        return best
 
     def _remember(self, reading: Reading, before: int, after: int) -> _Memory:
         """Return the memory of the last measurement, or of this one if there was none; a step since then is noted."""
