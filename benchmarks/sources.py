@@ -1,8 +1,8 @@
 """What one reading of each time source costs, how tight a bound it gives, and what it can notice.
 
 Each source is read on this machine from the real daemon, started as in `tests/real`; the PTP hardware clock, which few
-machines have, from the tests' fake device. The figures are medians. `time.time()` is timed with each reading, so that the
-multiples can be compared between machines.
+machines have, from the tests' fake device. The figures are medians. `time.time()` is timed with each reading, so that
+the multiples can be compared between machines.
 
     python benchmarks/sources.py [--readings 2000] [--settle 10] [--write docs/sources.md]
 
