@@ -122,9 +122,9 @@ def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> 
     now = endpoint.now() // 10**9
     endpoint.add_credentials("ASIAPROCESS", "secret", "token", now + HOUR)
     expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
-    said = {"Version": 1, "AccessKeyId": "ASIAPROCESS", "SecretAccessKey": "secret", "SessionToken": "token"}
-    (home / "said").write_text(json.dumps({**said, "Expiration": expires.isoformat()}))
-    (home / "config").write_text(f"[default]\ncredential_process = cat {home}/said\n")
+    output = {"Version": 1, "AccessKeyId": "ASIAPROCESS", "SecretAccessKey": "secret", "SessionToken": "token"}
+    (home / "output").write_text(json.dumps({**output, "Expiration": expires.isoformat()}))
+    (home / "config").write_text(f"[default]\ncredential_process = cat {home}/output\n")
     patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
 
 

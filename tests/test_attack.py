@@ -45,17 +45,17 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
     Fails if anything raises, hangs or leads away from the truth: a forgery may cost an answer and nothing else.
     """
     source = source_of(server)
-    told: list[Interval | str] = []
+    outcomes: list[Interval | str] = []
     for _ in range(2):
         began = time.monotonic()
         try:
-            said = ask(source, seconds)
+            interval = ask(source, seconds)
         except SourceError as error:
-            told.append(str(error))
+            outcomes.append(str(error))
         else:
-            check(said)
-            assert said.width < 3 * SECOND
-            told.append(said)
+            check(interval)
+            assert interval.width < 3 * SECOND
+            outcomes.append(interval)
         assert time.monotonic() - began < seconds + PATIENCE
 
     began = time.monotonic()
@@ -67,21 +67,23 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
         after = truth(CLOCKS.read().steady)
         (result,) = status.sources
         assert (known is None) == (result.interval is None)
-        told.append(result.interval or str(result.error))
+        outcomes.append(result.interval or str(result.error))
         if known is not None:
             assert known.earliest <= after
             assert before <= known.latest
-    return told
+    return outcomes
 
 
-def heard(told: list[Interval | str]) -> bool:
+def all_answered(outcomes: list[Interval | str]) -> bool:
     """Return whether each answer is an interval."""
-    return all(isinstance(said, Interval) for said in told)
+    return all(isinstance(outcome, Interval) for outcome in outcomes)
 
 
-def silent_to(told: list[Interval | str], reason: str) -> bool:
+def all_failed(outcomes: list[Interval | str], reason: str) -> bool:
     """Return whether none is an interval, and the source gives that reason; the product may have timed out before."""
-    return all(isinstance(said, str) for said in told) and all(reason in str(said) for said in told[:2])
+    return all(isinstance(outcome, str) for outcome in outcomes) and all(
+        reason in str(outcome) for outcome in outcomes[:2]
+    )
 
 
 def forging(*forgeries: Mapping[str, object], then: Handler = honest) -> Handler:
@@ -116,7 +118,7 @@ def test_forged_origin() -> None:
         forging(*({"origin": origin} for origin in _shifted(request)))(server, request, peer)
 
     with serving(handler) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
 
 
 def test_nonce_in_the_wrong_field() -> None:
@@ -128,7 +130,7 @@ def test_nonce_in_the_wrong_field() -> None:
         forging(*misplaced)(server, request, peer)
 
     with serving(handler) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
 
 
 @pytest.mark.parametrize("code", [b"DENY", b"RSTR", b"RATE"])
@@ -136,7 +138,7 @@ def test_forged_kiss(code: bytes) -> None:
     """An attacker cannot bar a server, or slow questions down: each is sent, and gets its answer."""
     forgery = {"origin": NONCE, "stratum": 0, "leap": 3, "refid": code}
     with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
         assert len(server.requests) >= 3
 
 
@@ -154,11 +156,11 @@ def test_replayed_answers() -> None:
 
     with serving(handler) as server:
         for _ in range(3):
-            assert heard(attacked(server))
+            assert all_answered(attacked(server))
         replaying = True
         silence = attacked(server, 0.2)
     assert len(old) >= 9
-    assert silent_to(silence, "a datagram was ignored: it repeats a timestamp that was not sent")
+    assert all_failed(silence, "a datagram was ignored: it repeats a timestamp that was not sent")
 
 
 def test_reply_from_another_port_or_address() -> None:
@@ -171,9 +173,9 @@ def test_reply_from_another_port_or_address() -> None:
                 other.sendto(bytes(server.good(request)), peer)
 
     with serving(handler) as server:
-        told = attacked(server, 0.2)
-    assert silent_to(told, "did not answer within 0.2 s")
-    assert not any("ignored" in str(said) for said in told)
+        outcomes = attacked(server, 0.2)
+    assert all_failed(outcomes, "did not answer within 0.2 s")
+    assert not any("ignored" in str(outcome) for outcome in outcomes)
 
 
 def test_flood() -> None:
@@ -192,7 +194,7 @@ def test_flood() -> None:
                     honest(server, request, peer)
 
     with serving(handler) as server:
-        assert heard(attacked(server, 20))
+        assert all_answered(attacked(server, 20))
 
 
 def test_flood_that_drowns_the_answer() -> None:
@@ -237,7 +239,7 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
 def test_mode(mode: int) -> None:
     """Only a server's reply counts; in particular, not the request itself, sent back."""
     with serving(forging({"mode": mode})) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
 
 
 def test_echo() -> None:
@@ -248,14 +250,14 @@ def test_echo() -> None:
         server.send(request[:24] + request[40:48] + request[32:], peer)  # as origin, too
 
     with serving(handler) as server:
-        assert silent_to(attacked(server, 0.2), "did not answer within 0.2 s (a datagram was ignored: ")
+        assert all_failed(attacked(server, 0.2), "did not answer within 0.2 s (a datagram was ignored: ")
 
 
 @pytest.mark.parametrize("version", [0, 1, 2, 5, 6, 7])
 def test_version(version: int) -> None:
     """A packet of another version than the request's is refused."""
     with serving(forging({"version": version})) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 24, 47, 48, 49, 512, 1472, 1500, 9000, 32_768, 65_507])
@@ -270,7 +272,7 @@ def test_size(size: int) -> None:
         honest(server, request, peer)
 
     with serving(handler) as server:
-        assert heard(attacked(server))
+        assert all_answered(attacked(server))
 
 
 FIELDS: list[tuple[bool, dict[str, object]]] = [
@@ -317,12 +319,12 @@ def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> 
 
     with serving(handler) as server:
         began = time.monotonic()
-        told = attacked(server, PATIENCE)
+        outcomes = attacked(server, PATIENCE)
         assert time.monotonic() - began < PATIENCE / 2  # without waiting for a better answer
-    assert [isinstance(said, Interval) for said in told] == [believed] * 3
+    assert [isinstance(outcome, Interval) for outcome in outcomes] == [believed] * 3
 
 
 def test_zero_origin() -> None:
     """An origin of zero matches no request."""
     with serving(forging({"origin": bytes(8)}, then=silent)) as server:
-        assert not any(isinstance(said, Interval) for said in attacked(server, 0.2))
+        assert not any(isinstance(outcome, Interval) for outcome in attacked(server, 0.2))

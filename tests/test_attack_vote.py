@@ -31,8 +31,8 @@ def lying(by: int, *, dispersion: int = 66) -> Handler:
     """Make a server whose clock is `by` ns wrong, with a root dispersion of `dispersion` / 65,536 s."""
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        told = to_stamp(truth(CLOCKS.read().steady) + by)
-        server.send(replace(server.good(request), receive=told, transmit=told, root_dispersion=dispersion), peer)
+        stamp = to_stamp(truth(CLOCKS.read().steady) + by)
+        server.send(replace(server.good(request), receive=stamp, transmit=stamp, root_dispersion=dispersion), peer)
 
     return handler
 
@@ -216,7 +216,7 @@ class TestDeadServers:
             sts.close()
 
     def test_signing_on_a_wrong_clock_waits_for_none_of_them(self, blocked: list[FakeSource]) -> None:
-        """Nor does the retry, because the answer has told the time already."""
+        """Nor does the retry, because the answer has the time."""
         with StrictEndpoint(offset=1200) as endpoint, skewguard.install(sources=blocked, timeout=60):
             sts = client("sts", endpoint)
             sts.get_caller_identity()

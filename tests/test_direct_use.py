@@ -124,7 +124,7 @@ class TestInstalled:
         """Byte for byte, and the stack is not searched."""
         expected = sorted(direct().headers.items())
         with install(clocks, 9), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("looked"))
+            patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("searched"))
             assert sorted(direct().headers.items()) == expected
 
     def test_inside_the_signing_of_a_client_that_is_not_guarded(self, clocks: FakeClocks) -> None:

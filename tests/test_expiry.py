@@ -272,14 +272,14 @@ class TestMetadata:
         with skewguard.install():
             session = botocore.session.get_session()
             session.get_credentials()
-            said = skewguard.offset()
-            assert said is not None
-            assert (said.source, said.seconds) == ("http://169.254.169.254", pytest.approx(2 * HOUR, abs=3))
+            measured = skewguard.offset()
+            assert measured is not None
+            assert (measured.source, measured.seconds) == ("http://169.254.169.254", pytest.approx(2 * HOUR, abs=3))
             aws.offset = HOUR
             session.create_client("dynamodb", region_name="us-east-1").list_tables()
-            said = skewguard.offset()
-            assert said is not None
-            assert said.seconds == pytest.approx(HOUR, abs=3)
+            measured = skewguard.offset()
+            assert measured is not None
+            assert measured.seconds == pytest.approx(HOUR, abs=3)
 
     @pytest.mark.parametrize("options", [{"learn_from_responses": False}, {"require_authenticated": True}])
     def test_it_can_be_left_unheard(self, options: dict[str, bool], aws: StrictEndpoint) -> None:
@@ -312,7 +312,7 @@ def test_answers_to_unsigned_calls_teach(aws: StrictEndpoint) -> None:
     with skewguard.install():
         sts = botocore.session.get_session().create_client("sts", region_name="us-east-1")
         sts.assume_role_with_web_identity(RoleArn=ROLE, RoleSessionName="session", WebIdentityToken="token")
-        said = skewguard.offset()
-    assert said is not None
-    assert said.seconds == pytest.approx(2 * HOUR, abs=3)
+        measured = skewguard.offset()
+    assert measured is not None
+    assert measured.seconds == pytest.approx(2 * HOUR, abs=3)
     assert len(aws.requests) == 1

@@ -107,7 +107,7 @@ def _session() -> boto3.Session:
     return boto3.Session()  # one for all tests, because each reads botocore's models again
 
 
-def look(
+def observe(
     server: Faulty, script: list[str], mode: str, delays: list[float], *, warm: bool, guarded: bool = False
 ) -> Seen:
     """Make a call, with a new client that has succeeded before if it is to be warm."""
@@ -152,10 +152,10 @@ def test_on_a_corrected_host_nothing_is_different(
     server: Faulty, script: list[str], mode: str, delays: list[float]
 ) -> None:
     """20 minutes slow, and known: attempts, delays, quota and outcome as on a right clock."""
-    expected = look(server, script, mode, delays, warm=True)
+    expected = observe(server, script, mode, delays, warm=True)
     assert expected.attempts[:1] != [200]
     server.offset = 1200
-    assert look(server, script, mode, delays, warm=True, guarded=True) == expected
+    assert observe(server, script, mode, delays, warm=True, guarded=True) == expected
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -164,9 +164,9 @@ def test_on_a_cold_host_one_refusal_comes_on_top(
     server: Faulty, script: list[str], mode: str, delays: list[float]
 ) -> None:
     """After the faults comes the refusal, which costs an attempt and no quota; all else is as on a right clock."""
-    expected = look(server, script, mode, delays, warm=False)
+    expected = observe(server, script, mode, delays, warm=False)
     server.offset = 1200
-    seen = look(server, script, mode, delays, warm=False, guarded=True)
+    seen = observe(server, script, mode, delays, warm=False, guarded=True)
     if not isinstance(expected.outcome, int):  # it ended before the server checked the time
         assert seen == expected
         return
@@ -182,9 +182,9 @@ def test_a_fault_of_the_second_attempt_is_botocores_own(
     server: Faulty, fault: str, mode: str, delays: list[float]
 ) -> None:
     """Faults of the request that was signed again are handled as ever."""
-    expected = look(server, [fault], mode, delays, warm=False)
+    expected = observe(server, [fault], mode, delays, warm=False)
     server.offset = 1200
-    seen = look(server, ["", fault], mode, delays, warm=False, guarded=True)
+    seen = observe(server, ["", fault], mode, delays, warm=False, guarded=True)
     assert seen.attempts == [403, *expected.attempts]
     failed = not isinstance(expected.outcome, int)
     assert seen.outcome == (expected.outcome if failed else expected.outcome + 1)
@@ -193,10 +193,10 @@ def test_a_fault_of_the_second_attempt_is_botocores_own(
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: str, delays: list[float]) -> None:
     """On a cold host, timeouts count as ever, and the refusal comes on top."""
-    expected = look(server, ["timeout"], mode, delays, warm=False)
+    expected = observe(server, ["timeout"], mode, delays, warm=False)
     assert expected.attempts == ["ReadTimeoutError", 200]
     server.offset = 1200
-    seen = look(server, ["timeout"], mode, delays, warm=False, guarded=True)
+    seen = observe(server, ["timeout"], mode, delays, warm=False, guarded=True)
     assert (seen.attempts, seen.quota) == (["ReadTimeoutError", 403, 200], expected.quota)
     assert seen.delays[:1] == expected.delays
 
@@ -205,10 +205,10 @@ def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: st
 @pytest.mark.parametrize("script", [["throttled"], ["throttled"] * 9], ids=["once", "always"])
 def test_throttling_is_left_to_botocore(server: Faulty, script: list[str], mode: str, delays: list[float]) -> None:
     """On a wrong clock, corrected or not."""
-    expected = look(server, script, mode, delays, warm=True)
+    expected = observe(server, script, mode, delays, warm=True)
     assert len(expected.attempts) > 1
     server.offset = 1200
-    assert look(server, script, mode, delays, warm=True, guarded=True) == expected
+    assert observe(server, script, mode, delays, warm=True, guarded=True) == expected
 
 
 @pytest.mark.parametrize("mode", MODES)

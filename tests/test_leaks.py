@@ -46,7 +46,7 @@ print(json.dumps([before, state()]))
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform does not tell a process's memory so")
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform has no /proc/self/statm")
 def test_signing_leaks_nothing() -> None:
     """A corrected host, thousands of endpoints, the sources asked again and again."""
     done = subprocess.run(

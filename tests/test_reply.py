@@ -34,10 +34,10 @@ def test_real_answers_are_judged_right(fixture: Fixture) -> None:
     assert (fixture.verdict, fixture.name) == (judgement.verdict, fixture.name), judgement.reason
 
 
-TELLING = [row for row in FIXTURES if row.verdict is Verdict.SKEW and row.name != "no-clock-heard"]
+REFUSALS = [row for row in FIXTURES if row.verdict is Verdict.SKEW and row.name != "no-clock-heard"]
 
 
-@pytest.mark.parametrize("fixture", TELLING, ids=lambda row: row.name)
+@pytest.mark.parametrize("fixture", REFUSALS, ids=lambda row: row.name)
 def test_a_skewed_answer_on_a_corrected_attempt_is_not_time(fixture: Fixture) -> None:
     """Only the attempt is judged: the same words about another timestamp do not count."""
     reply = read(fixture.status, fixture.headers, fixture.parsed)

@@ -107,8 +107,8 @@ def test_a_call_that_still_fails_for_its_time_has_a_note(
     )
     assert f"behind the clock of {strict_endpoint.url}" in note
     assert why in note
-    told = caught.value.response["ResponseMetadata"]["SkewGuard"]
-    assert (told["Retried"], told["Verdict"], told["Found"]) == (False, "skew", note)
+    metadata = caught.value.response["ResponseMetadata"]["SkewGuard"]
+    assert (metadata["Retried"], metadata["Verdict"], metadata["Found"]) == (False, "skew", note)
     for copied in (pickle.loads(pickle.dumps(caught.value)), copy.copy(caught.value)):
         assert copied.response == caught.value.response
 
@@ -131,9 +131,9 @@ def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: Strict
     strict_endpoint.fail_next("AccessDenied")
     with skewguard.install(), pytest.raises(ClientError, match="AccessDenied") as caught:
         client("sts", strict_endpoint).get_caller_identity()
-    told = caught.value.response["ResponseMetadata"]["SkewGuard"]
-    assert told.keys() == {"SignedOffset", "Retried", "Verdict"}
-    assert told["Retried"] is True
+    metadata = caught.value.response["ResponseMetadata"]["SkewGuard"]
+    assert metadata.keys() == {"SignedOffset", "Retried", "Verdict"}
+    assert metadata["Retried"] is True
     assert not hasattr(caught.value, "__notes__")
 
 

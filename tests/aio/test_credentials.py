@@ -117,10 +117,10 @@ class TestMetadata:
         assert skewguard.now() is None
         with skewguard.install():
             assert run(lambda: credentials(session_for(way)), way) == "ASIAMETADATA"
-            said = skewguard.offset()
-        assert said is not None
-        assert said.seconds == pytest.approx(2 * HOUR, abs=5)
-        assert said.source.startswith("http://metadata.example:")
+            measured = skewguard.offset()
+        assert measured is not None
+        assert measured.seconds == pytest.approx(2 * HOUR, abs=5)
+        assert measured.source.startswith("http://metadata.example:")
 
     def test_an_unknown_aiobotocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
         """One warning for each name; calls are guarded all the same."""

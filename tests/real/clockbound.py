@@ -115,10 +115,10 @@ def refusal(source: Source) -> str:
     return str(caught.value)
 
 
-def holds_true_time(said: Interval) -> bool:
+def holds_true_time(interval: Interval) -> bool:
     """Return whether the interval holds the host's wall clock, which is right here."""
     now = exact()
-    later = said.aged(now.steady)
+    later = interval.aged(now.steady)
     return later.earliest <= now.wall <= later.latest
 
 
@@ -127,9 +127,9 @@ def vouched_for(source: Source) -> None:
     answer_of(source)
     widths = []
     for _ in range(100):
-        said = answer_of(source)
-        assert holds_true_time(said)
-        widths.append(said.width)
+        interval = answer_of(source)
+        assert holds_true_time(interval)
+        widths.append(interval.width)
         time.sleep(0.02)
     print(f"{source.name}: width {min(widths) / 1e3:.0f} to {max(widths) / 1e3:.0f} µs")
     assert min(widths) < SECOND // 10

@@ -39,8 +39,8 @@ CALLS = """
             answer = getattr(client, operation)(**arguments)
         except botocore.exceptions.ClientError as error:
             answer = error.response
-        said = answer.get("Error", {})
-        print(json.dumps([answer["ResponseMetadata"]["HTTPStatusCode"], said.get("Code"), said.get("Message", "")]))
+        error = answer.get("Error", {})
+        print(json.dumps([answer["ResponseMetadata"]["HTTPStatusCode"], error.get("Code"), error.get("Message", "")]))
 """
 
 

@@ -35,11 +35,11 @@ def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:
     """Measure many times; return how often the known truth lay outside, and the intervals' widths, sorted, ns."""
     missed, widths = 0, []
     for _ in range(SAMPLES):
-        said = source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
+        interval = source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
         now = exact()
-        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it is of
-        missed += not said.earliest <= truth <= said.latest
-        widths.append(said.width)
+        truth = now.wall + int(shift * SECOND) - (now.steady - interval.at)  # at the very instant it is of
+        missed += not interval.earliest <= truth <= interval.latest
+        widths.append(interval.width)
     return missed, sorted(widths)
 
 

@@ -66,10 +66,10 @@ def test_check(offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
     done = run("check", "--source", uri(daemons[offset]), clean=True)
     assert done.returncode == code, done
     assert done.stdout.count("\n") == 1
-    told, bound = read_as_nagios_does(done.stdout)
-    assert abs(float(told.value) - offset) <= float(bound.value) + 0.05  # the daemons' fake is exact to some ms
-    assert told.get_status() == code, "the ranges say the same as the exit code"
-    assert (told.uom, told.warn, told.crit, told.min) == ("s", "-60:60", "-240:240", "")
+    found, bound = read_as_nagios_does(done.stdout)
+    assert abs(float(found.value) - offset) <= float(bound.value) + 0.05  # the daemons' fake is exact to some ms
+    assert found.get_status() == code, "the ranges say the same as the exit code"
+    assert (found.uom, found.warn, found.crit, found.min) == ("s", "-60:60", "-240:240", "")
     assert (bound.uom, bound.warn, bound.crit, bound.min) == ("s", "", "", "0")
 
 
@@ -97,10 +97,10 @@ def read_as_nagios_does(line: str) -> Any:
 def test_offset(daemons: dict[int, Chronyd]) -> None:
     """A number, and a number with its bound."""
     assert float(run("offset", "--source", uri(daemons[-180])).stdout) == pytest.approx(-180, abs=0.1)
-    told = json.loads(run("offset", "--json", "--source", uri(daemons[1200])).stdout)
-    assert told["offset"] == pytest.approx(1200, abs=0.1)
-    assert 0 < told["error_bound"] < 1
-    assert told["source"] in uri(daemons[1200])
+    found = json.loads(run("offset", "--json", "--source", uri(daemons[1200])).stdout)
+    assert found["offset"] == pytest.approx(1200, abs=0.1)
+    assert 0 < found["error_bound"] < 1
+    assert found["source"] in uri(daemons[1200])
 
 
 def test_as_configured(daemons: dict[int, Chronyd]) -> None:
@@ -118,9 +118,9 @@ def test_two_that_disagree(daemons: dict[int, Chronyd]) -> None:
     both = ["--source", uri(daemons[0]), "--source", uri(daemons[1200])]
     done = run("check", "--json", *both)
     assert done.returncode == 2
-    told = json.loads(done.stdout)
-    assert (told["offset"], "disagree" in told["message"]) == (None, True)
-    assert sorted(round(source["offset"]) for source in told["sources"]) == [0, 1200]
+    found = json.loads(done.stdout)
+    assert (found["offset"], "disagree" in found["message"]) == (None, True)
+    assert sorted(round(source["offset"]) for source in found["sources"]) == [0, 1200]
     done = run("doctor", *both)
     assert done.returncode == 3
     assert done.stdout.count("too few sources agree with it") == 2
@@ -165,9 +165,9 @@ def test_doctor_on_a_wrong_clock(offset: int, first: str, refused: int, daemons:
     assert ("1 whole hour" in done.stdout) == (offset == 3600)
     assert "is faked" not in done.stdout
     assert any(line.startswith("    ") for line in lines), "no command to type"
-    told = json.loads(run("doctor", "--json", "--source", uri(daemons[offset])).stdout)
-    assert abs(told["offset"] - offset) <= told["error_bound"] + 0.05
-    assert told["commands"] == [line.strip() for line in lines if line.startswith("    ")]
+    found = json.loads(run("doctor", "--json", "--source", uri(daemons[offset])).stdout)
+    assert abs(found["offset"] - offset) <= found["error_bound"] + 0.05
+    assert found["commands"] == [line.strip() for line in lines if line.startswith("    ")]
 
 
 @pytest.mark.parametrize(("shift", "words"), [("+20m", "20 min 0 s ahead of"), ("-20m", "20 min 0 s behind")])
@@ -179,17 +179,17 @@ def test_doctor_on_a_faked_clock(shift: str, words: str, fake_time: FakeTime, da
     assert done.stdout.startswith(f"[FAIL] The clock that this process sees is {words} true time (within ")
     assert "[FAIL] This process's clock is faked (LD_PRELOAD is set: libfaketime)" in done.stdout
     assert done.stdout.endswith("    env -u LD_PRELOAD COMMAND\n")
-    told = json.loads(run("doctor", "--json", "--source", uri(daemons[0]), faked=fake_time).stdout)
-    assert abs(abs(told["offset"]) - 1200) <= told["error_bound"] + 0.05
+    found = json.loads(run("doctor", "--json", "--source", uri(daemons[0]), faked=fake_time).stdout)
+    assert abs(abs(found["offset"]) - 1200) <= found["error_bound"] + 0.05
     assert run("check", "--source", uri(daemons[0]), faked=fake_time).returncode == 2
 
 
 def test_the_remedy_for_a_fake_works(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> None:
     """The last line, with a real command instead of COMMAND."""
     fake_time.shift("+20m")
-    told = run("doctor", "--source", uri(daemons[0]), faked=fake_time).stdout.splitlines()[-1].split()
+    found = run("doctor", "--source", uri(daemons[0]), faked=fake_time).stdout.splitlines()[-1].split()
     command = [sys.executable, "-m", "skewguard", "check", "--source", uri(daemons[0])]
-    done = subprocess.run([*told[:-1], *command], env=fake_time.env(), timeout=60, check=False, capture_output=True)
+    done = subprocess.run([*found[:-1], *command], env=fake_time.env(), timeout=60, check=False, capture_output=True)
     assert done.returncode == 0, done
 
 

@@ -58,9 +58,9 @@ def test_wrong_clock(tmp_path: Path) -> None:
         source = ClockBoundSource(str(run / "clockbound/shm0"))
         not_vouched_for(source, "vouches for the clock within (19|20) min")
         ask = library(THREE, run / "clockbound/shm1")
-        said, now = ask(), exact()
-        assert said.status == 1
-        assert abs((said.earliest + said.latest) // 2 - now.wall - 1200 * SECOND) < SECOND // 100
+        interval, now = ask(), exact()
+        assert interval.status == 1
+        assert abs((interval.earliest + interval.latest) // 2 - now.wall - 1200 * SECOND) < SECOND // 100
 
 
 def test_own_segment(tmp_path: Path) -> None:

@@ -27,17 +27,17 @@ def agree(ask: Ask, source: Source) -> None:
         before = exact()
         their = ask()
         after = exact()
-        said = source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
+        interval = source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
         assert their.status in (1, 2), turn
         # The client read its clock at some moment between the two readings here.
         theirs = Interval(
             after.steady, their.earliest, their.latest + after.steady - before.steady, Trust.WITNESS, "theirs"
         )
-        assert theirs.aged(said.at).meets(said), (turn, theirs, said)
-        assert holds_true_time(said), turn
+        assert theirs.aged(interval.at).meets(interval), (turn, theirs, interval)
+        assert holds_true_time(interval), turn
         assert holds_true_time(theirs), turn
         widths["theirs"].append(their.latest - their.earliest)
-        widths["ours"].append(said.width)
+        widths["ours"].append(interval.width)
         time.sleep(0.003)  # so that the daemon writes in between
     theirs_wide, ours_wide = (statistics.median(widths[who]) for who in ("theirs", "ours"))
     print(f"{source.name}: {theirs_wide / 1e3:.1f} µs wide, ours {ours_wide / 1e3:.1f} µs, medians of {TIMES}")

@@ -58,11 +58,11 @@ def test_library_and_system_call_say_the_same() -> None:
     state = ctypes.CDLL(None).syscall(number, buffer)
     answer = ask_kernel()
     assert answer is not None
-    direct, told = parse_timex(state, buffer.raw), parse_timex(*answer)
-    assert told._replace(max_error=None) == direct._replace(max_error=None)
-    assert (told.max_error is None) == (direct.max_error is None)
-    if told.max_error is not None and direct.max_error is not None:
-        assert 0 <= told.max_error - direct.max_error <= 10_000_000
+    direct, library = parse_timex(state, buffer.raw), parse_timex(*answer)
+    assert library._replace(max_error=None) == direct._replace(max_error=None)
+    assert (library.max_error is None) == (direct.max_error is None)
+    if library.max_error is not None and direct.max_error is not None:
+        assert 0 <= library.max_error - direct.max_error <= 10_000_000
 
 
 def test_real_daemon() -> None:
@@ -81,5 +81,5 @@ def test_container() -> None:
         pytest.skip("this host allows no PID namespaces")
     code = "from skewguard.host_clock import inspect; seen = inspect(); print(seen.daemons, seen.synchronized)"
     with chronyd():
-        said = subprocess.run([*apart, sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert said.stdout.split() == ["None", str(inspect().synchronized)]
+        printed = subprocess.run([*apart, sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert printed.stdout.split() == ["None", str(inspect().synchronized)]

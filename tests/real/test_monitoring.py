@@ -58,9 +58,9 @@ class Prometheus:
         """Send a request; return its data. Fails on an error."""
         query = urllib.parse.urlencode(parameters)
         with urllib.request.urlopen(f"{self.url}/api/v1/{path}?{query}", timeout=PATIENCE) as answer:
-            told = json.load(answer)
-        assert told["status"] == "success", told
-        return told["data"]
+            reply = json.load(answer)
+        assert reply["status"] == "success", reply
+        return reply["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Evaluate an expression now."""

@@ -30,11 +30,11 @@ def misses(daemon: Chronyd, shift: float) -> tuple[int, list[int]]:
     source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     missed, widths = 0, []
     for _ in range(SAMPLES):
-        said = ask(daemon, source)
+        interval = ask(daemon, source)
         now = exact()
-        truth = now.wall + int(shift * SECOND) - (now.steady - said.at)  # at the very instant it is of
-        missed += not said.earliest <= truth <= said.latest
-        widths.append(said.width)
+        truth = now.wall + int(shift * SECOND) - (now.steady - interval.at)  # at the very instant it is of
+        missed += not interval.earliest <= truth <= interval.latest
+        widths.append(interval.width)
     return missed, sorted(widths)
 
 
@@ -134,9 +134,9 @@ def test_server_that_ends_is_noticed_at_once() -> None:
 def test_truth_is_one_of_three_that_agree() -> None:
     """Two honest servers and one that is 20 min ahead: the honest ones win the vote."""
     with chronyd() as one, chronyd() as two, chronyd(1200) as liar:
-        said = [ask(daemon) for daemon in (one, two, liar)]
+        intervals = [ask(daemon) for daemon in (one, two, liar)]
     now = CLOCKS.read()
-    verdict = vote(said, now.steady)
+    verdict = vote(intervals, now.steady)
     assert verdict.interval is not None
     assert verdict.interval.earliest <= now.wall <= verdict.interval.latest
-    assert [interval.source for interval in verdict.falsetickers] == [said[2].source]
+    assert [interval.source for interval in verdict.falsetickers] == [intervals[2].source]
