@@ -1,6 +1,7 @@
 # make demo   show boto3 fail on a wrong clock, and succeed with skewguard
 # make check  in under a minute: style, types, import contracts, the fast tests
 # make test   all tests, including those against real servers
+# make coverage  the tests that need no daemon, with branches counted; PYTEST_ARGS adds to them
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
 # make cost   count instructions, and fail if guarding costs more than it may
 # make fuzz   run RUNS (1000000) inputs through each parser
@@ -27,20 +28,27 @@ LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 FUZZ := $(VENV)/.fuzz
 ACTIONLINT := $(VENV)/bin/actionlint
+ENVIRONMENTS := TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO)
 READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
 
 RUNS ?= 1000000
 
-.PHONY: demo check test bench cost fuzz lint lint-python lint-workflows docs dist dist-test setup clean
+.PHONY: demo check test coverage bench cost fuzz lint lint-python lint-workflows docs dist dist-test setup clean
 .DELETE_ON_ERROR:
 
 demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
 # Each worker starts its own servers, so more than a few gain nothing.
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
 test: setup
-	TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO) \
-		$(VENV)/bin/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+	$(ENVIRONMENTS) $(VENV)/bin/python $(PYTEST)
+
+coverage: setup
+	$(VENV)/bin/coverage erase
+	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) --ignore tests/real
+	$(VENV)/bin/coverage combine --quiet
+	$(VENV)/bin/coverage report
 
 bench: $(TESTS)
 	$(VENV)/bin/python benchmarks/report.py --write build/benchmarks.html
@@ -143,5 +151,5 @@ $(AIO)/.ready: pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(AIO) .fuzz build dist site \
-		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
