@@ -13,18 +13,19 @@ nox.options.error_on_missing_interpreters = False
 
 # Pure, or over TCP on loopback alone: no Unix sockets, forks, shells, or files of a particular system.
 PORTABLE = [
+    "calls",
     "chrony_packet",
     "corpus",
     "domains",
     "interval",
     "knowledge",
-    "named",
     "ntp_packet",
     "polling",
     "reply",
     "sep_vectors",
     "signers",
     "stale",
+    "uri",
 ]
 
 OLDEST = "1.40.2"  # the first with get_current_datetime

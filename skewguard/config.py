@@ -39,9 +39,9 @@ class Settings(NamedTuple):
             environment's, else the one in a session's AWS profile.
         learn_from_responses: Whether answers may teach the time. A refusal is judged either way.
         sources: The time sources; they belong to the process. ``auto`` asks those that this host has, cheapest first,
-            until one gives the time. ``response`` alone asks none. Else any of ``clockbound``, ``clockboundd``,
-            ``chrony``, ``phc`` (each also with ``:/path``), ``ntp://host[:port]``, separated by commas; in code a list
-            of these, and of objects with a name and a ``measure`` method.
+            until one gives the time. ``response`` alone asks none. Else URIs from docs/sources.md, such as
+            ``chrony`` or ``ntp://time.example.com``, separated by commas; in code a list of these, and of objects with
+            a name and a ``measure`` method.
         deadband: While the wall clock is off by no more than this, requests are signed by the wall clock, byte for byte
             as without skewguard. A correction ends within half of it.
         max_age: Measurements older than this are not used. A day's drift stays below the deadband.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import string
 
 import pytest
@@ -11,11 +12,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skewguard.errors import ConfigError
-from skewguard.sources import from_uri
+from skewguard.sources import FORMS, from_uri
 from skewguard.sources.uri import Uri, path_uri, split_uri, usable_path
 
-SCHEMES = ("clockbound", "clockboundd", "chrony", "phc", "ntp")
-BY_PATH = SCHEMES[:-1]
+SCHEMES = re.findall(r"(\w+)(?:\[:/|://)", FORMS)
+BY_PATH = re.findall(r"(\w+)\[:/", FORMS)
 SWITCHES = {"chrony": ("allow_local",), "phc": ("utc",), "ntp": ("allow_local",)}
 
 
