@@ -221,7 +221,7 @@ _host = Host()
 
 
 def inspect() -> HostClock:
-    """Inspect this host. Never raises; takes some tens of µs, and once a minute some µs for each process besides."""
+    """Inspect this host. Never raises. Takes some tens of µs, and once a minute some more µs for each process."""
     try:
         return _host.inspect()
     except Exception:

@@ -1,7 +1,7 @@
 """Real answers of AWS and S3-compatible servers to requests whose time was wrong, or seemed to be.
 
 Each row: name, status, code, message, verdict, seconds the request was under way, when it was signed (None: as the
-message quotes it), fields besides code and message, headers. The messages are facts, quoted from public reports.
+message quotes it), other fields than code and message, headers. The messages are facts, quoted from public reports.
 """
 
 from __future__ import annotations

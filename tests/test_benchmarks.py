@@ -42,7 +42,7 @@ def script(load: Callable[[str], ModuleType]) -> ModuleType:
 
 
 def cells(table: str) -> list[list[str]]:
-    """Take a Markdown table apart; what is no row of it is left out."""
+    """Split the rows of a Markdown table into cells; other lines are dropped."""
     lines = [line for line in table.splitlines() if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
@@ -100,7 +100,7 @@ def test_measuring(script: ModuleType) -> None:
 
 
 def test_missing_part(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    """A source whose daemon is not installed has no figures, and one is told why."""
+    """A source whose daemon is not installed has no figures, and stderr says why."""
 
     def start() -> None:
         pytest.skip("no sun here")
@@ -110,7 +110,7 @@ def test_missing_part(script: ModuleType, capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_writing(load: Callable[[str], ModuleType], script: ModuleType) -> None:
-    """What stood between the markers is replaced, what is around them stays, and writing again changes nothing."""
+    """The text between the markers is replaced, the rest stays, and writing again changes nothing."""
     insert = load("common").insert
     row = script.Row("Sundial", "the sun", "day", "night", None)
     table = script.render((row,), [script.Figures(1_234_567, 50, 7_400)])
@@ -136,13 +136,13 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
 
 
 def figures(printed: str) -> dict[str, list[str]]:
-    """Take apart what is printed: what was measured, and botocore's figure, and skewguard's, and the rest."""
+    """Parse the printed rows: what was measured, then botocore's figure, skewguard's, and the rest."""
     lines = [line for block in printed.strip().split("\n\n") for line in block.splitlines()[2:]]
     return {line[:58].strip(): re.findall(r"never|[\d,.]+", line[58:]) for line in lines}
 
 
 class TestReport:
-    """What is held against unguarded botocore."""
+    """The comparisons with unguarded botocore."""
 
     def test_every_benchmark_runs(self, drawn: tuple[str, str]) -> None:
         """And those whose figures do not depend on the machine find what they are to find."""

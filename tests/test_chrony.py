@@ -237,7 +237,7 @@ def test_clocks_that_stand_still() -> None:
 
 
 def test_endless_flood_does_not_move_the_deadline() -> None:
-    """Each datagram is looked at once, and the clock after each."""
+    """Each datagram is read once, and the clock after each."""
     done = threading.Event()
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:

@@ -285,7 +285,7 @@ def test_interval_contains_the_truth(
 @pytest.mark.parametrize("moment", [0, 400_000])
 @pytest.mark.parametrize("error", [-1e-6, 1e-6])
 def test_no_part_of_the_bound_is_spare(slew: int, misread: int, moment: int, error: float) -> None:
-    """All that may be wrong at once: the report, our readings, and when chronyd looked at a clock that is slewed."""
+    """All that may be wrong at once: the report, our readings, and when chronyd read a clock that is slewed."""
     before, after = PairedReading(0, NOW, 30_000), PairedReading(400_000, NOW + 400_000 + slew, 30_000)
     report = decode(bytes(Report(root_delay=0.0, root_dispersion=1e-6)))
     said = to_interval(report, before, after, "chrony", max_distance=SECOND)

@@ -167,7 +167,7 @@ def test_step_by_another_program(host: Host) -> None:
 
 
 def test_step_undone(host: Host) -> None:
-    """When the clock is put right again the daemon is believed again."""
+    """When the clock is set right again, the daemon is believed again."""
     host.measure()
     stepped(host, 20)
     host.clocks.advance(1)

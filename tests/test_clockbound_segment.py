@@ -245,7 +245,7 @@ def test_not_believed(segment: Segment, elapsed: int, reason: str) -> None:
 
 
 def test_short_void_after_within_grace() -> None:
-    """Within five seconds the daemon's own reader does not look at void_after, and neither is it looked at here."""
+    """Within five seconds the daemon's own reader ignores void_after, and so does this one."""
     assert weigh(Segment(void_after=(0, 0)), monotonic=MONO_ZERO + GRACE - 1)
 
 

@@ -230,7 +230,7 @@ def test_measure() -> None:
 
 
 def test_slow_answer_is_wider() -> None:
-    """How long ago a slow daemon looked at its clock is not known, so the interval holds all of that time."""
+    """When a slow daemon read its clock is not known, so the interval holds all of that time."""
     with serving(replying(answer(), delay=0.05)) as daemon:
         assert daemon.ask().width >= 52 * MS
 

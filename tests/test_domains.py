@@ -49,7 +49,7 @@ def test_aws_over_tls_keeps_utc(url: str) -> None:
         ("http://[::1]:9000/", "http://::1:9000"),
     ],
 )
-def test_anybody_else_keeps_their_own(url: str, key: str) -> None:
+def test_every_other_server_keeps_its_own_clock(url: str, key: str) -> None:
     """Plain http, look-alikes, customers' machines and load balancers, and other stores."""
     assert find_domain(url).key == key
 
@@ -84,12 +84,12 @@ def test_buckets_of_one_endpoint_share_its_clock() -> None:
     ],
 )
 def test_a_server_is_recognised_however_its_url_is_written(url: str, same: bool) -> None:
-    """HTTP libraries answer with a URL of their own making."""
+    """HTTP libraries write the URL of a response in their own way."""
     assert same_server(url, "https://Store:443/") is same
 
 
 def test_every_domain_that_botocore_knows_is_aws() -> None:
-    """A new partition must be added here, or its answers would teach nobody."""
+    """A new partition must be added here, or its responses would teach nothing."""
     session = botocore.session.get_session()
     loader = session.get_component("data_loader")
     suffixes = set()
@@ -133,13 +133,13 @@ def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
     ],
 )
 def test_only_a_plain_host_is_aws(url: str) -> None:
-    """Where another reader may find another host, nobody is taken for AWS."""
+    """A URL in which another parser may find another host is not AWS."""
     assert find_domain(origin(url)).key != UTC
 
 
 @pytest.mark.parametrize("url", ["http://[", "https://[::1", "https://host]/", "https://a℀b/", "https://host:port/"])
 def test_what_is_no_url_has_a_place(url: str) -> None:
-    """Though nobody will answer there."""
+    """Even though no server can answer there."""
     assert find_domain(origin(url)).key.startswith(origin(url)[:8])
 
 

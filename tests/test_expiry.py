@@ -238,7 +238,7 @@ class TestDeadByTrueTime:
             assert self.key_used(aws, self.session(aws, left)) == key
         assert {record.status for record in aws.requests} == {200}
 
-    def test_a_refused_signature_has_them_looked_at_again(self, aws: StrictEndpoint) -> None:
+    def test_a_refused_signature_renews_them(self, aws: StrictEndpoint) -> None:
         """Without any source: the retry is signed with valid credentials."""
         aws.offset = 2 * HOUR
         with skewguard.install():

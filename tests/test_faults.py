@@ -181,7 +181,7 @@ def test_on_a_cold_host_one_refusal_comes_on_top(
 def test_a_fault_of_the_second_attempt_is_botocores_own(
     server: Faulty, fault: str, mode: str, delays: list[float]
 ) -> None:
-    """Faults of the request that was signed again are handled as ever."""
+    """Faults of the request that was signed again are handled as without skewguard."""
     expected = observe(server, [fault], mode, delays, warm=False)
     server.offset = 1200
     seen = observe(server, ["", fault], mode, delays, warm=False, guarded=True)
@@ -191,8 +191,8 @@ def test_a_fault_of_the_second_attempt_is_botocores_own(
 
 
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
-def test_a_server_that_falls_silent_is_given_up_as_ever(server: Faulty, mode: str, delays: list[float]) -> None:
-    """On a cold host, timeouts count as ever, and the refusal comes on top."""
+def test_a_server_that_falls_silent_is_given_up(server: Faulty, mode: str, delays: list[float]) -> None:
+    """On a cold host, timeouts count as without skewguard, and the refusal adds to them."""
     expected = observe(server, ["timeout"], mode, delays, warm=False)
     assert expected.attempts == ["ReadTimeoutError", 200]
     server.offset = 1200

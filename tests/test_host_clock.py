@@ -224,7 +224,7 @@ def test_process_that_ends_meanwhile(first_namespace: Path) -> None:
     assert host(processes(first_namespace, "init", None, "ntpd")).inspect().daemons == ("ntpd",)
 
 
-def test_processes_are_looked_at_once_a_minute(first_namespace: Path) -> None:
+def test_processes_are_listed_once_a_minute(first_namespace: Path) -> None:
     """And again at once if the clock for that went back; the kernel's answer is fresh every time."""
     now = [100 * SECOND]
     seen = host(first_namespace, now=now)
@@ -262,7 +262,7 @@ def test_status_never_fails_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 @linux
 def test_looking_is_cheap() -> None:
-    """Well under a millisecond, once the processes have been looked at."""
+    """It takes well under a millisecond once the processes are listed."""
     host_clock.inspect()
     took = []
     for _ in range(50):

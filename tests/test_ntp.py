@@ -145,7 +145,7 @@ class Ahead:
         return self.read().steady
 
     def wall_ns(self) -> int:
-        """Look at the wall."""
+        """Read the wall clock."""
         return self.read().wall
 
 
@@ -352,7 +352,7 @@ def test_what_was_said_before_the_wall_clock_jumped_is_not_repeated() -> None:
     with serving(honest) as server:
         source = source_of(server, min_poll=MIN_POLL)
         first = ask(source, clocks=clocks)
-        clocks.stepped = -3600 * SECOND  # set back: by no tool that puts right a clock that stood still
+        clocks.stepped = -3600 * SECOND  # set back, as no tool does to correct a clock that stood still
         assert ask(source, clocks=clocks) is first
         clocks.stepped = 3600 * SECOND
         clocks.seconds = 5

@@ -75,7 +75,7 @@ def test_no_reply_of_ours(answer: Answer, reason: str) -> None:
 
 
 def test_origin_is_checked_before_everything_else() -> None:
-    """A kiss of death, or anything else that is wrong, is not even looked at in a forgery."""
+    """A kiss of death, or anything else that is wrong, is not even read in a forgery."""
     forged = Answer(origin=bytes(8), stratum=0, refid=b"DENY", leap=3, mode=3, transmit=0)
     with pytest.raises(SourceError, match="was not sent"):
         decode(bytes(forged), NONCE)

@@ -276,7 +276,7 @@ class TestTripwire:
     """What the seam leans on in botocore. A failure here names the place that a new botocore has changed."""
 
     def test_every_module_that_reads_the_clock_is_known(self) -> None:
-        """A new holder of the clock's name must be looked at: does it sign?"""
+        """A new holder of the clock's name must be examined: does it sign?"""
         signing = {"botocore.auth", "botocore.signers"}
         if botocore.compat.HAS_CRT:
             signing.add("botocore.crt.auth")

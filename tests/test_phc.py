@@ -35,7 +35,7 @@ Tell = Callable[[int], int]
 class Device:
     """A stand-in: what the kernel says of it, and its clock, which shows true time unless told otherwise.
 
-    True time is `NOW` when the test begins. Each reading takes 10 µs, the clock being looked at after 3 of them.
+    True time is `NOW` when the test begins. Each reading takes 10 µs, and reads the clock after 3 of them.
     """
 
     def __init__(self, sysfs: Path) -> None:
@@ -167,7 +167,7 @@ def test_measures(device: Device) -> None:
 
 @given(st.floats(0, 0.4), st.floats(0, 0.4), st.floats(-1, 1), st.integers(0, 10**9))
 def test_interval_contains_the_truth(before: float, after: float, error: float, bound: int) -> None:
-    """However long it takes, whenever in between the clock is looked at, and however wrong within its bound it is."""
+    """However long it takes, whenever in between the clock is read, and however wrong within its bound it is."""
     with pytest.MonkeyPatch.context() as patch:
         said_by = _bare()
         patch.setattr(time, "clock_gettime_ns", said_by.gettime)

@@ -169,7 +169,7 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look() -> Reading:
-    """Look at this host's clocks."""
+    """Read this host's clocks."""
     return system().read()
 
 

@@ -126,7 +126,7 @@ class TestInheriting:
         host.answer(host.process())
         assert host.error(host.process(**off)) == -1200
 
-    def test_switched_on_later_it_is_looked_at_then(self, host: Host) -> None:
+    def test_switched_on_later_it_is_read_then(self, host: Host) -> None:
         """A client attached before `install` may have signed already."""
         host.answer(host.process())
         heir = host.process(share=False)
@@ -135,7 +135,7 @@ class TestInheriting:
         assert abs(host.error(heir)) < 0.001
 
     def test_own_evidence_replaces_it(self, host: Host) -> None:
-        """Where the two contradict each other; and the file is put right for the next."""
+        """Where the two contradict each other; and the file is corrected for the next."""
         host.answer(host.process(), error=3600)
         heir = host.process()
         assert abs(host.error(heir) - 3600) < 0.001
@@ -193,7 +193,7 @@ class TestInheriting:
         Store().write(shared_file.Contents(host.clocks.read(), {UTC: said}))
         assert host.process().now() is None
 
-    def test_a_faked_clock_looks_at_nothing(self, host: Host) -> None:
+    def test_a_faked_clock_reads_nothing(self, host: Host) -> None:
         """And when it is faked no more, it does."""
         host.answer(host.process())
         heir = host.process()
@@ -255,14 +255,14 @@ class TestEndpoints:
         assert [round(error) for error in errors] == [0, 3600, -50]
 
     def test_but_not_over_a_step(self, host: Host) -> None:
-        """The step may mean that the machine stood still, and a new look at the clocks would hide it from readers."""
+        """The step may mean that the machine stood still, and new readings of the clocks would hide it from readers."""
         host.answer(host.process(), MINIO, error=3600)
         host.clocks.step(7200)
         host.answer(host.process())
         assert set(Store().read(host.clocks).estimates) == {UTC}
 
     def test_they_are_not_taken_for_long(self, host: Host) -> None:
-        """Such a server's clock may be put right at any time."""
+        """Such a server's clock may be corrected at any time."""
         host.answer(host.process(), MINIO, error=3600)
         host.clocks.advance(OWN_CLOCK_FOR // SECOND)
         assert abs(host.error(host.process(), MINIO) - 3600) < 0.001

@@ -67,7 +67,7 @@ class TakesItsTime(StrictEndpoint):
 def test_a_request_that_waits(clocks: FakeClocks, emitted: Emitted, happens: str, waited: int) -> None:
     """For 400 s, where the server tolerates 300; or for an hour, because the machine stands still before sending.
 
-    Then only the wall clock, put right on waking, shows how long it was.
+    Then only the wall clock, set right on waking, shows how long it was.
     """
     with StrictEndpoint(clock=lambda: clocks.wall, tolerance=300) as server, skewguard.install(clocks=clocks):
         sts = client("sts", server)

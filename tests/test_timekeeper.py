@@ -188,7 +188,7 @@ class TestLearning:
         assert world.error() == 0
 
     def test_a_machine_that_stood_still_under_way_is_not_fooled(self) -> None:
-        """The answer waited in a buffer while the machine was frozen: the wall clock, put right since, tells."""
+        """The answer waited in a buffer while the machine was frozen: the wall clock, set right since, shows it."""
         sent = Reading(1000 * SECOND, 50_000 * SECOND)
         received = Reading(1001 * SECOND, 53_601 * SECOND)
         said = response_interval(50_000 * SECOND, 50_002 * SECOND, sent, received, Trust.AUTHENTICATED, "aws")
@@ -344,7 +344,7 @@ class TestJumps:
         assert not world.keeper.doubtful
 
     def test_a_forward_jump_is_doubted(self) -> None:
-        """Requests are signed by the anchor, for a retry can mend them; what is handed out follows the wall."""
+        """Requests are signed by the anchor, because a retry can correct them; what is handed out follows the wall."""
         world = World(0)
         world.hear()
         world.clocks.step(7200)
@@ -406,7 +406,7 @@ class TestJumps:
 
     @pytest.mark.parametrize(("frozen", "by_sources"), [(3600, True), (7200, False)])
     def test_sources_asked_since_a_jump_outrank_an_answer_of_before_it(self, frozen: float, by_sources: bool) -> None:
-        """A VM stood still for an hour and was then put right: its sources say so. Else the answer stands."""
+        """A VM stood still for an hour and was then set right: its sources confirm it. Otherwise the answer stands."""
         world = World(0)
         source = world.source(instant=True)
         world.keeper.add_sources((source,))
@@ -426,7 +426,7 @@ class TestJumps:
         world.clocks.step(0.648)
         assert abs(world.error(handed_out=True)) < 3
 
-    def test_a_clock_put_right_is_no_reason_for_doubt(self) -> None:
+    def test_a_clock_set_right_is_no_reason_for_doubt(self) -> None:
         """A jump onto the known truth needs no explanation."""
         world = World(600)
         world.hear()
@@ -686,7 +686,7 @@ class TestSources:
         assert world.keeper.doubtful
 
     def test_what_is_learned_during_a_look_counts_from_the_next(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A verdict of before must not stand for half a minute."""
+        """An earlier verdict must not stay valid for half a minute."""
         world = World(1200)
         of = world.keeper._knowledge.of
 

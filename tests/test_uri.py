@@ -1,4 +1,4 @@
-"""What the sources of ours have in common: one way to read a URI, and one way to write it."""
+"""What skewguard's sources have in common: one way to parse a URI, and one way to format it."""
 
 from __future__ import annotations
 

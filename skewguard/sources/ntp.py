@@ -192,7 +192,7 @@ class NtpSource(Named):
             return None
         reason = self._failure or f"{self._name} was just asked"
         if age < self._min_poll and self._last is not None:
-            # The machine may have been frozen, the steady clock with it, and its wall clock then put right.
+            # The machine may have been frozen, the steady clock with it, and its wall clock then set right.
             if stepped(self._asked, now) <= 0:
                 return self._last
             reason = f"{self._name} was asked before the wall clock was set"

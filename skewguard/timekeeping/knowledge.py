@@ -111,7 +111,7 @@ class Knowledge:
         """Return whether the wall clock may be right although it contradicts the estimate.
 
         After a freeze an estimate is late, never early. So where the wall clock is ahead of the estimate, but would not
-        be without its jumps since the last measurement, the machine's tools may have put right a clock that stood
+        be without its jumps since the last measurement, the machine's tools may have set a clock right that stood
         still, and the steady clock with it.
         """
         if estimate is None or not self.jumps or wall <= estimate.latest + self.settings.deadband:

@@ -136,7 +136,7 @@ def test_the_edge_is_refused(endpoint: StrictEndpoint, service: str, limit: int,
     assert raw.send()[0] == 403
     freeze(endpoint, side * (limit - 1), raw)
     assert raw.send()[0] == 200
-    freeze(endpoint, side * limit - (0.001 if side > 0 else -1.0), raw)  # the server looks at whole seconds
+    freeze(endpoint, side * limit - (0.001 if side > 0 else -1.0), raw)  # the server compares whole seconds
     assert raw.send()[0] == 200
     endpoint.tolerance = 10
     assert raw.send()[0] == 403

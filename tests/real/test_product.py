@@ -127,7 +127,7 @@ def calls():
         del statuses[:]
 
 calls()                    # ten minutes slow
-step("+0"); calls()        # put right
+step("+0"); calls()        # set right
 step("-2h"); calls()       # and wrong again
 step("+3h"); calls()
 step("+0"); calls()
@@ -278,7 +278,7 @@ def test_a_daemon_of_this_host_needs_no_waiting_for(fake_time: FakeTime) -> None
     assert abs(seconds - 1200) <= bound + 0.01
 
 
-def test_a_lying_time_source_is_put_right_by_the_first_answer(fake_time: FakeTime) -> None:
+def test_a_lying_time_source_is_corrected_by_the_first_answer(fake_time: FakeTime) -> None:
     """A chronyd an hour off on a healthy host costs one request; then the verified answer outranks it."""
     with chronyd(offset_seconds=3600) as liar:
         source = f"ntp://127.0.0.1:{liar.port}?allow_local=1"

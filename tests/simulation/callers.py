@@ -227,7 +227,7 @@ class SimulatedCall:
             try:
                 signed = call.begin(self._request)
             except Exception as error:  # the patch would catch it, and sign by the wall clock
-                world.fail(f"an exception of ours: {error!r}")
+                world.fail(f"an exception inside skewguard: {error!r}")
                 return
             program.oracle.begins(self.server.key)
             stamp = host.wall if signed is None else signed

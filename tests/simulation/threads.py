@@ -189,7 +189,7 @@ class CaughtExceptions(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and not str(record.msg).startswith("source "):
-            self._world.fail(f"an exception of ours: {record.getMessage()}: {record.exc_info[1]!r}")
+            self._world.fail(f"an exception inside skewguard: {record.getMessage()}: {record.exc_info[1]!r}")
 
 
 @contextmanager

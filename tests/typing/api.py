@@ -13,7 +13,7 @@ class Sundial:
     name = "sundial"
 
     def measure(self, clocks: Clocks, deadline: int) -> skewguard.Interval:
-        """Look at the shadow."""
+        """Read the shadow."""
         steady, wall = clocks.read()
         if steady > deadline:
             raise skewguard.SourceError("night")

@@ -1,7 +1,7 @@
 """Applying patches to botocore: each once, by one thread at a time, and so that all can be undone.
 
 An interrupt, a signal's handler or a fork may come between any two bytecodes. So nothing here rests on a note of what
-has been done: a patch looks at the name itself, and applying it again finishes what was interrupted.
+has been done: a patch checks the name itself, and applying it again finishes what was interrupted.
 """
 
 from __future__ import annotations
