@@ -39,15 +39,16 @@ def test_steps_between_programs_cost_nothing(fake_time: FakeTime, ministack: Ser
 
 
 TAG = """
-from skewguard import store
+from skewguard.errors import StoreError
+from skewguard.timekeeping.shared_file import tag
 try:
-    print(store.tag())
-except store.StoreError as error:
+    print(tag())
+except StoreError as error:
     print(error)
 """
 
 
-def test_a_process_shown_another_steady_clock_has_no_neighbours(fake_time: FakeTime) -> None:
+def test_a_process_with_another_steady_clock_shares_nothing(fake_time: FakeTime) -> None:
     """A library that moves the monotonic clocks too would make minutes of what is a moment for others."""
     fake_time.shift("-20m")
     assert fake_time.run(TAG).stdout.strip() == shared_file.tag()
