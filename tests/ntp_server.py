@@ -146,6 +146,15 @@ def silent(server: Server, request: bytes, peer: tuple[str, int]) -> None:
     """Send no reply."""
 
 
+@contextlib.contextmanager
+def refusing() -> Iterator[int]:
+    """Hold a UDP port that refuses: its socket receives from itself alone, and no other process can have the port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        held.connect(held.getsockname())
+        yield held.getsockname()[1]
+
+
 def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:
     """A server whose clock is the host's wall clock, or that many seconds ahead of it."""
 

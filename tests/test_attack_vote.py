@@ -6,7 +6,6 @@ Fewer than half may do what they like. Where most lie, no vote can tell; a verif
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from skewguard.interval import SECOND
 from skewguard.sources.ntp import NtpSource
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
-from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, serving, silent, source_of, to_stamp, truth
+from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, refusing, serving, silent, source_of, to_stamp, truth
 from tests.patience import PATIENCE, eventually
 from tests.support import aws_client, client
 
@@ -230,11 +229,7 @@ class TestDeadServers:
         """Make new clients of eight: four that receive and never reply, and four closed ports."""
         with contextlib.ExitStack() as running:
             mute = [running.enter_context(serving(silent)).port for _ in range(4)]
-            closed = []
-            for _ in range(4):
-                with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as unused:
-                    unused.bind(("127.0.0.1", 0))
-                    closed.append(unused.getsockname()[1])
+            closed = [running.enter_context(refusing()) for _ in range(4)]
             yield lambda: [NtpSource("127.0.0.1", port) for port in (*mute, *closed)]
 
     def test_real_ones(self, dead: Callable[[], list[NtpSource]], strict_endpoint: StrictEndpoint) -> None:

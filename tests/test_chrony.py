@@ -27,7 +27,7 @@ from skewguard.sources.chrony_packet import (
     read_pair,
 )
 from skewguard.testing.clocks import FakeClocks
-from tests.ntp_server import Handler, Server, serving, silent
+from tests.ntp_server import Handler, Server, refusing, serving, silent
 from tests.patience import PATIENCE, takes_at_most
 from tests.test_chrony_packet import SEQUENCE, Report
 
@@ -256,24 +256,20 @@ def test_endless_flood_does_not_move_the_deadline() -> None:
 
 def test_refusal_is_told_at_once() -> None:
     """Where nothing listens, ICMP says so and the source does not wait."""
-    with serving(honest) as server:
-        source = source_of(server)
     began = time.monotonic()
-    with pytest.raises(SourceError, match="cannot be reached: Connection refused"):
-        ask(source, PATIENCE)
+    with refusing() as port, pytest.raises(SourceError, match="cannot be reached: Connection refused"):
+        ask(ChronySource(f"127.0.0.1:{port}"), PATIENCE)
     assert time.monotonic() - began < PATIENCE / 2
 
 
 def test_second_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the default's two, one that is refused, or silent for half of the time, gives way to the other."""
-    with serving(honest) as gone:
-        pass
-    with serving(silent) as mute, serving(honest) as well:
-        for first in (gone, mute):
+    with refusing() as gone, serving(silent) as mute, serving(honest) as well:
+        for first in (gone, mute.port):
             source = ChronySource()
-            source._peers = (("127.0.0.1", first.port), ("127.0.0.1", well.port))
-            check(ask(source, 0.4))
-        source._peers = (("127.0.0.1", gone.port), ("127.0.0.1", mute.port))
+            source._peers = (("127.0.0.1", first), ("127.0.0.1", well.port))
+            check(ask(source, 2))
+        source._peers = (("127.0.0.1", gone), ("127.0.0.1", mute.port))
         with pytest.raises(SourceError, match=r"^chrony cannot be reached: Connection refused$"):
             ask(source, 0.2)
 
@@ -413,11 +409,10 @@ def test_no_such_unix_socket(near: Path, name: str) -> None:
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this platform does not list open files")
 def test_nothing_is_left_open(near: Path) -> None:
     """Success, silence and refusal leave no file open."""
-    with serving(honest) as gone:
-        pass
-    with serving(honest) as well, serving(silent) as mute, unix_chronyd(near) as (path, _):
+    with refusing() as gone, serving(honest) as well, serving(silent) as mute, unix_chronyd(near) as (path, _):
         before = len(list(OPEN_FILES.iterdir()))
-        for source in (source_of(well), source_of(mute), source_of(gone), ChronySource(path), ChronySource("/gone")):
+        refused = ChronySource(f"127.0.0.1:{gone}")
+        for source in (source_of(well), source_of(mute), refused, ChronySource(path), ChronySource("/gone")):
             with contextlib.suppress(SourceError):
                 ask(source, 0.5)
         assert len(list(OPEN_FILES.iterdir())) == before

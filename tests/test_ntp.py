@@ -29,6 +29,7 @@ from tests.ntp_server import (
     ask,
     check,
     honest,
+    refusing,
     serving,
     silent,
     source_of,
@@ -234,10 +235,8 @@ def test_distant_deadline() -> None:
 
 def test_refused_port_surfaces_at_once() -> None:
     """Where nothing listens, ICMP says so and the source does not wait."""
-    with serving(honest) as server:
-        port = server.port
     began = time.monotonic()
-    with pytest.raises(SourceError) as caught:
+    with refusing() as port, pytest.raises(SourceError) as caught:
         ask(NtpSource("127.0.0.1", port), PATIENCE)
     assert time.monotonic() - began < PATIENCE / 2
     assert str(caught.value) == f"ntp://127.0.0.1:{port} cannot be reached: Connection refused"
@@ -533,10 +532,8 @@ def _resolving(monkeypatch: pytest.MonkeyPatch, *ports: int) -> NtpSource:
 
 def test_next_address_is_asked_when_one_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal moves on at once, silence after a quarter of a second, all under one deadline."""
-    with serving(honest) as dead:
-        pass
-    with serving(silent) as mute, serving(honest) as well:
-        source = _resolving(monkeypatch, dead.port, mute.port, well.port)
+    with refusing() as dead, serving(silent) as mute, serving(honest) as well:
+        source = _resolving(monkeypatch, dead, mute.port, well.port)
         began = time.monotonic()
         check(ask(source, PATIENCE))
         assert 0.2 < time.monotonic() - began < PATIENCE / 2
@@ -606,18 +603,16 @@ def test_families_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_no_address_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every address refused: the last refusal is the message."""
-    with serving(honest) as first, serving(honest) as second:
-        pass
-    with pytest.raises(SourceError, match=r"^ntp://pool\.example cannot be reached: Connection refused$"):
-        ask(_resolving(monkeypatch, first.port, second.port))
+    refused = pytest.raises(SourceError, match=r"^ntp://pool\.example cannot be reached: Connection refused$")
+    with refusing() as first, refusing() as second, refused:
+        ask(_resolving(monkeypatch, first, second))
 
 
 def test_refusal_is_told_rather_than_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of several failures, the one that explains something is the message."""
-    with serving(honest) as dead:
-        pass
-    with serving(silent) as mute, pytest.raises(SourceError, match="cannot be reached: Connection refused"):
-        ask(_resolving(monkeypatch, dead.port, mute.port), 0.2)
+    refused = pytest.raises(SourceError, match="cannot be reached: Connection refused")
+    with refusing() as dead, serving(silent) as mute, refused:
+        ask(_resolving(monkeypatch, dead, mute.port), 0.2)
 
 
 def test_socket_error_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -711,11 +706,9 @@ def test_sockets_are_closed_whatever_happens() -> None:
     def lost(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         server.send(replace(server.good(request), leap=3), peer)
 
-    with serving(honest) as dead:
-        pass
-    with serving(honest) as well, serving(silent) as mute, serving(lost) as bad:
+    with refusing() as dead, serving(honest) as well, serving(silent) as mute, serving(lost) as bad:
         before = len(list(OPEN_FILES.iterdir()))
-        for port in (well.port, mute.port, bad.port, dead.port):
+        for port in (well.port, mute.port, bad.port, dead):
             source = NtpSource("127.0.0.1", port, min_poll=0)
             with contextlib.suppress(SourceError):
                 ask(source, 0.05)
