@@ -136,16 +136,18 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     keeper = process.keeper()
     with process.lock:
         found = process.installed
+        handle = Installation(settings) if found is None else Installation(found, found=True)
         if found is None:
-            keeper.configure(settings, clocks)
-            process.everywhere.settings = _in_force(settings)
-            library.register_initializer(_reach.initialize)
-            process.installed = settings
-            handle = Installation(settings)
-            _reach.reach_default_session()
-            process.watch = _reach.reach_direct_users(keeper)
-        else:
-            handle = Installation(found, found=True)
+            try:
+                process.installed = settings  # first, so that `uninstall` undoes what an interrupt leaves
+                keeper.configure(settings, clocks)
+                process.everywhere.settings = _in_force(settings)
+                library.register_initializer(_reach.initialize)
+                _reach.reach_default_session()
+                process.watch = _reach.reach_direct_users(keeper)
+            except BaseException:
+                uninstall()
+                raise
     if found is None and process.everywhere.settings is not None:
         keeper.start()  # without the lock: a listener may install, as botocore's plugin does
     elif found is not None and options and settings != found:
@@ -160,12 +162,12 @@ def uninstall() -> None:
     with process.lock:
         if process.installed is None:
             return
-        process.installed = None
         process.everywhere.settings = None
         library.unregister_initializer(_reach.initialize)
         if process.watch is not None:
             process.watch.stop()
         process.keeper().reset(resolve({}, profile=_aws_profile.options()))
+        process.installed = None  # last, so that an interrupted call can be repeated
 
 
 def forget() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from skewguard import _late_imports
+from skewguard._fail_open import fail_open
 from skewguard.events import logger
 
 BLOCK = "skewguard"
@@ -43,8 +44,8 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
             from botocore.configloader import load_config
 
         return load_config(path)["profiles"].get(name, {}).get(key)
-    except Exception:  # botocore needs the file more, and will report what is wrong with it
-        logger.debug("the AWS profile could not be read", exc_info=True)
+    except Exception as error:  # botocore needs the file more, and will report what is wrong with it
+        fail_open(error, "the AWS profile could not be read")
         return None
 
 

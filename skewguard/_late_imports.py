@@ -14,7 +14,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from skewguard.events import logger
+from skewguard._fail_open import fail_open
 
 importing = threading.RLock()
 """Held during late imports, in any thread, and during forks.
@@ -75,8 +75,8 @@ class WhenImported(MetaPathFinder):
     def _act(self) -> None:
         try:
             self._then()
-        except Exception:
-            logger.debug("the callback for %s failed", self._name, exc_info=True)
+        except Exception as error:
+            fail_open(error, "the callback for %s failed", self._name)
 
 
 class _Followed:

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from skewguard import _aws_profile, _late_imports
+from skewguard._fail_open import fail_open
 from skewguard._late_imports import WhenImported
 from skewguard._process import Switch, process
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings
@@ -19,8 +20,8 @@ def initialize(session: Any) -> None:
     """Guard a session that botocore has just made."""
     try:
         hook(process.everywhere, session.get_component("event_emitter"), session)
-    except Exception:
-        logger.debug("a session is not guarded", exc_info=True)
+    except Exception as error:
+        fail_open(error, "a session is not guarded")
 
 
 def hook(switch: Switch, emitter: Any, session: Any) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
+from skewguard._fail_open import fail_open
 from skewguard.interval import SECOND, Interval
 from skewguard.wording import clock_offset, in_utc
 
@@ -122,8 +123,8 @@ def emit(event: Event) -> None:
     for listener in (_log, *_listeners):
         try:
             listener(event)
-        except Exception:
-            logger.debug("a listener failed on %r", event, exc_info=True)
+        except Exception as error:
+            fail_open(error, "a listener failed on %r", event)
 
 
 def _log(event: Event) -> None:

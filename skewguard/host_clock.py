@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from skewguard import _files, _late_imports
-from skewguard.events import logger
+from skewguard._fail_open import fail_open
 
 UNKNOWN_US = 16_000_000
 """The kernel's largest error, µs: its value until a program has set a smaller one, and again after hours without."""
@@ -224,6 +224,6 @@ def inspect() -> HostClock:
     """Inspect this host. Never raises. Takes some tens of µs, and once a minute some more µs for each process."""
     try:
         return _host.inspect()
-    except Exception:
-        logger.debug("the host's clock was not inspected", exc_info=True)
+    except Exception as error:
+        fail_open(error, "the host's clock was not inspected")
         return HostClock()

@@ -104,7 +104,7 @@ class TestFailOpen:
 
             def hold() -> None:
                 process = skewguard._process.process
-                with patching._lock, process.lock, events._lock, process.keeper()._learned:
+                with patching._lock, process.lock, events._lock, process.keeper()._lock:
                     held.set()
                     release.wait(PATIENCE)
 

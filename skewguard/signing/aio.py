@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from skewguard import clocks as _clocks
-from skewguard.events import Refused, emit, logger
+from skewguard._fail_open import fail_open
+from skewguard.events import Refused, emit
 from skewguard.signing.call import Call
 from skewguard.signing.domains import origin
 from skewguard.signing.errand import Errand, quietly
@@ -80,8 +81,8 @@ class AioHooks(Hooks):
         """Record the call; return what to await if sources are to be asked before it is signed."""
         try:
             due = self.guard.sources_due(request.url, request.auth_path) if self.guard.is_on() else None
-        except Exception:
-            logger.debug("the sources were not asked", exc_info=True)
+        except Exception as error:
+            fail_open(error, "the sources were not asked")
             due = None
         if due is None:
             return super().before_sign(request, signature_version)
@@ -106,8 +107,8 @@ class AioHooks(Hooks):
             await quietly(self._asking.run(self.keeper.ask_for, domain, since))
             try:
                 return sign_again()
-            except Exception:
-                logger.debug("an answer was not heard", exc_info=True)
+            except Exception as error:
+                fail_open(error, "an answer was not heard")
                 return None
 
         return decide()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from skewguard._fail_open import fail_open
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches import library
 from skewguard.signing.report import Refusal
@@ -92,5 +93,6 @@ def _is_rewindable(body: Any) -> bool:
         if inspect.iscoroutinefunction(getattr(raw, "tell", None)) or (seekable is not None and not seekable()):
             return False  # botocore's rewinding does not await, and aiobotocore's is the same
         return bool(hasattr(raw, "seek") and raw.tell() == 0)
-    except Exception:
+    except Exception as error:
+        fail_open(error, "a body cannot be sent again")
         return False

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 
+from skewguard._fail_open import fail_open
 from skewguard.events import logger
 
 
@@ -39,8 +40,8 @@ class Errand:
 def _do(done: Future[None], function: Callable[..., object], args: tuple[object, ...]) -> None:
     try:
         function(*args)
-    except Exception:
-        logger.debug("an errand failed", exc_info=True)
+    except Exception as error:
+        fail_open(error, "an errand failed")
     finally:
         done.set_result(None)
 
@@ -72,5 +73,5 @@ async def quietly(waiting: Awaitable[None]) -> None:
     """Wait; log what fails, and go on."""
     try:
         await waiting
-    except Exception:
-        logger.debug("the sources were not asked", exc_info=True)
+    except Exception as error:
+        fail_open(error, "the sources were not asked")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
+from skewguard._fail_open import fail_open
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
-from skewguard.events import logger
 from skewguard.signing.domains import find_domain, origin, virtual_bucket
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Timekeeper
@@ -115,6 +115,6 @@ def _switched_off(session: Any) -> bool:
         return False
     try:
         return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False))
-    except Exception:  # no such profile: botocore will tell the caller itself
-        logger.debug("the AWS profile could not be read", exc_info=True)
+    except Exception as error:  # no such profile: botocore will tell the caller itself
+        fail_open(error, "the AWS profile could not be read")
         return False

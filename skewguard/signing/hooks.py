@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from skewguard import clocks as _clocks
+from skewguard._fail_open import fail_open
 from skewguard.clocks import Reading
-from skewguard.events import Refused, Retried, emit, logger
+from skewguard.events import Refused, Retried, emit
 from skewguard.interval import Trust
 from skewguard.signing.answer import Answer, Decision, attempts_left, decide, would_help
 from skewguard.signing.call import Call
@@ -67,8 +68,8 @@ class Hooks:
                     call = context[KEY] = Call(guard, signature_version, request.data, context)
                     if call.timeless:
                         call.begin(request)  # no signer will, but the answer is to be heard
-        except Exception:
-            logger.debug("a request is not guarded", exc_info=True)
+        except Exception as error:
+            fail_open(error, "a request is not guarded")
         return None
 
     def needs_retry(
@@ -93,8 +94,8 @@ class Hooks:
                 return None
             http_response, parsed = response
             wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
-        except Exception:
-            logger.debug("an answer was not heard", exc_info=True)
+        except Exception as error:
+            fail_open(error, "an answer was not heard")
             return None
         if call.refusal is not None or call.signing[0] != call.signing[1]:
             self._report(call, parsed)
@@ -193,5 +194,5 @@ class Hooks:
         """Add what became of the call so far to the response. If it is signed again, the caller never sees this."""
         try:
             report(parsed, self.keeper, call.route.domain, call.signing, call.refusal, call.retried, call.obstacle)
-        except Exception:
-            logger.debug("a call was not reported", exc_info=True)
+        except Exception as error:
+            fail_open(error, "a call was not reported")

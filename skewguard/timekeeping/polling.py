@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from skewguard._fail_open import fail_open, pass_signals
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
-from skewguard.events import Measured, Refused, emit, logger
+from skewguard.events import Measured, Refused, emit
 from skewguard.interval import SECOND, Interval, Vote, vote
 from skewguard.sources import Source
 
@@ -28,6 +29,7 @@ MAX_WAIT = int(threading.TIMEOUT_MAX) // 2 * SECOND
 
 _FIRST_RETRY = 8 * SECOND  # the pause after a failed poll, doubled by each that follows
 _ERROR_TIME = SECOND // 50  # the part of a poll's time, at most, in which a source reports why it has no result
+_OVERDUE = 2.0  # s; a poll that is not over this long after its time is replaced
 _MAX_HUNG = 4  # threads that one source may keep waiting
 _INLINE_TIME = SECOND // 50  # what a signing can spare, at most and rarely, for sources that answer at once
 
@@ -144,13 +146,13 @@ class Poller:
             An event that is set when the poll is over; None if there is no source.
         """
         with self._lock:
-            if self._under_way is not None:
+            if self._under_way is not None and not self._under_way.overdue():
                 return self._under_way.done
             limit = min(limit, MAX_WAIT)
             try:
                 tiers = list(self._tiers())
-            except Exception:  # as after an upgrade under a running process: what is known still counts
-                logger.debug("the sources could not be listed", exc_info=True)
+            except Exception as error:  # as after an upgrade under a running process: what is known still counts
+                fail_open(error, "the sources could not be listed")
                 tiers = []
             self._asked = start = self._clocks.read().steady
             if not any(tiers):
@@ -163,8 +165,8 @@ class Poller:
             if not poll.ask_inline(start + min(_INLINE_TIME, limit)):
                 self._threads.start(self._finish, poll)
                 handed_over = True
-        except Exception:  # such as no more threads, or an interpreter that is shutting down
-            logger.debug("a poll ended early", exc_info=True)
+        except Exception as error:  # such as no more threads, or an interpreter that is shutting down
+            fail_open(error, "a poll ended early")
         finally:
             if not handed_over:
                 self._conclude(poll)
@@ -180,8 +182,8 @@ class Poller:
     def _finish(self, poll: _Poll) -> None:
         try:
             poll.ask_in_parallel()
-        except Exception:
-            logger.debug("a poll ended early", exc_info=True)
+        except Exception as error:
+            fail_open(error, "a poll ended early")
         finally:
             self._conclude(poll)
 
@@ -203,8 +205,8 @@ class Poller:
             if outcome.interval is None and (short := poll.shortage):
                 emit(Refused(", ".join(_names(outcome.falsetickers)), short))
             emit(Measured(outcome.interval, _names(outcome.truechimers), _names(outcome.falsetickers)))
-        except Exception:  # sources may be of any code
-            logger.debug("a poll failed", exc_info=True)
+        except Exception as error:  # sources may be of any code
+            fail_open(error, "a poll failed")
         finally:
             poll.done.set()
 
@@ -240,6 +242,10 @@ class _Poll:
         self._deadline = clocks.read().steady + limit
         self._asked: list[Source] = []  # the sources of all tiers so far, the present one included
         self._answers: dict[int, Interval | str] = {}  # of those, by index
+
+    def overdue(self) -> bool:
+        """Return whether the poll should have ended long ago: an interrupt may have come before its end was noted."""
+        return self._threads.monotonic() > self._end + _OVERDUE
 
     def ask_inline(self, deadline: int) -> bool:
         """Ask, in this thread, the sources that answer at once, as long as no other is needed to settle the poll.
@@ -338,9 +344,10 @@ def _answer(source: Source, clocks: Clocks, deadline: int, objection: Objection)
             return "it returned no interval"
         return objection(said, clocks.read().steady) or said
     except SourceError as error:
+        pass_signals(error)
         return str(error)
     except Exception as error:
-        logger.debug("source %s failed", source, exc_info=True)
+        fail_open(error, "source %s failed", source)
         return f"{type(error).__name__}: {error}"
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
+from skewguard._fail_open import fail_open
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.errors import StoreError
-from skewguard.events import logger
 from skewguard.interval import SECOND, Interval
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.shared_file import Contents, Store
@@ -84,7 +84,7 @@ class SharedEstimates:
             self._known = {**others, key: said}  # even if the write fails: then not every answer tries again
             self._store.write(Contents(now, self._known))
         except Exception as error:
-            logger.debug("nothing was shared: %s", error, exc_info=not isinstance(error, StoreError))
+            fail_open(error, "nothing was shared: %s", error, trace=not isinstance(error, StoreError))
         finally:
             self._lock.release()
 
@@ -96,5 +96,5 @@ class SharedEstimates:
         try:
             return None if self._store is None else self._store.read(clocks)
         except Exception as error:
-            logger.debug("the shared file is ignored: %s", error, exc_info=not isinstance(error, StoreError))
+            fail_open(error, "the shared file is ignored: %s", error, trace=not isinstance(error, StoreError))
             return None

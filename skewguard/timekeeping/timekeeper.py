@@ -66,7 +66,8 @@ class Timekeeper:
         self._domains = {UTC: self.utc}
         # Domains beyond the bound are kept by the sessions that use them, and must be reset like the others.
         self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
-        self._learned = threading.Condition()
+        self._lock = threading.RLock()  # in `with`, because an interrupt could leave a Condition locked
+        self._learned = threading.Condition(self._lock)
         self._generation = 0  # counts what was learned
         self._host = HostSources()
         self._attached: tuple[Source, ...] = ()
@@ -76,7 +77,7 @@ class Timekeeper:
 
     def reset(self, settings: Settings, clocks: Clocks | None = None) -> None:
         """Forget all estimates and start again. The result of a poll under way is ignored."""
-        with self._learned:
+        with self._lock:
             self._knowledge = Knowledge(settings, self.utc)
             self.clocks = _clocks.system() if clocks is None else clocks
             self._quick, self._wall = self.clocks.quick_ns, self.clocks.wall_ns
@@ -98,7 +99,7 @@ class Timekeeper:
         if clocks is not None:
             self.reset(settings, clocks)
         else:
-            with self._learned:
+            with self._lock:
                 self._knowledge.settings = settings
                 self._expire_caches()
                 if self._pollable != (settings.sources, self._attached, settings.min_sources):
@@ -115,7 +116,7 @@ class Timekeeper:
         """Find or create a domain. The number of those that all sessions share is bounded."""
         found = self._domains.get(key)
         if found is None:
-            with self._learned:
+            with self._lock:
                 found = self._domains.get(key) or Domain(key, seeded=seeded, shared=shared)
                 self._all.add(found)
                 if len(self._domains) < _MAX_DOMAINS:
@@ -162,7 +163,7 @@ class Timekeeper:
 
     def _decide(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
         """Cache a correction for the next signings, unless it is outdated; return whether it must be announced."""
-        with self._learned:
+        with self._lock:
             if generation != self._generation:  # something was learned meanwhile
                 return False
             ahead = now.wall - quick
@@ -250,7 +251,7 @@ class Timekeeper:
             emit(Refused(said.source, "it states an implausible date"))
             return None
         self._detect_step(self.clocks.read())
-        with self._learned:
+        with self._lock:
             change = domain.learn(said, self._knowledge.usable(domain.estimate, said.at))
             self._expire_caches()
             self._learned.notify_all()
@@ -262,14 +263,14 @@ class Timekeeper:
         So a new instance learns the time from the service that provides its credentials.
         """
         if self._knowledge.objection(said, self.clocks.read().steady) is None:
-            with self._learned:
+            with self._lock:
                 self._knowledge.overheard = said
                 if self.utc.estimate is None and self._knowledge.witness is None:
                     self._expire_caches()
 
     def revert(self, domain: Domain, change: Change) -> None:
         """Undo a change, unless something else has been learned since."""
-        with self._learned:
+        with self._lock:
             if domain.revert(change):
                 self._expire_caches()
 
@@ -291,7 +292,7 @@ class Timekeeper:
             return
         written = self._others.load(self.clocks)
         steady = self.clocks.read().steady
-        with self._learned:
+        with self._lock:
             if written is not None and written.steady <= self._last_reading.steady:
                 # So that a step since then is detected, and may raise doubt; and is detected only once.
                 self._last_reading = written
@@ -325,7 +326,7 @@ class Timekeeper:
 
     def add_sources(self, sources: tuple[Source, ...]) -> None:
         """Add sources, which are asked whatever is installed or uninstalled."""
-        with self._learned:
+        with self._lock:
             new = tuple(source for source in sources if source not in self._attached)
             self._attached += new
             if new:
@@ -333,7 +334,7 @@ class Timekeeper:
 
     def remove_sources(self) -> None:
         """Remove the sources that `add_sources` has added."""
-        with self._learned:
+        with self._lock:
             self._attached = ()
             self._set_sources()
 
@@ -370,7 +371,7 @@ class Timekeeper:
             if left <= 0:
                 return False
             self.measure(min(self.settings.timeout, int(left * SECOND)))
-            with self._learned:
+            with self._lock:
                 if not self._known_within(within):
                     self._learned.wait(max(0.0, min(1.0, end - time.monotonic())))
         return True
@@ -382,7 +383,7 @@ class Timekeeper:
     def _on_results(self, era: object, results: tuple[Result, ...], outcome: Vote) -> None:
         """Store the result of a poll, unless there was a `reset` since it began."""
         self._detect_step(self.clocks.read())
-        with self._learned:
+        with self._lock:
             if era is not self._era:
                 return
             self.results = results
@@ -393,7 +394,8 @@ class Timekeeper:
 
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, what only the parent's threads will finish: locks, the poll, a change half made."""
-        self._learned = threading.Condition()
+        self._lock = threading.RLock()  # in `with`, because an interrupt could leave a Condition locked
+        self._learned = threading.Condition(self._lock)
         self._expire_caches()
         self._poller.reset_after_fork()
         self._others.reset_after_fork()

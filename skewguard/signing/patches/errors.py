@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from skewguard.events import logger
+from skewguard._fail_open import fail_open
 from skewguard.signing.patches.patching import Group, NamePatch, Patch
 from skewguard.signing.report import note_refusal
 
@@ -17,8 +17,8 @@ def _noted_init(original: Callable[..., None]) -> Callable[..., None]:
         original(self, error_response, *args, **kwargs)
         try:
             note_refusal(self, error_response)
-        except Exception:
-            logger.debug("an error has no note", exc_info=True)
+        except Exception as error:
+            fail_open(error, "an error has no note")
 
     return __init__
 

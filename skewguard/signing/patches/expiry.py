@@ -16,8 +16,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from skewguard._fail_open import fail_open
 from skewguard.config import Settings
-from skewguard.events import logger
 from skewguard.signing.patches import library
 from skewguard.signing.patches.patching import CodePatch, Group, NamePatch, Patch
 from skewguard.timekeeping.timekeeper import Timekeeper
@@ -61,8 +61,8 @@ def _behind() -> int:
     clock = _clock
     try:
         return 0 if clock is None else clock.behind()
-    except Exception:
-        logger.debug("expiry is judged by the wall clock", exc_info=True)
+    except Exception as error:
+        fail_open(error, "expiry is judged by the wall clock")
         return 0
 
 
@@ -106,8 +106,8 @@ def _bounded_pause(original: Callable[..., Any]) -> Callable[..., Any]:
             if self._next_refresh is not None:
                 latest = self._time_fetcher() + datetime.timedelta(seconds=self._attempt_timeout)
                 self._next_refresh = min(self._next_refresh, latest)
-        except Exception:
-            logger.debug("a token is renewed when botocore decides to", exc_info=True)
+        except Exception as error:
+            fail_open(error, "a token is renewed when botocore decides to")
         return original(self, *args, **kwargs)
 
     return _should_refresh

@@ -5,6 +5,7 @@ Only this module asks. Importing it loads nothing but botocore's top module, bec
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import sys
@@ -102,5 +103,6 @@ def register_initializer(callback: Callable[[Any], None]) -> None:
 
 
 def unregister_initializer(callback: Callable[[Any], None]) -> None:
-    """Stop calling it."""
-    botocore.unregister_initializer(callback)
+    """Stop calling it, if it is registered."""
+    with contextlib.suppress(ValueError):
+        botocore.unregister_initializer(callback)

@@ -14,8 +14,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from skewguard import clocks as _clocks
+from skewguard._fail_open import fail_open
 from skewguard.config import Settings
-from skewguard.events import logger
 from skewguard.interval import Trust
 from skewguard.signing.domains import is_loopback, origin
 from skewguard.signing.patches.patching import Group, NamePatch, Patch
@@ -93,8 +93,8 @@ class HeardSession:
         try:
             if _listener is not None and sent is not None and self.responses.from_socket(response):
                 _listener.hear(response.url, self.responses.headers_of(response), sent)
-        except Exception:
-            logger.debug("the answer of a metadata service was not heard", exc_info=True)
+        except Exception as error:
+            fail_open(error, "the answer of a metadata service was not heard")
 
 
 class AioHeardSession(HeardSession):

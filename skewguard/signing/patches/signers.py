@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from skewguard.events import logger
+from skewguard._fail_open import fail_open
 from skewguard.signing.patches import library
 from skewguard.signing.patches.as_of import AS_OF, SteeredTime, steered_datetime, steered_formatdate
 from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
@@ -46,8 +46,8 @@ def _guarded_add_auth(original: Callable[..., Any]) -> Callable[..., Any]:
                 at = call.begin(request)
             elif _direct_time is not None:
                 at = _direct_time(self, request)
-        except Exception:
-            logger.debug("the guard failed, so the wall clock is used", exc_info=True)
+        except Exception as error:
+            fail_open(error, "the guard failed, so the wall clock is used")
         before = AS_OF.get()
         if at is None and before is None:
             return original(self, request)
@@ -70,8 +70,8 @@ def _guarded_post(original: Callable[..., Any]) -> Callable[..., Any]:
             for _, guard in library.emitter_of(self).emit(WHO):
                 if guard is not None:
                     at = guard.handed_out_time(request_dict["url"], request_dict.get("auth_path"))
-        except Exception:
-            logger.debug("the guard failed, so the wall clock is used", exc_info=True)
+        except Exception as error:
+            fail_open(error, "the guard failed, so the wall clock is used")
         try:
             AS_OF.set(at)
             return original(self, request_dict, *args, **kwargs)
@@ -91,8 +91,8 @@ def _guarded_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
             for _, guard in await library.emitter_of(self).emit(WHO):
                 if guard is not None:
                     at = await guard.handed_out_time_soon(request_dict["url"], request_dict.get("auth_path"))
-        except Exception:
-            logger.debug("the guard failed, so the wall clock is used", exc_info=True)
+        except Exception as error:
+            fail_open(error, "the guard failed, so the wall clock is used")
         try:
             AS_OF.set(at)
             return await original(self, request_dict, *args, **kwargs)

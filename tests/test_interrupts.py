@@ -1,0 +1,177 @@
+"""Signals wherever CPython lets them in: their handlers' exceptions arrive, and nothing is left half done.
+
+A tracer sends a signal at a given place in skewguard; its handler raises, as those of rq's and Celery's
+deadlines do. So each run of a program is interrupted at one place, and the next run at the next place.
+"""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import boto3
+import botocore.session
+import pytest
+
+import skewguard
+from skewguard.signing.patches.as_of import AS_OF
+from skewguard.testing import StrictEndpoint
+from tests.fakes import FakeSource
+from tests.support import client
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="this platform has no SIGUSR1"),
+]
+
+OURS = str(Path(skewguard.__file__).parent)
+EVERY = int(os.environ.get("INTERRUPT_EVERY", "3"))  # 1 interrupts at every place, in turn
+
+
+class DeadlineError(Exception):
+    """What the handler raises."""
+
+
+@functools.cache
+def openings(code: CodeType) -> frozenset[int]:
+    """Return the offsets before which CPython lets signals in: after calls, jumps backward and a frame's beginning."""
+    found, before = set(), "RESUME"
+    for instruction in dis.get_instructions(code):
+        if before.startswith(("CALL", "JUMP_BACKWARD", "JUMP_ABSOLUTE", "RESUME")):
+            found.add(instruction.offset)
+        before = instruction.opname
+    return frozenset(found)
+
+
+class Interrupter:
+    """Interrupts a function at one of the places in skewguard where CPython lets signals in.
+
+    Attributes:
+        reached: Whether the function had so many places.
+    """
+
+    def __init__(self, place: int) -> None:
+        self.left = place
+        self.reached = False
+
+    def trace(self, frame: FrameType, kind: str, _: object) -> Any:
+        if not frame.f_code.co_filename.startswith(OURS):
+            return None
+        frame.f_trace_opcodes = True
+        if kind == "opcode" and frame.f_lasti in openings(frame.f_code):
+            self.left -= 1
+            if self.left < 0 and not self.reached:
+                self.reached = True
+                signal.raise_signal(signal.SIGUSR1)
+        return self.trace
+
+    def run(self, function: Callable[[], object]) -> None:
+        before = sys.gettrace()
+        sys.settrace(self.trace)
+        try:
+            function()
+        finally:
+            sys.settrace(before)
+
+
+@pytest.fixture
+def deadline() -> Iterator[None]:
+    """A signal whose handler raises."""
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise DeadlineError
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupted_everywhere(function: Callable[[], object], check: Callable[[], None]) -> int:
+    """Interrupt a function at one place after the other; return how often. Each interrupt must arrive."""
+    count = 0
+    while True:
+        place = count * EVERY + count % EVERY
+        interrupter = Interrupter(place)
+        arrived = False
+        try:
+            interrupter.run(function)
+        except DeadlineError:
+            arrived = True
+        check()
+        if not interrupter.reached:
+            return count
+        assert arrived, f"the interrupt at place {place} was swallowed"
+        count += 1
+
+
+@pytest.mark.usefixtures("deadline")
+def test_while_installing() -> None:
+    """What was begun is undone, and can be begun again."""
+
+    def install() -> None:
+        skewguard.install(sources=[FakeSource(offset=1200)])
+        botocore.session.get_session()
+        skewguard.uninstall()
+
+    def check() -> None:
+        skewguard.uninstall()
+        assert not skewguard.status().installed
+        assert AS_OF.get() is None
+        with skewguard.install(sources=[FakeSource(offset=1200)]):
+            known = skewguard.offset()
+            assert known is not None
+            assert known.seconds == pytest.approx(1200, abs=1)
+
+    assert interrupted_everywhere(install, check) > 100
+
+
+@pytest.mark.usefixtures("deadline")
+def test_while_signing() -> None:
+    """No time leaks into the context, no poll stays under way, and the next signing is corrected."""
+    with skewguard.install(sources=[FakeSource(offset=1200)]):
+        session = boto3.Session()
+        s3 = client_of(session)
+
+        def sign() -> None:
+            skewguard._process.process.keeper()._poller.expire()
+            skewguard._process.process.keeper()._expire_caches()
+            s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
+
+        def check() -> None:
+            assert AS_OF.get() is None
+            keeper = skewguard._process.process.keeper()
+            under_way = keeper._poller._under_way
+            assert under_way is None or under_way.done.wait(60) or under_way.overdue()
+            signed, wall, _ = keeper.signing_time(keeper.utc)
+            assert signed > wall
+
+        assert interrupted_everywhere(sign, check) > 30
+
+
+@pytest.mark.usefixtures("deadline")
+def test_while_a_refused_call_is_made(strict_endpoint: StrictEndpoint) -> None:
+    """The deadline reaches the caller, and the next call succeeds."""
+    strict_endpoint.offset = 1200
+    with skewguard.install():
+        sts = client("sts", strict_endpoint)
+
+        def call() -> None:
+            skewguard._process.process.keeper().reset(skewguard._process.process.keeper().settings)
+            sts.get_caller_identity()
+
+        def check() -> None:
+            assert AS_OF.get() is None
+            assert sts.get_caller_identity()["Account"]
+
+        assert interrupted_everywhere(call, check) > 100
+
+
+def client_of(session: Any) -> Any:
+    return session.client("s3", region_name="us-east-1")
