@@ -145,7 +145,7 @@ class Timekeeper:
         return self._signing_time(domain, handed_out)
 
     def _signing_time(self, domain: Domain, handed_out: bool) -> Signing:
-        """Do the same without the cache, and renew that."""
+        """Compute the time to sign with, and cache the correction."""
         if _clocks.faked():
             steady, wall = self.clocks.read()
             return wall, wall, steady
@@ -156,12 +156,12 @@ class Timekeeper:
         generation = self._generation
         quick, now = self._quick(), self.clocks.read()
         correction = self._knowledge.correction(domain, now)
-        if self._decide(domain, correction, quick, now, generation):
+        if self._cache(domain, correction, quick, now, generation):
             self._announce(domain, correction, now.wall)
         doubtful = handed_out and self._knowledge.in_doubt(domain, correction.estimate, now.wall)
         return now.wall + (0 if doubtful else correction.offset), now.wall, now.steady
 
-    def _decide(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
+    def _cache(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
         """Cache a correction for the next signings, unless it is outdated; return whether it must be announced."""
         with self._lock:
             if generation != self._generation:  # something was learned meanwhile
