@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterator
 
+import botocore.auth
+import botocore.compat
 import botocore.session
+import botocore.signers
 import pytest
 from hypothesis import HealthCheck, settings
 
 from skewguard import events
-from skewguard.testing import StrictEndpoint, reset
+from skewguard.testing import FakeClocks, StrictEndpoint, reset
 from tests.fakes import Emitted
 from tests.support import with_bucket
 
@@ -70,6 +75,24 @@ def emitted() -> Iterator[Emitted]:
     unsubscribe = events.subscribe(collected.append)
     yield collected
     unsubscribe()
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
+    """Fake clocks that botocore reads too; `install` takes them as an option."""
+    clocks = FakeClocks()
+    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+
+    def now(remove_tzinfo: bool = True) -> datetime.datetime:
+        moment = epoch + datetime.timedelta(microseconds=clocks.wall // 1000)
+        return moment.replace(tzinfo=None) if remove_tzinfo else moment
+
+    modules = [botocore.auth, botocore.signers]
+    if botocore.compat.HAS_CRT:
+        modules.append(importlib.import_module("botocore.crt.auth"))
+    for module in modules:
+        monkeypatch.setattr(module, "get_current_datetime", now)
+    return clocks
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
-import importlib
 import io
 import json
 import os
@@ -12,10 +10,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import botocore.auth
-import botocore.compat
-import botocore.signers
-import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -85,23 +79,6 @@ def code_of(call: Callable[[], Any]) -> str:
     return ""
 
 
-def host_clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """Let botocore in this process read the returned fake clocks, which are for `install` too."""
-    clocks = FakeClocks()
-    epoch = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-    def now(remove_tzinfo: bool = True) -> datetime.datetime:
-        moment = epoch + datetime.timedelta(microseconds=clocks.wall // 1000)
-        return moment.replace(tzinfo=None) if remove_tzinfo else moment
-
-    modules = [botocore.auth, botocore.signers]
-    if botocore.compat.HAS_CRT:
-        modules.append(importlib.import_module("botocore.crt.auth"))
-    for module in modules:
-        monkeypatch.setattr(module, "get_current_datetime", now)
-    return clocks
-
-
 def attach(target: Any, clocks: FakeClocks, source: FakeSource, **options: Any) -> None:
     """Attach with other clocks than the system's, which only `install` offers."""
     skewguard._process.process.keeper().configure(resolve({"sources": ["response"]}), clocks)
@@ -116,16 +93,25 @@ def to_aws(name, asked):
 """For programs of `run_as_aws`: ``with redirected(to_aws, {"no_proxy": "*"}):``."""
 
 
-def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
-    """Run a program that takes this endpoint, which has TLS, for AWS; return its output, which is JSON."""
-    endpoint.clear()
+def run_python(program: str, *arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:
+    """Run a program, which must succeed; return its output. `prefix` goes before the command."""
+    command = [*prefix, sys.executable, "-c", program, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **{"timeout": 5 * PATIENCE, **options})
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def aws_environment(endpoint: StrictEndpoint) -> dict[str, str]:
+    """Return the environment of a program that takes this endpoint, which has TLS, for AWS."""
     keys = endpoint.client_kwargs
-    env = os.environ | {
+    return os.environ | {
         "AWS_ACCESS_KEY_ID": str(keys["aws_access_key_id"]),
         "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
         "AWS_CA_BUNDLE": str(endpoint.ca_bundle),
     }
-    command = [sys.executable, "-c", program, str(endpoint.port), *arguments]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, timeout=5 * PATIENCE)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return json.loads(done.stdout)
+
+
+def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
+    """Run a program that takes this endpoint, which has TLS, for AWS; return its output, which is JSON."""
+    endpoint.clear()
+    return json.loads(run_python(program, str(endpoint.port), *arguments, env=aws_environment(endpoint)))

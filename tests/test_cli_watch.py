@@ -22,6 +22,7 @@ from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from tests.ntp_server import Server, wall_server
 from tests.patience import PATIENCE
+from tests.support import run_python
 
 WALL = 1_800_000_000 * SECOND
 MS = SECOND // 1000
@@ -264,5 +265,4 @@ class TestRefusals:
     def test_lines_need_no_rich(self, right: Server) -> None:
         program = f"import sys; from skewguard.cli import main; main(['watch', '--count=1', '--source={uri(right)}']); "
         program += "print('rich' in sys.modules)"
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
-        assert done.stdout.endswith("agrees\nFalse\n")
+        assert run_python(program).endswith("agrees\nFalse\n")

@@ -31,16 +31,10 @@ from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource, ahead_of
-from tests.support import attach, host_clocks
+from tests.support import attach
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
 AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
-
-
-@pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """The host's clock, for botocore too."""
-    return host_clocks(monkeypatch)
 
 
 @pytest.fixture(params=[-7200, 7200])

@@ -26,6 +26,7 @@ from tests.ntp_server import Answer, Server, serving, to_stamp
 from tests.pages import PAGES, ROOT, Block, blocks, masked
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
+from tests.support import run_python
 
 pytestmark = pytest.mark.slow
 
@@ -228,8 +229,7 @@ def test_the_public_names() -> None:
 def modules_after(program: str) -> set[str]:
     """Run some imports in a fresh interpreter, and return the names of the loaded modules."""
     program += "; import sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return set(done.stdout.split())
+    return set(run_python(program).split())
 
 
 def test_import_is_light() -> None:

@@ -24,15 +24,9 @@ from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.wire import Request
 from tests.fakes import FakeSource, ahead_of
-from tests.support import attach, client, host_clocks
+from tests.support import attach, client
 
 KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
-
-
-@pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """The host's clock, for botocore too."""
-    return host_clocks(monkeypatch)
 
 
 @contextlib.contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import run_python
 
 pytestmark = pytest.mark.slow
 
@@ -49,10 +49,7 @@ print(json.dumps([before, state()]))
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this platform has no /proc/self/statm")
 def test_signing_leaks_nothing() -> None:
     """A corrected host, thousands of endpoints, the sources asked again and again."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(SIGNINGS)], capture_output=True, text=True, timeout=1200, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    (memory, *counts), (memory_after, *counts_after) = json.loads(done.stdout)
+    output = run_python(PROGRAM, str(SIGNINGS), timeout=1200)
+    (memory, *counts), (memory_after, *counts_after) = json.loads(output)
     assert counts_after == counts
     assert memory_after - memory < 1_000_000, f"{memory_after - memory} bytes more after {SIGNINGS} signings"

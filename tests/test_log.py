@@ -12,8 +12,8 @@ import skewguard
 from skewguard import events
 from skewguard.events import Retried, emit
 from skewguard.interval import SECOND
-from skewguard.testing import StrictEndpoint
-from tests.support import aws_client, client, host_clocks
+from skewguard.testing import FakeClocks, StrictEndpoint
+from tests.support import aws_client, client
 from tests.test_timekeeper import World
 
 
@@ -43,9 +43,8 @@ def taken(lines: list[str]) -> list[str]:
 class TestCalls:
     """Real calls, on a host whose clock a test moves."""
 
-    def test_an_episode(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+    def test_an_episode(self, clocks: FakeClocks, log: list[str]) -> None:
         """A line when the first call is refused, none for those after it, and one when the clock is right again."""
-        clocks = host_clocks(monkeypatch)
         ahead = clocks.wall - clocks.steady + 1200 * SECOND
         server = StrictEndpoint(clock=lambda: clocks.steady + ahead, tls=True)
         with server, server.as_aws(), skewguard.install(clocks=clocks):
@@ -78,9 +77,8 @@ class TestCalls:
             (line,) = taken(log)
             assert line.startswith("WARNING this host's clock is 59 min 59 s ahead of true time (within ")
 
-    def test_an_endpoint_with_a_clock_of_its_own(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+    def test_an_endpoint_with_a_clock_of_its_own(self, clocks: FakeClocks, log: list[str]) -> None:
         """The line names it, and says nothing of true time."""
-        clocks = host_clocks(monkeypatch)
         with (
             StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server,
             skewguard.install(clocks=clocks),

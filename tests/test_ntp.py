@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 import warnings
@@ -37,6 +35,7 @@ from tests.ntp_server import (
     truth,
 )
 from tests.patience import PATIENCE, eventually, takes_at_most
+from tests.support import run_python
 
 RATE: dict[str, Any] = {"stratum": 0, "refid": b"RATE"}
 OPEN_FILES = Path("/proc/self/fd")
@@ -718,7 +717,7 @@ def test_sockets_are_closed_whatever_happens() -> None:
 def test_importing_it_is_light() -> None:
     """ntplib is loaded when a server has answered, not before."""
     code = "import sys, skewguard.sources.ntp; sys.exit('ntplib' in sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_python(code)
 
 
 def test_name_of_the_default_port() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from skewguard.interval import SECOND
 from skewguard.testing import StrictEndpoint, reset
 from skewguard.timekeeping import shared_file
 from tests.fakes import Emitted, FakeSource
+from tests.support import run_python
 
 
 def statuses(client: Any, endpoint: StrictEndpoint) -> list[int]:
@@ -141,5 +141,5 @@ def test_nothing_is_shared_while_a_server_plays_aws(
 def test_reset_loads_nothing_that_was_not_loaded() -> None:
     """A suite that uses no AWS does not pay for botocore's signers, nor for the server."""
     program = "import skewguard.testing as t, sys; t.reset(); t.reset(); print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    loaded = run_python(program).split()
     assert not {"boto3", "botocore.auth", "botocore.session", "skewguard.testing.endpoint"} & set(loaded)

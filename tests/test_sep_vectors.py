@@ -13,8 +13,8 @@ from typing import NamedTuple
 import pytest
 
 import skewguard
-from skewguard.testing import Canned, StrictEndpoint
-from tests.support import aws_client, code_of, host_clocks
+from skewguard.testing import Canned, FakeClocks, StrictEndpoint
+from tests.support import aws_client, code_of
 
 T0 = 1_767_225_600
 OK = b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult/></GetCallerIdentityResponse>'
@@ -109,9 +109,8 @@ def skew() -> int:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
-def test_vector(vector: Vector, server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_vector(vector: Vector, server: StrictEndpoint, clocks: FakeClocks) -> None:
     """When signed, whether retried, and what is learned: as AWS demands."""
-    clocks = host_clocks(monkeypatch)
     server.clear()
     with skewguard.install(clocks=clocks):
         sts = aws_client("sts", server, retries={"total_max_attempts": vector.max_attempts, "mode": "standard"})
@@ -136,9 +135,8 @@ def test_vector(vector: Vector, server: StrictEndpoint, monkeypatch: pytest.Monk
     assert signed == [attempt.signed for operation in vector.operations for attempt in operation.attempts]
 
 
-def test_where_we_do_better_than_the_eighth_vector(server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_we_do_better_than_the_eighth_vector(server: StrictEndpoint, clocks: FakeClocks) -> None:
     """Without a Date, the error message counts, which the vectors leave out: the call succeeds."""
-    clocks = host_clocks(monkeypatch)
     server.clear()
     error = (
         b"<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>Signature expired: "

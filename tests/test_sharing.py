@@ -27,9 +27,8 @@ from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.patience import PATIENCE
 from tests.real.need import need
-from tests.support import client, code_of, with_bucket
+from tests.support import aws_environment, client, code_of, run_python, with_bucket
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
 
@@ -505,16 +504,8 @@ def aws() -> Iterator[StrictEndpoint]:
 def run(aws: StrictEndpoint, *, runs: int = 1, url: str = "", forks: int = 0, within: tuple[str, ...] = ()) -> int:
     """Run a program that makes one call, so many times; count the requests."""
     aws.clear()
-    keys = aws.client_kwargs
-    env = os.environ | {
-        "AWS_ACCESS_KEY_ID": str(keys["aws_access_key_id"]),
-        "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
-        "AWS_CA_BUNDLE": str(aws.ca_bundle),
-    }
     for _ in range(runs):
-        program = [*within, sys.executable, "-c", ONE_CALL, str(aws.port), url, str(forks)]
-        done = subprocess.run(program, env=env, capture_output=True, text=True, check=False, timeout=5 * PATIENCE)
-        assert done.returncode == 0, done.stdout + done.stderr
+        run_python(ONE_CALL, str(aws.port), url, str(forks), prefix=within, env=aws_environment(aws))
     return aws.count
 
 

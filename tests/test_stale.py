@@ -20,13 +20,7 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
 from tests.fakes import Emitted
-from tests.support import client, host_clocks, with_bucket
-
-
-@pytest.fixture
-def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
-    """This process's wall clock, which is the server's too until a test moves one of them."""
-    return host_clocks(monkeypatch)
+from tests.support import client, with_bucket
 
 
 def stale(emitted: Emitted) -> list[int]:

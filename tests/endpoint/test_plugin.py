@@ -14,6 +14,7 @@ import pytest
 
 from skewguard.testing import FakeClocks, StrictEndpoint, steady_utc
 from tests.endpoint.helpers import client, refused
+from tests.support import run_python
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -73,7 +74,6 @@ def test_plugin_and_documentation(tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     code = "import skewguard.testing.plugin, sys, json; print(json.dumps(sorted(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    loaded = set(json.loads(done.stdout))
+    loaded = set(json.loads(run_python(code, env=environment)))
     assert not {"skewguard.testing.endpoint", "trustme", "ssl", "boto3"} & loaded or "skewguard._api" in loaded
     assert "skewguard.testing.endpoint" not in loaded
