@@ -23,7 +23,6 @@ PORTABLE = [
     "polling",
     "reply",
     "sep_vectors",
-    "signers",
     "stale",
     "uri",
 ]
