@@ -70,7 +70,7 @@ lint-python: $(LINT)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict skewguard tests/typing
-	$(VENV)/bin/lint-imports
+	$(VENV)/bin/lint-imports --no-cache
 
 lint-workflows: $(LINT) $(ACTIONLINT)
 	$(ACTIONLINT)
