@@ -99,7 +99,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
 def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Begin and end every test unguarded, with invalid credentials and no settings of the machine's.
 
-    The estimate that processes share is the test's and its children's own.
+    A test and its children have their own shared file.
     """
     for name, value in {
         "AWS_ACCESS_KEY_ID": "AKIDEXAMPLE",

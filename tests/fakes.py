@@ -1,4 +1,4 @@
-"""A time source that finds what the test says, and a list of what was emitted. Programs of tests import it too."""
+"""A time source that a test configures, and a list of emitted events. Programs of tests import them too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class FakeSource:
     """A time source that knows true time. All attributes may be changed between two measurements.
 
     Attributes:
-        offset: How far what it finds is ahead of true time, s; None to fail. Without `truth`, of the wall clock.
+        offset: The lead of its time over `truth`, or over the wall clock without that, s; None to fail.
         bound: The error bound, s.
         truth: Reads true time, ns since the Unix epoch.
         gate: What a measurement waits for; None for nothing.

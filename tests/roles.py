@@ -29,7 +29,7 @@ class Metadata:
     """The instance's and the container's metadata services, with the endpoint's clock and credentials.
 
     Attributes:
-        lasts: How long the credentials are good for, s; negative if they are dead.
+        lasts: The life of the credentials, s; negative if they have expired.
         port: Where it listens, on 127.0.0.1.
     """
 

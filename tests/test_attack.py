@@ -42,7 +42,7 @@ Peer = tuple[str, int]
 def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
     """Ask a server twice with a source, then once with the product; return each interval, or the reason for none.
 
-    Fails if anything raises, hangs or leads away from the truth: a forgery may cost an answer and nothing else.
+    Fail if anything raises, hangs or misses the truth: a forgery may cost an answer and nothing else.
     """
     source = source_of(server)
     outcomes: list[Interval | str] = []

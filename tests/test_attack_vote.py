@@ -1,6 +1,6 @@
 """Attacks on the vote, over real sockets: NTP servers that lie or are dead.
 
-Fewer than half may do what they like. Where most lie, no vote can tell; a verified answer of AWS's can.
+Fewer than half do no harm. Where most lie, no vote can find out; a verified answer of AWS's can.
 """
 
 from __future__ import annotations

@@ -53,9 +53,9 @@ class Seen(NamedTuple):
     """What the caller and the network see of one call.
 
     Attributes:
-        attempts: The status of each attempt, or the name of what it ended in.
-        delays: How long botocore waited between them, s.
-        outcome: The type and words of what was raised, or what the response says of retries.
+        attempts: The status of each attempt, or the name of its exception.
+        delays: botocore's waits between them, s.
+        outcome: Type and text of the exception, or the retries in the response.
         quota: What is left of the retry quota; None in legacy mode.
     """
 

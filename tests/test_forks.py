@@ -33,7 +33,7 @@ def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[],
     """Fork while another thread is in the middle of something; return whether the child succeeds.
 
     Args:
-        hold: Does it, in that thread; calls what it is given in the middle of it.
+        hold: Run in that thread; calls its argument in the middle.
         child: Run in the child, which is killed after `PATIENCE` s.
     """
     held, release = threading.Event(), threading.Event()

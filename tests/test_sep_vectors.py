@@ -1,7 +1,7 @@
 """AWS's cross-SDK clock skew rules: the ten shared vectors, through a real client, over verified TLS, to AWS's names.
 
-Times are seconds on the host's clock, which starts at 2026-01-01T00:00:00Z. "Client skew" is what a request would be
-signed with, minus the wall clock, in whole seconds: the vectors know seconds, an interval's midpoint has fractions.
+Times are seconds on the host's clock, which starts at 2026-01-01T00:00:00Z. "Client skew" is the time that
+a request would be signed with, minus the wall clock, in whole seconds, because the vectors have no fractions.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_the_time_signed_is_the_truth(signed: Callable[[str], Signed], cell: Cel
 def times(cell: Cell, made: dict[str, Any]) -> list[int]:
     """Return every time in a signature, s since the Unix epoch.
 
-    A scope's day that is not its timestamp's is an error.
+    Fail if a scope's day differs from its timestamp's.
     """
     if cell.form == "post":
         fields = made["fields"]

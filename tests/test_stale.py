@@ -1,6 +1,6 @@
 """Requests that are right when signed and arrive too late: signed again once; nothing is learned.
 
-Time is injected: what waits here for minutes waits by the fake clocks alone.
+What waits for minutes here waits by the fake clocks alone.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Programs that serve from several processes or greenlets, on a clock that libfaketime makes 20 minutes slow.
 
-What the parent has learned before it forks, each worker knows: its first request is signed right.
+Each worker knows what the parent learned before the fork: its first request is signed right.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def ask(port: str) -> tuple[str, str]:
 def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, taught: str) -> None:
     """Four workers of an app that was loaded before they were forked.
 
-    If the parent had called before, or may read what one of them has learned, no worker's request is refused.
+    If the parent has made a call before, or the workers share what they learn, no worker's request is refused.
     """
     installed("gunicorn", *(["gevent"] if kind == "gevent" else []))
     (tmp_path / "gunicorn.conf.py").write_text(settings, "utf-8")

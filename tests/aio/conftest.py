@@ -1,6 +1,6 @@
 """These tests need aiobotocore, which pins botocore: `tests/test_aiobotocore.py` runs them in its environment.
 
-They are collected there only; where aiobotocore is missing, that file says how to install it.
+They are collected there only; without aiobotocore, that file explains how to install it.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def compare(healthy: str, skewed: str) -> tuple[float, float]:
     """Measure unguarded calls with a right clock and guarded ones with a wrong clock in turn.
 
     Returns:
-        The median of the unguarded stalls, and of how much longer the guarded one after each was, s.
+        The median of the unguarded stalls, and that of the difference to the guarded one after each, s.
     """
     plain, more = [], []
     for _ in range(ROUNDS):

@@ -41,7 +41,7 @@ class Chronyd:
         cmdport: Its monitoring port (UDP), read-only.
         socket: Its command socket; only the daemon's user and root may speak to it.
         pid: Its process id.
-        offset_seconds: What its clock shows more than the host's.
+        offset_seconds: The lead of its clock over the host's.
         directory: Its own directory, owned by its user; gone when it has ended.
     """
 
@@ -78,10 +78,10 @@ def chronyd(
     """Run a chronyd during the block; skip the test if there is none.
 
     Args:
-        offset_seconds: How much its clock shows more than the host's; true time, as far as it knows.
+        offset_seconds: The lead of its clock over the host's; it takes that clock for true time.
         upstream: Follow this one instead of its own clock.
         host: The loopback address to listen on, ``"127.0.0.1"`` or ``"::1"``.
-        stratum: What it claims to be, without an upstream.
+        stratum: Its stratum, without an upstream.
         synchronized: Without an upstream: whether it serves its own clock as if that were right.
         config: More lines of configuration.
 

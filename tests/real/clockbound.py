@@ -1,7 +1,7 @@
 """The real ClockBound daemons, each in its own namespaces, beside a chronyd; their sources compared with the truth.
 
 The chronyd that the daemons ask does not touch the host's clock. Where its server serves the host's own time, the
-host's wall clock is right, and the daemons must say so; where it serves another, they must not.
+host's wall clock is right, and the daemons must report so; where it serves another, they must not.
 """
 
 from __future__ import annotations

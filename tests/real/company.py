@@ -1,7 +1,7 @@
 """Not a test: the program that `test_company` runs in its own environment, as ``company.py LIBRARY ORDER``.
 
-It sets up one library that patches botocore, before or after skewguard, makes some calls of a server that its
-environment names, and prints which spans the library recorded, as far as it keeps any in memory.
+It sets up one library that patches botocore, before or after skewguard, makes some calls to the server that its
+environment names, and prints the spans that the library recorded in memory.
 """
 
 from __future__ import annotations

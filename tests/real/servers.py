@@ -1,7 +1,7 @@
 """Real servers on loopback that check signatures and dates, all written by others.
 
-ministack speaks AWS's protocols in AWS's words; rclone and SeaweedFS are S3-compatible stores, each with its own idea
-of how to refuse a skewed clock. They live in a virtual environment of their own, because ministack pins botocore.
+ministack speaks AWS's protocols in AWS's words; rclone and SeaweedFS are S3-compatible stores, each of which
+refuses a wrong clock in its own way. They live in a virtual environment of their own, because ministack pins botocore.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Server:
 def counted(client: Any) -> list[int | str]:
     """Collect the outcome of each request of this client from now on: the status, or the exception's name.
 
-    Real servers do not count for us. Requests of other clients (STS for a role's credentials) and those sent without
+    Real servers do not count requests. Requests of other clients (STS for a role's credentials) and those sent without
     a client (presigned URLs) are not seen; S3's redirector sends a HeadBucket of its own after a bare 400 or 403.
     """
     seen: list[int | str] = []

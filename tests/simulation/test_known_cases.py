@@ -80,7 +80,7 @@ class TestFrozen:
     def test_thawed_again_and_again_as_a_function_is(self) -> None:
         """Between two invocations everything stands still, and the wall clock is right on waking.
 
-        A short pause costs nothing. A long one costs the first call one more request, because the anchor is as late.
+        A short pause costs nothing. After a long one the first call needs a second request: the anchor is late.
         """
         with Script() as script:
             aws = script.server()
