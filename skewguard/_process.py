@@ -14,7 +14,7 @@ from skewguard.config import Settings, resolve
 from skewguard.events import reset_lock
 from skewguard.timekeeping.timekeeper import Timekeeper
 
-_LONGEST_IMPORT = 2  # s; a fork waits no longer for one
+_LONGEST_IMPORT = 30  # s; a fork waits no longer for one. On a busy machine 200 ms of importing take some seconds.
 
 
 class Switch:
@@ -72,7 +72,10 @@ class _Process:
                 self._renew = True
 
     def before_fork(self) -> None:
-        """Wait for another thread's import, but not for long: it may be waiting for this thread."""
+        """Wait for another thread's import, but not for ever: it may be waiting for this thread.
+
+        A child that is forked meanwhile hangs when it imports the same module.
+        """
         _late_imports.importing.acquire(timeout=_LONGEST_IMPORT)
 
     def after_fork_in_parent(self) -> None:
