@@ -99,11 +99,7 @@ class StrictEndpoint(Behaviour):
         self._script: deque[Step] = deque()
 
     def start(self) -> StrictEndpoint:
-        """Listen on a free port. Starting a running server does nothing.
-
-        Returns:
-            The server itself.
-        """
+        """Listen on a free port; return the server itself. Starting a running server does nothing."""
         if self._listener is None:
             shared_file.keep_private()
             if self._tls:

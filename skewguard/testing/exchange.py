@@ -34,13 +34,7 @@ class Exchange:
     """Handles the requests of one server."""
 
     def __init__(self, behaviour: Behaviour, pause: Callable[[float], None], verifier: Verifier) -> None:
-        """Prepare.
-
-        Args:
-            behaviour: Read again for every request.
-            pause: Waits so many seconds; raises wire.Hangup once the server is being stopped.
-            verifier: The server's rules.
-        """
+        """Prepare. `pause` waits so many seconds; it raises wire.Hangup once the server is being stopped."""
         self._behaviour = behaviour
         self._pause = pause
         self._verifier = verifier
@@ -48,12 +42,7 @@ class Exchange:
         self._buckets = buckets.Buckets(self._services.temporary)
 
     def run(self, request: wire.Request, receive: Callable[[], None], step: Step) -> tuple[Response, Record]:
-        """Handle a request.
-
-        Args:
-            request: Its head.
-            receive: Reads its body into it.
-            step: The step of the script for it.
+        """Handle a request, whose body `receive` reads into it.
 
         Raises:
             wire.Malformed: From `receive`, as OSError.

@@ -33,12 +33,7 @@ class Listener:
     """A listening socket on 127.0.0.1, one thread that accepts and one for each connection."""
 
     def __init__(self, handler: Handler, context: ssl.SSLContext | None) -> None:
-        """Listen at once.
-
-        Args:
-            handler: Called for each request, from many threads.
-            context: For TLS; None for plain http.
-        """
+        """Listen at once; without a context, plain http. The handler is called from many threads."""
         self._handler = handler
         self._context = context
         self.stopping = threading.Event()

@@ -24,11 +24,7 @@ class Authority:
     """A certificate authority that lives as long as its server, and issues certificates for every AWS name."""
 
     def __init__(self) -> None:
-        """Make the authority.
-
-        Raises:
-            ImportError: trustme is not installed.
-        """
+        """Make the authority. ImportError if trustme is not installed."""
         try:
             import trustme
         except ImportError as error:
@@ -93,9 +89,7 @@ def redirected(route: Callable[[str, int], int | None], environment: Mapping[str
 
     Blocks nest: names that an inner one does not redirect are left to the outer.
 
-    Args:
-        route: Returns the loopback port for a lower-case name and a port, or None.
-        environment: Variables to set meanwhile.
+    `route` returns the loopback port for a lower-case name and a port, or None. The environment is set meanwhile.
     """
     with _resolver_lock:
         before = socket.getaddrinfo

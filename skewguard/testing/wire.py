@@ -160,12 +160,7 @@ def _chunked(stream: BinaryIO) -> bytes:
 def render(status: int, headers: list[tuple[str, str]], body: bytes, *, head: bool, keep_alive: bool) -> bytes:
     """Format a whole response, to be sent in one write, so that no packet waits for another.
 
-    Args:
-        status: The status code.
-        headers: In order, repeats allowed; ``Content-Length`` is added unless given.
-        body: Sent unless `head`.
-        head: The request's method was HEAD.
-        keep_alive: False adds ``Connection: close``.
+    ``Content-Length`` is added unless given. For a HEAD request the body is left out.
     """
     lines = [f"HTTP/1.1 {status} {responses.get(status, 'Unknown')}"]
     sized = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import urllib.parse
 from collections.abc import Callable, Mapping
@@ -54,13 +55,7 @@ class Raw:
         self.headers = dict(request.headers.items())
 
     def send(self) -> tuple[int, str]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=10)
-        try:
-            connection.request(self.method, self.path, self.body, self.headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        finally:
-            connection.close()
+        return fetch(self.endpoint.url + self.path, self.method, self.body, **self.headers)
 
 
 def freeze(endpoint: StrictEndpoint, after: float, record: Record | Raw) -> None:
@@ -76,13 +71,10 @@ def freeze(endpoint: StrictEndpoint, after: float, record: Record | Raw) -> None
 
 def fetch(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, str]:
     parts = urllib.parse.urlsplit(url)
-    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
-    try:
-        connection.request(method, parts.path + "?" + parts.query, body, headers)
+    with contextlib.closing(http.client.HTTPConnection(parts.netloc, timeout=10)) as connection:
+        connection.request(method, url.partition(parts.netloc)[2], body, headers)
         answer = connection.getresponse()
-        return answer.status, answer.read().decode()
-    finally:
-        connection.close()
+        return answer.status, answer.read().decode(errors="replace")
 
 
 def upload(form: dict[str, Any], file: bytes, **change: str) -> tuple[int, str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -58,21 +56,10 @@ def test_plugin_and_documentation(tmp_path: Path) -> None:
     for number, example in enumerate(examples):
         (tmp_path / f"test_example_{number}.py").write_text(example)
     environment = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONPATH": str(ROOT)}
-    command = [
-        sys.executable,
-        "-W",
-        "error",
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "skewguard.testing.plugin",
-        "-p",
-        "no:cacheprovider",
-    ]
-    command.append(str(tmp_path))
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    environment["PYTHONWARNINGS"] = "error"
+    pytest_main = "import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"
+    options = ["-q", "-p", "skewguard.testing.plugin", "-p", "no:cacheprovider"]
+    run_python(pytest_main, *options, str(tmp_path), env=environment, cwd=tmp_path)
     code = "import skewguard.testing.plugin, sys, json; print(json.dumps(sorted(sys.modules)))"
     loaded = set(json.loads(run_python(code, env=environment)))
     assert not {"skewguard.testing.endpoint", "trustme", "ssl", "boto3"} & loaded or "skewguard._api" in loaded

@@ -7,8 +7,8 @@ import hashlib
 import re
 import secrets
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from urllib.parse import quote, unquote, unquote_to_bytes
 from xml.sax.saxutils import escape
 
@@ -101,11 +101,7 @@ class Buckets:
         self._temporary = temporary
 
     def serve(self, claim: Claim, operation: Operation, now: float) -> Content:
-        """Serve an accepted request; `now` in seconds by the server's clock.
-
-        Raises:
-            Problem: There is no such bucket, key or upload, or the operation is not offered.
-        """
+        """Serve an accepted request; `now` in seconds by the server's clock. Problem if there is nothing to serve."""
         with self._lock:
             if operation.name == "ListBuckets":
                 names = "".join(f"<Bucket><Name>{escape(b)}</Name></Bucket>" for b in sorted(self._buckets))
@@ -144,9 +140,7 @@ class Buckets:
         raise _not_offered()
 
     def _object(self, claim: Claim, operation: Operation, objects: dict[str, _Object], now: float) -> Content:
-        kept = tuple(
-            (k, v) for k, v in claim.request.headers.items() if k == "content-type" or k.startswith("x-amz-meta-")
-        )
+        kept = _kept(claim.request.headers)
         if operation.name == "PutObject":
             stored = objects[operation.key] = _store(claim.body, kept, now)
             return Content(200, (("ETag", stored.etag),))
@@ -168,8 +162,8 @@ class Buckets:
         if operation.name == "CreateMultipartUpload":
             upload_id = secrets.token_hex(16)
             self._uploads[upload_id] = _Upload(kept)
-            where = f"<Bucket>{escape(operation.bucket)}</Bucket><Key>{escape(operation.key)}</Key>"
-            return _xml("InitiateMultipartUploadResult", f"{where}<UploadId>{upload_id}</UploadId>")
+            made = _where(operation.bucket, operation.key) + f"<UploadId>{upload_id}</UploadId>"
+            return _xml("InitiateMultipartUploadResult", made)
         return self._multipart(claim, operation, objects, now)
 
     def _multipart(self, claim: Claim, operation: Operation, objects: dict[str, _Object], now: float) -> Content:
@@ -192,9 +186,7 @@ class Buckets:
         if not numbers or any(n not in upload.parts for n in numbers):
             raise Problem("InvalidPart", "One or more of the specified parts could not be found.", status=400)
         stored = objects[operation.key] = _store(b"".join(upload.parts[n] for n in numbers), upload.headers, now)
-        made = (
-            f"<Bucket>{escape(operation.bucket)}</Bucket><Key>{escape(operation.key)}</Key><ETag>{stored.etag}</ETag>"
-        )
+        made = _where(operation.bucket, operation.key) + f"<ETag>{stored.etag}</ETag>"
         return _xml("CompleteMultipartUploadResult", made)
 
     def _session(self, now: float) -> Content:
@@ -202,6 +194,14 @@ class Buckets:
         given = f"<SessionToken>{token}</SessionToken><SecretAccessKey>{secret}</SecretAccessKey>"
         given += f"<AccessKeyId>{access}</AccessKeyId><Expiration>{formats.iso(until)}</Expiration>"
         return _xml("CreateSessionResult", f"<Credentials>{given}</Credentials>")
+
+
+def _kept(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((k, v) for k, v in headers.items() if k == "content-type" or k.startswith("x-amz-meta-"))
+
+
+def _where(bucket: str, key: str) -> str:
+    return f"<Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key>"
 
 
 def _etag(data: bytes) -> str:
@@ -291,11 +291,10 @@ def _post(bucket: str, sent: post.Form, objects: dict[str, _Object], now: float)
     key = sent.fields.get("key", "").replace("${filename}", sent.filename)
     if not key:
         raise Problem("InvalidArgument", "Bucket POST must contain a field named 'key'.", status=400)
-    kept = tuple((k, v) for k, v in sent.fields.items() if k == "content-type" or k.startswith("x-amz-meta-"))
-    stored = objects[key] = _store(sent.file, kept, now)
+    stored = objects[key] = _store(sent.file, _kept(sent.fields), now)
     if sent.fields.get("success_action_status") in ("200", "201"):
-        made = f"<Bucket>{escape(bucket)}</Bucket><Key>{escape(key)}</Key><ETag>{escape(stored.etag)}</ETag>"
-        status = int(sent.fields["success_action_status"])
-        whole = _xml("PostResponse", made)
-        return Content(status, whole.headers, whole.body)
+        return replace(
+            _xml("PostResponse", _where(bucket, key) + f"<ETag>{escape(stored.etag)}</ETag>"),
+            status=int(sent.fields["success_action_status"]),
+        )
     return Content(204, (("ETag", stored.etag),))

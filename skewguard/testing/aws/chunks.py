@@ -37,13 +37,9 @@ class Decoded(NamedTuple):
 
 
 def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret: str) -> Decoded:
-    """Parse an aws-chunked body.
+    """Parse an aws-chunked body, without any ``Transfer-Encoding``.
 
-    Args:
-        raw: The body without any ``Transfer-Encoding``.
-        headers: The request's; names in lower case.
-        signed: The request's own signature: the first link of the chain of chunk signatures.
-        secret: The secret of the key that signed.
+    The request's own signature is the first link of the chain of chunk signatures.
 
     Raises:
         BadChunks: Broken framing, or a length other than ``x-amz-decoded-content-length``.

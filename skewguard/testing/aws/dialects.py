@@ -149,19 +149,15 @@ class Query(Dialect):
     media_type = "text/xml"
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether there is an Action, or a form that may hold one."""
         return formats.has_form(request) or "Action=" in request.query
 
     def operation(self, service: str, request: Request) -> str | None:
-        """Return the parameter Action."""
         return formats.form(request).get("Action")
 
     def parameters(self, request: Request, body: bytes) -> Mapping[str, Any]:
-        """Return the form's fields."""
         return formats.form(request)
 
     def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
-        """Format an XML document."""
         error = f"<Code>{formats.xml(problem.code)}</Code><Message>{formats.xml(problem.message)}</Message>"
         body = formats.XML_DECLARATION + self._error(service, problem, error, request_id)
         status = problem.status or (401 if problem.code == "AuthFailure" else 403)
@@ -173,7 +169,6 @@ class Query(Dialect):
         return f'<ErrorResponse xmlns="{formats.xmlns(service)}">{inner}</ErrorResponse>'
 
     def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
-        """Format an XML document."""
         name = operation if operation is not None and operation.isascii() and operation.isalnum() else "Unknown"
         inner = self._result(name, formats.xml(result), str(uuid.uuid4()))
         text = f'<{name}Response xmlns="{formats.xmlns(service)}">{inner}</{name}Response>'
@@ -188,11 +183,9 @@ class RestXml(Query):
     """REST with XML bodies: Route 53 and CloudFront."""
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether the service is one of these two."""
         return service in ("route53", "cloudfront")
 
     def operation(self, service: str, request: Request) -> str | None:
-        """Return what the table of paths tells."""
         return Dialect.operation(self, service, request)
 
 
@@ -206,15 +199,12 @@ class Ec2(Query):
     media_type = "text/xml;charset=UTF-8"
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether the service is EC2."""
         return service == "ec2"
 
     def wrong_signature(self, text: str | None = None) -> Problem:
-        """Word every refusal in the same way."""
         return Problem("AuthFailure", INVALID_EC2)
 
     def bad_token(self, *, expired: bool) -> Problem:
-        """Word an expired token in EC2's way, any other as a wrong signature."""
         return Problem("RequestExpired", "Request has expired.", status=400) if expired else self.wrong_signature()
 
     def _error(self, service: str, problem: Problem, error: str, request_id: str) -> str:
@@ -231,15 +221,12 @@ class S3(Query):
     media_type = "application/xml"
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether the service is S3, under any of its signing names."""
         return service in sigv4.S3_NAMES
 
     def id_headers(self, request_id: str) -> list[tuple[str, str]]:
-        """Return S3's two headers."""
         return [("x-amz-request-id", request_id), ("x-amz-id-2", "skewguard")]
 
     def skewed(self, signed: sigv4.Signed, now: int, tolerance: float) -> Problem:
-        """Word the refusal of a timestamp with a code of its own, and with both times in fields."""
         fields = {
             "RequestTime": signed.timestamp,
             "ServerTime": formats.iso(now),
@@ -249,7 +236,6 @@ class S3(Query):
         return Problem("RequestTimeTooSkewed", text, fields)
 
     def wrong_signature(self, text: str | None = None) -> Problem:
-        """Word the refusal of a signature; `text` replaces the usual message."""
         usual = (
             "The request signature we calculated does not match the signature you provided. Check your key and signing "
             "method."
@@ -257,31 +243,25 @@ class S3(Query):
         return Problem("SignatureDoesNotMatch", text or usual)
 
     def unknown_key(self, access_key: str) -> Problem:
-        """Word the refusal of an unknown access key."""
         text = "The AWS Access Key Id you provided does not exist in our records."
         return Problem("InvalidAccessKeyId", text, {"AWSAccessKeyId": access_key})
 
     def bad_token(self, *, expired: bool) -> Problem:
-        """Word the refusal of a session token."""
         if expired:
             return Problem("ExpiredToken", "The provided token has expired.", status=400)
         return Problem("InvalidToken", "The provided token is malformed or otherwise invalid.", status=400)
 
     def scope_day(self, signed: sigv4.Signed) -> Problem:
-        """Word the refusal of a credential scoped to another day than the request's."""
         other = f'This date is not the same as X-Amz-Date: "{signed.timestamp[:8]}".'
         return self.unreadable(f'Invalid credential date "{signed.scope.day}". {other}')
 
     def unsigned(self) -> Problem:
-        """Word the refusal of a request without a signature."""
         return Problem("AccessDenied", "Access Denied")
 
     def undated(self) -> Problem:
-        """Word the refusal of a timestamp that cannot be parsed."""
         return Problem("AccessDenied", "AWS authentication requires a valid Date or x-amz-date header")
 
     def unreadable(self, why: str) -> Problem:
-        """Word the refusal of a signature that cannot be parsed."""
         return Problem("AuthorizationHeaderMalformed", f"The authorization header is malformed; {why}", status=400)
 
     def _error(self, service: str, problem: Problem, error: str, request_id: str) -> str:
@@ -306,15 +286,12 @@ class RestJson(Dialect):
         return True
 
     def unsigned(self) -> Problem:
-        """Word the refusal of a request without a signature."""
         return self._problem("MissingAuthenticationToken", "Missing Authentication Token")
 
     def unreadable(self, why: str) -> Problem:
-        """Word the refusal of a signature that cannot be parsed."""
         return self._problem("IncompleteSignature", why)
 
     def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
-        """Format a JSON body; the code is in a header."""
         content = {"message": problem.message}
         if service == "glacier":
             content |= {"code": problem.code, "type": "Client"}
@@ -323,7 +300,6 @@ class RestJson(Dialect):
         return Content(problem.status or 403, headers, json.dumps(content).encode(), problem.code)
 
     def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
-        """Format a JSON body."""
         return Content(200, (("Content-Type", "application/json"),), json.dumps(result).encode())
 
 
@@ -331,15 +307,12 @@ class Json(RestJson):
     """JSON with the operation in a header: DynamoDB, KMS, SQS."""
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether the header is there."""
         return "x-amz-target" in request.headers
 
     def operation(self, service: str, request: Request) -> str | None:
-        """Return the end of the header."""
         return request.headers.get("x-amz-target", "").rpartition(".")[2] or None
 
     def parameters(self, request: Request, body: bytes) -> Mapping[str, Any]:
-        """Parse the body."""
         try:
             parsed = json.loads(body or b"{}")
         except (ValueError, RecursionError):
@@ -349,13 +322,11 @@ class Json(RestJson):
         return parsed
 
     def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
-        """Format a JSON body that holds the code."""
         content = json.dumps({"__type": f"com.amazon.coral.service#{problem.code}", "message": problem.message})
         headers = (*self._type(service), ("x-amzn-errortype", problem.code))
         return Content(problem.status or 400, headers, content.encode(), problem.code)
 
     def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
-        """Format a JSON body."""
         return Content(200, self._type(service), json.dumps(result).encode())
 
     @staticmethod
@@ -369,20 +340,16 @@ class Cbor(RestJson):
     _HEADERS = (("Content-Type", "application/cbor"), ("smithy-protocol", "rpc-v2-cbor"))
 
     def speaks(self, service: str, request: Request) -> bool:
-        """Return whether the protocol's header is there."""
         return request.headers.get("smithy-protocol") == "rpc-v2-cbor"
 
     def operation(self, service: str, request: Request) -> str | None:
-        """Return the end of the path."""
         return request.path.rpartition("/operation/")[2] or None
 
     def refusal(self, service: str, problem: Problem, request_id: str) -> Content:
-        """Format a CBOR body that holds the code."""
         body = formats.cbor({"__type": f"com.amazon.coral.service#{problem.code}", "message": problem.message})
         return Content(problem.status or 400, self._HEADERS, body, problem.code)
 
     def success(self, service: str, operation: str | None, result: Mapping[str, object]) -> Content:
-        """Format a CBOR body."""
         return Content(200, self._HEADERS, formats.cbor(result))
 
 

@@ -32,11 +32,7 @@ def is_form(method: str, headers: Mapping[str, str]) -> bool:
 
 
 def read(body: bytes, content_type: str) -> Form:
-    """Parse a multipart/form-data body.
-
-    Raises:
-        Problem: It is not well formed; S3's MalformedPOSTRequest.
-    """
+    """Parse a multipart/form-data body. Problem, S3's MalformedPOSTRequest, if it is not well formed."""
     boundary = content_type.partition("boundary=")[2].partition(";")[0].strip().strip('"')
     parts = (b"\r\n" + body).split(b"\r\n--" + boundary.encode("latin-1"))
     if not boundary or len(parts) < 3 or not parts[-1].startswith(b"--"):
@@ -73,14 +69,7 @@ def _malformed() -> Problem:
 
 
 def find(form: Form) -> sigv4.Signed | None:
-    """Return the signature of a form.
-
-    Returns:
-        The signature, or None if the form has no policy.
-
-    Raises:
-        Unreadable: A field of the signature is missing or malformed.
-    """
+    """Return the signature of a form; None if it has no policy. Unreadable if a field is missing or malformed."""
     fields = form.fields
     if "policy" not in fields:
         return None
@@ -99,28 +88,19 @@ def find(form: Form) -> sigv4.Signed | None:
 
 
 def check_signature(form: Form, signed: sigv4.Signed, secret: str) -> None:
-    """Check the policy's signature.
-
-    Raises:
-        Problem: It is not the one made with `secret`.
-    """
+    """Check the policy's signature. Problem if it is not the one made with `secret`."""
+    policy = form.fields["policy"]
     if signed.form == "v2-post":
-        if not sigv4.same(sigv2.signature_of(secret, form.fields["policy"]), signed.signature):
-            raise S3().wrong_signature()
-        return
-    key = sigv4.signing_key(secret, signed.scope)
-    wanted = hmac.digest(key, form.fields["policy"].encode("utf-8", "replace"), "sha256").hex()
+        wanted = sigv2.signature_of(secret, policy)
+    else:
+        key = sigv4.signing_key(secret, signed.scope)
+        wanted = hmac.digest(key, policy.encode("utf-8", "replace"), "sha256").hex()
     if not sigv4.same(wanted, signed.signature):
         raise S3().wrong_signature()
 
 
 def check_policy(form: Form, bucket: str, now: float) -> None:
-    """Check a form against its own policy.
-
-    Args:
-        form: The form, its signature already checked.
-        bucket: The bucket that it was sent to.
-        now: The server's time, seconds since the Unix epoch.
+    """Check a form, sent to `bucket`, against its own policy; `now` in seconds by the server's clock.
 
     Raises:
         Problem: The policy has expired, cannot be read, or does not allow the form.

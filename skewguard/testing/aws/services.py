@@ -44,16 +44,7 @@ class Services:
         self._tables: dict[str, list[dict[str, object]]] = {}
 
     def serve(self, claim: Claim, operation: str | None, now: float) -> Content:
-        """Serve an accepted request.
-
-        Args:
-            claim: The request.
-            operation: Its operation, if known.
-            now: The server's time, seconds since the Unix epoch.
-
-        Raises:
-            Problem: A parameter is unusable.
-        """
+        """Serve an accepted request; `now` in seconds by the server's clock. Problem if a parameter is unusable."""
         parameters = claim.dialect.parameters(claim.request, claim.body)
         handler = _HANDLERS.get((claim.service, operation)) or _HANDLERS.get((claim.service, None))
         asked = Asked(parameters, claim.signed.scope.access_key if claim.signed else "", now)
@@ -123,21 +114,8 @@ class Services:
         digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
         return {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": digest}
 
-    def _send_mail(self, asked: Asked) -> Mapping[str, object]:
-        return {"MessageId": str(uuid.uuid4())}
-
-    def _list_functions(self, asked: Asked) -> Mapping[str, object]:
-        return {"Functions": []}
-
     def _describe_regions(self, asked: Asked) -> Mapping[str, object]:
-        return {
-            "regionInfo": [
-                {"regionName": region, "regionEndpoint": f"ec2.{region}.amazonaws.com"} for region in _REGIONS
-            ]
-        }
-
-    def _describe_instances(self, asked: Asked) -> Mapping[str, object]:
-        return {"reservationSet": []}
+        return {"regionInfo": [{"regionName": one, "regionEndpoint": f"ec2.{one}.amazonaws.com"} for one in _REGIONS]}
 
 
 def _session_name(asked: Asked) -> str:
@@ -155,10 +133,10 @@ _HANDLERS: dict[tuple[str, str | None], _Handler] = {  # None: every operation o
     ("dynamodb", "GetItem"): Services._get_item,
     ("dynamodb", "ListTables"): Services._list_tables,
     ("dynamodb", "PutItem"): Services._put_item,
-    ("ec2", "DescribeInstances"): Services._describe_instances,
+    ("ec2", "DescribeInstances"): lambda *_: {"reservationSet": []},
     ("ec2", "DescribeRegions"): Services._describe_regions,
-    ("lambda", "ListFunctions"): Services._list_functions,
-    ("ses", None): Services._send_mail,
+    ("lambda", "ListFunctions"): lambda *_: {"Functions": []},
+    ("ses", None): lambda *_: {"MessageId": str(uuid.uuid4())},
     ("sqs", "SendMessage"): Services._send_message,
     ("sso", "GetRoleCredentials"): Services._role_credentials,
     ("sts", "AssumeRole"): Services._assume_role,

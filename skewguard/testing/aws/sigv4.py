@@ -80,11 +80,7 @@ def parse_time(text: str) -> int | None:
 
 
 def parse_credential(text: str) -> Scope:
-    """Split ``key/day/region/service/aws4_request``.
-
-    Raises:
-        Unreadable: It has other parts than these.
-    """
+    """Split ``key/day/region/service/aws4_request``. Unreadable if it has other parts than these."""
     parts = text.split("/")
     if len(parts) != 5 or parts[4] != "aws4_request" or not all(parts):
         raise Unreadable("Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term")
@@ -92,17 +88,9 @@ def parse_credential(text: str) -> Scope:
 
 
 def find(query: str, headers: Mapping[str, str]) -> Signed | None:
-    """Return the signature of a request.
+    """Return the signature of a request, whose query is as sent and whose headers' names are in lower case.
 
-    Args:
-        query: The query string as sent.
-        headers: Lower-case names to values, repeated ones joined by a comma.
-
-    Returns:
-        The signature, or None if the request is not signed.
-
-    Raises:
-        Unreadable: It is signed in a way that cannot be parsed.
+    None if it is not signed; Unreadable if it is signed in a way that cannot be parsed.
     """
     authorization = headers.get("authorization")
     if authorization is not None:
@@ -186,16 +174,10 @@ def _encode(text: str) -> str:
 def canonical_request(
     method: str, path: str, query: str, headers: Mapping[str, str], names: tuple[str, ...], payload: str, *, s3: bool
 ) -> bytes:
-    """Return the text whose hash is signed.
+    """Return the text whose hash is signed. Method, path and query are as sent, headers decoded as latin-1.
 
-    Args:
-        method: As sent.
-        path: As sent, still encoded.
-        query: As sent; ``X-Amz-Signature`` is left out.
-        headers: As `find` takes them, values decoded from the wire as latin-1.
-        names: The signed headers.
-        payload: Hash of the body, or one of the constants above.
-        s3: Neither normalise the path nor encode it twice.
+    `payload` is the body's hash, or one of the constants above. For S3, the path is neither normalised nor encoded
+    twice.
     """
     if s3:
         uri = quote_from_bytes(unquote_to_bytes(path.encode("latin-1")), safe="/~") or "/"

@@ -89,14 +89,9 @@ class Verifier:
         return Claim(request, service, dialect_of(service, request), body=request.body)
 
     def check(self, claim: Claim, now: float) -> None:
-        """Check everything.
+        """Check everything, and decode the body. Problem if the request is refused.
 
-        Args:
-            claim: From `read`; its body is decoded meanwhile.
-            now: When the request arrived, seconds since the Unix epoch by the server's clock.
-
-        Raises:
-            Problem: The request is refused.
+        `now` is when it arrived, in seconds by the server's clock.
         """
         signed = claim.signed
         if signed is None:
@@ -111,11 +106,7 @@ class Verifier:
             self._check_signature(claim, signed, now)
 
     def check_time(self, claim: Claim, now: float) -> None:
-        """Check the date alone, which needs no body.
-
-        Raises:
-            Problem: The request is refused.
-        """
+        """Check the date alone, which needs no body. Problem if the request is refused."""
         signed = claim.signed
         if signed is None or signed.form == "v2-post":
             return
