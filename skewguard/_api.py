@@ -135,6 +135,9 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     limit = parse_keyword("wait", wait, nanoseconds)
     keeper = process.keeper()
     with process.lock:
+        if process.cut_short:
+            uninstall()
+            process.cut_short = False
         found = process.installed
         handle = Installation(settings) if found is None else Installation(found, found=True)
         if found is None:

@@ -36,6 +36,7 @@ class _Process:
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self._switches: weakref.WeakSet[Switch] = weakref.WeakSet()  # one for each `attach`
         self.installed: Settings | None = None  # what `install` was given; handles know it by identity
+        self.cut_short = False  # forked while another thread of the parent, perhaps in install(), held the lock
         self.watch: WhenImported | None = None
         self._keeper: Timekeeper | None = None
         self._renew = False  # the timekeeper is to read its settings again before it is next used
@@ -85,7 +86,11 @@ class _Process:
 
     def after_fork_in_child(self) -> None:
         """Replace the locks that another thread may have held, and drop what it was doing."""
-        self.lock = threading.RLock()
+        if self.lock.acquire(blocking=False):
+            self.lock.release()
+        else:
+            self.lock = threading.RLock()
+            self.cut_short = True
         _late_imports.importing = threading.RLock()
         reset_lock()
         if "skewguard.signing.patches.patching" in sys.modules:

@@ -11,10 +11,14 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+import botocore
 import pytest
 
+import skewguard
+from skewguard import _process, _reach
 from skewguard.config import resolve
 from skewguard.interval import SECOND, Interval, Trust
+from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import FakeSource
@@ -95,6 +99,26 @@ class TestFork:
             return keeper.due(keeper.utc)
 
         assert forked_while(ask, child)
+
+    @pytest.mark.parametrize("change", ["install", "uninstall"])
+    def test_while_another_thread_installs_or_uninstalls(self, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+        """The child's own `install` starts anew."""
+        name = {"install": "register_initializer", "uninstall": "unregister_initializer"}[change]
+        original = getattr(library, name)
+        if change == "uninstall":
+            skewguard.install()
+
+        def alter(pause: Callable[[], None]) -> None:
+            monkeypatch.setattr(library, name, lambda callback: (pause(), original(callback)))
+            getattr(skewguard, change)()
+
+        def child() -> bool:
+            monkeypatch.setattr(library, name, original)
+            skewguard.install()
+            registered = botocore._INITIALIZERS.count(_reach.initialize)  # type: ignore[attr-defined]
+            return registered == 1 and _process.process.everywhere.settings is not None
+
+        assert forked_while(alter, child)
 
     def test_during_the_very_first_install(self) -> None:
         """In a new process, which has no timekeeper yet."""
