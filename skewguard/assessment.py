@@ -42,15 +42,7 @@ def severity(offset: int, warning: int = WARN_FROM, critical: int = FAIL_FROM) -
 
 
 def assess(offset: int, bound: int, source: str, warning: int = WARN_FROM, critical: int = FAIL_FROM) -> Outcome:
-    """Assess this host's clock.
-
-    Args:
-        offset: True time minus this host's clock, ns.
-        bound: The true offset lies within this of it, ns.
-        source: The source that measured it.
-        warning: Warn beyond this offset, ns.
-        critical: Be critical beyond this offset, ns.
-    """
+    """Assess this host's clock by its offset, true time minus wall clock, and the thresholds. All in ns."""
     ranges = ";".join(f"-{plain(limit)}:{plain(limit)}" for limit in (warning, critical))
     performance = f"offset={decimal(offset)}s;{ranges} bound={decimal(bound)}s;;;0"
     text = f"this host's clock is {clock_offset(offset, bound, source)}"

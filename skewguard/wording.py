@@ -36,11 +36,7 @@ def off(ns: int) -> str:
 def clock_offset(ns: int, bound: int, source: str, reference: str = "true time") -> str:
     """Format how far a clock is off: ``20 min 0 s behind true time (within 12.0 ms, by ntp://10.0.0.1)``.
 
-    Args:
-        ns: The reference minus that clock.
-        bound: The true offset lies within this of `ns`, ns.
-        source: The source that measured it.
-        reference: The clock that it is compared with.
+    `ns` is the reference minus that clock.
     """
     side = "behind" if ns > 0 else "ahead of"
     return f"{length(ns)} {side} {reference} (within {length(bound)}, by {source})"

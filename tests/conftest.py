@@ -50,6 +50,13 @@ def endpoint() -> Iterator[StrictEndpoint]:
         yield running
 
 
+@pytest.fixture
+def slow_host() -> Iterator[StrictEndpoint]:
+    """A server an hour ahead of this host, for children with the environment of `clean_process`."""
+    with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def _aws() -> Iterator[StrictEndpoint]:
     with StrictEndpoint(tls=True) as running:

@@ -24,6 +24,9 @@ SHIFT = "-20m"
 LIMIT = 60
 """How long a child may take, s. On an idle machine it takes a few seconds."""
 
+REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
+"""Outcomes, as in `Run.outcomes`."""
+
 SERVING = r"http://127\.0\.0\.1:([1-9]\d*)"
 
 
@@ -72,7 +75,6 @@ class Child:
         raise AssertionError(f"no line matches {pattern!r}:\n{''.join(self._lines)}")
 
     def output(self) -> str:
-        """Read to its end."""
         assert self.process.stdout is not None
         return self.process.stdout.read()
 

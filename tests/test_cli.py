@@ -9,7 +9,6 @@ import subprocess
 import sys
 import textwrap
 import venv
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,13 +43,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture
-def slow_host() -> Iterator[StrictEndpoint]:
-    """A server an hour ahead of this host, which children find by their environment."""
-    with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
-        yield server
-
-
 def run(
     *command: str | Path, guarded: bool = True, cwd: Path = ROOT, **variables: str
 ) -> subprocess.CompletedProcess[str]:
@@ -63,12 +55,10 @@ def run(
 
 
 def python(program: str, *arguments: str, guarded: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python program."""
     return run(sys.executable, "-c", textwrap.dedent(program), *arguments, guarded=guarded, **variables)
 
 
 def link(directory: Path, *names: str) -> None:
-    """Make modules importable from a directory."""
     for name in names:
         spec = find_spec(name)
         assert spec is not None

@@ -14,7 +14,7 @@ from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
 from tests.pages import Block, blocks
-from tests.skew_fixtures import FIXTURES, early, late
+from tests.skew_fixtures import CURRENT, FIXTURES, early, late
 
 EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
 LATE = late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5)
@@ -30,7 +30,6 @@ def client_error(code: str, text: str) -> str:
     return f"botocore.exceptions.ClientError: An error occurred ({code}) when calling the PutObject operation: {text}"
 
 
-TOO_LARGE = "The difference between the request time and the current time is too large."
 NOT_ABLE = "AWS was not able to validate the provided access credentials"
 TIMESTAMP = "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"
 WRONG_KEY = "The request signature we calculated does not match the signature you provided."
@@ -72,7 +71,7 @@ def told(text: str, offset: float | None) -> str:
         (client_error("SignatureDoesNotMatch", EARLY), 1161, "which explains it."),
         (S3, -3583, "this host's clock is 59 min 43 s fast, which explains it."),
         (
-            client_error("RequestTimeTooSkewed", TOO_LARGE),
+            client_error("RequestTimeTooSkewed", CURRENT),
             0,
             "it is about time, but does not state both clocks. This host's clock is right: the request waited",
         ),

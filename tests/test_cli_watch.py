@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from skewguard.interval import SECOND
 from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from tests.ntp_server import Server, wall_server
-from tests.patience import PATIENCE
 from tests.support import run_python
 
 WALL = 1_800_000_000 * SECOND
@@ -96,27 +94,11 @@ class TestThePicture:
         lines = self.drawn(100, 40)
         assert lines[0] == "skewguard watch  2027-01-15T08:00:00Z  round 1, every 0.5 s; Ctrl-C ends"
         assert lines[1] == "OK - this host's clock is 1.0 ms behind true time (within 2.0 ms, by ntp://a)"
-        assert [line.split() for line in lines[3:7]] == [
-            ["source", "offset", "error", "bound", "verdict"],
-            ["ntp://a", "+0.001000", "s", "2.0", "ms", "agrees"],
-            [
-                "ntp://b",
-                "-180.000000",
-                "s",
-                "2.0",
-                "ms",
-                "3",
-                "min",
-                "0",
-                "s",
-                "off",
-                "what",
-                "most",
-                "sources",
-                "agree",
-                "on",
-            ],
-            ["ntp://c", "-", "-", "did", "not", "answer", "within", "1.0", "s"],
+        assert [" ".join(line.split()) for line in lines[3:7]] == [
+            "source offset error bound verdict",
+            "ntp://a +0.001000 s 2.0 ms agrees",
+            "ntp://b -180.000000 s 2.0 ms 3 min 0 s off what most sources agree on",
+            "ntp://c - - did not answer within 1.0 s",
         ]
         assert lines.count("no time yet") == 1
 
@@ -192,16 +174,6 @@ class TestLines:
             "2027-01-15T08:00:00Z CRITICAL - no time source gave the time: ntp://a: did not answer within 1.0 s"
         )
 
-    def test_the_reader_may_close_the_pipe(self, right: Server) -> None:
-        """As head does."""
-        command = [sys.executable, "-m", "skewguard", "watch", "--interval", "0", "--source", uri(right)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-            assert child.stdout is not None
-            assert child.stderr is not None
-            child.stdout.readline()
-            child.stdout.close()
-            assert (child.wait(PATIENCE), child.stderr.read()) == (0, b"")
-
     def test_a_signal_that_comes_just_before_a_sleep_ends_it_soon(
         self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -217,17 +189,12 @@ class TestLines:
         assert capsys.readouterr().out.count("\n") == 1
         assert 0 < max(slept) <= 1
 
-    def test_an_interrupt_ends_it(
-        self, right: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        """While it waits for the next round, or while it writes."""
+    def test_an_interrupt_ends_it(self, right: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Also while it writes."""
 
         def interrupt(*_: Any) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(watch.time, "sleep", interrupt)
-        assert main(["watch", "--source", uri(right)]) == 0
-        assert capsys.readouterr().out.count("\n") == 1
         monkeypatch.setattr(watch, "line", interrupt)
         assert main(["watch", "--source", uri(right)]) == 0
 

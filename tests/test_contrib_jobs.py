@@ -15,13 +15,11 @@ import boto3
 import pytest
 
 from skewguard.testing import StrictEndpoint
-from tests.contrib_apps import LIMIT, Run, with_and_without
+from tests.contrib_apps import LIMIT, READ, REFUSED, Run, with_and_without
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
 pytestmark = pytest.mark.slow
-
-REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 
 def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: Path) -> None:
@@ -31,19 +29,9 @@ def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: P
     with with_and_without(tmp_path, "celery_app.py", line) as runs:
         workers = []
         for run in runs:
-            command = [
-                "--app",
-                "celery_app",
-                "worker",
-                "--loglevel",
-                "INFO",
-                "--pool",
-                "prefork",
-                "--concurrency",
-                "1",
-                "--without-mingle",
-            ]
-            workers.append(run.start("celery", *command, "--without-gossip", MAIL=str(run.directory)))
+            command = ["--app", "celery_app", "worker", "--loglevel", "INFO", "--pool", "prefork", "--concurrency", "1"]
+            command += ["--without-mingle", "--without-gossip"]
+            workers.append(run.start("celery", *command, MAIL=str(run.directory)))
         for worker in workers:
             worker.await_line(r"(ready)\.")
         sent = [run.start("celery_app.py", MAIL=str(run.directory)) for run in runs]

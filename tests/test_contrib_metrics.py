@@ -72,11 +72,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
         found = samples(generate_latest(registry).decode())
     assert found["skewguard_clock_offset_seconds",] == pytest.approx(90, abs=0.5)
     assert found["skewguard_clock_offset_error_bound_seconds",] == pytest.approx(0.5, abs=0.1)
-    assert (found["skewguard_clock_known",], found["skewguard_correcting",], found["skewguard_steps_total",]) == (
-        1,
-        1,
-        1,
-    )
+    assert [found[f"skewguard_{name}",] for name in ("clock_known", "correcting", "steps_total")] == [1, 1, 1]
     assert found["skewguard_retries_total", "sts", "skew"] == 1
     unexport()
     assert generate_latest(registry) == b""

@@ -160,7 +160,6 @@ class Django:
 
 @pytest.fixture
 def django(tmp_path: Path) -> Django:
-    """The example site."""
     return Django(tmp_path)
 
 

@@ -6,30 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.contrib_apps import with_and_without
+from tests.contrib_apps import READ, REFUSED, with_and_without
 from tests.real.need import installed
 
 pytestmark = pytest.mark.slow
 
-REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
-
 WEB = {
-    "flask": ("flask_app.py", "clock.init_app(app)", "", ["flask", "--app", "flask_app", "run", "--port", "0"]),
-    "fastapi": (
-        "fastapi_app.py",
-        "lifespan=lifespan()",
-        "",
-        ["uvicorn", "--port", "0", "--no-use-colors", "fastapi_app:app"],
-    ),
+    "flask": ("flask_app.py", "clock.init_app(app)", "flask --app flask_app run --port 0"),
+    "fastapi": ("fastapi_app.py", "lifespan=lifespan()", "uvicorn --port 0 --no-use-colors fastapi_app:app"),
 }
 
 
 @pytest.mark.parametrize("framework", WEB)
 def test_the_example_reads_from_s3_and_without_its_line_does_not(framework: str, tmp_path: Path) -> None:
     """One request is refused and retried; without the line, the same page is an error."""
-    file, line, instead, command = WEB[framework]
+    file, line, written = WEB[framework]
+    command = written.split()
     installed(framework, command[0])
-    with with_and_without(tmp_path, file, line, instead) as (guarded, unguarded):
+    with with_and_without(tmp_path, file, line) as (guarded, unguarded):
         children = [run.start(*command) for run in (guarded, unguarded)]
         assert children[0].ask() == (200, '"a photo"' if framework == "fastapi" else "a photo")
         assert children[1].ask()[0] == 500

@@ -6,7 +6,6 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import botocore.session
@@ -32,13 +31,6 @@ for _ in range(2):
     boto3.client("sts").get_caller_identity()
 boto3.Session().client("sts").get_caller_identity()
 """
-
-
-@pytest.fixture
-def slow_host() -> Iterator[StrictEndpoint]:
-    """A server an hour ahead of this host."""
-    with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
-        yield server
 
 
 class TestBotocoresPlugin:

@@ -34,13 +34,7 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a subcommand.
-
-    Args:
-        arguments: The arguments after ``skewguard``; this process's by default.
-
-    Returns:
-        The exit code.
+    """Run a subcommand, by default with this process's arguments; return the exit code.
 
     Raises:
         SystemExit: The arguments are wrong, or ask for help.

@@ -78,14 +78,7 @@ def _check_order(warning: int, critical: int) -> None:
 
 
 def assess(found: Survey, warning: int = WARN_FROM, critical: int = FAIL_FROM, empty: int = CRITICAL) -> Outcome:
-    """Assess a survey.
-
-    Args:
-        found: The survey.
-        warning: Warn beyond this offset, ns.
-        critical: Be critical beyond this offset, ns.
-        empty: The exit code if the time is not known.
-    """
+    """Assess a survey by thresholds in ns; `empty` is the exit code if the time is not known."""
     known = found.estimate
     if known is None:
         return Outcome(empty, found.why_not)
@@ -94,12 +87,8 @@ def assess(found: Survey, warning: int = WARN_FROM, critical: int = FAIL_FROM, e
 
 def outcome_json(outcome: Outcome, found: Survey | None) -> dict[str, object]:
     """Return an outcome and the survey behind it as JSON values; lengths of time are seconds."""
-    return {
-        "status": outcome.status,
-        "exit_code": outcome.code,
-        "message": outcome.text,
-        **survey.survey_json(found),
-    }
+    verdict = {"status": outcome.status, "exit_code": outcome.code, "message": outcome.text}
+    return {**verdict, **survey.survey_json(found)}
 
 
 def timestamp(found: Survey) -> str:

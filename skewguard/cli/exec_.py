@@ -65,20 +65,15 @@ def run(options: argparse.Namespace) -> int:
         if REPLACES:
             os.execvpe(command[0], command, environment)
         return subprocess.run(command, env=environment, check=False).returncode
-    except FileNotFoundError as error:
-        write(f"skewguard exec: {command[0]}: {error.strerror}", to_stderr=True)
-        return NOT_FOUND
     except OSError as error:
         write(f"skewguard exec: {command[0]}: {error.strerror}", to_stderr=True)
-        return NOT_EXECUTABLE
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
 
 
 def guarded(environment: Mapping[str, str]) -> dict[str, str]:
     """Return a copy of an environment, with the start-up directory at the front of PYTHONPATH.
 
-    Raises:
-        ValueError: PYTHONPATH cannot hold the directory.
-        FileNotFoundError: The directory is not as it was installed.
+    ValueError if PYTHONPATH cannot hold the directory; FileNotFoundError if that is not as it was installed.
     """
     ours = str(STARTUP)
     if os.pathsep in ours:

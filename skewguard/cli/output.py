@@ -14,15 +14,9 @@ class CannotWriteError(Exception):
 
 
 def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
-    """Write a text and a line break, and flush.
+    """Write a text and a line break, and flush; return whether the stream is still being read.
 
-    Args:
-        text: The text.
-        to_stderr: Whether it is a message rather than data.
-        wrap: Whether to wrap long lines to the terminal's width, if the stream is a terminal.
-
-    Returns:
-        Whether the stream is still being read.
+    With `wrap`, long lines are wrapped to the width of the terminal, if the stream is one.
 
     Raises:
         CannotWriteError: Writing failed for another reason.

@@ -54,7 +54,6 @@ class SourceResult(NamedTuple):
     """The result of asking one source.
 
     Attributes:
-        name: The source.
         measured: How far off the wall clock is by that source; None if it gave no usable time.
         error: Why it gave none.
         off_by: How far it is from the majority, ns; None if there is no majority, or it gave no time.
@@ -87,7 +86,6 @@ class Survey(NamedTuple):
 
     Attributes:
         estimate: What the sources agree on; None if nothing.
-        results: The result from each.
         wall: The wall clock then, ns since the Unix epoch.
         min_sources: How many had to agree.
     """
@@ -139,22 +137,12 @@ def given(options: argparse.Namespace) -> dict[str, str]:
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """Resolve the settings: command line, else environment, else AWS profile.
-
-    Raises:
-        ConfigError: An option is unusable.
-    """
+    """Resolve the settings: command line, else environment, else AWS profile. ConfigError if one is unusable."""
     return resolve(given(options), profile=_aws_profile.options())
 
 
 def ask(settings: Settings, *, all_sources: bool = False, clocks: Clocks | None = None) -> Survey:
-    """Ask the sources, and wait for them.
-
-    Args:
-        settings: The sources, how long they may take, and how many must agree.
-        all_sources: Whether to ask all, even if one of the host's own is enough.
-        clocks: Clocks to use instead of the system's, for tests.
-    """
+    """Ask the sources, and wait for them: with `all_sources` all of them, even if one of the host's own is enough."""
     settings = settings._replace(share=False)  # ask the sources, not the file that processes share
     if all_sources:
         settings = settings._replace(sources=tuple(_Patient(source) for source in sources(settings)))

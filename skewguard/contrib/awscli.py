@@ -8,11 +8,7 @@ from skewguard._plugins import guard
 
 
 def awscli_initialize(event_emitter: Any) -> None:
-    """Register for the CLI's session: it exists, but its profile is known only after an event.
-
-    Args:
-        event_emitter: The session's event emitter.
-    """
+    """Register for the CLI's session: it exists, but its profile is known only after an event."""
     event_emitter.register("session-initialized", _initialized, unique_id="skewguard-awscli")
 
 

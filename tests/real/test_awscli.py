@@ -74,15 +74,20 @@ def run(command: list[str | Path], environment: dict[str, str]) -> subprocess.Co
 
 
 def aws(*arguments: str | Path) -> list[str | Path]:
-    """Return a command of the CLI."""
     need(AWS.exists(), "the AWS CLI", "make setup")
     return [AWS, *arguments]
 
 
-def arrived(server: Server, key: str) -> int:
-    """Return an object's size; 0 if there is none."""
+def upload(way: str, command: list[str | Path], environment: dict[str, str], server: Server, key: str) -> None:
+    """Run a command that uploads; check that it is refused if it is unguarded, and that else all arrives."""
+    done = run([*EXEC, *command] if way == "exec" else command, environment)
+    if way == "unguarded":
+        assert done.returncode == 1
+        assert "RequestTimeTooSkewed" in done.stderr
+    else:
+        assert (done.returncode, done.stderr) == (0, "")
     found = server.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents", [])
-    return sum(item["Size"] for item in found)
+    assert sum(item["Size"] for item in found) == (0 if way == "unguarded" else SIZE)
 
 
 class TestALargeUploadOnAClock20MinutesFast:
@@ -98,13 +103,7 @@ class TestALargeUploadOnAClock20MinutesFast:
         if way == "plugin":
             environment |= plugged
         command = aws("s3", "cp", "--no-progress", large, f"s3://{BUCKET}/cli-{way}")
-        done = run([*EXEC, *command] if way == "exec" else command, environment)
-        if way == "unguarded":
-            assert done.returncode == 1
-            assert "RequestTimeTooSkewed" in done.stderr
-        else:
-            assert (done.returncode, done.stderr) == (0, "")
-        assert arrived(seaweedfs, f"cli-{way}") == (0 if way == "unguarded" else SIZE)
+        upload(way, command, environment, seaweedfs, f"cli-{way}")
 
     @pytest.mark.parametrize("way", ["unguarded", "exec"])
     def test_a_python_script(
@@ -114,13 +113,7 @@ class TestALargeUploadOnAClock20MinutesFast:
         script = tmp_path / "script.py"
         script.write_text(UPLOAD)
         command = [sys.executable, script, large, BUCKET, f"script-{way}"]
-        done = run([*EXEC, *command] if way == "exec" else command, fake_time.env(**seaweedfs.environment()))
-        if way == "unguarded":
-            assert done.returncode == 1
-            assert "RequestTimeTooSkewed" in done.stderr
-        else:
-            assert (done.returncode, done.stderr) == (0, "")
-        assert arrived(seaweedfs, f"script-{way}") == (0 if way == "unguarded" else SIZE)
+        upload(way, command, fake_time.env(**seaweedfs.environment()), seaweedfs, f"script-{way}")
 
 
 class TestThePlugin:
@@ -130,16 +123,15 @@ class TestThePlugin:
         ("arguments", "statuses"), [([], [403, 200]), (["--profile", "off"], [403])], ids=["", "switched off"]
     )
     def test_the_profile_that_the_cli_uses_decides(
-        self, arguments: list[str], statuses: list[int], plugged: dict[str, str]
+        self, arguments: list[str], statuses: list[int], plugged: dict[str, str], slow_host: StrictEndpoint
     ) -> None:
         """A refused command takes one request more; a profile with the off switch gets no correction."""
-        with StrictEndpoint(offset=3600, credentials={"AKIDEXAMPLE": os.environ["AWS_SECRET_ACCESS_KEY"]}) as server:
-            environment = {**os.environ, **plugged, "AWS_ENDPOINT_URL": server.url}
-            # A named profile ignores the keys in the environment, so they are written into its file.
-            keys = Path(plugged["AWS_CONFIG_FILE"]).with_name("credentials")
-            pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
-            keys.write_text("[off]\n" + pair.format_map(os.environ))
-            environment["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
-            done = run(aws("sts", "get-caller-identity", *arguments), environment)
-            assert [record.status for record in server.requests] == statuses, done.stderr
-            assert done.returncode == (0 if statuses[-1] == 200 else 255)
+        environment = {**os.environ, **plugged, "AWS_ENDPOINT_URL": slow_host.url}
+        # A named profile ignores the keys in the environment, so they are written into its file.
+        keys = Path(plugged["AWS_CONFIG_FILE"]).with_name("credentials")
+        pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
+        keys.write_text("[off]\n" + pair.format_map(os.environ))
+        environment["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
+        done = run(aws("sts", "get-caller-identity", *arguments), environment)
+        assert [record.status for record in slow_host.requests] == statuses, done.stderr
+        assert done.returncode == (0 if statuses[-1] == 200 else 255)

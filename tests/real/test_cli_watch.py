@@ -25,11 +25,11 @@ def servers() -> Iterator[list[Server]]:
 
 
 def watching(
-    servers: list[Server], clock: FakeTime, *more: str, interval: str = "0.1", height: int = 30
+    servers: list[Server], clock: FakeTime, interval: str = "0.1"
 ) -> contextlib.AbstractContextManager[Terminal]:
     sources = [argument for server in servers for argument in ("--source", f"ntp://127.0.0.1:{server.port}")]
-    command = [sys.executable, "-m", "skewguard", "watch", "--interval", interval, *sources, *more]
-    return terminal(*command, env=clock.env(), height=height)
+    command = [sys.executable, "-m", "skewguard", "watch", "--interval", interval, *sources]
+    return terminal(*command, env=clock.env())
 
 
 def plots(lines: list[str], servers: list[Server]) -> list[list[str]]:
@@ -80,16 +80,6 @@ def test_the_picture(servers: list[Server], fake_time: FakeTime) -> None:
         assert b"\x1b[?1049l" in seen.written, "the screen from before is back"
         assert b"\x1b[?25h" in seen.written.rpartition(b"\x1b[?25l")[2], "and the cursor"
         assert b"CRITICAL" in seen.written.rpartition(b"\x1b[?1049l")[2], "with the last picture on it"
-
-
-@pytest.mark.parametrize("height", [8, 40])
-def test_a_window_of_any_height(height: int, servers: list[Server], fake_time: FakeTime) -> None:
-    """In a low one, the plots are left out first."""
-    with watching(servers, fake_time, "--count", "2", height=height) as seen:
-        assert seen.wait() == 0
-        picture = "\n".join(seen.lines)
-        assert "agrees" in picture
-        assert ("●" in picture) == (height == 40)
 
 
 def test_sigterm_ends_it_too(servers: list[Server], fake_time: FakeTime) -> None:

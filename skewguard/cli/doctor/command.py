@@ -67,12 +67,7 @@ def _read(message: str) -> str:
 def as_text(examined: Examination, findings: list[Finding], code: int, *, verbose: bool, explained: int = 0) -> str:
     """Format findings for people, followed by what to do.
 
-    Args:
-        examined: The examination.
-        findings: The findings.
-        code: The exit code. If it is HEALTHY, only the first finding and the explanations of an error are shown.
-        verbose: Whether to show all of them nevertheless.
-        explained: How many of the findings, after the first, explain an error.
+    If the exit code is HEALTHY, the first finding is enough, with the `explained` ones after it that explain an error.
     """
     if code == HEALTHY and not verbose:
         return "\n".join(map(str, findings[: 1 + explained]))

@@ -44,16 +44,7 @@ def daemons(examination: Examination) -> list[Finding]:
 
 
 def _state(daemon: str, reported: Tracking | Ntpd, command: str, server: str, offset: int, ago: int) -> Finding:
-    """Format what a daemon reports of itself, as its own command does in a table.
-
-    Args:
-        daemon: The daemon's name.
-        reported: Its report.
-        command: The command that lists its servers.
-        server: The server that it follows, as that command prints it.
-        offset: True time minus the clock, by its last measurement, ns.
-        ago: The time since it last corrected the clock, ns.
-    """
+    """Format what a daemon reports of itself: the server as its own command prints it; offset and age in ns."""
     if not reported.synchronized:
         return Finding(Level.NOTE, f"{daemon} is not synchronized. List its servers with: {command}")
     if reported.local:

@@ -187,13 +187,7 @@ def _endpoint(examination: Examination) -> list[Finding]:
 
 
 def no_time(certificate: str, problem: str, known: ClockOffset | None) -> str:
-    """Explain why a server's clock could not be read.
-
-    Args:
-        certificate: ``"not yet valid"`` or ``"expired"``, if TLS rejected its certificate for that.
-        problem: The problem, if it was another one.
-        known: How far this host's clock is off, if that is known.
-    """
+    """Explain why a server's clock could not be read: for its certificate, as in `EndpointClock`, or otherwise."""
     if certificate == "not yet valid":
         text = "TLS rejects its certificate as not yet valid, as happens when the local clock is slow."
         if known is not None and known.offset <= WARN_FROM:

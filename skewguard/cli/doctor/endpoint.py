@@ -31,7 +31,6 @@ class EndpointClock(NamedTuple):
     """An endpoint's clock, or why it could not be read.
 
     Attributes:
-        url: The URL.
         offset: The endpoint's clock minus the wall clock, ns; None if it could not be read.
         bound: The true difference lies within this of `offset`, ns.
         utc: Whether it can be trusted to keep UTC: AWS, with a verified certificate.
@@ -48,11 +47,7 @@ class EndpointClock(NamedTuple):
 
 
 def complete(url: str) -> str:
-    """Return the full URL; a host name alone means https.
-
-    Raises:
-        ConfigError: It is not a usable URL.
-    """
+    """Return the full URL; a host name alone means https. ConfigError if it is not usable."""
     full = url if "://" in url else f"https://{url}"
     try:
         parts = urlsplit(full)
@@ -65,13 +60,7 @@ def complete(url: str) -> str:
 
 
 def read_clock(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> EndpointClock:
-    """Send one HEAD request, and read the clock of the server that responds. Follows no redirect; never raises.
-
-    Args:
-        url: The URL, as `complete` returns it.
-        clocks: The clocks to measure with.
-        timeout: The timeout of each step, s.
-    """
+    """Send one HEAD request, and read the clock of the server that responds. Follows no redirect; never raises."""
     import ssl
     import urllib.request
 

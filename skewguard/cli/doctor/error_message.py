@@ -41,12 +41,7 @@ _WAITED = "a slow upload, a full connection pool, a blocked thread or event loop
 
 
 def explain(text: str, known: ClockOffset | None) -> list[Finding]:
-    """Explain an error message.
-
-    Args:
-        text: The message: a botocore exception's text, an XML response, or lines of a log.
-        known: How far this host's clock is off now, if that is known.
-    """
+    """Explain an error message: a botocore exception's text, an XML response, or lines of a log."""
     return [Finding(Level.NOTE, f"The error: {sentence}") for sentence in _sentences(text[:LIMIT], known)]
 
 

@@ -45,9 +45,6 @@ class Examination(NamedTuple):
     """Everything that was read. Only `survey` was checked against other sources; the rest may be wrong.
 
     Attributes:
-        survey: What the time sources measured.
-        host: What the host reports of its clock.
-        machine: The machine.
         rtc: The hardware clock; None if it cannot be read.
         utc_offsets: Local time minus UTC, ns, now and in half a year.
         kernel_ahead: The kernel's clock minus this process's, ns; None if it cannot be read.
@@ -110,12 +107,7 @@ def _chrony(settings: Settings, clocks: Clocks) -> Tracking | None:
 
 
 def hardware_clock(root: str | Path, wall: int) -> Rtc | None:
-    """Read Linux's first hardware clock, from the files that need no privileges.
-
-    Args:
-        root: The root of the file system.
-        wall: The wall clock, ns since the Unix epoch.
-    """
+    """Read Linux's first hardware clock, from the files that need no privileges; the wall clock in ns."""
     try:
         shown = int(_files.text(Path(root) / "sys/class/rtc/rtc0/since_epoch"))
     except ValueError:
@@ -134,11 +126,7 @@ def utc_offsets(now: float) -> tuple[int, ...]:
 
 
 def kernel_time(data: bytes) -> int:
-    """Parse the time that ``adjtimex`` returned, ns since the Unix epoch.
-
-    Raises:
-        ValueError: `data` has the wrong size.
-    """
+    """Parse the time that ``adjtimex`` returned, ns since the Unix epoch. ValueError if the data has the wrong size."""
     if len(data) != host_clock.TIMEX.size:
         raise ValueError(f"struct timex has {host_clock.TIMEX.size} bytes, not {len(data)}")
     fields = host_clock.TIMEX.unpack(data)

@@ -36,13 +36,7 @@ class Finding(NamedTuple):
 
 
 def whole_hours(offset: int, bound: int, utc_offsets: tuple[int, ...]) -> str:
-    """Describe an offset as a difference of time zones; empty if it is none.
-
-    Args:
-        offset: True time minus a clock, ns.
-        bound: The true offset lies within this of it, ns.
-        utc_offsets: This host's local time minus UTC, in summer and winter, ns.
-    """
+    """Describe an offset, known within `bound`, as a difference of time zones; empty if it is none. All in ns."""
     slack = _ROUND + bound
     if slack >= _QUARTER // 2 or abs(offset) < 30 * MINUTE - slack or abs(offset) > 14 * HOUR + slack:
         return ""

@@ -69,15 +69,7 @@ def ask(address: tuple[str, int] = ("127.0.0.1", _PORT), timeout: float = _TIMEO
 
 
 def parse(response: bytes, sequence: int) -> Ntpd:
-    """Parse its response.
-
-    Args:
-        response: The packet.
-        sequence: The sequence number of the request.
-
-    Raises:
-        ValueError: It is not a complete response to that request.
-    """
+    """Parse its response. ValueError if it is not a complete one to the request of that number."""
     if len(response) < _HEADER.size:
         raise ValueError("too short")
     first, kind, number, _, association, offset, count = _HEADER.unpack_from(response)

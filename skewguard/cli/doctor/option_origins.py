@@ -22,8 +22,6 @@ class Row(NamedTuple):
     """One option.
 
     Attributes:
-        name: The option.
-        value: Its value, as text.
         origin: ``command line``, ``environment``, ``profile`` or ``default``.
         place: The variable, or the profile and its file; empty for the others.
         problem: Which values are ignored, and why; empty if none.
@@ -39,12 +37,7 @@ class Row(NamedTuple):
 def trace(
     given: Mapping[str, Any], environ: Mapping[str, str] | None = None, profile: Mapping[str, Any] | None = None
 ) -> list[Row]:
-    """Trace the origin of every option.
-
-    Args:
-        given: The options on the command line, unparsed.
-        environ: The environment; this process's by default.
-        profile: The options in the AWS profile, unparsed; by default, of the profile that `environ` selects.
+    """Trace the origin of every option: `given` on the command line, in the environment, or in its AWS profile.
 
     Raises:
         ConfigError: The command line is wrong.

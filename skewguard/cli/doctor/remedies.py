@@ -27,7 +27,6 @@ class Remedy(NamedTuple):
 
     Attributes:
         where: Where to type the commands, and what they do.
-        commands: The commands.
         then: How to prevent it from happening again; may be empty.
     """
 
@@ -80,12 +79,9 @@ def _remedy(examination: Examination) -> Remedy:
 
 
 def choose(machine: Machine, daemons: tuple[str, ...] | None, *, blocked: bool = False) -> Remedy:
-    """Choose the remedy for a machine.
+    """Choose the remedy for a machine, and the time daemons that run, as `skewguard.host_clock` names them.
 
-    Args:
-        machine: The machine.
-        daemons: The time daemons that run, as `skewguard.host_clock` names them; None if that cannot be seen.
-        blocked: Whether NTP seems to be blocked, so that a daemon could not help.
+    If NTP seems to be blocked, a daemon cannot help.
     """
     if machine.system == "win32":
         return Remedy(

@@ -23,13 +23,9 @@ ASCII = Marks("o", "|", "-", "+")
 
 
 def draw(offsets: Sequence[ClockOffset | None], width: int, height: int, marks: Marks = UNICODE) -> list[str]:
-    """Draw the newest offsets, one in each column, the newest at the right; None leaves a gap.
+    """Draw the newest offsets, given oldest first, one in each column, the newest at the right; None leaves a gap.
 
-    Args:
-        offsets: The offsets, oldest first.
-        width: The most characters in a line, scale included.
-        height: The number of lines, at least 2.
-        marks: The characters to draw with.
+    `width` includes the scale; `height` is at least 2 lines.
     """
     known = [one for one in offsets if one is not None]
     if not known:

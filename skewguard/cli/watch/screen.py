@@ -23,12 +23,7 @@ _COLOURS = {"OK": "green", "WARNING": "yellow", "CRITICAL": "red"}
 
 
 def show(surveys: Iterable[Survey], interval: int) -> None:
-    """Show each survey in turn, until they end or an interrupt; leave the last one on the terminal.
-
-    Args:
-        surveys: The surveys, each shown as soon as it is there.
-        interval: The time between them, ns, for the title.
-    """
+    """Show each survey in turn, `interval` ns apart, until they end or an interrupt; leave the last on the terminal."""
     console = Console(highlight=False)
     history = History(interval)
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM must restore the terminal too
