@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
-from skewguard.sources import Source, clockbound
+from skewguard.sources import clockbound
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockbound_segment import (
     SECOND,
@@ -23,37 +20,6 @@ from tests.clockbound_host import FOREVER, MS, Host, Segment, vmclock
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
-
-
-# ------------------------------------------------------------------------------------------------------------ the URI
-
-
-def test_uri() -> None:
-    """A source is called by its URI, and two that read the same file are one."""
-    plain, given_path = ClockBoundSource.from_uri("ClockBound"), ClockBoundSource.from_uri("clockbound:/run/x%20y%2520")
-    assert isinstance(plain, Source)
-    assert (plain.name, given_path.name) == ("clockbound", "clockbound:/run/x%20y%2520")
-    assert repr(given_path) == "<ClockBoundSource clockbound:/run/x%20y%2520>"
-    assert {plain, given_path} == {ClockBoundSource(), ClockBoundSource("/run/x y%20")}
-    assert plain != "clockbound"
-
-
-@pytest.mark.parametrize(
-    "uri",
-    ["", "clockboundd", "clockbound:", "clockbound:shm0", "clockbound://host/shm0", "clockbound:/a/", "clockbound:/\0"],
-)
-def test_bad_uri(uri: str) -> None:
-    """Anything else is refused when it is configured, not when it is asked."""
-    with pytest.raises(ConfigError):
-        ClockBoundSource.from_uri(uri)
-
-
-@given(st.text(max_size=20).map("clockbound:/".__add__) | st.text(max_size=20))
-def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
-    """No text raises anything else, and what is accepted has a name that is accepted too."""
-    with contextlib.suppress(ConfigError):
-        name = ClockBoundSource.from_uri(text).name
-        assert ClockBoundSource.from_uri(name).name == name
 
 
 def test_bad_vmclock_path() -> None:

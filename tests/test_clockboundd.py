@@ -18,9 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skewguard.clocks import BRACKET_NS, Clocks, Reading, system
-from skewguard.errors import ConfigError, SourceError
+from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
-from skewguard.sources import Source, clockboundd
+from skewguard.sources import clockboundd
 from skewguard.sources.clockboundd import REQUEST, ClockBounddSource, parse
 from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.testing import FakeClocks
@@ -103,51 +103,6 @@ def serving(handler: Handler) -> Iterator[Daemon]:
             yield daemon
         finally:
             daemon.close()
-
-
-# ------------------------------------------------------------------------------------------------------------ the URI
-
-
-def test_uri() -> None:
-    """A source is called by its URI, and two that ask the same daemon are one."""
-    plain, given_path = ClockBounddSource.from_uri("ClockBoundD"), ClockBounddSource.from_uri("clockboundd:/run/x")
-    assert isinstance(plain, Source)
-    assert (plain.name, given_path.name) == ("clockboundd", "clockboundd:/run/x")
-    assert repr(given_path) == "<ClockBounddSource clockboundd:/run/x>"
-    assert {plain, given_path} == {ClockBounddSource(), ClockBounddSource("/run/x")}
-    assert plain != "clockboundd"
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "",
-        "clockbound",
-        "clockboundd:",
-        "clockboundd:sock",
-        "clockboundd://host/x",
-        "clockboundd:/a/",
-        "clockboundd:/\0",
-    ],
-)
-def test_bad_uri(uri: str) -> None:
-    """Anything else is refused when it is configured, not when it is asked."""
-    with pytest.raises(ConfigError):
-        ClockBounddSource.from_uri(uri)
-
-
-def test_bad_path() -> None:
-    """The constructor refuses the same."""
-    with pytest.raises(ConfigError):
-        ClockBounddSource("clockboundd.sock")
-
-
-@given(st.text(max_size=20).map("clockboundd:/".__add__) | st.text(max_size=20))
-def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
-    """No text raises anything else, and what is accepted has a name that is accepted too."""
-    with contextlib.suppress(ConfigError):
-        name = ClockBounddSource.from_uri(text).name
-        assert ClockBounddSource.from_uri(name).name == name
 
 
 # --------------------------------------------------------------------------------------------------------- datagrams
@@ -428,18 +383,12 @@ def test_a_stranger_cannot_answer() -> None:
 def test_sleep_during_the_question() -> None:
     """An answer that took longer than any daemon needs tells of a sleeping host, not of the time."""
 
-    class Sleepy:
+    class Sleepy(FakeClocks):
         steps = 0
 
         def read(self) -> Reading:
             self.steps += 1
             return Reading(self.steps * 3 * SECOND, ZERO)
-
-        def quick_ns(self) -> int:
-            return 0
-
-        def wall_ns(self) -> int:
-            return ZERO
 
     with serving(replying(answer())) as daemon, pytest.raises(SourceError, match="too long to give the time"):
         daemon.ask(3600, Sleepy())

@@ -13,14 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval
-from skewguard.sources import Source, ntp
 from skewguard.sources.ntp import MIN_POLL, NtpSource
+from skewguard.testing import FakeClocks
 from tests.ntp_server import (
     CLOCKS,
     Server,
@@ -41,72 +39,6 @@ RATE: dict[str, Any] = {"stratum": 0, "refid": b"RATE"}
 OPEN_FILES = Path("/proc/self/fd")
 
 
-# ------------------------------------------------------------------------------------------------------------ the URI
-
-
-@pytest.mark.parametrize(
-    ("uri", "name"),
-    [
-        ("ntp://time.example.com", "ntp://time.example.com"),
-        ("ntp://time.example.com:123", "ntp://time.example.com"),
-        ("NTP://Time.Example.com:1123/", "ntp://time.example.com:1123"),
-        ("ntp://10.0.0.1?allow_local=1", "ntp://10.0.0.1"),
-        ("ntp://[fd00:ec2::123]", "ntp://[fd00:ec2::123]"),
-        ("ntp://[::1]:1123", "ntp://[::1]:1123"),
-        ("ntp://[fe80::1%25ec0]", "ntp://[fe80::1%25ec0]"),
-        ("ntp://[FE80::1%25enP2p1s0]", "ntp://[fe80::1%25enP2p1s0]"),  # an interface's name is what it is
-        ("ntp://%48ost", "ntp://host"),
-    ],
-)
-def test_uri(uri: str, name: str) -> None:
-    """A source is called by its URI, without what is the default, or an option."""
-    source = NtpSource.from_uri(uri)
-    assert isinstance(source, Source)
-    assert source.name == name
-    assert repr(source) == f"<NtpSource {name}>"
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "",
-        "ntp:",
-        "ntp://",
-        "ntp:time.example.com",
-        "http://time.example.com",
-        "ntp://:123",
-        "ntp://host:0",
-        "ntp://host:65536",
-        "ntp://host:-1",
-        "ntp://host:ntp",
-        "ntp://user@host",
-        "ntp://host/path",
-        "ntp://host#fragment",
-        "ntp://host?allow_local=yes",
-        "ntp://host?allow_local",
-        "ntp://host?burst=1",
-        "ntp://ho st",
-        "ntp://ho%20st",
-        "ntp://host\n",
-        "ntp://hôst",
-        "ntp://[::1",
-        "ntp://::1",
-    ],
-)
-def test_bad_uri(uri: str) -> None:
-    """Anything else is refused when it is configured, not when it is asked."""
-    with pytest.raises(ConfigError):
-        NtpSource.from_uri(uri)
-
-
-@given(st.text(max_size=40).map("ntp://".__add__) | st.text(max_size=20))
-def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
-    """No text raises anything else, and what is accepted has a name that means the same."""
-    with contextlib.suppress(ConfigError):
-        name = NtpSource.from_uri(text).name
-        assert NtpSource.from_uri(name).name == name
-
-
 @pytest.mark.parametrize(
     "options", [{"host": ""}, {"port": 0}, {"max_distance": 0}, {"max_distance": 17 * SECOND}, {"min_poll": -1}]
 )
@@ -116,37 +48,21 @@ def test_bad_option(options: dict[str, object]) -> None:
         NtpSource(**{"host": "host", **options})  # type: ignore[arg-type]
 
 
-def test_equal_sources_are_one() -> None:
-    """The same server configured twice is asked once."""
-    assert len({NtpSource("Host"), NtpSource("host"), NtpSource.from_uri("ntp://host")}) == 1
-    assert NtpSource("host") != NtpSource("host", allow_local=True)
-    assert NtpSource("host") != "ntp://host"
-
-
 # ------------------------------------------------------------------------------------------------------- on the wire
 
 
-class Ahead:
+class Ahead(FakeClocks):
     """Clocks that move only as the test likes, so that a slow machine does not count as waiting."""
 
     def __init__(self) -> None:
-        """Start where the real clocks are."""
+        super().__init__()
         self.seconds = 0.0
         self.stepped = 0  # how far the wall clock was set, ns
         self._start = CLOCKS.read()
 
     def read(self) -> Reading:
-        """Look, from where the test has moved to."""
         passed = int(self.seconds * SECOND)
         return Reading(self._start.steady + passed, self._start.wall + passed + self.stepped)
-
-    def quick_ns(self) -> int:
-        """Look quickly."""
-        return self.read().steady
-
-    def wall_ns(self) -> int:
-        """Read the wall clock."""
-        return self.read().wall
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
@@ -254,35 +170,6 @@ def test_unknown_host(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", without_network)
     with pytest.raises(SourceError, match="cannot be looked up: "):
         ask(NtpSource(host))
-
-
-@pytest.mark.parametrize(
-    ("fields", "reason"),
-    [
-        ({"leap": 3}, "leap indicator 3"),
-        ({"stratum": 16}, "stratum 16"),
-        ({"stratum": 0, "refid": b"INIT"}, "kiss code INIT"),
-        ({"transmit": 0}, "left out"),
-        ({"root_delay": 0x8000_0000}, "negative root delay"),
-        ({"root_dispersion": 0x4000_0000}, "less than 1.5 s"),
-        ({"refid": b"\x7f\x7f\x01\x01"}, "allow_local"),
-    ],
-)
-def test_useless_answer_ends_the_exchange(fields: dict[str, object], reason: str) -> None:
-    """It is the server's own word: waiting for a better one would only give a forger time."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), **fields), peer)  # type: ignore[arg-type]
-        honest(server, request, peer)
-
-    with serving(handler) as server:
-        source = source_of(server)
-        began = time.monotonic()
-        with pytest.raises(SourceError) as caught:
-            ask(source, PATIENCE)
-        assert time.monotonic() - began < PATIENCE / 2
-    assert str(caught.value).startswith(source.name)
-    assert reason in str(caught.value)
 
 
 def test_wall_clock_step_during_the_exchange_changes_nothing() -> None:
@@ -718,9 +605,3 @@ def test_importing_it_is_light() -> None:
     """ntplib is loaded when a server has answered, not before."""
     code = "import sys, skewguard.sources.ntp; sys.exit('ntplib' in sys.modules)"
     run_python(code)
-
-
-def test_name_of_the_default_port() -> None:
-    """The port that NTP has anyway is not part of the name."""
-    assert ntp.PORT == 123
-    assert NtpSource("host").name == "ntp://host"

@@ -6,19 +6,17 @@ in a directory of the test's; the clock itself answers in `time.clock_gettime_ns
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.errors import ConfigError, SourceError
+from skewguard.errors import SourceError
 from skewguard.interval import EARLIEST, LATEST, SECOND, Interval, Trust
-from skewguard.sources import Source
 from skewguard.sources.phc import PhcSource
 from skewguard.testing.clocks import FakeClocks
 
@@ -87,68 +85,6 @@ def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
         patch.setattr(time, "clock_gettime_ns", made.gettime)
         yield made
     assert len(list(Path("/proc/self/fd").iterdir())) == before
-
-
-# ------------------------------------------------------------------------------------------------------------ the URI
-
-
-@pytest.mark.parametrize(
-    ("uri", "name"),
-    [
-        ("phc", "phc:/dev/ptp0"),
-        ("PHC?utc=1", "phc:/dev/ptp0"),
-        ("phc:/dev/ptp_ena", "phc:/dev/ptp_ena"),
-        ("phc:/dev/a%20b%FF?utc=0", "phc:/dev/a%20b%FF"),
-    ],
-)
-def test_uri(uri: str, name: str) -> None:
-    """A source is called by its URI, without options."""
-    source = PhcSource.from_uri(uri)
-    assert isinstance(source, Source)
-    assert source.name == name
-    assert repr(source) == f"<PhcSource {name}>"
-    assert PhcSource.from_uri(name).name == name
-
-
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "",
-        "ptp",
-        "phc:",
-        "phc:ptp0",
-        "phc://dev/ptp0",
-        "phc:///dev/ptp0",
-        "phc:/dev/%00",
-        "phc?utc",
-        "phc?utc=yes",
-        "phc?x=1",
-        "phc:/dev/ptp0#a",
-        "phc:/dev/ptp 0",
-        "phc:/dev/ptp0\n",
-        "phc:/dev/ö",
-    ],
-)
-def test_bad_uri(uri: str) -> None:
-    """Anything else is refused when it is configured."""
-    with pytest.raises(ConfigError):
-        PhcSource.from_uri(uri)
-
-
-@example("//a")
-@given(st.text(max_size=30).map("phc:".__add__) | st.text(max_size=30).map("/".__add__) | st.text())
-def test_any_text_is_a_uri_or_a_config_error(text: str) -> None:
-    """No text raises anything else, as a URI or as a path, and a name is a URI."""
-    for make in (PhcSource.from_uri, PhcSource):
-        with contextlib.suppress(ConfigError):
-            assert PhcSource.from_uri(make(text).name).name == make(text).name
-
-
-def test_equal_sources_are_one() -> None:
-    """The same device configured twice is read once."""
-    assert len({PhcSource(), PhcSource.from_uri("phc"), PhcSource("/dev/ptp0")}) == 1
-    assert PhcSource() != PhcSource(utc=True)
-    assert PhcSource() != "phc:/dev/ptp0"
 
 
 # ----------------------------------------------------------------------------------------------------------- reading

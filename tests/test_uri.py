@@ -6,17 +6,30 @@ import contextlib
 import os
 import re
 import string
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from skewguard.errors import ConfigError
-from skewguard.sources import FORMS, from_uri
+from skewguard.sources import FORMS, Source, from_uri
+from skewguard.sources.chrony import ChronySource
+from skewguard.sources.clockbound import ClockBoundSource
+from skewguard.sources.clockboundd import ClockBounddSource
+from skewguard.sources.ntp import NtpSource
+from skewguard.sources.phc import PhcSource
 from skewguard.sources.uri import Uri, path_uri, split_uri, usable_path
 
 SCHEMES = re.findall(r"(\w+)(?:\[:/|://)", FORMS)
 BY_PATH = re.findall(r"(\w+)\[:/", FORMS)
+SOURCES = {
+    "clockbound": ClockBoundSource,
+    "clockboundd": ClockBounddSource,
+    "chrony": ChronySource,
+    "phc": PhcSource,
+    "ntp": NtpSource,
+}
 SWITCHES = {"chrony": ("allow_local",), "phc": ("utc",), "ntp": ("allow_local",)}
 
 
@@ -78,6 +91,126 @@ def test_what_is_no_uri(uri: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason) as caught:
         read(uri)
     assert str(caught.value).startswith(f"{uri!r} is not radio: ")
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("ClockBound", "clockbound"),
+        ("clockbound:/run/x%20y%2520", "clockbound:/run/x%20y%2520"),
+        ("ClockBoundD", "clockboundd"),
+        ("clockboundd:/run/x", "clockboundd:/run/x"),
+        ("chrony", "chrony"),
+        ("CHRONY?allow_local=1", "chrony"),
+        ("chrony:/run/chrony/chronyd.sock", "chrony:/run/chrony/chronyd.sock"),
+        ("chrony:/a%20b%3Fc%FF", "chrony:/a%20b%3Fc%FF"),
+        ("chrony://127.0.0.1", "chrony://127.0.0.1"),
+        ("chrony://127.0.0.1:323/", "chrony://127.0.0.1"),
+        ("chrony://127.0.0.2:11323?allow_local=0", "chrony://127.0.0.2:11323"),
+        ("chrony://[::1]:11323", "chrony://[::1]:11323"),
+        ("chrony://[0:0::1]", "chrony://[::1]"),
+        ("phc", "phc:/dev/ptp0"),
+        ("PHC?utc=1", "phc:/dev/ptp0"),
+        ("phc:/dev/ptp_ena", "phc:/dev/ptp_ena"),
+        ("phc:/dev/a%20b%FF?utc=0", "phc:/dev/a%20b%FF"),
+        ("ntp://time.example.com", "ntp://time.example.com"),
+        ("ntp://time.example.com:123", "ntp://time.example.com"),
+        ("NTP://Time.Example.com:1123/", "ntp://time.example.com:1123"),
+        ("ntp://10.0.0.1?allow_local=1", "ntp://10.0.0.1"),
+        ("ntp://[fd00:ec2::123]", "ntp://[fd00:ec2::123]"),
+        ("ntp://[::1]:1123", "ntp://[::1]:1123"),
+        ("ntp://[fe80::1%25ec0]", "ntp://[fe80::1%25ec0]"),
+        ("ntp://[FE80::1%25enP2p1s0]", "ntp://[fe80::1%25enP2p1s0]"),  # an interface's name is what it is
+        ("ntp://%48ost", "ntp://host"),
+    ],
+)
+def test_a_source_is_called_by_its_uri(uri: str, name: str) -> None:
+    """Without what is the default, and without options. All but NTP servers are on this host, and instant."""
+    source = from_uri(uri)
+    assert isinstance(source, Source)
+    assert type(source) is SOURCES[uri.partition(":")[0].partition("?")[0].lower()]
+    assert (source.name, repr(source)) == (name, f"<{type(source).__name__} {name}>")
+    assert from_uri(name).name == name
+    assert getattr(source, "instant", False) is not isinstance(source, NtpSource)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "chronyd",
+        "http://time.example.com",
+        "chrony:run/chronyd.sock",
+        "chrony://",
+        "chrony:///run/chronyd.sock",
+        "chrony://192.0.2.1",  # another host's wall clock is not ours
+        "chrony://localhost",
+        "chrony://127.0.0.1:0",
+        "chrony://127.0.0.1:65536",
+        "chrony://user@127.0.0.1",
+        "chrony://127.0.0.1/path",
+        "chrony://::1",
+        "chrony://[::1%25lo]",
+        "chrony://[::1",
+        "ntp:",
+        "ntp://",
+        "ntp:time.example.com",
+        "ntp://:123",
+        "ntp://host:0",
+        "ntp://host:65536",
+        "ntp://host:-1",
+        "ntp://host:ntp",
+        "ntp://user@host",
+        "ntp://host/path",
+        "ntp://host#fragment",
+        "ntp://host?allow_local",
+        "ntp://ho st",
+        "ntp://ho%20st",
+        "ntp://host\n",
+        "ntp://hôst",
+        "ntp://[::1",
+        "ntp://::1",
+    ],
+)
+def test_a_uri_of_no_source(uri: str) -> None:
+    """It is refused when it is configured, not when it is asked."""
+    with pytest.raises(ConfigError):
+        from_uri(uri)
+
+
+@pytest.mark.parametrize("scheme", SOURCES)
+@example(begin="", text="//127.0.0.1")
+@example(begin="", text="//a")
+@given(begin=st.sampled_from(["", ":", ":/", "://"]), text=st.text(max_size=30) | st.text(max_size=30).map("/".__add__))
+def test_any_text_makes_a_source_or_a_config_error(scheme: str, begin: str, text: str) -> None:
+    """As a URI, and as a path or address; what is accepted has a name that means the same."""
+    kind: Any = SOURCES[scheme]
+    made = [lambda: kind.from_uri(f"{scheme}{begin}{text}"), lambda: kind.from_uri(text)]
+    if kind is not NtpSource:  # whose host may be written in any case
+        made.append(lambda: kind(text))
+    for make in made:
+        with contextlib.suppress(ConfigError):
+            name = make().name
+            assert kind.from_uri(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("same", "other"),
+    [
+        (["clockbound:/run/x%20y%2520", ClockBoundSource("/run/x y%20")], ClockBoundSource()),
+        (["clockboundd", ClockBounddSource()], ClockBounddSource("/run/x")),
+        (["chrony://127.0.0.1:323", ChronySource("127.0.0.1")], ChronySource("127.0.0.1", allow_local=True)),
+        (["phc", PhcSource(), PhcSource("/dev/ptp0")], PhcSource(utc=True)),
+        (["ntp://host", NtpSource("host"), NtpSource("Host")], NtpSource("host", allow_local=True)),
+    ],
+    ids=SOURCES,
+)
+def test_equal_sources_are_one(same: list[Any], other: Source) -> None:
+    """The same target configured twice is asked once."""
+    uri, *sources = same
+    assert len({from_uri(uri), *sources}) == 1
+    assert other not in sources
+    assert sources[0] != sources[0].name
 
 
 @pytest.mark.parametrize("scheme", BY_PATH)
