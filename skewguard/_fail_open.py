@@ -15,14 +15,7 @@ _logger = logging.getLogger("skewguard")
 
 
 def fail_open(error: Exception, message: str, *args: object, trace: bool = True) -> None:
-    """Log an exception, or raise it again if a signal's handler raised it.
-
-    Args:
-        error: The exception that was caught.
-        message: What happens now, for the log; `args` are merged into it.
-        *args: See `message`.
-        trace: Whether to log the traceback.
-    """
+    """Log an exception, or raise it again if a signal's handler raised it. The message says what happens now."""
     pass_signals(error)
     _logger.debug(message, *args, exc_info=error if trace else None)
 

@@ -25,11 +25,9 @@ because a child has a new one.
 
 
 class WhenImported(MetaPathFinder):
-    """A finder that calls back once a module has been imported, and lets all other finders find it.
+    """A finder that calls back once a module has been executed, and lets all other finders find it.
 
-    Args:
-        name: The module.
-        then: Called once the module has been executed; at once if it has been. Its exceptions are logged.
+    If it has been executed already, that is at once. The callback's exceptions are logged.
     """
 
     def __init__(self, name: str, then: Callable[[], None]) -> None:

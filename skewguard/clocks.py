@@ -54,8 +54,7 @@ class Clocks(Protocol):
 def bracketed(read: Callable[[], _T], around: Callable[[], int], tries: int = 64) -> tuple[int, _T, int]:
     """Call `read` between two readings of the clock `around`; again if the thread was interrupted meanwhile.
 
-    Returns:
-        The two readings, and the result between them, of the fastest try.
+    The fastest try counts: the two readings, and the result between them.
     """
     before, result, after = around(), read(), around()
     while after - before > BRACKET_NS and (tries := tries - 1):

@@ -96,12 +96,8 @@ def parse_timex(state: int, data: bytes) -> Kernel:
     The flag "unsynchronized" is not used: chronyd without ``rtcsync`` leaves it set, and so does systemd-timesyncd
     where the hardware clock keeps local time, both only to keep the kernel from setting that.
 
-    Args:
-        state: Its return value.
-        data: The struct that it filled in.
-
     Raises:
-        ValueError: `data` has the wrong size.
+        ValueError: The struct that it filled in has the wrong size.
     """
     if len(data) != TIMEX.size:
         raise ValueError(f"struct timex has {TIMEX.size} bytes, not {len(data)}")
@@ -124,10 +120,9 @@ def known_daemons(names: Iterable[str]) -> set[str]:
 
 
 def ask_kernel() -> tuple[int, bytes] | None:
-    """Call ``adjtimex`` so that it changes nothing.
+    """Call ``adjtimex`` so that it changes nothing; return its state and struct timex.
 
-    Returns:
-        Its state and struct timex; None if there is no such call, or a container's rules forbid it.
+    None if there is no such call, or a container's rules forbid it.
     """
     adjtimex = _adjtimex()
     if adjtimex is None:
@@ -165,13 +160,7 @@ class Host:
         kernel: Callable[[], tuple[int, bytes] | None] = ask_kernel,
         monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
-        """Inspect nothing yet.
-
-        Args:
-            root: The root of the file system; for tests.
-            kernel: Like `ask_kernel`; for tests.
-            monotonic: A monotonic clock, ns; for tests.
-        """
+        """Inspect nothing yet. The arguments are for tests."""
         self._root = root
         self._kernel = kernel
         self._monotonic = monotonic

@@ -135,13 +135,8 @@ def intersect(older: Interval, newer: Interval) -> Interval | None:
 def narrowed(samples: Sequence[Interval]) -> tuple[Interval, Sequence[Interval]]:
     """Join one source's statements: the newest, narrowed by those before it, back to the first that contradicts it.
 
-    Ageing widens a statement by more than a sound clock wanders, so the truth is in the result if it was in each.
-
-    Args:
-        samples: At least one, oldest first.
-
-    Returns:
-        The joint statement, as of the newest's instant; and those it rests on, oldest first.
+    Ageing widens a statement by more than a sound clock wanders, so the truth is in the result if it was in each. There
+    is at least one. Return the joint statement, as of the newest's instant, and those it rests on, all oldest first.
     """
     joined = newest = samples[-1]
     for index in range(len(samples) - 2, -1, -1):

@@ -62,7 +62,6 @@ def ask(source: ChronySource, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> 
 
 
 def source_of(server: Server) -> ChronySource:
-    """The client of a server."""
     return ChronySource(f"127.0.0.1:{server.port}")
 
 

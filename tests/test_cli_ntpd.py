@@ -27,7 +27,6 @@ FOLLOWS = Ntpd(0, 3, "169.254.169.123", -1_234_567, WALL - 90 * SECOND)
 
 
 def answer(text: bytes, first: int = 0xD6, kind: int = 0x82, number: int = 7, count: int | None = None) -> bytes:
-    """Return a response to request 7."""
     length = len(text) if count is None else count
     return bytes((first, kind)) + number.to_bytes(2, "big") + bytes(6) + length.to_bytes(2, "big") + text
 

@@ -87,13 +87,7 @@ def decide(call: Call, answer: Answer) -> Decision:
 
 
 def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:
-    """Return whether signing again moves the timestamp, and to where the server accepts it if it has said where.
-
-    Args:
-        refused: The attempt that was refused.
-        again: What signing again would carry now.
-        reply: The refusal.
-    """
+    """Return whether signing again moves the timestamp, and to where the server accepts it if it has said where."""
     elapsed = again[2] - refused[2]
     if abs(again[0] - refused[0] - elapsed) < _USEFUL:
         return False
@@ -105,12 +99,7 @@ def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:
 
 
 def attempts_left(context: Any, attempts: int) -> bool:
-    """Return whether the caller allows one more attempt.
-
-    Args:
-        context: The request's context.
-        attempts: The attempts made so far.
-    """
+    """Return whether the caller allows one more attempt than so many."""
     retries = getattr(context.get("client_config"), "retries", None) or {}
     total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
     return total is None or attempts < int(total)  # without a count, this is the first of several

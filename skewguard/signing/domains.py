@@ -69,9 +69,7 @@ def origin(url: str) -> str:
 def virtual_bucket(url: str, auth_path: str | None) -> str:
     """Return the bucket that an S3 request names in its host; empty if it names it in its path, or has none.
 
-    Args:
-        url: The request's URL.
-        auth_path: The path as it would be with the bucket in it, as botocore calls it.
+    `auth_path`, as botocore calls it, is the path as it would be with the bucket in it.
     """
     auth_path = (auth_path or "/").rstrip("/")
     path = url[len(origin(url)) :].partition("?")[0]
@@ -79,12 +77,7 @@ def virtual_bucket(url: str, auth_path: str | None) -> str:
 
 
 def find_domain(url: str, bucket: str = "") -> DomainSpec:
-    """Return the time domain of a URL's server.
-
-    Args:
-        url: The request's URL.
-        bucket: The S3 bucket, if there is one, so that all buckets of an endpoint share its entry.
-    """
+    """Return the time domain of a URL's server, without the S3 bucket, so that all buckets of an endpoint share it."""
     try:
         parts = urlsplit(url)
     except ValueError:  # no URL, so no server answers there

@@ -42,13 +42,7 @@ class Guard:
     """
 
     def __init__(self, switch: Switch, keeper: Timekeeper, session: Any = None) -> None:
-        """Describe the guard.
-
-        Args:
-            switch: The settings in force.
-            keeper: The process's timekeeper.
-            session: A botocore session whose profile may switch the guard off.
-        """
+        """Describe the guard, which the profile of a botocore session may switch off."""
         self.switch = switch
         self.keeper = keeper
         self.last = Route("\0", keeper.utc)  # no URL begins with that

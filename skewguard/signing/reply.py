@@ -171,16 +171,13 @@ def read_date(headers: Mapping[str, Any]) -> Span | None:
 
 
 def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | None) -> Reply:
-    """Read a response.
+    """Return everything that a response says about time. Strange content raises nothing; it is left out.
 
     Args:
         status: The HTTP status.
         headers: Its headers, looked up case-insensitively.
         parsed: botocore's result of parsing it. Where a query or EC2 client meets an S3-shaped error, there is no
             ``Error`` key, and the error's fields are at the top level.
-
-    Returns:
-        Everything it says about time. Strange content raises nothing; what cannot be read is left out.
     """
     date = None if status == 304 else read_date(headers)
     if status < 300:
@@ -294,8 +291,7 @@ def _milliseconds(value: object) -> int | None:
 def read_stamp(text: str) -> int | None:
     """Parse a timestamp in any form that AWS errors use: basic or extended ISO 8601, IMF-fixdate, epoch milliseconds.
 
-    Returns:
-        ns since the Unix epoch; None for anything else, including dates that no calendar has.
+    The result is ns since the Unix epoch; None for anything else, including dates that no calendar has.
     """
     if match := _BASIC_ISO.fullmatch(text):
         return _utc(*map(int, match.groups()))

@@ -44,14 +44,7 @@ def report(
 ) -> None:
     """Add what became of a call so far to the response to its last attempt.
 
-    Args:
-        parsed: The response.
-        keeper: The process's timekeeper.
-        domain: The time domain that judged the last attempt.
-        signing: The last attempt.
-        refusal: The last attempt that was refused for its time.
-        retried: Whether the call was signed again.
-        obstacle: Why it is not signed again now; empty if nothing forbids it.
+    The last refusal for its time, and the obstacle that keeps the call from being signed again, are those of `Call`.
     """
     signed, wall, _ = signing
     shown: dict[str, Any] = {"SignedOffset": (signed - wall) / SECOND, "Retried": retried, "Verdict": None}

@@ -46,11 +46,7 @@ FORMS = "clockbound[:/path], clockboundd[:/path], chrony[:/path], phc[:/dev/ptpN
 
 
 def from_uri(uri: str) -> Source:
-    """Make a source from its URI, such as ``clockbound`` or ``ntp://time.example.com``.
-
-    Raises:
-        ConfigError: There is no such source.
-    """
+    """Make a source from its URI, such as ``clockbound`` or ``ntp://time.example.com``. ConfigError if it is none."""
     # Imported one by one, because a program uses one or two of them.
     with _late_imports.importing:
         match uri.partition("?")[0].partition(":")[0].lower():

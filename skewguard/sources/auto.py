@@ -35,11 +35,7 @@ class HostSources:
     """Finds this host's sources, cheapest first. Sources once made are kept, with what they remember of servers."""
 
     def __init__(self, root: str | Path = "/") -> None:
-        """Find nothing yet.
-
-        Args:
-            root: The directory of the host's files; for tests.
-        """
+        """Find nothing yet. `root` is the directory of the host's files, for tests."""
         self._root = Path(root)
         self._made: dict[str, Source] = {}
 

@@ -91,11 +91,7 @@ class ChronySource(Named):
 
     @classmethod
     def from_uri(cls, uri: str) -> ChronySource:
-        """Make a source from ``chrony``, ``chrony:/path`` or ``chrony://address[:port]``, ``?allow_local=1`` or not.
-
-        Raises:
-            ConfigError: The URI is not of one of these forms.
-        """
+        """Make a source from ``chrony``, ``chrony:/path`` or ``chrony://address[:port]``, ``?allow_local=1`` or not."""
         parts = split_uri(uri, "chrony", FORMS, host=True, switches=("allow_local",))
         return cls(parts.authority or parts.path, allow_local=parts.switches["allow_local"])
 
@@ -104,18 +100,9 @@ class ChronySource(Named):
         return (self._path, self._peers, self._allow_local, self._max_distance)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Ask chronyd once.
+        """Ask chronyd once, as `skewguard.sources.Source.measure` describes.
 
-        Args:
-            clocks: The clocks to measure with; their wall clock must be the host's, as chronyd sees it.
-            deadline: The steady instant, ns, by which to answer or give up.
-
-        Returns:
-            True time at the instant of the reply's receipt.
-
-        Raises:
-            SourceError: chronyd does not run or answer, is not synchronized, or must not be believed; or the wall
-                clock is being set now. One sentence with the source's name.
+        The clocks' wall clock must be the host's, as chronyd sees it. It is also an error if it is being set now.
         """
         tracking, before, after = self._exchange(clocks, deadline)
         return to_interval(
@@ -123,15 +110,7 @@ class ChronySource(Named):
         )
 
     def tracking(self, clocks: Clocks, deadline: int) -> Tracking:
-        """Ask chronyd for its tracking report, and return it unchecked.
-
-        Args:
-            clocks: As for `measure`.
-            deadline: As for `measure`.
-
-        Raises:
-            SourceError: chronyd does not run, or sends no reply that can be decoded.
-        """
+        """Ask chronyd for its tracking report, and return it unchecked; SourceError if none can be decoded."""
         return self._exchange(clocks, deadline)[0]
 
     def _exchange(self, clocks: Clocks, deadline: int) -> tuple[Tracking, PairedReading, PairedReading]:

@@ -116,11 +116,7 @@ def check_header(datagram: bytes, sequence: int) -> None:
 
 
 def decode(datagram: bytes) -> Tracking:
-    """Decode a reply that passed `check_header`.
-
-    Raises:
-        SourceError: chronyd refused, or sent something other than a tracking report. The message is the reason alone.
-    """
+    """Decode a reply that passed `check_header`. SourceError, the reason alone, if it is no tracking report."""
     if len(datagram) < _HEADER.size:
         raise SourceError(f"the reply is {len(datagram)} bytes long instead of {LENGTH}")
     _, _, _, _, _, kind, status, _, _, _, _, _, _ = _HEADER.unpack_from(datagram)
@@ -194,16 +190,8 @@ def to_interval(
     minus steady was then between the two differences read (the wall clock may be slewed meanwhile), so the time that
     the exchange took costs no accuracy.
 
-    Args:
-        tracking: From `decode`.
-        before: The clocks before the request was sent.
-        after: The clocks after the reply arrived; in between, the wall clock was not set.
-        name: The source's name, for the interval and for messages.
-        max_distance: The largest error bound accepted (half the root delay, and the root dispersion), ns.
-        allow_local: Whether to believe a chronyd that follows its own, uncorrected clock.
-
-    Returns:
-        True time at the steady instant `after`.
+    The result is true time at the steady instant `after`. The caller checks that the wall clock was not set in between.
+    The error bound (half the root delay, and the root dispersion) may be up to `max_distance`, ns.
 
     Raises:
         SourceError: chronyd is not synchronized, or no longer, or contradicts itself, or is absurd. One sentence,

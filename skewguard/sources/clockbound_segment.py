@@ -90,11 +90,7 @@ def unsettled(data: bytes) -> bool:
 
 
 def parse(data: bytes, size: int) -> Snapshot:
-    """Decode a segment.
-
-    Args:
-        data: Its first bytes; `LARGEST` of them suffice.
-        size: The file's size, bytes.
+    """Decode a segment from its first bytes, of which `LARGEST` suffice; `size` is the file's, bytes.
 
     Raises:
         SourceError: It is none, or not initialized, being written, of an unknown layout, or malformed. The message
@@ -155,12 +151,9 @@ def to_interval(snapshot: Snapshot, monotonic: int, reading: Reading, margin: in
     Args:
         snapshot: From `parse`.
         monotonic: CLOCK_MONOTONIC, not before `reading`, ns. (The coarse clock that the daemon uses is never ahead.)
-        reading: The steady and the wall clock, read after the snapshot was.
+        reading: The clocks, read after the snapshot was; the result is as of then.
         margin: How far apart the two clocks of the reading may have been read, ns.
-        name: The source's name, for the interval.
-
-    Returns:
-        True time at the steady instant of the reading.
+        name: The source's name.
 
     Raises:
         SourceError: The clock is not synchronized, the statement is void, too old or of the future, or its bound is
@@ -201,11 +194,7 @@ def _check(snapshot: Snapshot, monotonic: int) -> None:
 def parse_vmclock(data: bytes) -> int:
     """Parse the disruption marker in VMClock's page (Linux, ``uapi/linux/vmclock-abi.h``): little-endian everywhere.
 
-    Args:
-        data: The page's first bytes; `VMCLOCK_READ` of them suffice.
-
-    Raises:
-        SourceError: It is no such page, or is being written. The reason alone.
+    `VMCLOCK_READ` bytes suffice. SourceError, the reason alone, if it is no such page, or is being written.
     """
     if len(data) < VMCLOCK_READ:
         raise SourceError(f"is {len(data)} bytes long, too short for VMClock")

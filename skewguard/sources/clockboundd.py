@@ -77,25 +77,14 @@ class ClockBounddSource(Named):
     instant = True
 
     def __init__(self, path: str | None = None) -> None:
-        """Check the path; nothing is opened yet.
-
-        Args:
-            path: The daemon's socket; by default `PATH`.
-
-        Raises:
-            ConfigError: The path is unusable.
-        """
+        """Check the path of the daemon's socket, by default `PATH`; nothing is opened yet. ConfigError if unusable."""
         self._path = path or PATH
         self._name = "clockboundd" if path is None else path_uri("clockboundd", path, "socket")
         self._file_first = False  # this daemon has replied to a file
 
     @classmethod
     def from_uri(cls, uri: str) -> ClockBounddSource:
-        """Make a source from ``clockboundd``, or ``clockboundd:/path/of/socket``.
-
-        Raises:
-            ConfigError: The URI is not of that form.
-        """
+        """Make a source from ``clockboundd``, or ``clockboundd:/path/of/socket``."""
         return cls(split_uri(uri, "clockboundd", FORM).path)
 
     @property
@@ -103,18 +92,7 @@ class ClockBounddSource(Named):
         return (self._path,)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Ask the daemon.
-
-        Args:
-            clocks: The clocks to measure with.
-            deadline: The steady instant, ns, by which to answer or give up.
-
-        Returns:
-            True time at the instant of the reply's receipt.
-
-        Raises:
-            SourceError: No reply came in time, or the reply must not be believed. One sentence with the source's name.
-        """
+        """Ask the daemon, as `skewguard.sources.Source.measure` describes."""
         began = clocks.read().steady
         if began >= deadline:
             raise SourceError(f"{self._name} was given no time to answer")

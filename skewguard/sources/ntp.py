@@ -120,11 +120,7 @@ class NtpSource(Named):
 
     @classmethod
     def from_uri(cls, uri: str) -> NtpSource:
-        """Make a source from ``ntp://host[:port][?allow_local=1]``; an IPv6 address stands in brackets.
-
-        Raises:
-            ConfigError: The URI is not of that form.
-        """
+        """Make a source from ``ntp://host[:port][?allow_local=1]``; an IPv6 address stands in brackets."""
         parts = split_uri(uri, "ntp", FORM, host=True, switches=("allow_local",))
         problem = f"{uri!r} is not {FORM}"
         if parts.authority is None:
@@ -145,18 +141,9 @@ class NtpSource(Named):
         return (self._host.lower(), self._port, self._allow_local, self._max_distance, self._min_poll)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Ask the server, unless it was asked less than `min_poll` ago.
+        """Ask the server, as `skewguard.sources.Source.measure` describes, unless it was asked within `min_poll`.
 
-        Args:
-            clocks: The clocks to measure with.
-            deadline: The steady instant, ns, by which to answer or give up.
-
-        Returns:
-            True time at the instant of the reply's receipt; or, if asked too soon, the previous measurement, unchanged.
-
-        Raises:
-            SourceError: No reply came in time, or the reply must not be believed, or the server must not be asked
-                (yet). One sentence with the source's name.
+        If it was, return the previous measurement, unchanged, or raise its error again.
         """
         began = clocks.read().steady
         lock = self._locks.setdefault(os.getpid(), threading.Lock())

@@ -125,16 +125,7 @@ def to_interval(
     not before the reply left the server, and not after the request arrived there plus all the time since it was
     sent. Both ends are widened by the server's root distance and by the error of our own clock.
 
-    Args:
-        reply: From `decode`.
-        sent: Steady clock, read before sending, ns.
-        received: Steady clock, read after receiving, ns.
-        name: The source's name, for the interval and for messages.
-        max_distance: The largest root distance accepted, ns.
-        allow_local: Whether to believe a server that serves its own, uncorrected clock.
-
-    Returns:
-        True time at the steady instant `received`.
+    The result is true time at the steady instant `received`. The root distance may be up to `max_distance`, ns.
 
     Raises:
         SourceError: The server is not synchronized, contradicts itself, or is absurd (RFC 4330, §5; RFC 5905, §9.2).

@@ -68,11 +68,7 @@ class PhcSource(Named):
 
     @classmethod
     def from_uri(cls, uri: str) -> PhcSource:
-        """Make a source from ``phc`` or ``phc:/dev/ptp0``, ``?utc=1`` or not.
-
-        Raises:
-            ConfigError: The URI is not of one of these forms.
-        """
+        """Make a source from ``phc`` or ``phc:/dev/ptp0``, ``?utc=1`` or not. ConfigError for any other form."""
         parts = split_uri(uri, "phc", FORM, switches=("utc",))
         return cls(parts.path or DEVICE, utc=parts.switches["utc"])
 
@@ -81,19 +77,7 @@ class PhcSource(Named):
         return (self._path, self._utc, self._sysfs)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Read the clock.
-
-        Args:
-            clocks: The clocks to measure with.
-            deadline: The steady instant, ns, after which no further reading is begun.
-
-        Returns:
-            True time at the instant just after the reading.
-
-        Raises:
-            SourceError: There is no such clock, it may not or cannot be read, it may not show UTC, or it shows
-                an absurd time. One sentence with the source's name.
-        """
+        """Read the clock, as `skewguard.sources.Source.measure` describes. After the deadline, no reading is begun."""
         if clocks.read().steady >= deadline:
             raise SourceError(f"{self._name} was given no time to be read")
         if not hasattr(time, "clock_gettime_ns"):

@@ -23,14 +23,7 @@ def bind_in_directory(sock: socket.socket, closing: contextlib.ExitStack, parent
 
     `parent` may belong to the daemon's user, who could replace the directory by a link. So modes are changed by the
     directory's descriptor, never by path; and others may enter the directory only when nothing more is put into it.
-
-    Args:
-        sock: The socket.
-        closing: Undoes this.
-        parent: Where the directory is made; by default the place for temporary files.
-
-    Raises:
-        OSError: It failed, and nothing is left behind.
+    By default it is made among the temporary files. After OSError nothing is left behind.
     """
     with contextlib.ExitStack() as undo:
         directory = tempfile.mkdtemp(prefix="skewguard-", dir=parent)

@@ -60,14 +60,7 @@ class Uri(NamedTuple):
 
 
 def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches: tuple[str, ...] = ()) -> Uri:
-    """Parse a URI.
-
-    Args:
-        uri: Any text.
-        scheme: The scheme that it must have, in whatever case.
-        forms: The forms that it may have, for messages.
-        host: Whether it may name a host or address.
-        switches: The names of its options.
+    """Parse a URI of this scheme, in whatever case, and with these switches; a `host` is an address, too.
 
     Raises:
         ConfigError: It is none of `forms`. One sentence with the URI and the reason.
@@ -114,12 +107,7 @@ def _decoded(path: str, problem: str) -> str:
 
 
 def path_uri(scheme: str, path: str, what: str) -> str:
-    """Return the URI of a source that is known by a path: the inverse of `split_uri`.
-
-    Args:
-        scheme: The URI's scheme.
-        path: The path.
-        what: The kind of file, for the message.
+    """Return the URI of a source that is known by the path of a `what`: the inverse of `split_uri`.
 
     Raises:
         ConfigError: The path is not absolute, or unusable.

@@ -72,12 +72,7 @@ class Domain:
         self.announced = Announced()
 
     def learn(self, said: Interval, old: Interval | None) -> Change:
-        """Learn a server's statement: it narrows the estimate if the two agree, and replaces it otherwise.
-
-        Args:
-            said: The statement.
-            old: The estimate, if it is still usable.
-        """
+        """Learn a server's statement: it narrows the old estimate, if that is usable and agrees, or replaces it."""
         before = self.estimate
         after = self.estimate = (intersect(old, said) if old is not None else None) or said
         return Change(before, after)

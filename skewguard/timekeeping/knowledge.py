@@ -38,7 +38,6 @@ class Knowledge:
     """The measurements of UTC that a process has, and the rules by which they are used.
 
     Attributes:
-        settings: The settings in force.
         utc: The domain of AWS and all time sources.
         witness: What most sources agreed on.
         overheard: The clock of a metadata service.
@@ -92,13 +91,7 @@ class Knowledge:
         return Correction(estimate, offset, withheld=False)
 
     def offset(self, estimate: Interval | None, wall: int, in_force: int = 0) -> int:
-        """Return by how much to correct the wall clock, ns, without `max_offset`; 0 if it may be right.
-
-        Args:
-            estimate: The interval of the clock to follow.
-            wall: The wall clock.
-            in_force: The correction in force, ns.
-        """
+        """Return by how much to correct the wall clock, ns, without `max_offset`; 0 if it may be right."""
         if estimate is None:
             return 0
         deadband = self.settings.deadband

@@ -106,12 +106,7 @@ class Poller:
         self._inside: list[int] = []  # for each thread inside a source, that source's id
 
     def set_sources(self, tiers: Callable[[], Iterable[Tier]], quorum: int) -> None:
-        """Replace the sources; they are due at once.
-
-        Args:
-            tiers: Lists them, anew for each poll.
-            quorum: How many must agree.
-        """
+        """Replace the sources, listed anew for each poll; they are due at once, and so many of them must agree."""
         with self._lock:
             self._tiers, self._quorum = tiers, quorum
             self._asked = None
@@ -137,13 +132,9 @@ class Poller:
         return self._agreed and not under_way and self._asked is not None and self._asked >= steady
 
     def start(self, limit: int) -> threading.Event | None:
-        """Start a poll, or join the one under way. Sources that answer at once have been asked on return.
+        """Start a poll of at most `limit` ns, or join the one under way; return an event that is set when it is over.
 
-        Args:
-            limit: How long the sources may take, ns.
-
-        Returns:
-            An event that is set when the poll is over; None if there is no source.
+        Sources that answer at once have been asked on return. None if there is no source.
         """
         with self._lock:
             if self._under_way is not None and not self._under_way.overdue():
@@ -248,11 +239,7 @@ class _Poll:
         return self._threads.monotonic() > self._end + _OVERDUE
 
     def ask_inline(self, deadline: int) -> bool:
-        """Ask, in this thread, the sources that answer at once, as long as no other is needed to settle the poll.
-
-        Returns:
-            Whether the poll is over.
-        """
+        """Ask, in this thread, the sources that answer at once, and are enough; return whether the poll is over."""
         while True:
             for index in self._unanswered():
                 source = self._asked[index]

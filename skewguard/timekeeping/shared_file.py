@@ -71,8 +71,7 @@ def keep_private(private: bool = True) -> None:
 def render(contents: Contents, tag: str) -> bytes:
     """Format a file. Entries that could not be read again are left out, and the oldest endpoints if there are too many.
 
-    Raises:
-        StoreError: The clocks' reading cannot be written: the wall clock is before 1970.
+    StoreError if the clocks' reading cannot be written: the wall clock is before 1970.
     """
     if not all(0 <= value <= _LARGEST for value in contents.reading):
         raise StoreError("the clocks are out of range")
@@ -88,10 +87,7 @@ def render(contents: Contents, tag: str) -> bytes:
 
 
 def parse(data: bytes) -> tuple[str, Contents]:
-    """Parse a file.
-
-    Returns:
-        The tag of the writer's boot and time namespace, and the contents.
+    """Parse a file; return the tag of the writer's boot and time namespace, and the contents.
 
     Raises:
         StoreError: It is torn, too long, of another version, or not what `render` writes.
@@ -254,14 +250,7 @@ class Store:
         self._disk = disk or Disk()
 
     def read(self, clocks: Clocks) -> Contents:
-        """Read the file.
-
-        Args:
-            clocks: The host's clocks.
-
-        Raises:
-            StoreError: There is none, or none that can be believed.
-        """
+        """Read the file. StoreError if there is none, or none that can be believed."""
         problem = StoreError("there is no file")
         for directory in self._disk.directories(create=False):
             try:
@@ -271,11 +260,7 @@ class Store:
         raise problem
 
     def write(self, contents: Contents) -> None:
-        """Replace the file.
-
-        Raises:
-            StoreError: It failed; an old file is still there, unchanged.
-        """
+        """Replace the file. After StoreError, an old file is still there, unchanged."""
         data = render(contents, self._disk.tag())
         for directory in self._disk.directories(create=True):
             self._disk.replace(directory, data)

@@ -27,24 +27,13 @@ class SharedEstimates:
     """The estimates of this user's other processes on this boot. Fails open: without the file, there are none."""
 
     def __init__(self, store: Store | None) -> None:
-        """Read nothing yet.
-
-        Args:
-            store: The file; None if this process's clocks are not the host's.
-        """
+        """Read nothing yet. There is no file if this process's clocks are not the host's."""
         self._store = store
         self._known: Mapping[str, Interval] | None = None  # as last read or written; None before that
         self._lock = threading.Lock()
 
     def load(self, clocks: Clocks) -> Reading | None:
-        """Read the file, the first time.
-
-        Args:
-            clocks: The host's clocks.
-
-        Returns:
-            The reading of the clocks by the file's last writer; None if there is none, and every later time.
-        """
+        """Read the file, the first time; return its last writer's reading of the clocks. None every later time."""
         if self._known is not None:
             return None
         contents = self._read(clocks)
@@ -62,12 +51,8 @@ class SharedEstimates:
         While the wall clock is right, as it is on most hosts, no process needs the file and none writes one: a missing
         file cannot mislead after a freeze. An estimate that contradicts the file is written all the same.
 
-        Args:
-            key: The time domain's key.
-            said: The estimate.
-            clocks: The host's clocks.
-            wrong: Whether the wall clock needs correcting in this domain.
-            matters: Smaller differences than this are ignored, ns.
+        `wrong` is whether the wall clock needs correcting in this domain. Smaller differences than `matters`, ns, are
+        ignored.
         """
         old = (self._known or {}).get(key)
         if old is None:

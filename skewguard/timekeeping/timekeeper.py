@@ -130,10 +130,7 @@ class Timekeeper:
     def signing_time(self, domain: Domain, handed_out: bool = False) -> Signing:
         """Return the time to sign with in this domain, now.
 
-        Args:
-            domain: The domain of the servers that will check the signature.
-            handed_out: The signature will be handed out (a presigned URL), so no retry can correct it: in doubt the
-                wall clock is used.
+        If the signature will be handed out (a presigned URL), no retry can correct it: in doubt the wall clock is used.
         """
         until, low, high, correction, to_steady = domain.cached
         quick, wall = self._quick(), self._wall()

@@ -29,12 +29,7 @@ class ExpiryClock:
     """How far the wall clock is behind true time, for judging expiry."""
 
     def __init__(self, keeper: Timekeeper, settings: Callable[[], Settings | None]) -> None:
-        """Describe the clock.
-
-        Args:
-            keeper: The process's timekeeper.
-            settings: Returns the settings in force; None while nothing is guarded.
-        """
+        """Describe the clock. `settings` returns None while nothing is guarded."""
         self._keeper = keeper
         self._settings = settings
 

@@ -34,8 +34,7 @@ def older_clocks() -> dict[str, object]:
 def crt_auth() -> ModuleType | None:
     """Return the module of the signers that use awscrt; None where botocore does not use it.
 
-    Raises:
-        ImportError: awscrt is there, but not as this botocore expects it.
+    ImportError if awscrt is there, but not as this botocore expects it.
     """
     compat = importlib.import_module("botocore.compat")
     return importlib.import_module("botocore.crt.auth") if compat.HAS_CRT else None

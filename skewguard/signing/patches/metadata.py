@@ -35,12 +35,7 @@ class MetadataListener:
     """A listener to what the metadata services' clocks show."""
 
     def __init__(self, keeper: Timekeeper, settings: Callable[[], Settings | None]) -> None:
-        """Describe the listener.
-
-        Args:
-            keeper: The process's timekeeper.
-            settings: Returns the settings in force; None while nothing is guarded.
-        """
+        """Describe the listener. `settings` returns None while nothing is guarded."""
         self._settings = settings
         self.keeper = keeper
 

@@ -86,14 +86,7 @@ class CodePatch:
     def __init__(
         self, part: str, module: Any, name: str, wrap: Callable[[Callable[[], Any]], Callable[[], Any]]
     ) -> None:
-        """Describe the patch.
-
-        Args:
-            part: What does not work where the patch cannot be applied, for people.
-            module: The function's module.
-            name: The function.
-            wrap: Makes what is called from a function with the original code.
-        """
+        """Describe the patch. `wrap` makes what is called from a function with the original code."""
         self._part = part
         self._module = module
         self._name = name
@@ -154,11 +147,7 @@ class Group:
     """Patches that are applied together."""
 
     def __init__(self, list_patches: Callable[[], Iterable[Patch]]) -> None:
-        """Describe the group.
-
-        Args:
-            list_patches: Makes the patches, once; it may import what they patch.
-        """
+        """Describe the group. `list_patches` makes its patches, once; it may import what they patch."""
         self._list_patches = list_patches
         self._patches: tuple[Patch, ...] | None = None
         self._applied = False

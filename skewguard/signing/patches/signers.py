@@ -108,8 +108,7 @@ _direct_time: Callable[[Any, Any], int | None] | None = None
 def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
     """Guard requests without a call. May be called while `botocore.signers` is being imported.
 
-    Args:
-        time_of: Returns, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
+    `time_of` returns, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
     """
     global _direct_time
     CLOCKS.apply()

@@ -19,11 +19,7 @@ _guarded: Callable[[], bool] = bool  # never
 
 
 def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
-    """Warn once when a transfer goes through awscrt's S3 client, as soon as s3transfer has loaded it.
-
-    Args:
-        guarded: Returns, at that time, whether the transfer should have been guarded.
-    """
+    """Warn once, when s3transfer has loaded it, if transfers that should be guarded go through awscrt's S3 client."""
     global _guarded
     if _manager() is not None:
         _guarded = guarded
