@@ -14,6 +14,9 @@ from typing import NamedTuple
 SECOND = 1_000_000_000
 """One second, ns."""
 
+LEAP_SMEAR = SECOND
+"""By how much sound sources may differ, ns: around a leap second, some smear it over a day and some do not."""
+
 DRIFT_PPB = 100_000
 """How fast a steady clock may wander, in parts per billion: 100 ppm, the widest a crystal's data sheet allows."""
 
@@ -104,6 +107,10 @@ class Interval(_Fields):
             self.drift_ppb,
         )
 
+    def widened(self, by: int) -> Interval:
+        """Return the same statement, `by` ns wider at either end."""
+        return self._replace(earliest=self.earliest - by, latest=self.latest + by)
+
     def meets(self, other: Interval) -> bool:
         """Return whether both can be true. Both must be of the same steady instant."""
         return self.earliest <= other.latest and other.earliest <= self.latest
@@ -174,12 +181,21 @@ def vote(statements: Iterable[Interval], steady: int) -> Vote:
 
     Returns:
         The verdict. More than half of all statements must share a point, so one statement alone decides for
-        itself, and of two both must agree. A liar may widen the truth, never move it out.
+        itself, and of two both must agree. A liar may widen the truth, never move it out. Where there is no majority,
+        sources that differ by less than `LEAP_SMEAR` agree.
     """
     aged = tuple(said.aged(steady) for said in statements)
+    outcome = _vote(aged, aged, steady)
+    if outcome.interval is None:
+        outcome = _vote(aged, tuple(said.widened(LEAP_SMEAR // 2) for said in aged), steady)
+    return outcome
+
+
+def _vote(aged: tuple[Interval, ...], counted: tuple[Interval, ...], steady: int) -> Vote:
+    """Vote with statements, each counted as wide as the other sequence has it."""
     most = len(aged) // 2 + 1
     # A start sorts before an end at the same instant: touching intervals agree.
-    edges = sorted([(said.earliest, 0) for said in aged] + [(said.latest, 1) for said in aged])
+    edges = sorted([(said.earliest, 0) for said in counted] + [(said.latest, 1) for said in counted])
     depth = 0
     low = high = None
     for value, is_end in edges:
@@ -193,7 +209,9 @@ def vote(statements: Iterable[Interval], steady: int) -> Vote:
                 low = value
     if low is None or high is None:
         return Vote(None, (), aged)
-    agreeing = tuple(said for said in aged if said.earliest <= high and low <= said.latest)
+    agreeing = tuple(
+        said for said, wide in zip(aged, counted, strict=True) if wide.earliest <= high and low <= wide.latest
+    )
     joined = Interval(
         steady,
         low,

@@ -87,7 +87,7 @@ SIGNERS = [
 
 def install(clocks: FakeClocks, ahead: float = 7200, **options: Any) -> skewguard.Installation:
     """Install, with a source that finds true time `ahead` seconds ahead."""
-    return skewguard.install(clocks=clocks, sources=[FakeSource(truth=ahead_of(clocks, ahead))], **options)
+    return skewguard.install(clocks=clocks, sources=[FakeSource(bound=0, truth=ahead_of(clocks, ahead))], **options)
 
 
 class TestInstalled:

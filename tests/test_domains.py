@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.signing.domains import AWS_SUFFIXES, find_domain, is_aws, origin, same_server, virtual_bucket
+from skewguard.signing.domains import (
+    AWS_SUFFIXES,
+    find_domain,
+    is_aws,
+    is_named_for,
+    origin,
+    same_server,
+    virtual_bucket,
+)
 from skewguard.timekeeping.domain import UTC
 
 
@@ -23,7 +31,6 @@ from skewguard.timekeeping.domain import UTC
         "https://old_bucket.s3.amazonaws.com/key",
         "https://dynamodb.cn-north-1.amazonaws.com.cn/",
         "https://s3.dualstack.us-east-1.api.aws/",
-        "https://abc.lambda-url.us-east-1.on.aws/",
         "https://vpce-1-2.sqs.us-east-1.vpce.amazonaws.com/",
         "https://STS.AMAZONAWS.COM:443/",
     ],
@@ -114,6 +121,51 @@ def test_every_host_that_botocore_writes_out_is_aws() -> None:
     missing = {url for url in written if not is_aws(re.sub(r"\{.*?\}", "x", url))}
     assert len(written) > 5
     assert not missing, f"add to AWS_SUFFIXES: {missing}"
+
+
+def test_hosts_of_every_service_and_region_are_named_for_the_service() -> None:
+    """So their answers may teach UTC. Those that are not have a clock of their own, for which UTC stands in."""
+    session = botocore.session.get_session()
+    resolver, loader = session._get_internal_component("endpoint_resolver"), session.get_component("data_loader")
+    strange, count = set(), 0
+    for service in session.get_available_services():
+        prefix = loader.load_service_model(service, "service-2")["metadata"]["endpointPrefix"]
+        for partition in session.get_available_partitions():
+            for region in session.get_available_regions(service, partition):
+                host = resolver.construct_endpoint(prefix, region, partition)["hostname"]
+                count += 1
+                if is_aws(host) and not is_named_for(f"https://{host}", prefix):
+                    strange.add((prefix, host.replace(region, "REGION")))
+    assert count > 1500
+    assert strange <= {("execute-api", "execute-api.REGION.amazonaws.com")}
+
+
+@pytest.mark.parametrize(
+    ("host", "prefix", "named"),
+    [
+        ("bucket.s3.us-east-1.amazonaws.com", "s3", True),
+        ("bucket.s3-fips.dualstack.us-gov-west-1.amazonaws.com", "s3", True),
+        ("point-123456789012.s3-accesspoint.eu-west-1.amazonaws.com", "s3", True),
+        ("bucket--use1-az4--x-s3.s3express-use1-az4.us-east-1.amazonaws.com", "s3", True),
+        ("123456789012.ddb.us-east-1.amazonaws.com", "dynamodb", True),
+        ("vpce-0a-b.sts.us-east-1.vpce.amazonaws.com", "sts", True),
+        ("us-east-1.signin.aws.amazon.com", "signin", True),
+        ("tenant.some-new-thing.us-east-1.amazonaws.com", "s3", False),
+        ("abc.lambda-url.us-east-1.on.aws", "s3", False),
+        ("notsts.us-east-1.amazonaws.com", "sts", False),
+        ("", "sts", False),
+    ],
+)
+def test_a_host_is_named_for_the_called_service(host: str, prefix: str, named: bool) -> None:
+    """By a label, or the beginning of one up to a hyphen."""
+    assert is_named_for(f"https://{host}:443/", prefix) is named
+
+
+@pytest.mark.parametrize("name", ["abc.lambda-url", "p-1.s3-object-lambda", "abc.execute-api"])
+def test_where_customers_code_answers_the_clock_is_the_endpoints_own(name: str) -> None:
+    """UTC stands in, because AWS checks the signature; but what the code says is shared with no other endpoint."""
+    spec = find_domain(f"https://{name}.us-east-1.amazonaws.com")
+    assert spec == (f"https://{name}.us-east-1.amazonaws.com:443", True, False)
 
 
 @pytest.mark.parametrize("rest", ["", "/", "/a/b?c=/d", "?x=1", "#f", "?x=http://other/"])

@@ -32,7 +32,7 @@ KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
 @contextlib.contextmanager
 def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterator[boto3.Session]:
     """Guard a session in one of the two ways; true time is `ahead` seconds ahead."""
-    source = FakeSource(truth=ahead_of(clocks, ahead))
+    source = FakeSource(bound=0, truth=ahead_of(clocks, ahead))
     if way == "attach":
         session = boto3.Session()
         attach(session, clocks, source, **options)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard.interval import Interval, Trust, intersect, narrowed, vote
+from skewguard.interval import SECOND, Interval, Trust, intersect, narrowed, vote
 
 NOW = 1_795_000_000 * 10**9
 STEADY = st.integers(0, 10**18)
@@ -116,9 +116,21 @@ def test_vote_of_one_is_its_word() -> None:
 
 def test_vote_of_two_needs_both() -> None:
     """Of two that contradict each other neither is believed."""
-    outcome = vote([said(0, 10, source="a"), said(20, 30, source="b")], 0)
+    outcome = vote([said(0, 10 * SECOND, source="a"), said(12 * SECOND, 30 * SECOND, source="b")], 0)
     assert outcome.interval is None
     assert len(outcome.falsetickers) == 2
+
+
+def test_sources_that_differ_by_a_smeared_leap_second_agree() -> None:
+    """But only where there would be no majority: otherwise the vote is as narrow as the sources are."""
+    smeared, stepped, third = said(0, 10, source="a"), said(SECOND, SECOND + 10, source="b"), said(5, 15, source="c")
+    outcome = vote([smeared, stepped], 0)
+    assert outcome.interval is not None
+    assert outcome.interval.earliest <= 10 <= SECOND <= outcome.interval.latest + SECOND // 2
+    assert not outcome.falsetickers
+    outcome = vote([smeared, stepped, third], 0)
+    assert outcome.interval == said(0, 15, source="a, c")
+    assert [one.source for one in outcome.falsetickers] == ["b"]
 
 
 def test_vote_names_the_falseticker() -> None:

@@ -130,13 +130,20 @@ class TestDate:
         second = stamp("20150619T102213Z")
         assert read_date({"Date": self.GOOD}) == Span(second - SECOND // 2, second + 2 * SECOND)
 
+    @pytest.mark.parametrize("times", [2, 3])
+    def test_several_equal_ones_are_one(self, times: int) -> None:
+        """Some proxies copy the header."""
+        assert read_date({"Date": ", ".join([self.GOOD] * times)}) == read_date({"Date": self.GOOD})
+
     @pytest.mark.parametrize(
         "headers",
         [
             {},
             {"Date": ""},
             {"Date": "yesterday"},
-            {"Date": f"{GOOD}, {GOOD}"},
+            {"Date": f"{GOOD}, Fri, 19 Jun 2015 10:22:14 GMT"},
+            {"Date": f"{GOOD}, "},
+            {"Date": f"{GOOD} {GOOD}"},
             {"Date": "Fri, 19 Jun 2015 10:22:13 +0200"},
             {"Date": "Fri, 31 Jun 2015 10:22:13 GMT"},
             {"Date": "Fri, 19 Jun 2015 25:22:13 GMT"},

@@ -177,7 +177,7 @@ class TestInheriting:
         heir = host.process()
         host.clocks.step(7200)
         heir._on_results(heir._era, (), Vote(None, (), ()))
-        assert abs(host.error(heir, handed_out=True)) < 0.001
+        assert -1.1 < host.error(heir, handed_out=True) < 0.001  # the near end of what is known
 
     def test_a_steady_clock_that_went_back_means_nothing_is_known(self, host: Host) -> None:
         """As after a snapshot was restored, files and all."""
@@ -475,7 +475,9 @@ ONE_CALL = """
 import os, sys
 import botocore.session, skewguard
 from skewguard.testing.tls import AWS_SUFFIXES, redirected
+from skewguard.timekeeping import shared_file
 
+shared_file.bases = lambda: iter([os.environ["XDG_RUNTIME_DIR"]])  # not the file of this user's other programs
 port, url = int(sys.argv[1]), sys.argv[2] or None
 def call():
     client = botocore.session.Session().create_client("sts", endpoint_url=url)

@@ -54,7 +54,7 @@ class AioGuard(Guard):
         """Return where a URL leads, and remember it."""
         return self._contained(super().route(url, auth_path))
 
-    def contain(self, route: Route, source: str) -> Route:
+    def contain_aws(self, route: Route, source: str) -> Route:
         """Keep what AWS says from teaching UTC from now on, because this session checks no host names."""
         if self._unchecked is None:
             self._unchecked = self.keeper.domain(UNCHECKED_HOST_NAMES, seeded=True)
@@ -97,7 +97,7 @@ class AioHooks(Hooks):
         self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
     ) -> Awaitable[float | None] | float | None:
         if call.route.domain is self.keeper.utc and AioResponses.host_names_unchecked(endpoint):
-            call.route = self.guard.contain(call.route, origin(http_response.url))
+            call.route = self.guard.contain_aws(call.route, origin(http_response.url))
         return super()._hear(call, http_response, parsed, endpoint, operation, attempts, context)
 
     def _after_sources(

@@ -8,6 +8,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.domains import same_server
 from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge
+from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.timekeeper import Signing
 
 _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
@@ -66,14 +67,17 @@ def decide(call: Call, answer: Answer) -> Decision:
     about_time = judgement.verdict is not Verdict.NOT_TIME
     heard, objection, reverts = None, "", False
     if about_time:
-        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's.
-        heard = reply.heard
+        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's. AWS stamps
+        # message and Date by one clock, so where they contradict each other, neither is believed.
+        contradiction = call.route.domain.key == UTC and reply.contradictory
+        heard = None if contradiction else reply.heard
+        objection = "its message contradicts its Date" if contradiction else ""
     elif reply.unexplained and call.route.domain.unproved is not None:
         reverts = True  # what was learned did not help, so the Date may not have been the server's
-    elif call.timeless or 300 <= reply.status < 400 or _fits(reply.date, signed, answer.elapsed):
-        heard = reply.date
-    else:
+    elif not _fits(reply.date, signed, answer.elapsed) and not call.timeless:
         objection = "its Date contradicts the timestamp it accepted"
+    elif _is_the_servers_own(reply.status) and (call.route.domain.key == UTC or (signed != wall and not call.timeless)):
+        heard = reply.date  # a private server that accepts the wall clock needs no correction
     refused = about_time and not call.timeless
     return Decision(
         judgement=judgement,
@@ -112,6 +116,11 @@ def _may_teach(call: Call, answer: Answer) -> bool:
     start = call.route.prefix
     # Else the request was sent elsewhere after it was signed.
     return f"{answer.source}/" == start or same_server(answer.source, start)
+
+
+def _is_the_servers_own(status: int) -> bool:
+    """Return whether the called server itself answered, rather than a redirect, a gateway or a proxy."""
+    return status < 300 or (400 <= status < 500 and status != 407)
 
 
 def _fits(heard: Span | None, signed: int, elapsed: int) -> bool:

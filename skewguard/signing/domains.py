@@ -42,6 +42,10 @@ AWS_SUFFIXES = (
 
 _PLAIN_HOST = re.compile(r"[a-z0-9._-]+")
 _TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
+# Labels under which AWS checks the signature, but customers' code words the answer.
+_CUSTOMERS_CODE = frozenset({"execute-api", "lambda-url", "s3-object-lambda"})
+# What some services' hosts are named by, besides their endpoint prefix.
+_HOST_NAMES = {"dynamodb": "ddb", "s3": "s3express"}
 
 
 class DomainSpec(NamedTuple):
@@ -85,11 +89,22 @@ def find_domain(url: str, bucket: str = "") -> DomainSpec:
     host = (parts.hostname or "").lower()
     # Nothing but a plain host: urllib3, which connects, takes what is before a backslash for the host.
     plain = _PLAIN_HOST.fullmatch(host) and parts.netloc.partition(":")[0].lower() == host
-    if parts.scheme == "https" and plain and is_aws(host):
+    if parts.scheme == "https" and plain and is_aws(host) and _CUSTOMERS_CODE.isdisjoint(host.split(".")):
         return DomainSpec(UTC, seeded=False)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
     return DomainSpec(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host), shared=not is_aws(host))
+
+
+def is_named_for(url: str, endpoint_prefix: str) -> bool:
+    """Return whether a host bears the endpoint prefix of the called service, as AWS's own hosts do.
+
+    The prefix is a label of the host's name, or begins one, followed by a hyphen (``s3-accesspoint``, ``s3-fips``).
+    Under other names of AWS's, a customer's code may answer.
+    """
+    host = f".{(urlsplit(url).hostname or '').lower()}"
+    names = (endpoint_prefix, _HOST_NAMES.get(endpoint_prefix, endpoint_prefix))
+    return any(f".{name}{end}" in host for name in names for end in ".-")
 
 
 def same_server(url: str, other: str) -> bool:

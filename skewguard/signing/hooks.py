@@ -17,7 +17,7 @@ from skewguard.events import Refused, Retried, emit
 from skewguard.interval import Trust
 from skewguard.signing.answer import Answer, Decision, attempts_left, decide, would_help
 from skewguard.signing.call import Call
-from skewguard.signing.domains import origin
+from skewguard.signing.domains import is_named_for, origin
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches.signers import KEY, WHO
 from skewguard.signing.reply import Reply, Span, Verdict, read
@@ -122,6 +122,9 @@ class Hooks:
                 return None
         if _clocks.faked() or not self.responses.from_socket(http_response):
             return None  # a test's clock or a test's answer
+        if domain is keeper.utc and not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix):
+            call.route = self.guard.contain(call.route)
+            domain = call.route.domain
         now = keeper.clocks.read()
         answer = Answer(
             reply=read(status, self.responses.headers_of(http_response), parsed),

@@ -24,6 +24,8 @@ TOLERANCE = 240 * SECOND
 
 _TEXT_LIMIT = 8192  # a message is searched no further
 _QUOTE_SLACK = SECOND  # a quoted timestamp has whole seconds
+_FIXDATE_LENGTH = len("Sun, 06 Nov 1994 08:49:37 GMT")
+_ANSWERED_WITHIN = 60 * SECOND  # between stating the time in a message and stamping the answer
 _SLOP = 2 * SECOND  # stated tolerances are applied by the server to whole seconds
 
 # A header's second may be a cached or rounded one; a stated clock was read for this very answer.
@@ -132,6 +134,14 @@ class Reply:
         return not self.time_text and self.code not in CLOCK_CODES and _suspicion(self) is None
 
     @property
+    def contradictory(self) -> bool:
+        """Whether the stated clock and the ``Date`` are further apart than making an answer takes."""
+        if self.stated is None or self.date is None:
+            return False
+        apart = max(self.stated.earliest - self.date.latest, self.date.earliest - self.stated.latest)
+        return apart > _ANSWERED_WITHIN
+
+    @property
     def heard(self) -> Span | None:
         """The server's clock: as stated, narrowed by `date` where the two agree; or `date` alone."""
         if self.stated is None or self.date is None:
@@ -150,14 +160,15 @@ class Judgement(NamedTuple):
 
 
 def read_date(headers: Mapping[str, Any]) -> Span | None:
-    """Return the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, repeated, malformed, or a cache's.
+    """Return the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, malformed, ambiguous or a cache's.
 
-    An answer from a cache (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) has an old one.
+    Several equal ones are one. A cache's (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) is old.
     """
     text = headers.get("Date")
     if not isinstance(text, str):
         return None
-    second = _fixdate(text)
+    once = text[:_FIXDATE_LENGTH]
+    second = _fixdate(once) if set(text.split(f"{once}, ")) in ({once}, {"", once}) else None
     if second is None:
         return None
     age = headers.get("Age")

@@ -100,6 +100,17 @@ class Knowledge:
             deadband //= 2
         return 0 if estimate.earliest - deadband <= wall <= estimate.latest + deadband else offset
 
+    def handed_out(self, domain: Domain, correction: Correction, wall: int) -> int:
+        """Return the time to sign as of where no retry can mend it, ns.
+
+        It is the wall clock's if that may be right, or is in doubt; else the estimate's earliest end, so that no server
+        meets a date in its future.
+        """
+        estimate = correction.estimate
+        if estimate is None or correction.withheld or estimate.earliest <= wall <= estimate.latest:
+            return wall
+        return wall if self.in_doubt(domain, estimate, wall) else estimate.earliest
+
     def in_doubt(self, domain: Domain, estimate: Interval | None, wall: int) -> bool:
         """Return whether the wall clock may be right although it contradicts the estimate.
 

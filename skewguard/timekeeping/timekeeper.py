@@ -134,10 +134,10 @@ class Timekeeper:
         """
         until, low, high, correction, to_steady = domain.cached
         quick, wall = self._quick(), self._wall()
-        if quick < until and low < wall - quick < high:
+        if quick < until and low < wall - quick < high and not handed_out:
             if not correction:
                 return wall, wall, quick + to_steady
-            if not handed_out and not _clocks.faked():
+            if not _clocks.faked():
                 return wall + correction, wall, quick + to_steady
         return self._signing_time(domain, handed_out)
 
@@ -155,8 +155,9 @@ class Timekeeper:
         correction = self._knowledge.correction(domain, now)
         if self._cache(domain, correction, quick, now, generation):
             self._announce(domain, correction, now.wall)
-        doubtful = handed_out and self._knowledge.in_doubt(domain, correction.estimate, now.wall)
-        return now.wall + (0 if doubtful else correction.offset), now.wall, now.steady
+        if handed_out:
+            return self._knowledge.handed_out(domain, correction, now.wall), now.wall, now.steady
+        return now.wall + correction.offset, now.wall, now.steady
 
     def _cache(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
         """Cache a correction for the next signings, unless it is outdated; return whether it must be announced."""

@@ -143,7 +143,8 @@ class Program:
         if bound is None:
             return
         corrected, self._corrected[server.key] = self._corrected.get(server.key, 0), stamp - wall
-        if not bound.miss and abs(wall - clock) <= oracle.healthy(corrected) and stamp != wall:
+        # What is handed out has no deadband.
+        if not lasting and not bound.miss and abs(wall - clock) <= oracle.healthy(corrected) and stamp != wall:
             world.fail(f"a healthy clock was corrected by {(stamp - wall) / SECOND:.3f} s")
         if lasting and oracle.jumped_since_heard(server):
             return  # EXCEPTION: what is handed out follows the wall clock while that may have been corrected
@@ -205,7 +206,10 @@ class SimulatedCall:
         self._request = SimpleNamespace(
             context=self._context, data=b"" if rewindable else _Unread(), url=f"{server.url}/x", auth_path=None
         )
-        self._operation = SimpleNamespace(name="Operation", service_model=SimpleNamespace(service_name="service"))
+        self._operation = SimpleNamespace(
+            name="Operation",
+            service_model=SimpleNamespace(service_name="service", endpoint_prefix=server.name),
+        )
         self._sign()
 
     def _sign(self) -> None:
@@ -217,6 +221,7 @@ class SimulatedCall:
             world.fail("the call is not guarded")
             return
         timeless = self._version in library.timeless_versions()
+        self._by_wall = True
         if not timeless or self._count == 1:
             self._sent = (world.truth, host.steady, host.wall)
         if timeless:
@@ -230,6 +235,7 @@ class SimulatedCall:
                 world.fail(f"an exception inside skewguard: {error!r}")
                 return
             program.oracle.begins(self.server.key)
+            self._by_wall = signed is None
             stamp = host.wall if signed is None else signed
             self.stamps.append(stamp)
             program.signed += 1
@@ -304,6 +310,10 @@ class SimulatedCall:
             return
         if answer.honest is None or answer.shown is None or not program.settings.learn_from_responses:
             return
+        if not 200 <= answer.status < 300 and not 400 <= answer.status < 500:
+            return
+        if self._by_wall and not server.utc and answer.explained and answer.cause != "time":
+            return  # a private server that accepts the wall clock needs no correction
         truth, steady, wall = self._sent
         listens = oracle.listens(server.key, steady) if answer.status < 300 else True
         if listens is False:

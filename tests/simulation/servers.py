@@ -64,6 +64,11 @@ class Server:
         return "utc" if self.utc else f"{scheme}://{host}:{443 if scheme == 'https' else 80}"
 
     @property
+    def name(self) -> str:
+        """The first label of its host's name: for AWS, the service's."""
+        return self.url.partition("://")[2].partition(".")[0]
+
+    @property
     def teaches(self) -> bool:
         """Whether skewguard may learn from its answers."""
         return self.verified or not self.utc
@@ -130,6 +135,8 @@ def reply(server: Server, world: World, stamp: int | None, fault: str, rng: rand
     elif server.date == "hit":
         headers["X-Cache"] = "Hit from cloudfront"
     shown, honest = (clock, node == 0) if stated else (dated, node == 0 and true_date if dated is not None else None)
+    if stated and server.utc and dated is not None and abs(dated - clock) > 55 * SECOND:
+        shown = honest = None  # message and Date contradict each other
     world.note("%s answers %s (%s), Date %s", server.url, status, cause or "ok", date)
     return Answer(status, headers, error, cause, explained, honest, shown, url=f"{server.url}/x", quoted=stated)
 
@@ -153,9 +160,11 @@ def _date(server: Server, clock: int, rng: random.Random) -> tuple[str | None, i
             return None, None, False
         case "garbage":
             return rng.choice(("yesterday", "", "Mon, 99 Jun 2026 00:00:00 GMT")), None, False
-        case "duplicated":
+        case "ambiguous":
+            return f"{formatdate(second, usegmt=True)}, {formatdate(second - 3600, usegmt=True)}", None, False
+        case "repeated":
             text = formatdate(second, usegmt=True)
-            return f"{text}, {text}", None, False
+            return f"{text}, {text}", clock, True
         case "aged" | "hit":
             return formatdate(second - 17_280, usegmt=True), None, False
         case "proxy":
