@@ -44,8 +44,13 @@ _PLAIN_HOST = re.compile(r"[a-z0-9._-]+")
 _TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
 # Labels under which AWS checks the signature, but customers' code words the answer.
 _CUSTOMERS_CODE = frozenset({"execute-api", "lambda-url", "s3-object-lambda"})
-# What some services' hosts are named by, besides their endpoint prefix.
-_HOST_NAMES = {"dynamodb": "ddb", "s3": "s3express"}
+# Other names that some services' hosts have.
+_HOST_NAMES = {
+    "data-ats.iot": "data.ats.iot",
+    "dynamodb": "ddb",
+    "entitlement.marketplace": "entitlement-marketplace",
+    "s3": "s3express",
+}
 
 
 class DomainSpec(NamedTuple):

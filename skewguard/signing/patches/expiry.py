@@ -37,8 +37,7 @@ class ExpiryClock:
         """Return true time minus wall clock, ns; 0 where the wall clock is right, or true time is not known."""
         if self._settings() is None:
             return 0
-        # A wrong verdict cannot be retried, so in doubt the wall clock is followed, as for presigned URLs.
-        signed, wall, _ = self._keeper.signing_time(self._keeper.utc, True)
+        signed, wall, _ = self._keeper.signing_time(self._keeper.utc)
         return signed - wall
 
 
