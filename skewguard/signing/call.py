@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 from skewguard._fail_open import fail_open
+from skewguard.interval import Interval
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches import library
 from skewguard.signing.report import Refusal
@@ -25,6 +26,7 @@ class Call:
         timeless: Whether its signature carries no timestamp that could be wrong.
         rewindable: Whether its body can be sent again.
         retried: Whether it was signed again.
+        known: What was known then of the server's clock.
         refusal: Its last attempt that was refused for its time.
         obstacle: Why it is not signed again after that; empty if nothing forbids it.
         route: Where its last attempt went.
@@ -34,6 +36,7 @@ class Call:
     __slots__ = (
         "guard",
         "handed_out",
+        "known",
         "obstacle",
         "refusal",
         "retried",
@@ -51,6 +54,7 @@ class Call:
         self.retried = False
         self.refusal: Refusal | None = None
         self.obstacle = ""
+        self.known: Interval | None = None
         self.route = guard.last
         self.signing = NEVER
 
@@ -70,6 +74,11 @@ class Call:
         self.route = route
         if self.handed_out and not guard.corrects_handed_out():
             return None
+        if self.known is not None and guard.switch.settings is None:  # switched off between refusal and retry
+            steady, wall = guard.keeper.clocks.read()
+            signed = self.known.aged(steady).midpoint
+            self.signing = (signed, wall, steady)
+            return signed
         signing = self.signing = guard.keeper.signing_time(route[1], self.handed_out)
         signed = signing[0]
         return None if signed == signing[1] else signed

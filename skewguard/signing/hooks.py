@@ -189,6 +189,7 @@ class Hooks:
             again = self.keeper.signing_time(call.route.domain)
             if not would_help(call.signing, again, reply):
                 return None
+            call.known = self.keeper.known(call.route.domain, again[2])
         call.retried = True
         emit(Retried(operation.service_model.service_name, operation.name, verdict.value, reason, waited))
         return 0
