@@ -50,7 +50,6 @@ class Segment:
 
 
 def vmclock(marker: int = 7, *, magic: int = 0x4B4C4356, size: int = 104, version: int = 1, seq: int = 2) -> bytes:
-    """Lay out VMClock's page, little-endian."""
     return struct.pack("<IIHBBIQ", magic, size, version, 1, 0, seq, marker) + bytes(80)
 
 
@@ -58,7 +57,6 @@ class Host:
     """A host with a segment, clocks that move when told, and a VMClock if wanted."""
 
     def __init__(self, folder: Path) -> None:
-        """Begin with a good segment."""
         self.clocks = FakeClocks()
         self.path = folder / "shm0"
         self.vmclock = folder / "vmclock0"

@@ -90,7 +90,6 @@ class Child:
 
 
 def aws(endpoint: StrictEndpoint) -> dict[str, str]:
-    """Return the environment in which boto3 uses an endpoint as AWS."""
     kwargs = endpoint.client_kwargs
     return {
         "AWS_ENDPOINT_URL": endpoint.url,
@@ -99,6 +98,15 @@ def aws(endpoint: StrictEndpoint) -> dict[str, str]:
         "PYTHONPATH": str(ROOT),
         "NO_COLOR": "1",
     }
+
+
+def with_photo(endpoint: StrictEndpoint) -> None:
+    """Create a bucket with the object that the programs read, and clear the requests."""
+    s3 = boto3.client("s3", **endpoint.client_kwargs)
+    s3.create_bucket(Bucket="bucket")
+    s3.put_object(Bucket="bucket", Key="photo", Body=b"a photo")
+    s3.close()
+    endpoint.clear()
 
 
 @contextmanager
@@ -110,10 +118,7 @@ def with_and_without(tmp_path: Path, file: str, line: str, instead: str = "") ->
             directory = tmp_path / name
             shutil.copytree(EXAMPLES, directory / "examples")
             endpoint = ending.enter_context(StrictEndpoint())
-            s3 = boto3.client("s3", **endpoint.client_kwargs)
-            s3.create_bucket(Bucket="bucket")
-            s3.put_object(Bucket="bucket", Key="photo", Body=b"a photo")
-            endpoint.clear()
+            with_photo(endpoint)
             clock = ending.enter_context(FakeTime(directory, SHIFT))
             runs.append(Run(clock, endpoint, (directory / "examples" / file).parent))
         changed = tmp_path / "without" / "examples" / file

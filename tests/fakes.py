@@ -51,11 +51,9 @@ class FakeSource:
 
     @property
     def count(self) -> int:
-        """The number of measurements so far."""
         return len(self.deadlines)
 
     def measure(self, clocks: Clocks, deadline: int) -> Interval:
-        """Measure, once the gate is open."""
         self.threads.append(threading.current_thread())
         self.deadlines.append(deadline)
         self.asked.set()
@@ -80,5 +78,4 @@ class Emitted(list[Event]):
     """Events in the order of their emission."""
 
     def of(self, kind: type[E]) -> list[E]:
-        """Return those of a kind."""
         return [event for event in self if isinstance(event, kind)]

@@ -48,7 +48,6 @@ class Answer:
     tail: bytes = b""
 
     def __bytes__(self) -> bytes:
-        """The datagram."""
         first = self.leap << 6 | self.version << 3 | self.mode
         levels = (self.stratum, self.poll, self.precision)
         head = struct.pack("!BBbbII4s", first, *levels, self.root_delay, self.root_dispersion, self.refid)
@@ -62,7 +61,6 @@ class Server:
     """A UDP server on loopback that does to each request what the test wants; true time is `ZERO` + steady."""
 
     def __init__(self, handler: Handler, host: str = "127.0.0.1") -> None:
-        """Serve from now on."""
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((host, 0))
         self.port: int = self.sock.getsockname()[1]
@@ -93,7 +91,6 @@ class Server:
         return Answer(receive=now, transmit=now, reference=0, origin=request[40:48])
 
     def send(self, datagram: Answer | bytes, peer: tuple[str, int]) -> None:
-        """Send from the port that was asked."""
         self.sock.sendto(bytes(datagram), peer)
 
     def close(self) -> None:
@@ -108,7 +105,6 @@ class Server:
 
 
 def truth(steady: int) -> int:
-    """True time in these tests."""
     return ZERO + steady
 
 
@@ -129,7 +125,6 @@ def check(said: Interval) -> None:
 
 @contextlib.contextmanager
 def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
-    """Run a `Server` for as long as the block lasts."""
     server = Server(handler, host)
     try:
         yield server
@@ -138,7 +133,6 @@ def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
 
 
 def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Reply as a good server does."""
     server.send(server.good(request), peer)
 
 

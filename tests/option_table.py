@@ -27,7 +27,6 @@ def meanings(owner: object) -> dict[str, str]:
 
 
 def table() -> str:
-    """Format the table, in the order of the code."""
     rows = [
         "| `install(...)` | `attach(...)` | environment | AWS profile | default | meaning |",
         "|---|---|---|---|---|---|",
@@ -44,7 +43,6 @@ def table() -> str:
 
 
 def page() -> str:
-    """Format the whole page, with the table up to date."""
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 

@@ -34,7 +34,6 @@ class Block(NamedTuple):
 
     @property
     def id(self) -> str:
-        """Page and line."""
         return f"{self.page}:{self.line}"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 
@@ -15,6 +16,15 @@ def eventually(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "the condition never held"
         time.sleep(0.002)
+
+
+def in_threads(count: int, run: Callable[[], object]) -> None:
+    """Run a function in so many threads at once, and wait for all of them."""
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def takes_at_most(limit: float, call: Callable[[], object], *, at_least: float = 0.0) -> None:

@@ -76,7 +76,6 @@ def table() -> str:
 
 
 def page() -> str:
-    """Format the whole page, with the table up to date."""
     before, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
     return before + BEGIN + table() + END + rest.partition(END)[2]
 
@@ -148,7 +147,6 @@ class Identities:
     """A fake of S3 Express's cache of session credentials."""
 
     def get_credentials(self, key: int) -> Any:
-        """Return always the same credentials."""
         from botocore.credentials import Credentials
 
         return Credentials(KEY, SECRET, TOKEN)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
+import http.server
 import io
 import json
 import os
+import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
+import trustme
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -48,7 +55,6 @@ def _session() -> Any:
 
 
 def client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
-    """Make a client of the endpoint's own address."""
     return (session or _session()).client(service, **endpoint.client_kwargs, config=config(**options))
 
 
@@ -71,12 +77,20 @@ def with_bucket(endpoint: StrictEndpoint) -> None:
 
 
 def code_of(call: Callable[[], Any]) -> str:
-    """Make a call and return its error's code, or ""."""
     try:
         call()
     except ClientError as error:
         return str(error.response.get("Error", error.response).get("Code", "unknown"))
     return ""
+
+
+def retry_quota(made: Any) -> Any:
+    """Return the retry quota of a client of STS; None in legacy mode."""
+    for handler in made.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
+        policy = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
+        if policy is not None:
+            return policy._quota
+    return None
 
 
 def attach(target: Any, clocks: FakeClocks, source: FakeSource, **options: Any) -> None:
@@ -115,3 +129,25 @@ def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:
     """Run a program that takes this endpoint, which has TLS, for AWS; return its output, which is JSON."""
     endpoint.clear()
     return json.loads(run_python(program, str(endpoint.port), *arguments, env=aws_environment(endpoint)))
+
+
+@contextlib.contextmanager
+def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[str, str]]]:
+    """A server whose certificate is valid from `begins` to `ends` days from now: its URL, and variables to trust it."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    first, last = (now + datetime.timedelta(days=days) for days in (begins, ends))
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1", not_before=first, not_after=last).configure_cert(context)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{server.server_port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

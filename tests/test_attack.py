@@ -75,7 +75,6 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
 
 
 def all_answered(outcomes: list[Interval | str]) -> bool:
-    """Return whether each answer is an interval."""
     return all(isinstance(outcome, Interval) for outcome in outcomes)
 
 

@@ -10,7 +10,6 @@ from skewguard.sources.auto import LINK_LOCAL, PUBLIC, HostSources
 
 
 def host(root: Path, *files: str, **texts: str) -> HostSources:
-    """Lay out a host's files: empty ones by path, others by path and text."""
     for path in files:
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)

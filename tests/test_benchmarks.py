@@ -29,7 +29,6 @@ PAGE = ROOT / "docs/sources.md"
 
 @pytest.fixture(scope="module")
 def load() -> Iterator[Callable[[str], ModuleType]]:
-    """Import one of the scripts; nothing is measured."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "benchmarks"))
         yield importlib.import_module
@@ -37,7 +36,6 @@ def load() -> Iterator[Callable[[str], ModuleType]]:
 
 @pytest.fixture(scope="module")
 def script(load: Callable[[str], ModuleType]) -> ModuleType:
-    """The script that measures the sources."""
     return load("sources")
 
 

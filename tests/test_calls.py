@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, UnseekableStreamError
 
 import skewguard
 from skewguard.testing import StrictEndpoint
-from tests.support import OPERATIONS, client, code_of, with_bucket
+from tests.support import OPERATIONS, client, code_of, retry_quota, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
 USELESS_DATES = [
@@ -235,16 +235,7 @@ class TestRefusals:
         """Standard mode's tokens are for throttling and outages."""
         with skewguard.install():
             sts = client("sts", endpoint, retries={"mode": "standard"})
-            quota = _quota(sts)
+            quota = retry_quota(sts)
             before = quota.available_capacity
             sts.get_caller_identity()
             assert quota.available_capacity == before
-
-
-def _quota(guarded: Any) -> Any:
-    """Return the retry quota of a client in standard mode."""
-    for handler in guarded.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
-        policy = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
-        if policy is not None:
-            return policy._quota
-    raise AssertionError("no standard retry handler")

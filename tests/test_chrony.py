@@ -51,13 +51,11 @@ def good(request: bytes) -> Report:
 
 
 def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Reply as chronyd does."""
     assert len(request) == LENGTH
     server.send(bytes(good(request)), peer)
 
 
 def ask(source: ChronySource, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> Interval:
-    """Measure under a deadline that many seconds away."""
     return source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
 
 

@@ -75,7 +75,6 @@ class Report:
     update_interval: float = 64.0
 
     def __bytes__(self) -> bytes:
-        """The datagram."""
         seconds, rest = divmod(self.ref_time, SECOND)
         high = seconds >> 32 if self.high is None else self.high
         nanoseconds = rest if self.nanoseconds is None else self.nanoseconds

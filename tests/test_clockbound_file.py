@@ -23,6 +23,7 @@ from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockbound_segment import SECOND
 from skewguard.testing import FakeClocks
 from tests.clockbound_host import FOREVER, MS, Host, Segment
+from tests.patience import in_threads
 
 OPEN_FILES = Path("/proc/self/fd")
 needs_native = pytest.mark.skipif(not hasattr(os, "pread"), reason="ClockBound is for Linux")
@@ -237,11 +238,7 @@ def test_threads_share_a_source(host: Host) -> None:
 
     def all_of_them() -> None:
         answers.clear()
-        threads = [threading.Thread(target=ask) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(8, ask)
 
     all_of_them()
     assert set(map(type, answers)) == {Interval}

@@ -33,7 +33,6 @@ from tests.clockbound_host import MONO_ZERO, MS, Segment, vmclock
 
 
 def read(segment: Segment | bytes) -> Snapshot:
-    """Parse a segment that fills its file."""
     data = bytes(segment)
     return parse(data, len(data))
 

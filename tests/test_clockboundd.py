@@ -24,7 +24,7 @@ from skewguard.sources import clockboundd
 from skewguard.sources.clockboundd import REQUEST, ClockBounddSource, parse
 from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.testing import FakeClocks
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, in_threads
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -38,7 +38,6 @@ abstract_names = pytest.mark.skipif(sys.platform != "linux", reason="needs socke
 def answer(
     earliest: int = ZERO, latest: int = ZERO + 2 * MS, *, version: int = 1, command: int = 1, flag: int = 0
 ) -> bytes:
-    """Lay out the daemon's answer."""
     return struct.pack("!BBBxQQ", version, command, flag, earliest, latest)
 
 
@@ -46,8 +45,6 @@ Handler = Callable[[socket.socket, bytes, "str | bytes"], None]
 
 
 def replying(*datagrams: bytes, delay: float = 0) -> Handler:
-    """Make a daemon that sends these for each request."""
-
     def handle(sock: socket.socket, _: bytes, sender: str | bytes) -> None:
         time.sleep(delay)
         for datagram in datagrams:
@@ -90,14 +87,13 @@ class Daemon:
         self.path.unlink()
 
     def ask(self, seconds: float = 2.0, clocks: Clocks = CLOCKS) -> Interval:
-        """Measure under a deadline that many seconds away."""
         return self.source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
 
 
 @contextlib.contextmanager
-def serving(handler: Handler) -> Iterator[Daemon]:
-    """Run a daemon; its path is short, for sockets' paths must be."""
-    with tempfile.TemporaryDirectory() as folder:
+def serving(handler: Handler, parent: str | None = None) -> Iterator[Daemon]:
+    """Run a daemon; its path is short, because sockets' paths must be."""
+    with tempfile.TemporaryDirectory(dir=parent) as folder:
         daemon = Daemon(Path(folder, "d.sock"), handler)
         try:
             yield daemon
@@ -252,23 +248,11 @@ def test_temporary_directory_of_no_use(folder: str, tmp_path: Path, monkeypatch:
     if folder != "nowhere":
         (tmp_path / folder).mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / folder))
-    with serving_in_home(replying(answer(), delay=0.2)) as daemon:
+    with serving(replying(answer(), delay=0.2), "/tmp") as daemon:
         assert daemon.ask()
         daemon.source._file_first = True
         with pytest.raises(SourceError, match=r"cannot be asked: (No such file|AF_UNIX path too long)"):
             daemon.ask()
-
-
-@contextlib.contextmanager
-def serving_in_home(handler: Handler) -> Iterator[Daemon]:
-    """Run a daemon whose path does not depend on the temporary directory in use."""
-    folder = tempfile.mkdtemp(dir="/tmp")
-    daemon = Daemon(Path(folder, "d.sock"), handler)
-    try:
-        yield daemon
-    finally:
-        daemon.close()
-        Path(folder).rmdir()
 
 
 # ----------------------------------------------------------------------------------------------------- a hostile one
@@ -416,11 +400,7 @@ def test_threads_share_a_source() -> None:
     """Threads that ask at the same time do not hear each other's answers."""
     with serving(replying(answer())) as daemon:
         answers: list[Interval] = []
-        threads = [threading.Thread(target=lambda: answers.append(daemon.ask(10))) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(8, lambda: answers.append(daemon.ask(10)))
     assert len(answers) == 8
 
 

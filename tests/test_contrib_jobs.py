@@ -11,11 +11,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from skewguard.testing import StrictEndpoint
-from tests.contrib_apps import LIMIT, READ, REFUSED, Run, with_and_without
+from tests.contrib_apps import LIMIT, READ, REFUSED, Run, with_and_without, with_photo
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
@@ -168,10 +167,7 @@ def test_snapstart_drops_the_estimate_from_before_the_snapshot(tmp_path: Path, h
     installed("awslambdaric", "snapshot_restore_py")
     (tmp_path / "lambda_function.py").write_text(SNAPPED.format(hidden=hidden), "utf-8")
     with StrictEndpoint() as endpoint, FakeTime(tmp_path, "-20m") as clock:
-        s3 = boto3.client("s3", **endpoint.client_kwargs)
-        s3.create_bucket(Bucket="bucket")
-        s3.put_object(Bucket="bucket", Key="photo", Body=b"a photo")
-        endpoint.clear()
+        with_photo(endpoint)
         run = Run(clock, endpoint, tmp_path)
         before: list[object] = []
 

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def registry() -> Any:
-    """A registry of the test's own, with skewguard's metrics until the test ends."""
     installed("prometheus_client")
     from prometheus_client import CollectorRegistry
 
@@ -141,7 +140,6 @@ def test_prometheus_adds_up_several_processes(
 
 @pytest.fixture
 def otel() -> Iterator[tuple[Any, Any]]:
-    """A meter provider and its reader."""
     installed("opentelemetry.sdk")
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -153,7 +151,6 @@ def otel() -> Iterator[tuple[Any, Any]]:
 
 
 def read(reader: Any) -> dict[str, Any]:
-    """Each metric's points, by its name."""
     data = reader.get_metrics_data()
     return {
         metric.name: [(point.value, dict(point.attributes)) for point in metric.data.data_points]

@@ -164,7 +164,6 @@ def django(tmp_path: Path) -> Django:
 
 
 def asking(server: Server, more: str = "") -> str:
-    """Return settings that name an NTP server."""
     return f"SKEWGUARD = {{'sources': ['ntp://127.0.0.1:{server.port}']{more}}}"
 
 

@@ -44,7 +44,6 @@ def ahead(request: pytest.FixtureRequest) -> int:
 
 
 def direct(cls: Any = botocore.auth.SigV4Auth, url: str = AWS, context: dict[str, Any] | None = None) -> AWSRequest:
-    """Sign as a library without a client does."""
     request = AWSRequest("GET", url, headers={"host": "x"}, data=b"")
     request.context.update(context or {})
     cls(CREDENTIALS.get_frozen_credentials(), "es", "us-east-1").add_auth(request)

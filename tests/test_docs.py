@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +21,7 @@ import skewguard.testing
 from skewguard.config import Settings
 from skewguard.testing import StrictEndpoint
 from tests import option_table, pictures
-from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.ntp_server import wall_server
 from tests.pages import PAGES, ROOT, Block, blocks, masked
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
@@ -41,16 +40,10 @@ TESTED_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch"}
 SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()\n"
 
 
-def truthful(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Reply with this machine's time; the clock of the blocks is 20 minutes behind it."""
-    now = to_stamp(time.time_ns())
-    server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
-
-
 @pytest.fixture(scope="module")
 def time_server() -> Iterator[str]:
     """The URI of a correct NTP server on loopback."""
-    with serving(truthful) as server:
+    with wall_server() as server:
         yield f"ntp://127.0.0.1:{server.port}"
 
 
@@ -96,14 +89,12 @@ class Terminal:
 
 @pytest.fixture
 def terminal(tmp_path: Path, aws: StrictEndpoint, time_server: str) -> Iterator[Terminal]:
-    """A terminal in its own directory."""
     (tmp_path / "clock").mkdir()
     with FakeTime(tmp_path / "clock", "-20m") as clock:
         yield Terminal(tmp_path, aws, time_server, clock)
 
 
 def ids(found: Block) -> str:
-    """Return the page and line of a block, to name its test."""
     return found.id
 
 

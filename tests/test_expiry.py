@@ -29,7 +29,6 @@ from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, s
 
 
 def known(behind: float) -> skewguard.Installation:
-    """Install, with a source that knows."""
     installation = skewguard.install(sources=[FakeSource(offset=behind)])
     botocore.session.get_session()  # guards it, and applies the patches
     return installation
@@ -161,7 +160,6 @@ def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path:
 
 
 def call() -> None:
-    """Make one call with the credentials that this program gets."""
     botocore.session.get_session().create_client("dynamodb", region_name="us-east-1").list_tables()
 
 
@@ -223,7 +221,6 @@ class TestDeadByTrueTime:
         return session
 
     def key_used(self, aws: StrictEndpoint, session: Any) -> str:
-        """Make a call, and return the key it was signed with."""
         client = session.create_client("dynamodb", region_name="us-east-1")
         client.list_tables()
         return str(aws.requests[-1].access_key)

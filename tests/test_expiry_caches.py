@@ -61,13 +61,11 @@ def left(aws: StrictEndpoint, when: str) -> float:
 
 
 def configure(home: Path, patch: pytest.MonkeyPatch, content: str) -> None:
-    """Write the config file."""
     (home / "config").write_text(content)
     patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
 
 
 def call(session: Any) -> None:
-    """Make one call with this session's credentials."""
     session.create_client("dynamodb", region_name="us-east-1").list_tables()
 
 
@@ -205,7 +203,6 @@ class TestLogin:
 
 
 def decoded(part: str) -> bytes:
-    """Decode a part of a JWT."""
     return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 

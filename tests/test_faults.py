@@ -21,7 +21,7 @@ from skewguard.testing import StrictEndpoint
 from skewguard.testing.listener import Response
 from skewguard.testing.records import Canned
 from skewguard.testing.wire import Request
-from tests.support import client
+from tests.support import client, retry_quota
 
 MODES = ("legacy", "standard", "adaptive")
 BUSY = Canned(503, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>Busy</Code></Error></ErrorResponse>")
@@ -135,15 +135,8 @@ def observe(
         outcome = (type(error), str(error))
     sts.close()
     server.faults.clear()
-    return Seen(attempts, list(delays), outcome, _quota(sts))
-
-
-def _quota(made: Any) -> int | None:
-    for handler in made.meta.events._emitter._handlers.prefix_search("needs-retry.sts.GetCallerIdentity"):
-        found = getattr(getattr(handler, "__self__", None), "_retry_quota", None)
-        if found is not None:
-            return int(found._quota.available_capacity)
-    return None
+    quota = retry_quota(sts)
+    return Seen(attempts, list(delays), outcome, quota and int(quota.available_capacity))
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -44,18 +44,15 @@ def guarded(way: str, clocks: FakeClocks, ahead: int, **options: Any) -> Iterato
 
 
 def rds(session: boto3.Session) -> str:
-    """Make an RDS token; its scheme is missing."""
     made = session.client("rds").generate_db_auth_token("db.cluster-x.us-east-1.rds.amazonaws.com", 5432, "me")
     return f"https://{made}"
 
 
 def dsql(session: boto3.Session) -> str:
-    """Make a DSQL token."""
     return "https://" + session.client("dsql").generate_db_connect_auth_token("x.dsql.us-east-1.on.aws")
 
 
 def dsql_admin(session: boto3.Session) -> str:
-    """Make a DSQL administrator's token."""
     return "https://" + session.client("dsql").generate_db_connect_admin_auth_token("x.dsql.us-east-1.on.aws")
 
 

@@ -83,8 +83,6 @@ class Interrupter:
 
 @pytest.fixture
 def deadline() -> Iterator[None]:
-    """A signal whose handler raises."""
-
     def handler(number: int, frame: FrameType | None) -> None:
         raise DeadlineError
 

@@ -14,7 +14,6 @@ ERRORS = st.integers(0, 10**13)
 
 
 def said(low: int, high: int, at: int = 0, source: str = "s") -> Interval:
-    """Make a witness's statement about instants near NOW."""
     return Interval(at, NOW + low, NOW + high, Trust.WITNESS, source)
 
 

@@ -26,7 +26,6 @@ drifts = st.integers(-DRIFT_PPB, DRIFT_PPB)  # of the steady clock, parts per bi
 
 
 def true_at(steady: int, drift: int = 0) -> int:
-    """True time at a steady instant."""
     return ZERO + steady + steady * drift // 10**9
 
 
@@ -38,7 +37,6 @@ def honest(draw: st.DrawFn, drift: int, trust: Trust) -> Interval:
 
 
 def make(**settings: object) -> Knowledge:
-    """Know nothing yet."""
     return Knowledge(Settings(**settings), Domain(UTC, seeded=False))  # type: ignore[arg-type]
 
 

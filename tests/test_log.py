@@ -34,7 +34,6 @@ def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
 
 
 def taken(lines: list[str]) -> list[str]:
-    """Return what was logged since the last call."""
     found = lines.copy()
     lines.clear()
     return found

@@ -32,10 +32,9 @@ from tests.ntp_server import (
     to_stamp,
     truth,
 )
-from tests.patience import PATIENCE, eventually, takes_at_most
+from tests.patience import PATIENCE, eventually, in_threads, takes_at_most
 from tests.support import run_python
 
-RATE: dict[str, Any] = {"stratum": 0, "refid": b"RATE"}
 OPEN_FILES = Path("/proc/self/fd")
 
 
@@ -351,8 +350,9 @@ def test_refusal_is_for_good(code: str) -> None:
         assert len(server.requests) == 1
 
 
-def test_rate_kiss_doubles_the_wait() -> None:
-    """RATE: 15 s, 30 s, 60 s ... until the server answers with the time again."""
+@pytest.mark.parametrize(("min_poll", "waits"), [(0, (15, 30, 60, 120)), (MIN_POLL, (30, 60))])
+def test_rate_kiss_doubles_the_wait(min_poll: int, waits: tuple[int, ...]) -> None:
+    """From the first one on (RFC 5905, §7.4), until the server answers with the time again."""
     kissing = True
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
@@ -361,8 +361,8 @@ def test_rate_kiss_doubles_the_wait() -> None:
 
     clocks = Ahead()
     with serving(handler) as server:
-        source = source_of(server)
-        for asked, wait in enumerate((15, 30, 60, 120), 1):
+        source = source_of(server, min_poll=min_poll)
+        for asked, wait in enumerate(waits, 1):
             with pytest.raises(SourceError, match=r"asks this host to slow down \(kiss code RATE\)$"):
                 ask(source, clocks=clocks)
             clocks.seconds += wait - 1
@@ -372,26 +372,13 @@ def test_rate_kiss_doubles_the_wait() -> None:
             assert len(server.requests) == asked
         kissing = False
         ask(source, clocks=clocks)
+        clocks.seconds += min_poll / SECOND
         kissing = True
         with pytest.raises(SourceError):
             ask(source, clocks=clocks)
-        clocks.seconds += 15
+        clocks.seconds += waits[0]
         kissing = False
         ask(source, clocks=clocks)
-
-
-def test_the_first_rate_kiss_slows_down_already() -> None:
-    """RFC 5905, §7.4: at once, and not from the next one on. So not as soon as it was asked before."""
-    clocks = Ahead()
-    with serving(lambda server, request, peer: server.send(replace(server.good(request), **RATE), peer)) as server:
-        source = source_of(server, min_poll=MIN_POLL)
-        for wait in (30, 60):
-            with pytest.raises(SourceError, match=r"slow down \(kiss code RATE\)$"):
-                ask(source, clocks=clocks)
-            clocks.seconds += wait - 1
-            with pytest.raises(SourceError, match=r"; it is asked again in 1 s$"):
-                ask(source, clocks=clocks)
-            clocks.seconds += 1
 
 
 def test_steady_clock_that_went_back_forgets() -> None:
@@ -521,11 +508,7 @@ def test_threads_take_turns() -> None:
     with serving(slow) as server:
         source = source_of(server, min_poll=MIN_POLL)
         answers: list[Interval] = []
-        threads = [threading.Thread(target=lambda: answers.append(ask(source, PATIENCE))) for _ in range(20)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        in_threads(20, lambda: answers.append(ask(source, PATIENCE)))
         assert len(answers) == 20
         assert len(set(answers)) == 1
         assert len(server.requests) == 1

@@ -51,13 +51,11 @@ class Call:
         self.begun = 0
 
     def begin(self, request: Any) -> int | None:
-        """Return it."""
         self.begun += 1
         return self.at
 
 
 def own_signers() -> list[type]:
-    """List the classes that sign in a method of their own."""
     return [cls for cls in library.signer_classes() if "add_auth" in vars(cls)]
 
 
@@ -77,7 +75,6 @@ def signers() -> list[type]:
 
 
 def build(cls: Any) -> Any:
-    """Make an instance, whatever it wants."""
     if getattr(cls, "REQUIRES_IDENTITY_CACHE", None):
         return cls(CREDENTIALS, "s3", "us-east-1", identity_cache=None)
     return cls(CREDENTIALS, "s3", "us-east-1") if cls.REQUIRES_REGION else cls(CREDENTIALS)
@@ -114,7 +111,6 @@ def without_signature(cls: type, signed: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def opened() -> Iterator[None]:
-    """Open the seam for a test."""
     apply_patches()
     yield
     undo_patches()
@@ -244,12 +240,10 @@ def test_opening_twice_and_closing_leaves_no_trace() -> None:
 
 
 def a_client() -> Any:
-    """Make any client."""
     return botocore.session.get_session().create_client("s3")
 
 
 def a_token() -> Any:
-    """Make a bearer token."""
     return botocore.tokens.DeferredRefreshableToken("test", dict)
 
 

@@ -37,7 +37,6 @@ class Desk:
         self.poller.set_sources(lambda: list(tiers), quorum)
 
     def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
-        """Poll to the end."""
         done = self.poller.start(limit)
         assert done is not None
         assert done.wait(PATIENCE)
@@ -45,7 +44,6 @@ class Desk:
 
 
 def names(said: tuple[Interval, ...]) -> set[str]:
-    """Who said it."""
     return {interval.source for interval in said}
 
 

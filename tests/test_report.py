@@ -19,7 +19,6 @@ NOTES = sys.version_info >= (3, 11)
 
 
 def notes_of(error: BaseException, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return the notes on an exception; on Python 3.10, what was logged instead."""
     if NOTES:
         return list(getattr(error, "__notes__", []))
     return [record.getMessage() for record in caplog.records if record.getMessage().startswith("skewguard: ")]

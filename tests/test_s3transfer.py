@@ -48,13 +48,11 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[StrictEndpoint]:
 
 
 def guarded(endpoint: StrictEndpoint, **options: Any) -> Any:
-    """Install, and make a client that has connections for all parts."""
     skewguard.install()
     return client("s3", endpoint, max_pool_connections=PARTS, **options)
 
 
 def stored(endpoint: StrictEndpoint, key: str) -> bytes:
-    """Return an object's content."""
     found: bytes = client("s3", endpoint).get_object(Bucket="bucket", Key=key)["Body"].read()
     return found
 
@@ -108,26 +106,6 @@ def test_a_cold_client_uploads_what_cannot_be_rewound(endpoint: StrictEndpoint) 
     writer.join()
     assert [record.status for record in endpoint.requests if record.status != 200] == [403]
     assert stored(endpoint, "piped") == DATA
-
-
-def test_a_pipe_given_to_a_call_itself_is_not_sent_again(endpoint: StrictEndpoint) -> None:
-    """Its bytes are gone: the caller sees the error, and no empty object is stored."""
-    endpoint.offset = 1200
-    s3 = guarded(endpoint)
-
-    class Pipe(io.BytesIO):
-        def seekable(self) -> bool:
-            return False
-
-        def seek(self, *_: Any) -> int:
-            raise io.UnsupportedOperation
-
-        def tell(self) -> int:
-            raise io.UnsupportedOperation
-
-    with pytest.raises((s3.exceptions.ClientError, botocore.exceptions.BotoCoreError, io.UnsupportedOperation)):
-        s3.put_object(Bucket="bucket", Key="pipe", Body=Pipe(b"abc"), ContentLength=3)
-    assert endpoint.count <= 1
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA256"])

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +26,7 @@ from skewguard.testing import FakeClocks
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Contents, Store, parse, render
+from tests.patience import in_threads
 from tests.real.need import need
 
 TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
@@ -43,7 +43,6 @@ words = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, 
 
 @st.composite
 def memories(draw: st.DrawFn) -> Contents:
-    """Draw whatever a file can hold."""
     said = {}
     for key in draw(st.lists(words | st.just(UTC), max_size=MOST_ENTRIES, unique=True)):
         earliest, latest = sorted([draw(numbers), draw(numbers)])
@@ -53,7 +52,6 @@ def memories(draw: st.DrawFn) -> Contents:
 
 
 def signed(body: bytes) -> bytes:
-    """End a text as a file ends."""
     return body + b"end %08x\n" % binascii.crc32(body)
 
 
@@ -169,7 +167,6 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def look() -> Reading:
-    """Read this host's clocks."""
     return system().read()
 
 
@@ -472,11 +469,7 @@ def test_threads_of_one_process_may_write_together(base: Path) -> None:
         except BaseException as error:
             failures.append(error)
 
-    threads = [threading.Thread(target=write) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(8, write)
     assert failures == []
     assert [path.name for path in base.rglob("estimates*")] == ["estimates"]
 
@@ -486,6 +479,7 @@ import os, subprocess, sys
 from skewguard.timekeeping import shared_file as store
 from skewguard.clocks import system
 from skewguard.interval import Interval, Trust
+from tests.patience import in_threads
 base, *commands = sys.argv[1:]
 for command in commands:
     subprocess.run(command.split(), check=True)

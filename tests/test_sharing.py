@@ -45,7 +45,6 @@ class Host:
         self.truth_at_zero = self.clocks.wall + round(offset * SECOND) - self.clocks.steady
 
     def process(self, **settings: Any) -> Timekeeper:
-        """Start one."""
         keeper = Timekeeper(Settings(sources=(), **settings), self.clocks)
         keeper._others = SharedEstimates(Store())
         return keeper
@@ -79,12 +78,10 @@ def no_test(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def host() -> Host:
-    """A host 20 minutes slow."""
     return Host(1200)
 
 
 def file() -> Path:
-    """The file of this test, whether or not it exists."""
     return Path(os.environ["XDG_RUNTIME_DIR"], f"skewguard-{os.geteuid()}", "estimates")
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import sys
-import time
-from dataclasses import replace
 
 import pytest
 
 from skewguard.testing import StrictEndpoint
-from tests.ntp_server import SECOND, Server, serving, to_stamp
+from tests.ntp_server import wall_server
 from tests.real.need import installed
 from tests.support import TO_AWS, run_as_aws
 
@@ -70,17 +68,11 @@ print(json.dumps([*seen, left]))
 )
 
 
-def ahead(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-    """Reply as an NTP server on AWS's time does."""
-    now = to_stamp(time.time_ns() + LATE * SECOND)
-    server.send(replace(server.good(request), receive=now, transmit=now), peer)
-
-
 @pytest.mark.parametrize(("kind", "many"), [("threads", 200), ("gevent", 50), ("eventlet", 50)])
 def test_a_crowd(aws: StrictEndpoint, kind: str, many: int) -> None:
     """Each of many first calls is refused once at the most; later ones, or those after an NTP answer, never."""
     installed(*([] if kind == "threads" else [kind]))
-    with serving(ahead) as ntp:
+    with wall_server(LATE) as ntp:
         first, second, third, left = run_as_aws(aws, CROWD, kind, str(many), f"ntp://127.0.0.1:{ntp.port}")
     failures, refused, read = first
     assert (failures, read) == ([], many)

@@ -38,7 +38,6 @@ class World:
 
     @property
     def truth(self) -> int:
-        """True time now."""
         return self.truth_at_zero + self.clocks.steady
 
     def hear(self, domain: Domain | None = None, *, error: float = 0.0, took: float = 0.05) -> bool:
@@ -464,15 +463,6 @@ class TestSources:
         world.clocks.advance(OUTRANKS_FOR / SECOND + 1)
         world.keeper.measure()
         assert world.error() == pytest.approx(3600, abs=0.01)
-
-    def test_a_liar_among_three_is_outvoted_and_named(self, emitted: Emitted) -> None:
-        """The majority decides, and the event says who disagreed."""
-        world = World(1200)
-        world.keeper.add_sources((world.source("a"), world.source("liar", 3600), world.source("b")))
-        world.keeper.measure()
-        assert abs(world.error()) < 0.01
-        (measured,) = emitted.of(events.Measured)
-        assert measured.falsetickers == ("liar",)
 
     def test_a_source_that_answers_at_once_is_asked_by_the_first_signing(self) -> None:
         """So no request of the process is signed wrong."""

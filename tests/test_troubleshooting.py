@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import re
 import ssl
-import threading
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.credentials
 import pytest
-import trustme
 from botocore.config import Config
 from botocore.exceptions import ClientError, SSLError
 
@@ -27,9 +23,9 @@ from skewguard.cli.doctor.machine import Machine
 from skewguard.cli.doctor.remedies import choose
 from skewguard.testing import StrictEndpoint
 from tests import skew_fixtures
-from tests.ntp_server import Answer, Server, serving, to_stamp
+from tests.ntp_server import wall_server
 from tests.pages import ROOT, blocks, masked
-from tests.support import aws_client
+from tests.support import aws_client, https
 
 INDEX = "docs/troubleshooting/index.md"
 PAGES = ROOT / "docs" / "troubleshooting"
@@ -38,7 +34,6 @@ EC2_KEY = ("AKIDSHORT", "secret", "token")
 
 
 def kwargs(endpoint: StrictEndpoint) -> dict[str, Any]:
-    """Return a client's arguments without the endpoint's address, because it plays AWS."""
     return {name: value for name, value in endpoint.client_kwargs.items() if name != "endpoint_url"}
 
 
@@ -121,7 +116,6 @@ CASES = [
 
 
 def error_of(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -> str:
-    """Make the call, and return its error as text, empty if it succeeds."""
     try:
         call(endpoint)
     except ClientError as error:
@@ -152,18 +146,6 @@ def endpoint(aws: StrictEndpoint) -> StrictEndpoint:
     return aws
 
 
-@contextlib.contextmanager
-def time_source(ahead: int) -> Iterator[str]:
-    """A time server that is `ahead` seconds ahead of this host."""
-
-    def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        now = to_stamp(time.time_ns() + ahead * 10**9)
-        server.send(Answer(receive=now, transmit=now, reference=0, origin=request[40:48]), peer)
-
-    with serving(answer) as server:
-        yield f"ntp://127.0.0.1:{server.port}"
-
-
 def quoted(page: str) -> list[str]:
     """List the messages that a page shows, with numbers and the operation masked."""
     return [
@@ -189,7 +171,7 @@ def test_the_message_is_the_real_one(case: Case, endpoint: StrictEndpoint) -> No
 def test_what_skewguard_does_about_it(case: Case, endpoint: StrictEndpoint) -> None:
     """The call succeeds, or it costs one request as without skewguard."""
     endpoint.offset = case.offset
-    with time_source(case.offset) as uri, skewguard.install(sources=[uri], wait=5):
+    with wall_server(case.offset) as server, skewguard.install(sources=[f"ntp://127.0.0.1:{server.port}"], wait=5):
         assert (error_of(case.call, endpoint) == "") == case.helped
         assert endpoint.count <= 1
 
@@ -202,26 +184,10 @@ def test_the_message_of_other_stores() -> None:
 
 def test_certificates(tmp_path: Path) -> None:
     """TLS fails before any request, and the note shows what is known about the clock."""
-    begins = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    cert = authority.issue_cert("127.0.0.1", not_before=begins, not_after=begins + datetime.timedelta(days=9))
-    cert.configure_cert(context)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client closes the connection, as it should
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        options = {"verify": str(tmp_path / "ca.pem"), "config": Config(retries={"total_max_attempts": 1})}
-        url = f"https://127.0.0.1:{server.server_port}/"
+    with https(tmp_path, 1, 10) as (url, variables):
+        options = {"verify": variables["AWS_CA_BUNDLE"], "config": Config(retries={"total_max_attempts": 1})}
         with skewguard.install(), pytest.raises(SSLError) as raised:
             boto3.client("sts", region_name="us-east-1", endpoint_url=url, **options).get_caller_identity()
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
     (shown,) = quoted("certificate")
     expected = comparable(f"{type(raised.value).__module__}.SSLError: {raised.value}")
     expected = expected.replace(" or the system clock is incorrect", "")  # what OpenSSL 3.6 adds

@@ -98,12 +98,6 @@ class TestTime:
 class TestTruth:
     """What may become truth, row by row of the table in `docs/architecture.md`."""
 
-    def test_aws_over_verified_tls_teaches_utc(self, aws: StrictEndpoint) -> None:
-        """UTC comes only from there."""
-        with skewguard.install():
-            aws_client("sts", aws).get_caller_identity()
-            assert skewguard.now() is not None
-
     def test_a_custom_endpoint_teaches_itself(self, endpoint: StrictEndpoint) -> None:
         """No other endpoint learns from it."""
         with skewguard.install():

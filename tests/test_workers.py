@@ -14,17 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-import boto3
 import pytest
 
 from skewguard.testing import StrictEndpoint
-from tests.contrib_apps import LIMIT, SERVING, SHIFT, Run
+from tests.contrib_apps import LIMIT, READ, REFUSED, SERVING, SHIFT, Run, with_photo
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
 pytestmark = pytest.mark.slow
-
-REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 
 
 @contextmanager
@@ -32,11 +29,7 @@ def on_a_slow_clock(directory: Path, file: str, text: str) -> Iterator[Run]:
     """Write a program, and run a server with one file in one bucket for it."""
     (directory / file).write_text(text, "utf-8")
     with StrictEndpoint() as endpoint, FakeTime(directory, SHIFT) as clock:
-        s3 = boto3.client("s3", **endpoint.client_kwargs)
-        s3.create_bucket(Bucket="bucket")
-        s3.put_object(Bucket="bucket", Key="photo", Body=b"a photo")
-        s3.close()
-        endpoint.clear()
+        with_photo(endpoint)
         yield Run(clock, endpoint, directory)
 
 

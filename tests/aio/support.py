@@ -63,7 +63,6 @@ def client(
 def aws_client(
     service: str, endpoint: StrictEndpoint, way: str = "aiohttp", verify: bool | None = None, **options: Any
 ) -> AbstractAsyncContextManager[Any]:
-    """Make a client of AWS's names, for use within `as_aws`."""
     kwargs = endpoint.client_kwargs
     del kwargs["endpoint_url"]
     kwargs.pop("verify", None)
@@ -86,7 +85,6 @@ def as_aws(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch) -> Iterator[None
 
 
 async def code_of(call: Awaitable[Any]) -> str:
-    """Await a call and return its error's code, or ""."""
     try:
         await call
     except ClientError as error:

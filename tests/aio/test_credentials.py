@@ -52,7 +52,6 @@ def session_for(way: str) -> AioSession:
 
 
 async def call(way: str) -> None:
-    """Make one call with the credentials that this program gets."""
     async with session_for(way).create_client("dynamodb", region_name="us-east-1") as dynamodb:
         await dynamodb.list_tables()
 

@@ -103,7 +103,6 @@ def endpoint_with(verify: Any, *contexts: Any, settings: Any = None) -> Any:
 
 
 def context(mode: ssl.VerifyMode, *, names: bool) -> ssl.SSLContext:
-    """Make TLS rules."""
     made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.check_hostname = False
     made.verify_mode = mode

@@ -173,7 +173,6 @@ def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def main(library: Callable[[], Calls], order: str) -> None:
-    """Run as the module's docstring describes."""
     if order == "before":
         calls = library()
     if order != "exec":

@@ -125,7 +125,6 @@ class FakeTime:
         return child
 
     def close(self) -> None:
-        """End the children, and close their pipes."""
         for child in self._children:
             end(child)
             for stream in (child.stdin, child.stdout, child.stderr):

@@ -64,14 +64,6 @@ class Server:
     pid: int
 
     def client(self, service: str, *, session: Any = None, secret_key: str | None = None, **config: Any) -> Any:
-        """Make a botocore client of this server.
-
-        Args:
-            service: As in ``boto3.client``.
-            session: The botocore (or boto3) session to make it from; else a fresh one, so that an install is seen.
-            secret_key: Another secret than the right one.
-            **config: For ``botocore.config.Config``.
-        """
         session = session or botocore.session.Session()
         make = getattr(session, "create_client", None) or session.client
         return make(
@@ -125,7 +117,6 @@ class Authority:
 
 
 def authority(directory: Path) -> Authority:
-    """Write a new one to files."""
     made = Authority(directory / "ca.pem", directory / "certificate.pem", directory / "key.pem")
     ca = trustme.CA()
     issued = ca.issue_cert("127.0.0.1", "localhost")

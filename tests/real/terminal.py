@@ -32,7 +32,6 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """The screen's lines now."""
         return [line.rstrip() for line in self._screen.display]
 
     def until(self, shown: Callable[[list[str]], bool]) -> list[str]:

@@ -56,7 +56,6 @@ def ask(child: subprocess.Popen[str]) -> str:
 
 
 def begin(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
-    """Wait until the child has imported what it needs."""
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n", child.communicate()[1]
     return child

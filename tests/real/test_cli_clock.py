@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
-import http.server
 import json
 import os
 import re
-import ssl
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 from pynag.Utils import PerfData
 
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.real.chronyd import Chronyd, chronyd
 from tests.real.faketime import FakeTime
+from tests.support import https
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="chronyd and libfaketime are Linux's")
 
@@ -44,7 +40,6 @@ def uri(daemon: Chronyd) -> str:
 def run(
     *arguments: str, faked: FakeTime | None = None, clean: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``skewguard``, on a faked clock if there is one, without AWS variables in a `clean` environment."""
     environment = dict(os.environ) if faked is None else faked.env()
     if clean:
         environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "SKEWGUARD"))}
@@ -227,28 +222,6 @@ def test_a_pasted_error(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> Non
     assert re.search(r"which is (20 min [0-3]|19 min 59) s later; 15 min 0 s would be accepted\.", done.stdout)
     assert "The error: this host's clock is 20 min 0 s slow, which explains it." in done.stdout
     assert "the request waited that long" in run("doctor", "--source", source, "--error", error).stdout
-
-
-@contextlib.contextmanager
-def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[str, str]]]:
-    """A server whose certificate is valid from `begins` to `ends` days from now: its URL, and variables to trust it."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    first, last = (now + datetime.timedelta(days=days) for days in (begins, ends))
-    authority = trustme.CA()
-    authority.cert_pem.write_to_path(str(directory / "ca.pem"))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1", not_before=first, not_after=last).configure_cert(context)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
-    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"https://127.0.0.1:{server.server_port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 class TestEndpoints:

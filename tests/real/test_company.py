@@ -73,7 +73,6 @@ def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
 
 
 def run(server: StrictEndpoint, directory: Path, library: str, order: str, *before: str) -> Any:
-    """Run the program; return the spans it recorded."""
     need((BIN / "ddtrace-run").exists(), "the other libraries", "make setup")
     done = subprocess.run(
         [*before, BIN / "python", "-m", "tests.real.company", library, order],

@@ -63,7 +63,6 @@ class Prometheus:
         return reply["data"]
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Evaluate an expression now."""
         data = self.get("query", query=expression)
         assert data["resultType"] == "vector"
         return list(data["result"])
@@ -75,7 +74,6 @@ class Prometheus:
 
 
 def until(found: Callable[[], bool]) -> None:
-    """Wait until a condition holds; fail if it never does."""
     limit = time.monotonic() + PATIENCE
     while True:
         with contextlib.suppress(OSError):

@@ -13,7 +13,6 @@ from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, vote
 from skewguard.sources.ntp import NtpSource
 from tests.real.chronyd import Chronyd, chronyd, free_port
-from tests.real.exact import exact
 
 CLOCKS = system()
 SAMPLES = int(os.environ.get("SKEWGUARD_NTP_SAMPLES", "1000"))
@@ -23,38 +22,6 @@ def ask(daemon: Chronyd, source: NtpSource | None = None) -> Interval:
     """Measure a daemon that serves its own clock."""
     source = source or NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
     return source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
-
-
-def misses(daemon: Chronyd, shift: float) -> tuple[int, list[int]]:
-    """Measure many times; return how often the known truth lay outside, and the intervals' widths, sorted, ns."""
-    source = NtpSource(daemon.host, daemon.port, allow_local=True, min_poll=0)
-    missed, widths = 0, []
-    for _ in range(SAMPLES):
-        interval = ask(daemon, source)
-        now = exact()
-        truth = now.wall + int(shift * SECOND) - (now.steady - interval.at)  # at the very instant it is of
-        missed += not interval.earliest <= truth <= interval.latest
-        widths.append(interval.width)
-    return missed, sorted(widths)
-
-
-@pytest.mark.parametrize("shift", [0, 1200, -180], ids=["honest", "20 min ahead", "3 min behind"])
-def test_interval_contains_the_servers_time(shift: int) -> None:
-    """Every interval holds the served time, and most are narrower than a millisecond."""
-    with chronyd(shift) as daemon:
-        missed, widths = misses(daemon, shift)
-    assert missed == 0
-    assert widths[SAMPLES // 2] < SECOND // 1000
-
-
-@pytest.mark.parametrize("shift", [0, 1200], ids=["honest", "20 min ahead"])
-def test_chain_of_two(shift: int) -> None:
-    """A server behind a server adds its uncertainty to the time; no ``allow_local`` needed."""
-    with chronyd(shift) as top, chronyd(upstream=top) as middle:
-        source = NtpSource(middle.host, middle.port, min_poll=0)
-        assert ask(middle, source).width < SECOND
-        missed, _ = misses(middle, shift)
-    assert missed == 0
 
 
 def offsets(daemon: Chronyd) -> list[skewguard.Offset]:
@@ -99,8 +66,7 @@ def test_ipv6() -> None:
     except OSError:
         pytest.skip("this host has no IPv6")
     with chronyd(host="::1") as daemon:
-        missed, _ = misses(daemon, 0)
-    assert missed == 0
+        assert all(abs(offset.seconds) <= offset.error_bound for offset in offsets(daemon))
 
 
 def test_own_clock_is_refused_unless_allowed() -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -136,20 +138,24 @@ print(json.dumps(report))
 )
 
 
+def stepping(child: subprocess.Popen[str], step: Callable[[str], None]) -> str:
+    """Step the clock whenever a child asks for it; return the line that it prints at its end."""
+    assert child.stdout is not None
+    assert child.stdin is not None
+    while (line := child.stdout.readline()).startswith("step "):
+        step(line.split()[1])
+        child.stdin.write("\n")
+        child.stdin.flush()
+    child.stdin.close()
+    assert line, child.stderr.read() if child.stderr else ""
+    return line
+
+
 def test_steps_of_the_wall_clock_fail_no_call_and_waste_none(fake_time: FakeTime, ministack: Server) -> None:
     """Ten minutes slow, right, two hours slow, three hours fast, right again: one extra request in all."""
     fake_time.shift("-10m")
     child = fake_time.popen(STEPS, BUCKET, KEY, env=ministack.environment())
-    assert child.stdout is not None
-    assert child.stdin is not None
-    line = child.stdout.readline()
-    while line.startswith("step "):
-        fake_time.shift(line.split()[1])
-        child.stdin.write("\n")
-        child.stdin.flush()
-        line = child.stdout.readline()
-    child.stdin.close()
-    assert line, child.stderr.read() if child.stderr else ""
+    line = stepping(child, fake_time.shift)
     first, *others = json.loads(line)
     assert first == {"lambda": [403, 200], "sts": [200], "s3": [200]}
     assert others == [{"lambda": [200], "sts": [200], "s3": [200]}] * 4
@@ -180,20 +186,15 @@ print(json.dumps(statuses))
 def test_a_clock_that_never_rests_fails_no_call(fake_time: FakeTime, ministack: Server) -> None:
     """Fifty steps of up to two hours, 24 calls after each: none fails, and one request at the most is wasted."""
     position = 0
+
+    def step(amount: str) -> None:
+        nonlocal position
+        position += int(amount)
+        fake_time.shift(f"{position:+d}")
+
     pause = os.environ.get("SKEWGUARD_UNSTEADY_PAUSE", "0")
     child = fake_time.popen(UNSTEADY, BUCKET, KEY, pause, env=ministack.environment())
-    assert child.stdout is not None
-    assert child.stdin is not None
-    line = child.stdout.readline()
-    while line.startswith("step "):
-        position += int(line.split()[1])
-        fake_time.shift(f"{position:+d}")
-        child.stdin.write("\n")
-        child.stdin.flush()
-        line = child.stdout.readline()
-    child.stdin.close()
-    assert line, child.stderr.read() if child.stderr else ""
-    statuses = json.loads(line)
+    statuses = json.loads(stepping(child, step))
     assert len([status for status in statuses if status == 200]) == 1200
     assert len(statuses) <= 1201
 

@@ -87,13 +87,11 @@ class Program:
         self.keeper.start()
 
     def end(self) -> None:
-        """Kill it."""
         if not self.ended:
             self.ended = True
             self.world.programs.remove(self)
 
     def disconnect(self) -> None:
-        """Lose every connection."""
         for call in self.calls:
             call.dropped = True
 

@@ -75,12 +75,10 @@ def record_failure(seed: int, file: Path = FAILED_ONCE) -> None:
 
 
 def recorded_failures(file: Path = FAILED_ONCE) -> list[int]:
-    """Return the seeds that failed once."""
     return [int(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
 def story_of(seed: int, bug: str | None = None) -> str:
-    """Return the story of a seed."""
     try:
         with with_bug(bug) if bug else nullcontext():
             return f"seed {seed}:\n{run(seed).world.story()}"

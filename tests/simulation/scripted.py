@@ -57,11 +57,9 @@ class Script:
 
     @property
     def host(self) -> Host:
-        """The machine, as it was last booted."""
         return self.world.host
 
     def server(self, url: str = AWS, **options: Any) -> Server:
-        """Add a server."""
         server = Server(url, **{"tolerance": 300} | options)
         self.servers.append(server)
         for program in self.world.programs:
@@ -69,7 +67,6 @@ class Script:
         return server
 
     def call(self, server: Server, **options: Any) -> SimulatedCall:
-        """Make a call and wait for its end."""
         call = self.program.call(server, **options)
         self.world.run(lambda: bool(call.outcome))
         return call
@@ -81,7 +78,6 @@ class Script:
         return call
 
     def wait(self, length: int) -> None:
-        """Let time pass, ns."""
         self.world.sleep(length)
 
     def sleep(self, how: str, length: int, wake: Callable[[], None] = lambda: None) -> None:
@@ -94,5 +90,4 @@ class Script:
         self.host.step(self.world.truth - self.host.wall)
 
     def emitted(self, kind: type) -> list[Any]:
-        """Return the events of a kind."""
         return self.program.emitted.of(kind)

@@ -59,7 +59,6 @@ class Server:
 
     @property
     def key(self) -> str:
-        """Its time domain, as skewguard names it."""
         scheme, _, host = self.url.partition("://")
         return "utc" if self.utc else f"{scheme}://{host}:{443 if scheme == 'https' else 80}"
 
@@ -74,12 +73,10 @@ class Server:
         return self.verified or not self.utc
 
     def clock(self, world: World) -> int:
-        """The time of its domain's clock, ns."""
         return world.host.wall if self.local else world.truth + self.offset
 
     @property
     def endpoint(self) -> Any:
-        """The endpoint, as botocore has it."""
         return SimpleNamespace(http_session=SimpleNamespace(_verify=self.verified, _proxy_config=None))
 
 

@@ -42,15 +42,12 @@ class SharedFile(Disk):
         self.full = False
 
     def tag(self) -> str:
-        """Name the boot."""
         return f"boot-{self.boot} time:[4026531834]"
 
     def directories(self, create: bool) -> Iterator[int]:
-        """Return the one directory."""
         return iter((0,))
 
     def read(self, directory: int) -> bytes:
-        """Return the data."""
         if self.data is None:
             raise StoreError("there is no file")
         return self.data

@@ -52,7 +52,6 @@ class SimulatedSource:
         return max(limit, 0) if self._late else travel
 
     def measure(self, clocks: Clocks, deadline: int) -> Any:
-        """Read the answer."""
         host = self._world.host
         if self._began is None or self.instant:
             self._began, self._told, self.lost = (host.steady, host.wall), self._world.truth, host.lost

@@ -78,7 +78,6 @@ class Host:
             self.quick += passed + extra
 
     def step(self, by: int) -> None:
-        """Set the wall clock by `by` ns."""
         self.wall += by
         self.touched = True
         if by > 0:
@@ -121,7 +120,6 @@ class World:
             program.on_event(event)
 
     def note(self, text: str, *values: Any) -> None:
-        """Add a line to the story."""
         self._story.append((self.truth, self.host.wall - self.truth, text, values))
 
     def fail(self, text: str) -> None:
@@ -159,7 +157,6 @@ class World:
         self.after(length, awake)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
-        """Run scheduled actions until none is left, `done` returns true, or an invariant is broken."""
         while self._queue and not self.violation and not done():
             at, _, action, on_host = heapq.heappop(self._queue)
             self._advance_to(at)
