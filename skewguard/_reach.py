@@ -46,6 +46,8 @@ def hook(switch: Switch, emitter: Any, session: Any) -> None:
 
     if "aiobotocore.signers" in sys.modules:
         signers.AIO_POST_FORMS.apply()
+    if "aiobotocore.credentials" in sys.modules:
+        expiry.AIO_EXPIRY.apply()
     if "aiobotocore.utils" in sys.modules:
         metadata.AIO_METADATA.apply()
     AioHooks(AioGuard(switch, keeper, session)).register(emitter)

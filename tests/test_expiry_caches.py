@@ -211,7 +211,7 @@ def decoded(part: str) -> bytes:
 def test_a_disk_cache_of_assumed_roles(
     aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offset: int, lasts: float, fresh: bool
 ) -> None:
-    """As the AWS CLI and scripts keep one: a role is assumed again when its credentials expire by true time."""
+    """As the AWS CLI and scripts keep one: a role is assumed again when its credentials expire by either clock."""
     aws.offset = offset
     assume_role(tmp_path, monkeypatch, aws)
     aws.add_credentials("ASIAOLD", "secret", "token", int(aws.now() / 1e9 + lasts))
@@ -224,6 +224,7 @@ def test_a_disk_cache_of_assumed_roles(
         session = botocore.session.get_session()
         session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
         call(session)
+    fresh = fresh or offset < 0  # a cache that shares a fast clock would hand out dead ones
     assert [record.status for record in aws.requests] == [200] * (1 + fresh)
     assert (aws.requests[-1].access_key != "ASIAOLD") == fresh
 
@@ -260,7 +261,10 @@ class TestStaticStability:
 
 @each_clock
 def test_the_session_of_an_s3_express_bucket(aws: StrictEndpoint, offset: int) -> None:
-    """It lasts five minutes, is used while it lives, and is renewed near its end, by true time."""
+    """It lasts five minutes, is used while it lives, and is renewed near its end, by true time.
+
+    A fast wall clock has its say, once.
+    """
     bucket = "mine--use1-az4--x-s3"
     aws.offset = offset
     held: list[Any] = []
@@ -279,5 +283,6 @@ def test_the_session_of_an_s3_express_bucket(aws: StrictEndpoint, offset: int) -
         s3.list_objects_v2(Bucket=bucket)
         held[0]._advisory_refresh_timeout = held[0]._mandatory_refresh_timeout = 301  # as if it were nearly over
         s3.list_objects_v2(Bucket=bucket)
-    expected = ["CreateBucket", "CreateSession", "ListObjectsV2", "ListObjectsV2", "CreateSession", "ListObjectsV2"]
+    first = ["CreateSession"] * (1 + (offset < 0))
+    expected = ["CreateBucket", *first, "ListObjectsV2", "ListObjectsV2", "CreateSession", "ListObjectsV2"]
     assert [(record.operation, record.status) for record in aws.requests] == [(name, 200) for name in expected]

@@ -247,6 +247,21 @@ def a_token() -> Any:
     return botocore.tokens.DeferredRefreshableToken("test", dict)
 
 
+def some_credentials() -> Any:
+    """Make credentials that can be refreshed."""
+    return botocore.credentials.DeferredRefreshableCredentials(dict, "test")
+
+
+def a_token_provider() -> Any:
+    """Make what renews SSO tokens."""
+    return botocore.tokens.SSOTokenProvider(botocore.session.Session())
+
+
+def a_fetcher() -> Any:
+    """Make what fetches credentials by such a token."""
+    return botocore.credentials.SSOCredentialFetcher("url", "region", "role", "account", lambda *_, **__: None)
+
+
 PRIVATES: dict[str, tuple[Callable[[], Any], str]] = {
     "whether certificates are verified": (URLLib3Session, "_verify"),
     "through which proxy": (URLLib3Session, "_proxy_config"),
@@ -263,6 +278,16 @@ PRIVATES: dict[str, tuple[Callable[[], Any], str]] = {
     "when a token may be renewed": (a_token, "_next_refresh"),
     "by which clock a token is judged": (a_token, "_time_fetcher"),
     "how often a token may be renewed": (a_token, "_attempt_timeout"),
+    "when a token is dying": (a_token, "_mandatory_refresh_timeout"),
+    "the token itself": (a_token, "_frozen_token"),
+    "when a token is renewed": (a_token_provider, "_REFRESH_WINDOW"),
+    "by which clock a token is renewed": (a_token_provider, "_now"),
+    "when credentials expire": (some_credentials, "_expiry_time"),
+    "by which clock credentials are judged": (some_credentials, "_time_fetcher"),
+    "when credentials are dying": (some_credentials, "_advisory_refresh_timeout"),
+    "when credentials are as good as dead": (some_credentials, "_mandatory_refresh_timeout"),
+    "the cache of fetched credentials": (a_fetcher, "_load_from_cache"),
+    "by which clock a legacy token is judged": (a_fetcher, "_time_fetcher"),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import botocore.credentials
 import botocore.tokens
 import botocore.utils
 import pytest
+from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -98,6 +100,116 @@ class TestProviders:
         assert accepted == [False] * refused + [True] * (len(accepted) - refused)
 
 
+class TestTwoClocks:
+    """As in `tests/test_expiry_two_clocks.py`: neither clock makes fail what succeeds with aiobotocore alone."""
+
+    @staticmethod
+    def broker(aws: StrictEndpoint, lasts: int = HOUR) -> Any:
+        """Return a provider of the endpoint's credentials, and the list of those that it has handed out."""
+        keys: list[str] = []
+
+        async def provide() -> dict[str, str]:
+            until = aws.now() // 10**9 + lasts
+            keys.append(f"ASIA{len(keys)}")
+            aws.add_credentials(keys[-1], "secret", "token", until)
+            expires = datetime.datetime.fromtimestamp(until, datetime.timezone.utc).isoformat()
+            return {"access_key": keys[-1], "secret_key": "secret", "token": "token", "expiry_time": expires}
+
+        return provide, keys
+
+    @staticmethod
+    async def calls(provide: Any, deferred: bool) -> None:
+        """Make ten calls."""
+        session = session_for("aiohttp")
+        if deferred:
+            session._credentials = AioDeferredRefreshableCredentials(provide, "test")
+        else:
+            session._credentials = AioRefreshableCredentials.create_from_metadata(await provide(), provide, "test")
+        async with session.create_client("dynamodb", region_name="us-east-1") as dynamodb:
+            for _ in range(10):
+                await dynamodb.list_tables()
+
+    @pytest.mark.parametrize("deferred", [True, False])
+    @pytest.mark.parametrize(("lie", "lasts"), [(2 * HOUR, HOUR), (10_500, 3 * HOUR), (-2 * HOUR, HOUR)])
+    def test_a_source_that_lies_to_a_right_host(
+        self, aws: StrictEndpoint, lie: int, lasts: int, deferred: bool
+    ) -> None:
+        """Nothing fails, and there is no storm."""
+        provide, keys = self.broker(aws, lasts)
+        run(lambda: self.calls(provide, deferred))
+        assert len(keys) == 1
+        with skewguard.install(sources=[FakeSource(offset=lie)], learn_from_responses=False):
+            provide, keys = self.broker(aws, lasts)
+            aws.tolerance = 4 * HOUR
+            try:
+                run(lambda: self.calls(provide, deferred))
+            finally:
+                aws.tolerance = None
+        assert len(keys) <= 2
+
+    @pytest.mark.parametrize("deferred", [True, False])
+    def test_a_fast_host(self, aws: StrictEndpoint, deferred: bool) -> None:
+        """On which all seem dead on arrival."""
+        aws.offset = -2 * HOUR
+        provide, keys = self.broker(aws)
+        with pytest.raises(RuntimeError, match="still expired"):
+            run(lambda: self.calls(provide, deferred))
+        with skewguard.install(sources=[FakeSource(offset=-2 * HOUR)]):
+            provide, keys = self.broker(aws)
+            run(lambda: self.calls(provide, deferred))
+        assert len(keys) <= 2
+
+    def test_a_refresh_that_only_one_clock_demands_may_fail(self, aws: StrictEndpoint) -> None:
+        """And is not tried at each call."""
+        tried = []
+
+        async def fail() -> None:
+            tried.append(1)
+            raise OSError("no network")
+
+        async def keys(left: int) -> list[str]:
+            until = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=left)
+            credentials = AioRefreshableCredentials("old", "s", "t", until, fail, "test")
+            return [(await credentials.get_frozen_credentials()).access_key for _ in range(5)]
+
+        with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
+            AioSession()
+            assert run(lambda: keys(HOUR)) == ["old"] * 5
+            assert len(tried) == 1
+            with pytest.raises(OSError, match="no network"):
+                run(lambda: keys(-1))
+
+    def test_a_legacy_token_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Although it is dead by one of two clocks."""
+        single_sign_on(tmp_path, monkeypatch, aws)
+        with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
+            run(lambda: call("aiohttp"))
+
+    def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Where the role cannot be assumed again."""
+        assume_role(tmp_path, monkeypatch, aws)
+        until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).isoformat()
+        old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": until}
+        error = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+        aws.reply_next(403, {}, error, times=2)
+
+        class Cache(dict[str, Any]):
+            def __contains__(self, key: object) -> bool:
+                return True
+
+            def __getitem__(self, key: str) -> Any:
+                return {"Credentials": old}
+
+        async def key() -> str:
+            session = session_for("aiohttp")
+            session.get_component("credential_provider").get_provider("assume-role").cache = Cache()
+            return str((await (await session.get_credentials()).get_frozen_credentials()).access_key)
+
+        with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
+            assert run(key) == "ASIAOLD"
+        assert aws.count > 0
+
+
 class TestMetadata:
     """The clock of the metadata services."""
 
@@ -142,7 +254,15 @@ class TestTripwire:
             assert ".now(" not in inspect.getsource(module).replace("self._now(", "")
 
     def test_what_it_inherits(self) -> None:
-        """When a token is renewed, and how long an instance's credentials are extended."""
+        """When credentials and tokens are renewed or dead, and how long an instance's credentials are extended."""
+        credentials = aiobotocore.credentials
+        for name in ("_seconds_remaining", "_is_expired", "refresh_needed"):
+            inherited = vars(botocore.credentials.RefreshableCredentials)[name]
+            assert inherited is getattr(credentials.AioRefreshableCredentials, name)
+        for name in ("_is_expired", "_load_from_cache"):
+            inherited = vars(botocore.credentials.CachedCredentialFetcher)[name]
+            assert inherited is getattr(credentials.AioCachedCredentialFetcher, name)
         token, instance = aiobotocore.tokens.AioDeferredRefreshableToken, aiobotocore.utils.AioInstanceMetadataFetcher
+        assert vars(botocore.tokens.DeferredRefreshableToken)["_is_expired"] is token._is_expired
         assert vars(botocore.tokens.DeferredRefreshableToken)["_should_refresh"] is token._should_refresh
         assert vars(botocore.utils.InstanceMetadataFetcher)["_evaluate_expiration"] is instance._evaluate_expiration
