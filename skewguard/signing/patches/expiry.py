@@ -18,13 +18,12 @@ dated) are looked up at each use, so replacing the name suffices.
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import functools
 import inspect
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
@@ -132,13 +131,13 @@ def _bounded_pause(original: Callable[..., Any]) -> Callable[..., Any]:
     return _should_refresh
 
 
-@contextlib.contextmanager
-def _set(mode: ContextVar[bool]) -> Iterator[None]:
-    token = mode.set(True)
+def _call_in(mode: ContextVar[bool], function: Callable[..., _T], *args: Any) -> _T:
+    """Call a function in a mode, which an interrupt ends, too, because `try` begins before it does."""
     try:
-        yield
+        mode.set(True)
+        return function(*args)
     finally:
-        mode.reset(token)
+        mode.set(False)
 
 
 def _by_both(judge: Callable[..., _T], *args: Any) -> tuple[_T, _T]:
@@ -146,8 +145,7 @@ def _by_both(judge: Callable[..., _T], *args: Any) -> tuple[_T, _T]:
     by_true_time = judge(*args)
     if not _behind():
         return by_true_time, by_true_time
-    with _set(_by_wall):
-        return by_true_time, judge(*args)
+    return by_true_time, _call_in(_by_wall, judge, *args)
 
 
 def _left(expires: datetime.datetime, now: Callable[[], datetime.datetime]) -> tuple[float, float]:
@@ -323,18 +321,19 @@ def _written_token_lives(provider: Any, token: Any) -> bool:
 
 
 def _cached_live(fetcher: Any) -> bool:
-    with _set(_leniently):
-        return fetcher._load_from_cache() is not None
+    return _call_in(_leniently, fetcher._load_from_cache) is not None
 
 
 def _from_cache(original: Callable[..., Any], fetcher: Any) -> Any:
     if not inspect.iscoroutinefunction(original):
-        with _set(_leniently):
-            return original(fetcher)
+        return _call_in(_leniently, original, fetcher)
 
     async def load() -> Any:
-        with _set(_leniently):
+        try:
+            _leniently.set(True)
             return await original(fetcher)
+        finally:
+            _leniently.set(False)
 
     return load()
 
