@@ -9,7 +9,8 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from skewguard.clocks import Clocks, system
 from skewguard.interval import EARLIEST, SECOND, Interval
@@ -134,6 +135,21 @@ def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
 
 def honest(server: Server, request: bytes, peer: tuple[str, int]) -> None:
     server.send(server.good(request), peer)
+
+
+def answering(**changed: Any) -> Handler:
+    """Make a server whose answers are honest but for these fields."""
+    return lambda server, request, peer: server.send(replace(server.good(request), **changed), peer)
+
+
+def after(wait: Callable[[], object], then: Handler = honest) -> Handler:
+    """Make a server that waits before each answer."""
+
+    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+        wait()
+        then(server, request, peer)
+
+    return handler
 
 
 def silent(server: Server, request: bytes, peer: tuple[str, int]) -> None:

@@ -19,7 +19,20 @@ from skewguard.interval import SECOND
 from skewguard.sources.ntp import NtpSource
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
-from tests.ntp_server import CLOCKS, MS, Handler, Server, honest, refusing, serving, silent, source_of, to_stamp, truth
+from tests.ntp_server import (
+    CLOCKS,
+    MS,
+    Handler,
+    Server,
+    after,
+    honest,
+    refusing,
+    serving,
+    silent,
+    source_of,
+    to_stamp,
+    truth,
+)
 from tests.patience import PATIENCE, eventually
 from tests.support import aws_client, client
 
@@ -163,11 +176,7 @@ class TestMostServersLie:
     def test_they_cannot_unsettle_what_aws_has_said(self, aws: StrictEndpoint, emitted: Emitted) -> None:
         """Truth that was known before the lie is known after it."""
         released = threading.Event()
-
-        def later(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-            if released.wait(PATIENCE):
-                lying(HOUR)(server, request, peer)
-
+        later = after(lambda: released.wait(PATIENCE), then=lying(HOUR))
         with asking(honest, honest, later, later, later, timeout=20):
             sts = aws_client("sts", aws)
             sts.get_caller_identity()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import pickle
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import boto3
@@ -20,6 +20,7 @@ from skewguard.signing.guard import Guard
 from skewguard.signing.patches import patching, signers
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
+from tests.forking import forked_while, needs_fork
 from tests.patience import PATIENCE
 from tests.support import client, code_of
 
@@ -95,36 +96,25 @@ class TestFailOpen:
         assert made
         assert all(made)
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    @needs_fork
     def test_a_child_forked_while_locks_are_held_makes_sessions(self) -> None:
         """gunicorn may fork at any time."""
         with skewguard.install():
-            held, release = threading.Event(), threading.Event()
 
-            def hold() -> None:
+            def hold(pause: Callable[[], None]) -> None:
                 process = skewguard._process.process
                 with patching._lock, process.lock, events._lock, process.keeper()._lock:
-                    held.set()
-                    release.wait(PATIENCE)
+                    pause()
 
-            undo_patches()
-            thread = threading.Thread(target=hold)
-            thread.start()
-            assert held.wait(PATIENCE)
-            child = os.fork()
-            if not child:
-                import signal
-
-                signal.alarm(int(PATIENCE))
+            def child() -> bool:
                 boto3.Session().client("sts", region_name="us-east-1")
                 events.subscribe(print)
                 skewguard.status()
                 skewguard.uninstall()
-                os._exit(0)
-            release.set()
-            thread.join()
-            assert os.waitpid(child, 0)[1] == 0
+                return True
+
+            undo_patches()
+            assert forked_while(hold, child)
 
     def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
         """An event handler cannot break a call."""

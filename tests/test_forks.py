@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
-import threading
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,45 +18,13 @@ from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import FakeSource
+from tests.forking import forked_while, needs_fork
 from tests.patience import PATIENCE
 from tests.support import TO_AWS, run_as_aws
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork"),
-]
+pytestmark = [pytest.mark.slow, needs_fork]
 
 LATE = 1200
-
-
-def forked_while(hold: Callable[[Callable[[], None]], None], child: Callable[[], bool]) -> bool:
-    """Fork while another thread is in the middle of something; return whether the child succeeds.
-
-    Args:
-        hold: Run in that thread; calls its argument in the middle.
-        child: Run in the child, which is killed after `PATIENCE` s.
-    """
-    held, release = threading.Event(), threading.Event()
-
-    def pause() -> None:
-        held.set()
-        release.wait(PATIENCE)
-
-    thread = threading.Thread(target=hold, args=(pause,))
-    thread.start()
-    assert held.wait(PATIENCE)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # a fork beside threads is the point
-        pid = os.fork()
-    if not pid:
-        try:
-            signal.alarm(int(PATIENCE))
-            os._exit(0 if child() else 1)
-        except BaseException:  # the child of a test run must not continue it
-            os._exit(2)
-    release.set()
-    thread.join()
-    return os.waitpid(pid, 0)[1] == 0
 
 
 class TestFork:

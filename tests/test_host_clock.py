@@ -122,20 +122,13 @@ def test_nothing_is_ever_set(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [bytes(TIMEX.size)] * 2
 
 
-@pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_no_such_call(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other systems are not asked."""
-    monkeypatch.setattr(sys, "platform", platform)
-    host_clock._adjtimex.cache_clear()
-    try:
-        assert ask_kernel() is None
-    finally:
-        host_clock._adjtimex.cache_clear()
-
-
-def test_python_without_ctypes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Some are built so."""
-    monkeypatch.setitem(sys.modules, "ctypes", None)
+@pytest.mark.parametrize("lacking", ["darwin", "win32", "ctypes"])
+def test_no_such_call(lacking: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other systems are not asked; nor is any by a Python that was built without ctypes."""
+    if lacking == "ctypes":
+        monkeypatch.setitem(sys.modules, "ctypes", None)
+    else:
+        monkeypatch.setattr(sys, "platform", lacking)
     host_clock._adjtimex.cache_clear()
     try:
         assert ask_kernel() is None
@@ -153,9 +146,8 @@ def test_this_kernel() -> None:
     assert 0 <= state <= 5
     assert fields[0] == 0
     unit = SECOND if fields[5] & 0x2000 else 1_000_000  # STA_NANO
-    assert (
-        abs(fields[9] + fields[10] / unit - time.clock_gettime(time.CLOCK_REALTIME)) < 1
-    )  # the time, where it should be
+    time_there = fields[9] + fields[10] / unit
+    assert abs(time_there - time.clock_gettime(time.CLOCK_REALTIME)) < 1
     assert 9_000 <= fields[11] <= 11_000  # microseconds a tick: 10,000, give or take a tenth
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
-import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,12 @@ from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval
 from skewguard.sources.ntp import MIN_POLL, NtpSource
 from skewguard.testing import FakeClocks
+from tests.forking import forked_while, needs_fork
 from tests.ntp_server import (
     CLOCKS,
     Server,
+    after,
+    answering,
     ask,
     check,
     honest,
@@ -95,11 +97,7 @@ def test_each_request_has_a_new_nonce_and_port() -> None:
 
 def test_reply_with_extensions_is_accepted() -> None:
     """What follows the header is none of our business, however long."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), tail=bytes(65_507 - 48)), peer)
-
-    with serving(handler) as server:
+    with serving(answering(tail=bytes(65_507 - 48))) as server:
         check(ask(source_of(server)))
 
 
@@ -334,12 +332,8 @@ def test_failed_look_up_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("code", ["DENY", "RSTR"])
 def test_refusal_is_for_good(code: str) -> None:
     """A server that wants no more of us gets no more, however long ago that was."""
-
-    def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), stratum=0, leap=3, refid=code.encode()), peer)
-
     clocks = Ahead()
-    with serving(handler) as server:
+    with serving(answering(stratum=0, leap=3, refid=code.encode())) as server:
         source = source_of(server)
         for later in (0, 20, 1e6):
             clocks.seconds = later
@@ -415,22 +409,14 @@ def test_next_address_is_asked_when_one_is_dead(monkeypatch: pytest.MonkeyPatch)
 
 def test_next_address_is_asked_when_one_is_not_synchronized(monkeypatch: pytest.MonkeyPatch) -> None:
     """One bad member does not spoil a pool."""
-
-    def lost(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), leap=3), peer)
-
-    with serving(lost) as bad, serving(honest) as well:
+    with serving(answering(leap=3)) as bad, serving(honest) as well:
         check(ask(_resolving(monkeypatch, bad.port, well.port)))
 
 
 @pytest.mark.parametrize("code", [b"DENY", b"RATE"])
 def test_kiss_of_one_address_is_obeyed_for_the_name(code: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that refuses this host is not asked at its next address either."""
-
-    def kiss(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), stratum=0, refid=code), peer)
-
-    with serving(kiss) as first, serving(honest) as second:
+    with serving(answering(stratum=0, refid=code)) as first, serving(honest) as second:
         source = _resolving(monkeypatch, first.port, second.port)
         for _ in range(2):
             with pytest.raises(SourceError, match=f"kiss code {code.decode()}"):
@@ -446,12 +432,7 @@ def test_clocks_that_stand_still_do_not_hang_a_pool(monkeypatch: pytest.MonkeyPa
 
 def test_late_answer_of_the_first_address_still_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking the next one does not mean to stop listening to the first."""
-
-    def slow(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        time.sleep(0.4)
-        honest(server, request, peer)
-
-    with serving(slow) as first, serving(silent) as second:
+    with serving(after(lambda: time.sleep(0.4))) as first, serving(silent) as second:
         check(ask(_resolving(monkeypatch, first.port, second.port)))
         assert len(second.requests) == 1
 
@@ -500,12 +481,7 @@ def test_socket_error_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_threads_take_turns() -> None:
     """Many threads asking at once send one request and get one answer."""
-
-    def slow(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        time.sleep(0.1)
-        honest(server, request, peer)
-
-    with serving(slow) as server:
+    with serving(after(lambda: time.sleep(0.1))) as server:
         source = source_of(server, min_poll=MIN_POLL)
         answers: list[Interval] = []
         in_threads(20, lambda: answers.append(ask(source, PATIENCE)))
@@ -517,12 +493,7 @@ def test_threads_take_turns() -> None:
 def test_a_thread_waits_its_turn_no_longer_than_its_deadline() -> None:
     """Another thread's longer deadline is not one's own."""
     over = threading.Event()
-
-    def late(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        over.wait(PATIENCE)
-        honest(server, request, peer)
-
-    with serving(late) as server:
+    with serving(after(lambda: over.wait(PATIENCE))) as server:
         source = source_of(server)
         other = threading.Thread(target=_swallow, args=(source,))
         other.start()
@@ -540,42 +511,28 @@ def _swallow(source: NtpSource) -> None:
         ask(source, PATIENCE)
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
+@needs_fork
 def test_fork_during_a_measurement() -> None:
     """A child forked while another thread was asking can ask for itself."""
-    forked = threading.Event()
+    waits: list[Callable[[], None]] = []
 
-    def late(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        forked.wait(PATIENCE)
-        honest(server, request, peer)
+    def late() -> None:
+        waits[0]()
 
-    with serving(late) as server:
+    with serving(after(late)) as server:
         source = source_of(server)
-        other = threading.Thread(target=_swallow, args=(source,))
-        other.start()
-        eventually(lambda: server.requests)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # forking beside threads is the point
-            child = os.fork()
-        if not child:
-            try:
-                ask(source, PATIENCE)
-            except BaseException:  # the child of a test run must not go on as one
-                os._exit(1)
-            os._exit(0)
-        forked.set()
-        other.join()
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+        def hold(pause: Callable[[], None]) -> None:
+            waits.append(pause)
+            _swallow(source)
+
+        assert forked_while(hold, lambda: ask(source, PATIENCE))
 
 
 @pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="this platform does not list open files")
 def test_sockets_are_closed_whatever_happens() -> None:
     """Success, silence, refusal and useless answers leave no file open."""
-
-    def lost(server: Server, request: bytes, peer: tuple[str, int]) -> None:
-        server.send(replace(server.good(request), leap=3), peer)
-
-    with refusing() as dead, serving(honest) as well, serving(silent) as mute, serving(lost) as bad:
+    with refusing() as dead, serving(honest) as well, serving(silent) as mute, serving(answering(leap=3)) as bad:
         before = len(list(OPEN_FILES.iterdir()))
         for port in (well.port, mute.port, bad.port, dead):
             source = NtpSource("127.0.0.1", port, min_poll=0)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import freezegun
@@ -22,7 +22,8 @@ from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted, FakeSource
-from tests.patience import PATIENCE, eventually
+from tests.forking import forked_while, needs_fork
+from tests.patience import PATIENCE, eventually, in_threads
 
 DAY = 86_400
 
@@ -549,12 +550,8 @@ class TestSources:
         source = world.source()
         source.gate = gate
         world.keeper.add_sources((source,))
-        threads = [threading.Thread(target=world.keeper.measure, args=(10 * SECOND,)) for _ in range(100)]
-        for thread in threads:
-            thread.start()
-        gate.set()
-        for thread in threads:
-            thread.join()
+        threading.Timer(0.05, gate.set).start()
+        in_threads(100, lambda: world.keeper.measure(10 * SECOND))
         assert source.count <= 2  # one poll, and perhaps one begun by a thread that came after it was over
         assert abs(world.error()) < 0.01
 
@@ -718,8 +715,7 @@ class TestSources:
         assert world.keeper.wait_until(SECOND, 10 * SECOND)
         assert not world.keeper.wait_until(1000, SECOND // 20)
 
-    @pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
-    @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+    @needs_fork
     def test_a_child_forked_while_measuring_measures_for_itself(self) -> None:
         """The poll under way lives in the parent only, and no lock stays held."""
         world = World(1200)
@@ -727,13 +723,17 @@ class TestSources:
         source = world.source()
         source.gate = gate
         world.keeper.add_sources((source,))
-        world.keeper.start()
-        eventually(lambda: source.count == 1)
-        child = os.fork()
-        if not child:
+
+        def ask(pause: Callable[[], None]) -> None:
+            world.keeper.start()
+            eventually(lambda: source.count == 1)
+            pause()
+            gate.set()
+
+        def child() -> bool:
             world.keeper.reset_after_fork()
             source.gate = None
             world.keeper.measure(5 * SECOND)
-            os._exit(0 if abs(world.error()) < 0.01 else 1)
-        gate.set()
-        assert os.waitpid(child, 0)[1] == 0
+            return abs(world.error()) < 0.01
+
+        assert forked_while(ask, child)

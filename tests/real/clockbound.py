@@ -23,6 +23,7 @@ from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.interval import Interval
 from skewguard.sources import Source
+from skewguard.sources.clockbound import ClockBoundSource
 from tests.patience import PATIENCE, eventually
 from tests.real.chronyd import INSTALL_CHRONYD, Chronyd, _environment, faketime_library
 from tests.real.exact import exact
@@ -113,6 +114,24 @@ def refusal(source: Source) -> str:
     with pytest.raises(SourceError) as caught:
         source.measure(CLOCKS, CLOCKS.read().steady + SECOND)
     return str(caught.value)
+
+
+def left_behind(run: contextlib.AbstractContextManager[Path], wait: float) -> tuple[Interval, Interval]:
+    """Read a segment whose daemon has just ended, and again `wait` s later; both intervals hold the time."""
+    with run as place:
+        kept = place / "clockbound/shm0"
+        answer_of(ClockBoundSource(str(kept)))
+        fd = os.open(kept, os.O_RDONLY)
+    try:
+        source = ClockBoundSource(f"/proc/self/fd/{fd}")
+        first = answer_of(source)
+        time.sleep(wait)
+        second = answer_of(source)
+    finally:
+        os.close(fd)
+    assert holds_true_time(first)
+    assert holds_true_time(second)
+    return first, second
 
 
 def holds_true_time(interval: Interval) -> bool:

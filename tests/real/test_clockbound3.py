@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from tests.real.clockbound import (
     THREE,
     answer_of,
     clockbound3,
-    holds_true_time,
+    left_behind,
     not_vouched_for,
     refusal,
     vouched_for,
@@ -101,17 +100,5 @@ def test_own_segment_alone(tmp_path: Path) -> None:
 
 def test_daemon_gone(tmp_path: Path) -> None:
     """A segment of 3.x is believed for a while after its daemon is gone, with a growing bound."""
-    with clockbound3(tmp_path) as run:
-        kept = run / "clockbound/shm0"
-        answer_of(ClockBoundSource(str(kept)))
-        fd = os.open(kept, os.O_RDONLY)
-    try:
-        source = ClockBoundSource(f"/proc/self/fd/{fd}")
-        first = answer_of(source)
-        time.sleep(6)
-        second = answer_of(source)
-    finally:
-        os.close(fd)
-    assert holds_true_time(first)
-    assert holds_true_time(second)
+    first, second = left_behind(clockbound3(tmp_path), 6)
     assert second.width > first.width
