@@ -17,7 +17,12 @@ import pyte
 
 from tests.patience import PATIENCE
 
-_OWN_IT = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp(sys.argv[1], sys.argv[1:])"
+_OWN_IT = """
+import fcntl, os, signal, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # under nohup it is ignored
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
 
 
 class Terminal:
@@ -44,8 +49,9 @@ class Terminal:
 
     def wait(self) -> int:
         """Let the program end; return its exit code."""
+        limit = time.monotonic() + PATIENCE
         while self._read():
-            pass
+            assert time.monotonic() < limit, "the program did not end"
         return self.child.wait(PATIENCE)
 
     def type(self, keys: bytes) -> None:
