@@ -31,8 +31,6 @@ SERVING = r"http://127\.0\.0\.1:([1-9]\d*)"
 
 
 class Run(NamedTuple):
-    """One running example."""
-
     clock: FakeTime
     endpoint: StrictEndpoint
     directory: Path

@@ -43,7 +43,6 @@ class Block(NamedTuple):
 
     @property
     def exit_code(self) -> int:
-        """The exit code that it ends with."""
         code = re.search(r"exit (\d+)$", self.remark)
         return int(code[1]) if code else 0
 

@@ -62,7 +62,6 @@ def measured(label: str, low: float, high: float) -> Interval:
 
 
 def bar(one: Interval, colour: str, label: str = "") -> Bar:
-    """Convert a measurement to a bar."""
     return Bar(label or one.source, one.earliest / SECOND, one.latest / SECOND, colour)
 
 

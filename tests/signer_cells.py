@@ -47,8 +47,6 @@ KEY, SECRET, TOKEN = "AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", 
 
 
 class Cell(NamedTuple):
-    """One signature on one clock."""
-
     version: str
     form: str
     kind: str

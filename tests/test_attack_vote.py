@@ -197,7 +197,6 @@ class TestDeadServers:
 
     @pytest.fixture
     def gate(self) -> Iterator[threading.Event]:
-        """The gate of `blocked`."""
         gate = threading.Event()
         yield gate
         gate.set()

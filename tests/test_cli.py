@@ -69,8 +69,6 @@ def link(directory: Path, *names: str) -> None:
 
 
 class TestTheCommand:
-    """The command that it becomes."""
-
     def test_its_exit_code_and_its_signals_are_its_own(self) -> None:
         assert run("sh", "-c", "exit 7").returncode == 7
         assert run("sh", "-c", "kill -TERM $$").returncode == -signal.SIGTERM

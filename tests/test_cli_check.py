@@ -142,8 +142,6 @@ class TestJudging:
 
 
 class TestAsking:
-    """Asking the sources."""
-
     def test_a_source_that_hangs_is_named(self) -> None:
         """The poll and the wait for it end at the same time; their order must not matter."""
         over = threading.Event()

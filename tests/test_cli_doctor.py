@@ -52,8 +52,6 @@ def texts(seen: Examination) -> str:
 
 
 class TestFindings:
-    """From an examination to findings."""
-
     @pytest.mark.parametrize(
         ("offset", "bound", "level", "words", "refuses", "may"),
         [
@@ -337,8 +335,6 @@ class TestRemedies:
 
 
 class TestReading:
-    """Values that are read on the machine."""
-
     def test_the_hardware_clock(self, tmp_path: Path) -> None:
         assert examination.hardware_clock(tmp_path, WALL) is None
         clock = tmp_path / "sys/class/rtc/rtc0/since_epoch"
@@ -407,8 +403,6 @@ class TestReading:
 
 
 class TestOrigins:
-    """``doctor --config``."""
-
     ENVIRON = {
         "SKEWGUARD_MAX_OFFSET": "3600",
         "SKEWGUARD_TIMEOUT": "soon",

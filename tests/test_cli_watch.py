@@ -42,8 +42,6 @@ def uri(server: Server) -> str:
 
 
 class TestThePlot:
-    """Lines of characters."""
-
     def test_a_clock_that_wanders_past_the_right_time(self) -> None:
         """The bound around each offset; a gap if there was no answer; a line at offset zero."""
         rounds = [known(2, 1), known(1, 1), None, known(0), known(-1)]

@@ -11,9 +11,7 @@ from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import DRIFT_PPB, Interval, Trust
 from skewguard.sources import clockbound
 from skewguard.sources.clockbound import ClockBoundSource
-from skewguard.sources.clockbound_segment import (
-    SECOND,
-)
+from skewguard.sources.clockbound_segment import SECOND
 from tests.clockbound_host import FOREVER, MS, Host, Segment, vmclock
 
 

@@ -10,6 +10,7 @@ import pytest
 import time_machine
 
 from skewguard import clocks
+from tests.patience import in_threads
 
 
 def test_steady_never_goes_back_and_keeps_pace() -> None:
@@ -32,20 +33,16 @@ def test_two_hundred_threads_never_see_the_clocks_a_millisecond_apart() -> None:
     system = clocks.system()
     steady, wall = system.read()
     relation = wall - steady
-    worst = [0] * 200
+    worst: list[int] = []
     start = threading.Barrier(200)
 
-    def look(index: int) -> None:
+    def look() -> None:
         start.wait()
-        for _ in range(200):
-            seen = system.read()
-            worst[index] = max(worst[index], abs(seen.wall - seen.steady - relation))
+        seen = [system.read() for _ in range(200)]
+        worst.append(max(abs(one.wall - one.steady - relation) for one in seen))
 
-    threads = [threading.Thread(target=look, args=(index,)) for index in range(200)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(200, look)
+    assert len(worst) == 200
     assert max(worst) < 1_000_000
 
 

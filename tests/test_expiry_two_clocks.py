@@ -417,5 +417,4 @@ def test_what_decides_after_a_refresh_decides_nothing_else() -> None:
 
 
 def source_of(found: Any) -> str:
-    """Return a function's source, or ""."""
     return inspect.getsource(found) if inspect.isfunction(found) else ""

@@ -31,14 +31,18 @@ class TestWaysIn:
         endpoint.offset += 3600
         return not code_of(sts.get_caller_identity)
 
+    @pytest.fixture
+    def default_session(self, monkeypatch: pytest.MonkeyPatch) -> boto3.Session:
+        """boto3's default session, as a first `boto3.client()` makes it."""
+        made = boto3.Session()
+        monkeypatch.setattr(boto3, "DEFAULT_SESSION", made)
+        return made
+
+    @pytest.mark.usefixtures("default_session")
     def test_install_reaches_the_default_session_made_before(self, endpoint: StrictEndpoint) -> None:
         """`boto3.client()` works after install, even with a default session made before."""
-        boto3.setup_default_session()
-        try:
-            with skewguard.install():
-                assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
-        finally:
-            boto3.DEFAULT_SESSION = None
+        with skewguard.install():
+            assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
 
     def test_install_reaches_sessions_made_after(self, endpoint: StrictEndpoint) -> None:
         """boto3's and botocore's."""
@@ -119,16 +123,14 @@ class TestWaysIn:
         assert skewguard.status().installed
         assert self.guarded(endpoint, client("sts", endpoint))
 
-    def test_install_leaves_what_is_attached_to_its_own_guard(self, endpoint: StrictEndpoint) -> None:
+    def test_install_leaves_what_is_attached_to_its_own_guard(
+        self, endpoint: StrictEndpoint, default_session: boto3.Session
+    ) -> None:
         """The default session, attached before, is guarded before, during and after."""
-        boto3.setup_default_session()
-        try:
-            skewguard.attach(boto3.DEFAULT_SESSION)
-            with skewguard.install():
-                assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
+        skewguard.attach(default_session)
+        with skewguard.install():
             assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
-        finally:
-            boto3.DEFAULT_SESSION = None
+        assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
 
     def test_sources_of_code_replace_those_of_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """An empty list turns them off; what attach adds outlives uninstall."""
@@ -175,13 +177,7 @@ class TestWaysIn:
         first.uninstall()
         assert skewguard.status().installed
 
-    @pytest.mark.parametrize(
-        "target",
-        [
-            lambda s: s,
-            lambda s: s._session,
-        ],
-    )
+    @pytest.mark.parametrize("target", [lambda s: s, lambda s: s._session])
     def test_attach_guards_a_session_alone(self, endpoint: StrictEndpoint, target: Callable[[Any], Any]) -> None:
         """Its later clients, and no others."""
         mine, other = boto3.Session(), boto3.Session()
@@ -243,8 +239,6 @@ class TestWaysIn:
 
 
 class TestOffSwitches:
-    """AWS's own switches."""
-
     def test_the_environment(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         """One request, and botocore's own error."""
         monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")

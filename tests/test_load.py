@@ -93,8 +93,6 @@ def test_a_thousand_first_calls_succeed(emitted: Emitted) -> None:
 
 
 class TestTwoEndpoints:
-    """Each endpoint keeps its own clock."""
-
     def test_called_in_turn(self) -> None:
         """What one teaches never reaches the other."""
         with StrictEndpoint(offset=1200) as one, StrictEndpoint(offset=-3600) as other, skewguard.install():

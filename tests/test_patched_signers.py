@@ -62,10 +62,7 @@ def own_signers() -> list[type]:
 def signers() -> list[type]:
     """List every signer class there is, each protocol's and those of awscrt if it is installed."""
     return [
-        *sorted(
-            [cls for cls in library.signer_classes() if "add_auth" in vars(cls)],
-            key=lambda cls: (cls.__module__, cls.__name__),
-        ),
+        *sorted(own_signers(), key=lambda cls: (cls.__module__, cls.__name__)),
         botocore.auth.SigV4QueryAuth,
         botocore.auth.S3SigV4Auth,
         botocore.auth.S3SigV4QueryAuth,
@@ -248,17 +245,14 @@ def a_token() -> Any:
 
 
 def some_credentials() -> Any:
-    """Make credentials that can be refreshed."""
     return botocore.credentials.DeferredRefreshableCredentials(dict, "test")
 
 
 def a_token_provider() -> Any:
-    """Make what renews SSO tokens."""
     return botocore.tokens.SSOTokenProvider(botocore.session.Session())
 
 
 def a_fetcher() -> Any:
-    """Make what fetches credentials by such a token."""
     return botocore.credentials.SSOCredentialFetcher("url", "region", "role", "account", lambda *_, **__: None)
 
 
@@ -318,11 +312,7 @@ class TestTripwire:
     def test_every_signature_version_is_guarded(self) -> None:
         """No signer of AUTH_TYPE_MAPS escapes, save the one that signs no time."""
         apply_patches()
-        guarded = {
-            cls
-            for cls in [cls for cls in library.signer_classes() if "add_auth" in vars(cls)]
-            if hasattr(cls.__dict__["add_auth"], "__wrapped__")
-        }
+        guarded = {cls for cls in own_signers() if hasattr(cls.__dict__["add_auth"], "__wrapped__")}
         for version, cls in botocore.auth.AUTH_TYPE_MAPS.items():
             assert version == "bearer" or any(base in guarded for base in cls.__mro__), version
 

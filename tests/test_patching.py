@@ -12,6 +12,7 @@ import pytest
 from skewguard import events
 from skewguard.signing.patches import patching
 from skewguard.signing.patches.patching import Absent, CodePatch, Group, NamePatch
+from tests.patience import in_threads
 
 PART = "telling the time"
 
@@ -64,11 +65,7 @@ def test_two_threads_at_once_patch_a_name_once(monkeypatch: pytest.MonkeyPatch) 
     """Otherwise a correction would be applied twice."""
     group = Group(lambda: [patch_now()])
     monkeypatch.setattr(patching, "_lock", SlowLock())
-    threads = [threading.Thread(target=group.apply) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    in_threads(2, group.apply)
     monkeypatch.undo()
     assert Owner.now() == 2
     group.undo()

@@ -36,10 +36,13 @@ class Desk:
         self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said), Threads())
         self.poller.set_sources(lambda: list(tiers), quorum)
 
-    def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
+    def start(self, limit: int = LIMIT) -> threading.Event:
         done = self.poller.start(limit)
         assert done is not None
-        assert done.wait(PATIENCE)
+        return done
+
+    def poll(self, limit: int = LIMIT) -> tuple[tuple[Result, ...], Vote]:
+        assert self.start(limit).wait(PATIENCE)
         return self.told[-1]
 
 
@@ -54,9 +57,7 @@ class TestInLine:
         """So the first request of a process is signed right."""
         quick = FakeSource("quick")
         desk = Desk((quick,))
-        done = desk.poller.start(LIMIT)
-        assert done is not None
-        assert done.is_set()
+        assert desk.start().is_set()
         assert quick.threads == [threading.current_thread()]
         assert desk.told[0][1].interval is not None
 
@@ -73,8 +74,7 @@ class TestInLine:
     def test_others_are_asked_elsewhere(self) -> None:
         """The caller does not wait for a network."""
         slow = network("slow", gate=threading.Event())
-        done = Desk((slow,)).poller.start(LIMIT)
-        assert done is not None
+        done = Desk((slow,)).start()
         assert not done.is_set()
         slow.gate.set()
         assert done.wait(PATIENCE)
@@ -85,8 +85,7 @@ class TestInLine:
         quick, slow, other = FakeSource("quick", offset=3600), network("slow"), network("other")
         slow.gate = threading.Event()
         desk = Desk((slow, quick, other))
-        done = desk.poller.start(LIMIT)
-        assert done is not None
+        done = desk.start()
         assert desk.told == []
         slow.gate.set()
         assert done.wait(PATIENCE)
@@ -98,9 +97,7 @@ class TestInLine:
         """Then the others need not be asked at all."""
         slow = network("slow")
         desk = Desk((FakeSource("a"), slow, FakeSource("b")))
-        done = desk.poller.start(LIMIT)
-        assert done is not None
-        assert done.is_set()
+        assert desk.start().is_set()
         assert slow.count == 0
 
     def test_an_interruption_ends_the_poll(self) -> None:
@@ -289,8 +286,7 @@ class TestAgain:
         assert desk.poller.agreed_since(desk.clocks.steady)
         desk.clocks.advance(1)
         slow.gate = threading.Event()
-        done = desk.poller.start(LIMIT)
-        assert done is not None
+        done = desk.start()
         assert not desk.poller.agreed_since(desk.clocks.steady)
         slow.gate.set()
         assert done.wait(PATIENCE)
@@ -328,9 +324,7 @@ class TestStrange:
         tiers = [(Nameless("", instant=instant),)]
         desk = Desk()
         desk.poller.set_sources(lambda: tiers, 1)
-        done = desk.poller.start(LIMIT)
-        assert done is not None
-        assert done.wait(PATIENCE)
+        assert desk.start().wait(PATIENCE)
         assert desk.told == []
         tiers[:] = [(network("source"),)]
         assert desk.poll()[1].interval is not None

@@ -41,8 +41,6 @@ class Operation(NamedTuple):
 
 
 class Vector(NamedTuple):
-    """A test case."""
-
     name: str
     operations: list[Operation]
     max_attempts: int = 3

@@ -227,8 +227,6 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 
 @linux
 class TestFile:
-    """Real files."""
-
     @pytest.mark.parametrize("way", HOSTILE)
     def test_anything_amiss_is_ignored(self, base: Path, way: str) -> None:
         """Without waiting, too: a FIFO has no other end."""

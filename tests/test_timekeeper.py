@@ -63,8 +63,6 @@ class World:
 
 
 class TestSigning:
-    """What a request is signed with."""
-
     def test_knowing_nothing_it_follows_the_wall(self) -> None:
         """Exactly what botocore would do."""
         world = World(offset=7200)
@@ -158,8 +156,6 @@ class TestSigning:
 
 
 class TestLearning:
-    """What an answer teaches."""
-
     def test_answers_narrow_each_other(self) -> None:
         """Ordinary traffic meets the server's second at different phases."""
         world = World(1200)
@@ -437,8 +433,6 @@ class TestJumps:
 
 
 class TestSources:
-    """Asking others."""
-
     def test_a_source_is_enough(self) -> None:
         """The first call on a wrong host is right when any source knows."""
         world = World(1200)

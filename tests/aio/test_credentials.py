@@ -211,8 +211,6 @@ class TestTwoClocks:
 
 
 class TestMetadata:
-    """The clock of the metadata services."""
-
     @each_way
     def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
         """It keeps fetching."""

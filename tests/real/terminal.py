@@ -26,8 +26,6 @@ os.execvp(sys.argv[1], sys.argv[1:])
 
 
 class Terminal:
-    """A program and its screen."""
-
     def __init__(self, child: subprocess.Popen[bytes], end: int, width: int, height: int) -> None:
         self.child = child
         self.written = b""

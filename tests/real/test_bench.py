@@ -82,8 +82,6 @@ class TestNeed:
 
 
 class TestFakeTime:
-    """A child's wall clock."""
-
     def test_a_shift_is_seen_at_once_and_by_the_wall_clock_alone(self, fake_time: FakeTime) -> None:
         """Forward, back and home: the next reading shows it; the steady clocks are this process's own."""
         child = begin(fake_time.popen(CLOCKS))

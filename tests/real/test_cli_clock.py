@@ -225,8 +225,6 @@ def test_a_pasted_error(fake_time: FakeTime, daemons: dict[int, Chronyd]) -> Non
 
 
 class TestEndpoints:
-    """``--endpoint``."""
-
     @pytest.mark.parametrize(("offset", "code"), [(0, 0), (1200, 1)])
     def test_a_store_whose_clock_is_wrong(self, offset: int, code: int, daemons: dict[int, Chronyd]) -> None:
         """One HEAD, without credentials; the finding is about the server, not the host."""

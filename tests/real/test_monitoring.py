@@ -143,8 +143,6 @@ def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
 
 
 class TestAlerts:
-    """``alerts.yml``."""
-
     def test_when_each_fires(self) -> None:
         """Time is promtool's; the example's own tests say what is expected, an alert before the limit at 300 s."""
         need(shutil.which("promtool") is not None, "promtool", INSTALL)
@@ -184,8 +182,6 @@ class TestInPrometheus:
 
 
 class TestDashboard:
-    """``dashboard.json``."""
-
     def test_its_form(self) -> None:
         """Panels have different ids and do not overlap; every query is complete, and uses the chosen data source."""
         panels = DASHBOARD["panels"]

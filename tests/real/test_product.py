@@ -78,7 +78,6 @@ print(json.dumps([unguarded, seen]))
 
 @pytest.fixture(params=SERVERS)
 def server(request: pytest.FixtureRequest) -> Server:
-    """Each real server in turn."""
     found: Server = request.getfixturevalue(request.param)
     return found
 

@@ -121,7 +121,6 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
 
 @contextmanager
 def with_bug(name: str) -> Iterator[None]:
-    """Run with a bug in skewguard."""
     kept: list[tuple[Any, str, Any]] = []
     for owner, attribute, value in BUGS[name]:
         kept.append((owner, attribute, vars(owner)[attribute]))

@@ -227,7 +227,6 @@ class Scenario:
 
 
 def run(seed: int) -> Scenario:
-    """Run one seed to its end."""
     scenario = Scenario(seed)
     scenario.run()
     return scenario

@@ -16,7 +16,6 @@ from tests.simulation.world import World
 DATES = ("honest", "rounded", "kept", "absent", "aged", "hit", "duplicated", "garbage", "proxy")
 """The kinds of Date: "kept" is a second old, "aged" and "hit" are a cache's, "proxy" another machine's."""
 
-USABLE = ("honest", "rounded", "kept")
 
 DIALECTS = ("coral", "s3", "terse", "silent", "head")
 """How a server refuses a timestamp: "terse" without naming its clock, "silent" without saying why."""

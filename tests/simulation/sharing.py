@@ -53,7 +53,6 @@ class SharedFile(Disk):
         return self.data
 
     def replace(self, directory: int, data: bytes) -> None:
-        """Replace the data."""
         if self.full:
             raise StoreError("the disk is full")
         self.data = data

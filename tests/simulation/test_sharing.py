@@ -82,8 +82,6 @@ class TestWhatOneHasLearned:
 
 
 class TestWhatOneBelieves:
-    """What is not shared."""
-
     def test_a_lying_source_misleads_one_process_alone(self) -> None:
         """It believes its source until a server answers; other processes never read that."""
         with Script(source="lying") as script:
