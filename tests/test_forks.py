@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +17,7 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import FakeSource
 from tests.forking import forked_while, needs_fork
-from tests.patience import PATIENCE
-from tests.support import TO_AWS, run_as_aws
+from tests.support import TO_AWS, run_as_aws, run_python
 
 pytestmark = [pytest.mark.slow, needs_fork]
 
@@ -86,16 +83,12 @@ class TestFork:
 
     def test_during_the_very_first_install(self) -> None:
         """In a new process, which has no timekeeper yet."""
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", FIRST_INSTALL], check=False, timeout=3 * PATIENCE)
-        assert done.returncode == 0
+        run_python(FIRST_INSTALL)
 
     @pytest.mark.parametrize("what", ["skewguard.signing.hooks", "skewguard.signing.patches.expiry"])
     def test_while_another_thread_imports_what_signs(self, what: str) -> None:
         """For `install`, or for the first session. The fork waits, or the child would wait for the import for ever."""
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", IMPORTING, what], check=False, timeout=3 * PATIENCE
-        )
-        assert done.returncode == 0
+        run_python(IMPORTING, what)
 
     @pytest.mark.parametrize(
         ("module", "code"),
@@ -109,8 +102,7 @@ class TestFork:
     def test_while_a_poll_imports(self, module: str, code: str, tmp_path: Path) -> None:
         """In the background: otherwise a child could not resolve names any more, with or without skewguard."""
         (tmp_path / "sys/class/ptp/ptp0").mkdir(parents=True)
-        program = [sys.executable, "-W", "ignore", "-c", POLL_IMPORTING, module, code, str(tmp_path)]
-        assert subprocess.run(program, check=False, timeout=3 * PATIENCE).returncode == 0
+        run_python(POLL_IMPORTING, module, code, str(tmp_path))
 
     def test_at_any_moment(self, aws: StrictEndpoint) -> None:
         """Beside threads that install, call, measure and uninstall: each child's call succeeds, at a second attempt."""

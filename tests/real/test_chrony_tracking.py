@@ -1,4 +1,4 @@
-"""The chrony source against real chronyd daemons whose true time is known exactly: the wall clock, shifted."""
+"""Sources against real chronyd daemons whose true time is known exactly: the wall clock, shifted."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import pytest
 from skewguard.clocks import system
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND
+from skewguard.sources import Source
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.limits import MAX_DISTANCE
+from skewguard.sources.ntp import NtpSource
 from tests.real.chronyd import Chronyd, chronyd, free_port
 from tests.real.exact import exact
 
@@ -31,7 +33,15 @@ def by_socket(daemon: Chronyd) -> ChronySource:
     return ChronySource(str(daemon.socket), max_distance=MAX_DISTANCE)
 
 
-def misses(source: ChronySource, shift: float) -> tuple[int, list[int]]:
+def by_ntp(daemon: Chronyd) -> NtpSource:
+    """Return a client of the time that it serves."""
+    return NtpSource(daemon.host, daemon.port, min_poll=0)
+
+
+each_way = pytest.mark.parametrize("way", [by_udp, by_socket, by_ntp], ids=["UDP", "Unix socket", "NTP"])
+
+
+def misses(source: Source, shift: float) -> tuple[int, list[int]]:
     """Measure many times; return how often the known truth lay outside, and the intervals' widths, sorted, ns."""
     missed, widths = 0, []
     for _ in range(SAMPLES):
@@ -58,39 +68,42 @@ def test_interval_contains_the_truth(shift: int, way: Callable[[Chronyd], Chrony
     assert widths[0] <= SECOND // 100  # in time it is sure, and so is the source
 
 
-def test_ipv6() -> None:
+@pytest.mark.parametrize("way", [by_udp, by_ntp])
+def test_ipv6(way: Callable[[Chronyd], Source]) -> None:
     """The same over IPv6."""
     try:
         free_port("::1")
     except OSError:
         pytest.skip("this host has no IPv6")
     with chronyd(host="::1") as server, chronyd(upstream=server, host="::1") as client:
-        assert by_udp(client).name.startswith("chrony://[::1]:")
-        missed, _ = misses(by_udp(client), 0)
+        assert "://[::1]:" in way(client).name
+        missed, _ = misses(way(client), 0)
     assert missed == 0
 
 
-@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
-def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySource]) -> None:
+@each_way
+def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySource | NtpSource]) -> None:
     """chronyd's reference shows that it follows no other clock; the URI can allow that."""
     with chronyd() as daemon:
-        with pytest.raises(SourceError, match=r"follows its own clock, which nothing corrects"):
-            misses(way(daemon), 0)
-        allowed = ChronySource.from_uri(f"{way(daemon).name}?allow_local=1")
+        source = way(daemon)
+        reference = r" \(reference 127\.127\.1\.1\)" if way is by_ntp else ""
+        with pytest.raises(SourceError, match=rf"s its own clock, which nothing corrects{reference}; add"):
+            misses(source, 0)
+        allowed = type(source).from_uri(f"{source.name}?allow_local=1")
         missed, widths = misses(allowed, 0)
     assert missed == 0
     assert widths[SAMPLES // 2] < SECOND // 1000
 
 
-@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
-def test_unsynchronized_is_refused(way: Callable[[Chronyd], ChronySource]) -> None:
+@each_way
+def test_unsynchronized_is_refused(way: Callable[[Chronyd], Source]) -> None:
     """A chronyd that has found no time yet reports so."""
     with chronyd(synchronized=False) as daemon, pytest.raises(SourceError, match="is not synchronized"):
         misses(way(daemon), 0)
 
 
-@pytest.mark.parametrize("way", [by_udp, by_socket], ids=["UDP", "Unix socket"])
-def test_daemon_that_ends_is_noticed_at_once(way: Callable[[Chronyd], ChronySource]) -> None:
+@each_way
+def test_daemon_that_ends_is_noticed_at_once(way: Callable[[Chronyd], Source]) -> None:
     """The error comes without waiting for the deadline."""
     with chronyd() as daemon:
         source = way(daemon)
@@ -98,3 +111,5 @@ def test_daemon_that_ends_is_noticed_at_once(way: Callable[[Chronyd], ChronySour
     with pytest.raises(SourceError, match="cannot be reached: "):
         misses(source, 0)
     assert time.monotonic() - began < 1
+    with pytest.raises(ProcessLookupError):  # it has not outlived its block
+        os.kill(daemon.pid, 0)
