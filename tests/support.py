@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import http.server
 import io
 import json
@@ -82,6 +83,20 @@ def code_of(call: Callable[[], Any]) -> str:
     except ClientError as error:
         return str(error.response.get("Error", error.response).get("Code", "unknown"))
     return ""
+
+
+@contextlib.contextmanager
+def nothing_left_open() -> Iterator[None]:
+    """Fail if the block leaves files open, on a platform that lists them."""
+    gc.collect()  # what other tests have left open
+    before = _open_files()
+    yield
+    assert _open_files() == before
+
+
+def _open_files() -> int:
+    listed = Path("/proc/self/fd")
+    return len(list(listed.iterdir())) if listed.is_dir() else 0
 
 
 def retry_quota(made: Any) -> Any:

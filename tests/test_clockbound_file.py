@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import struct
 import subprocess
@@ -24,8 +23,8 @@ from skewguard.sources.clockbound_segment import SECOND
 from skewguard.testing import FakeClocks
 from tests.clockbound_host import FOREVER, MS, Host, Segment
 from tests.patience import in_threads
+from tests.support import nothing_left_open
 
-OPEN_FILES = Path("/proc/self/fd")
 needs_native = pytest.mark.skipif(not hasattr(os, "pread"), reason="ClockBound is for Linux")
 
 
@@ -38,13 +37,10 @@ def test_what_is_no_file(host: Host, tmp_path: Path) -> None:
     """A pipe, a device, a directory and a forbidden file are refused at once, and leave nothing open."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    gc.collect()  # what other tests have left open
-    before = len(list(OPEN_FILES.iterdir())) if OPEN_FILES.is_dir() else None
-    for path in (fifo, tmp_path, Path("/dev/zero"), host.path / "below", tmp_path / ("x" * 300)):
-        with pytest.raises(SourceError, match=r"^clockbound:/.* (is no regular file|cannot be read \(|is 0 bytes)"):
-            ClockBoundSource(str(path)).measure(host.clocks, FOREVER)
-    if before is not None:
-        assert len(list(OPEN_FILES.iterdir())) == before
+    with nothing_left_open():
+        for path in (fifo, tmp_path, Path("/dev/zero"), host.path / "below", tmp_path / ("x" * 300)):
+            with pytest.raises(SourceError, match=r"^clockbound:/.* (is no regular file|cannot be read \(|is 0 bytes)"):
+                ClockBoundSource(str(path)).measure(host.clocks, FOREVER)
 
 
 def test_file_replaced(host: Host) -> None:
@@ -59,15 +55,12 @@ def test_file_replaced(host: Host) -> None:
         host.measure()
 
 
-@pytest.mark.skipif(not OPEN_FILES.is_dir(), reason="counts open files by Linux's list")
 def test_nothing_stays_open(host: Host) -> None:
     """A measurement closes what it opened."""
-    gc.collect()  # what other tests have left open
-    before = len(list(OPEN_FILES.iterdir()))
-    for bound in range(9):
-        host.write(bound=bound)
-        host.measure()
-    assert len(list(OPEN_FILES.iterdir())) == before
+    with nothing_left_open():
+        for bound in range(9):
+            host.write(bound=bound)
+            host.measure()
 
 
 def test_file_truncated(host: Host) -> None:

@@ -366,19 +366,18 @@ class TestFile:
 
     def test_nothing_stays_open(self, base: Path) -> None:
         """Also where reading and writing fail."""
-        before = list(Path("/proc/self/fd").iterdir())
-        path = written(base)
-        for break_it in (torn, fifo, linked_directory):
-            break_it(path)
-            with contextlib.suppress(StoreError):
-                Store().read(system())
-            with contextlib.suppress(StoreError):
-                Store().write(MEMORY)
-            shutil.rmtree(path.parent, ignore_errors=True)
-            if path.parent.is_symlink():
-                path.parent.unlink()
-            written(base)
-        assert len(list(Path("/proc/self/fd").iterdir())) == len(before)
+        with nothing_left_open():
+            path = written(base)
+            for break_it in (torn, fifo, linked_directory):
+                break_it(path)
+                with contextlib.suppress(StoreError):
+                    Store().read(system())
+                with contextlib.suppress(StoreError):
+                    Store().write(MEMORY)
+                shutil.rmtree(path.parent, ignore_errors=True)
+                if path.parent.is_symlink():
+                    path.parent.unlink()
+                written(base)
 
     def test_a_process_that_plays_aws_keeps_to_itself(self, base: Path) -> None:
         """What it learns is true nowhere else."""
@@ -478,6 +477,8 @@ from skewguard.timekeeping import shared_file as store
 from skewguard.clocks import system
 from skewguard.interval import Interval, Trust
 from tests.patience import in_threads
+from tests.support import nothing_left_open
+from tests.support import nothing_left_open
 base, *commands = sys.argv[1:]
 for command in commands:
     subprocess.run(command.split(), check=True)
