@@ -28,6 +28,7 @@ from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Contents, Store, parse, render
 from tests.patience import in_threads
 from tests.real.need import need
+from tests.support import nothing_left_open
 
 TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
 LOOK = Reading(1_000 * SECOND, 1_767_225_600 * SECOND)
@@ -477,8 +478,6 @@ from skewguard.timekeeping import shared_file as store
 from skewguard.clocks import system
 from skewguard.interval import Interval, Trust
 from tests.patience import in_threads
-from tests.support import nothing_left_open
-from tests.support import nothing_left_open
 base, *commands = sys.argv[1:]
 for command in commands:
     subprocess.run(command.split(), check=True)
