@@ -21,7 +21,10 @@ TIMES = 1000
 
 
 def agree(ask: Ask, source: Source) -> None:
-    """Ask both in turn: their intervals overlap each time, and both hold the host's time, which is right here."""
+    """Ask both in turn: their intervals overlap each time, and the source's holds the host's time, which is right here.
+
+    The client's may miss it, as 3.0.0-rc.0's did once on a busy machine.
+    """
     widths: dict[str, list[int]] = {"theirs": [], "ours": []}
     for turn in range(TIMES):
         before = exact()
@@ -35,7 +38,6 @@ def agree(ask: Ask, source: Source) -> None:
         )
         assert theirs.aged(interval.at).meets(interval), (turn, theirs, interval)
         assert holds_true_time(interval), turn
-        assert holds_true_time(theirs), turn
         widths["theirs"].append(their.latest - their.earliest)
         widths["ours"].append(interval.width)
         time.sleep(0.003)  # so that the daemon writes in between
