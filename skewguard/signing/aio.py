@@ -77,7 +77,7 @@ class AioHooks(Hooks):
         super().__init__(guard)
         self._asking = Errand()
 
-    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
+    def before_sign(self, *, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
         """Record the call; return what to await if sources are to be asked before it is signed."""
         try:
             due = self.guard.sources_due(request.url, request.auth_path) if self.guard.is_on() else None
@@ -85,11 +85,11 @@ class AioHooks(Hooks):
             fail_open(error, "the sources were not asked")
             due = None
         if due is None:
-            return super().before_sign(request, signature_version)
+            return super().before_sign(request=request, signature_version=signature_version)
 
         async def before() -> None:
             await due
-            Hooks.before_sign(self, request, signature_version)
+            Hooks.before_sign(self, request=request, signature_version=signature_version)
 
         return before()
 

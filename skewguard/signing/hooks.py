@@ -58,8 +58,22 @@ class Hooks:
 
     # -- the event handlers -------------------------------------------------------------------------------------
 
-    def before_sign(self, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
-        """Record the call. No clock is read yet, because a refresh of credentials may come first."""
+    def before_sign(
+        self,
+        *,
+        request: Any,
+        signature_version: Any = None,
+        signing_name: Any = None,
+        region_name: Any = None,
+        request_signer: Any = None,
+        operation_name: Any = None,
+        event_name: Any = None,
+        **_: Any,
+    ) -> Awaitable[None] | None:
+        """Record the call. No clock is read yet, because a refresh of credentials may come first.
+
+        All arguments of the event are named, because collecting the others costs more than all that is done here.
+        """
         try:
             guard = self.guard
             if guard.switch.settings is guard.approved or guard.is_on():
@@ -80,6 +94,7 @@ class Hooks:
         attempts: int = 0,
         request_dict: Any = None,
         caught_exception: BaseException | None = None,
+        event_name: Any = None,
         **_: Any,
     ) -> Awaitable[float | None] | float | None:
         """Learn from the answer; return 0 (seconds to wait) if this attempt is to be signed again, once."""
@@ -93,6 +108,14 @@ class Hooks:
                     note_failure(caught_exception, self.keeper)
                 return None
             http_response, parsed = response
+            signed, wall, steady = call.signing
+            if (
+                signed == wall
+                and http_response.status_code < 300
+                and not call.retried
+                and self.keeper.fresh(call.route.domain, steady)
+            ):
+                return None  # a healthy call, which has nothing to add
             wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
         except Exception as error:
             fail_open(error, "an answer was not heard")

@@ -213,7 +213,7 @@ class SimulatedCall:
     def _sign(self) -> None:
         program, world = self.program, self.program.world
         host = world.host
-        program.hooks.before_sign(self._request, self._version)
+        program.hooks.before_sign(request=self._request, signature_version=self._version)
         call = self._context.get(signers.KEY)
         if not isinstance(call, Call):
             world.fail("the call is not guarded")
