@@ -19,6 +19,7 @@ from skewguard.errors import SourceError
 from skewguard.interval import EARLIEST, LATEST, SECOND, Interval, Trust
 from skewguard.sources.phc import PhcSource
 from skewguard.testing.clocks import FakeClocks
+from tests.support import nothing_left_open
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="only Linux has such clocks")
 
@@ -80,11 +81,9 @@ class Device:
 def device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Device]:
     """The stand-in, in force; and no file is left open."""
     made = Device(tmp_path)
-    before = len(list(Path("/proc/self/fd").iterdir()))
-    with monkeypatch.context() as patch:
+    with nothing_left_open(), monkeypatch.context() as patch:
         patch.setattr(time, "clock_gettime_ns", made.gettime)
         yield made
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
