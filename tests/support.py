@@ -25,7 +25,7 @@ import skewguard
 from skewguard.config import resolve
 from skewguard.testing import FakeClocks, StrictEndpoint
 from tests.fakes import FakeSource
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 
 Operation = Callable[[Any], Any]
 
