@@ -59,12 +59,12 @@ class Comparison(NamedTuple):
 
 
 ROWS = (
-    Comparison("signing", False, "plain sign", "guarded sign", 1.040),
+    Comparison("signing", False, "plain sign", "guarded sign", 1.037),
     Comparison("signing, with awscrt", True, "plain sign", "guarded sign", 1.042),
     Comparison("signing, on a clock 20 minutes off", False, "plain sign", "corrected sign"),
     Comparison("signing, on a clock 20 minutes off, with awscrt", True, "plain sign", "corrected sign"),
-    Comparison("a whole call over loopback", False, "plain call", "guarded call", 1.014),
-    Comparison("a whole call over loopback, with awscrt", True, "plain call", "guarded call", 1.014),
+    Comparison("a whole call over loopback", False, "plain call", "guarded call", 1.012),
+    Comparison("a whole call over loopback, with awscrt", True, "plain call", "guarded call", 1.012),
     Comparison("`import boto3` and `skewguard`", False, "boto3", "guarded import"),
     Comparison("`import boto3` and `skewguard`, `install()`", False, "boto3", "guarded install"),
 )

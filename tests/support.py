@@ -116,7 +116,6 @@ def attach(target: Any, clocks: FakeClocks, source: FakeSource, **options: Any) 
 
 TO_AWS = """
 from skewguard.testing.tls import AWS_SUFFIXES, redirected
-from tests.patience import eventually
 def to_aws(name, asked):
     return int(sys.argv[1]) if asked == 443 and name.endswith(AWS_SUFFIXES) else None
 """
