@@ -66,7 +66,7 @@ class Status(NamedTuple):
             wall clock; or ``"faked"`` while a test library fakes the wall clock.
         now: True time, if known.
         offset: The wall clock's offset, if known.
-        correcting: Whether requests to AWS are signed away from the wall clock.
+        correcting: Whether requests to AWS are signed as of true time, not by the wall clock.
         sources: The last result of each source.
         domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
         inherited: Those of them that are known from another process only.

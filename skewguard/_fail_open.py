@@ -1,7 +1,7 @@
 """Failing open: an exception of ours is logged, and the AWS call goes on as botocore alone would make it.
 
-Except one that a signal's handler raised while our code ran, such as the deadlines of rq's and Celery's jobs. That is
-the program's, and passes through us as it would through botocore.
+The exception to this is one that a signal's handler raised while our code ran, such as the deadlines of rq's and
+Celery's jobs: it is the program's, and passes through us as it would through botocore.
 """
 
 from __future__ import annotations

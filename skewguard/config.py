@@ -72,7 +72,7 @@ class Settings(NamedTuple):
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "correct_presigned", "sources")
-"""The options of `attach` and `session`; the others belong to the process, and to `install`."""
+"""The options of `attach`; the others belong to the process, and to `install`."""
 
 
 def resolve(

@@ -51,7 +51,7 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         "skewguard.correcting",
         observing(lambda: int(skewguard.status().correcting)),
         unit="1",
-        description="1 while requests to AWS are signed away from the wall clock.",
+        description="1 while requests to AWS are signed as of true time, not by the wall clock.",
     )
     meter.create_observable_gauge(
         "skewguard.source.agrees",

@@ -30,7 +30,7 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
         lambda: getattr(skewguard.offset(), "error_bound", math.nan),
     ),
     "skewguard_clock_known": ("1 while true time is known.", lambda: skewguard.offset() is not None),
-    "skewguard_correcting": ("1 while requests to AWS are signed away from the wall clock.", _correcting),
+    "skewguard_correcting": ("1 while requests to AWS are signed as of true time, not by the wall clock.", _correcting),
 }
 
 

@@ -30,7 +30,7 @@ class AioGuard(Guard):
     def __init__(self, switch: Switch, keeper: Timekeeper, session: Any = None) -> None:
         super().__init__(switch, keeper, session)
         self._starting = Errand()
-        self._unchecked: Domain | None = None  # stands for UTC once a session has not checked a host name
+        self._unchecked: Domain | None = None  # used instead of UTC once a host name was not checked
 
     async def handed_out_time_soon(self, url: str, auth_path: str | None) -> int | None:
         """Return what `handed_out_time` returns, without blocking the event loop."""

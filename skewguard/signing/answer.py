@@ -22,7 +22,7 @@ class Answer(NamedTuple):
         reply: The response.
         elapsed: The time from signing to reading, ns; the longer of what the clocks show.
         source: The origin that answered.
-        trusted: Whether its certificate was checked, if this was asked of AWS; else it does not matter.
+        trusted: Whether its certificate was checked; for other servers than AWS always true.
         learns: Whether answers may teach the time.
         enabled: Whether the guard is on.
         attempts_left: Whether the caller allows one more attempt.

@@ -18,13 +18,13 @@ class Errand:
 
     def __init__(self) -> None:
         self._done: Future[None] | None = None
-        self._process = 0
+        self._pid = 0
 
     @property
     def under_way(self) -> bool:
         """Whether a thread of this process is running it."""
         done = self._done
-        return done is not None and not done.done() and self._process == os.getpid()
+        return done is not None and not done.done() and self._pid == os.getpid()
 
     async def run(self, function: Callable[..., object], *args: object) -> None:
         """Run a function, or join the run that is under way; return when it is done."""
@@ -33,7 +33,7 @@ class Errand:
             done = Future()
             done.set_running_or_notify_cancel()  # otherwise cancelling one task would cancel it for all
             threading.Thread(target=_do, args=(done, function, args), name="skewguard-errand", daemon=True).start()
-            self._done, self._process = done, os.getpid()
+            self._done, self._pid = done, os.getpid()
         await _arrival(done)
 
 

@@ -27,7 +27,7 @@ Objection = Callable[[Interval, int], "str | None"]
 MAX_WAIT = int(threading.TIMEOUT_MAX) // 2 * SECOND
 """Longer timeouts are clamped to this; `threading` cannot wait longer. ns."""
 
-_FIRST_RETRY = 8 * SECOND  # the pause after a failed poll, doubled by each that follows
+_FIRST_RETRY = 8 * SECOND  # the pause after failed polls, doubled once for each of them in a row
 _ERROR_TIME = SECOND // 50  # the part of a poll's time, at most, in which a source reports why it has no result
 _OVERDUE = 2.0  # s; a poll that is not over this long after its time is replaced
 _MAX_HUNG = 4  # threads that one source may keep waiting
@@ -239,7 +239,7 @@ class _Poll:
         return self._threads.monotonic() > self._end + _OVERDUE
 
     def ask_inline(self, deadline: int) -> bool:
-        """Ask, in this thread, the sources that answer at once, and are enough; return whether the poll is over."""
+        """Ask, in this thread and tier by tier, the sources that answer at once; return whether the poll is over."""
         while True:
             for index in self._unanswered():
                 source = self._asked[index]

@@ -66,7 +66,7 @@ class Timekeeper:
         self._domains = {UTC: self.utc}
         # Domains beyond the bound are kept by the sessions that use them, and must be reset like the others.
         self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
-        self._lock = threading.RLock()  # in `with`, because an interrupt could leave a Condition locked
+        self._lock = threading.RLock()  # `with` uses this, not the Condition: an interrupt could leave that locked
         self._learned = threading.Condition(self._lock)
         self._generation = 0  # counts what was learned
         self._host = HostSources()
@@ -226,7 +226,7 @@ class Timekeeper:
 
     @property
     def correcting(self) -> bool:
-        """Whether AWS's requests are signed away from the wall clock."""
+        """Whether requests to AWS are signed as of true time, not by the wall clock."""
         return self._knowledge.correction(self.utc, self.clocks.read()).offset != 0 and not _clocks.faked()
 
     @property
@@ -392,7 +392,7 @@ class Timekeeper:
 
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, what only the parent's threads will finish: locks, the poll, a change half made."""
-        self._lock = threading.RLock()  # in `with`, because an interrupt could leave a Condition locked
+        self._lock = threading.RLock()  # `with` uses this, not the Condition: an interrupt could leave that locked
         self._learned = threading.Condition(self._lock)
         self._expire_caches()
         self._poller.reset_after_fork()

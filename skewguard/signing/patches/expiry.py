@@ -132,7 +132,7 @@ def _bounded_pause(original: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _call_in(mode: ContextVar[bool], function: Callable[..., _T], *args: Any) -> _T:
-    """Call a function in a mode, which an interrupt ends, too, because `try` begins before it does."""
+    """Call a function in a mode, which an interrupt ends, too, because `try` begins before the mode."""
     try:
         mode.set(True)
         return function(*args)

@@ -85,7 +85,7 @@ def stream_of(body: Any) -> Any:
 
 
 def emitter_of(presigner: Any) -> Any:
-    """Return the event emitter of the client for which a `S3PostPresigner` signs."""
+    """Return the event emitter of the client for which an `S3PostPresigner` signs."""
     return presigner._request_signer._event_emitter
 
 

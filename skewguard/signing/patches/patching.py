@@ -125,7 +125,7 @@ def _call_default(now: Callable[[], Any]) -> Any:
 
 
 class Absent:
-    """Stands in a group for a patch that this botocore has no place for."""
+    """A group's entry instead of a patch that this botocore has no place for."""
 
     def __init__(self, part: str, reason: str) -> None:
         self._degraded = Degraded(part, reason)
@@ -139,7 +139,7 @@ class Absent:
 
 
 def missing(part: str, name: str) -> Degraded:
-    """Return that a part does not work because this botocore lacks a name."""
+    """Return the event that a part does not work, because this botocore lacks a name."""
     return Degraded(part, f"this botocore ({library.VERSION}) has no {name}")
 
 

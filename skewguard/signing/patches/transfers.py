@@ -19,7 +19,7 @@ _guarded: Callable[[], bool] = bool  # never
 
 
 def watch_crt_transfers(guarded: Callable[[], bool]) -> None:
-    """Warn once, when s3transfer has loaded it, if transfers that should be guarded go through awscrt's S3 client."""
+    """Warn once if a transfer that should be guarded goes through awscrt's S3 client; nothing until that is loaded."""
     global _guarded
     if _manager() is not None:
         _guarded = guarded
