@@ -52,7 +52,7 @@ class Domain:
         shared: Whether what it taught may become another process's estimate.
         estimate: What its answers taught.
         inherited: The estimate taken from another process, at the beginning; False until the shared file is read.
-        unproved: The change by a refusal that did not mention time, until a call has succeeded with it.
+        unproved: The change by a refusal that did not mention time, until a call that was signed again has succeeded.
         cached: The offset for the next signings.
         announced: The last announcement.
     """
