@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from skewguard import _api
+from skewguard._fail_open import pass_signals
 from skewguard._reach import adopt
 from skewguard.events import logger
 
@@ -19,6 +20,7 @@ def guard(target: Any) -> None:
         _api.install()
         adopt(target)
     except Exception as error:
+        pass_signals(error)
         logger.warning("%r is not guarded: %s", target, error)
 
 
