@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 from collections.abc import Callable
@@ -537,16 +538,23 @@ class TestSources:
         }
         assert world.keeper.now() is None
 
-    def test_a_hundred_threads_measure_once(self) -> None:
+    def test_a_hundred_threads_measure_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Measuring is single-flight."""
         world = World(1200)
-        gate = threading.Event()
         source = world.source()
-        source.gate = gate
+        source.instant, source.gate = False, threading.Event()
         world.keeper.add_sources((source,))
-        threading.Timer(0.05, gate.set).start()
-        in_threads(100, lambda: world.keeper.measure(10 * SECOND))
-        assert source.count <= 2  # one poll, and perhaps one begun by a thread that came after it was over
+        start, begun = world.keeper._poller.start, itertools.count(1)
+
+        def joined(limit: int) -> threading.Event | None:
+            done = start(limit)
+            if next(begun) == 100:
+                source.gate.set()
+            return done
+
+        monkeypatch.setattr(world.keeper._poller, "start", joined)
+        in_threads(100, lambda: world.keeper.measure(60 * SECOND))
+        assert source.count == 1
         assert abs(world.error()) < 0.01
 
     def test_signing_has_old_news_refreshed_in_the_background(self) -> None:
