@@ -25,6 +25,7 @@ import skewguard
 from skewguard.signing.patches.as_of import AS_OF
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
+from tests.patience import eventually
 from tests.support import client
 
 pytestmark = [
@@ -159,7 +160,7 @@ def test_while_signing() -> None:
             assert AS_OF.get() is None
             keeper = skewguard._process.process.keeper()
             under_way = keeper._poller._under_way
-            assert under_way is None or under_way.done.wait(60) or under_way.overdue()
+            eventually(lambda: under_way is None or under_way.done.is_set() or under_way.overdue())
             signed, wall, _ = keeper.signing_time(keeper.utc)
             assert signed > wall
 
