@@ -160,7 +160,7 @@ class TestWaysIn:
         """No packet leaves a host that is switched off."""
         with skewguard.install(enabled=False, sources=["ntp://127.0.0.1:1"]):
             assert skewguard.status().sources == ()
-            assert skewguard._process.process.keeper()._poller._asked is None
+            assert skewguard._process.process.keeper()._poller._begun is None
 
     @pytest.mark.parametrize("service", ["imagebuilder", "greengrassv2", "amplifyuibuilder"])
     def test_attach_knows_a_client_from_a_session(self, service: str) -> None:

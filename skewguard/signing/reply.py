@@ -221,7 +221,7 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
 
 
 def judge(attempt: Attempt, reply: Reply) -> Judgement:
-    """Return whether this attempt failed because of the time it carried.
+    """Judge whether this attempt failed because of the time it carried.
 
     The attempt is judged, not the host: a call that was signed right and failed for another reason is NOT_TIME even on
     the worst of clocks. SKEW where nothing is `heard` means that the error is certainly about time, but does not state

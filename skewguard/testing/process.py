@@ -14,12 +14,12 @@ from skewguard.timekeeping import shared_file
 def reset() -> None:
     """Reset this process to how it was when skewguard had just been imported. Idempotent.
 
-    Ended are `skewguard.install`, what `skewguard.attach` and `skewguard.session` guard (boto3's default session is
-    detached), the sources given to them, subscriptions to events, and the patches of botocore. Forgotten is what was
+    It ends `skewguard.install`, what `skewguard.attach` and `skewguard.session` guard (boto3's default session is
+    detached), the sources given to them, subscriptions to events, and the patches of botocore. It forgets what was
     learned of any clock. Log lines and warnings that come once per episode or process may come again. Settings are read
     from environment and AWS profile when they are next needed.
 
-    Of time servers, the last answer stays known, so that a suite does not ask them more often than they allow. What
+    The last answer of each time server stays known, so that a suite does not ask more often than they allow. What
     `skewguard.contrib` has registered with other libraries stays registered. A `StrictEndpoint` keeps running, and as
     long as one does, the process shares nothing with others. Call this between tests, while no AWS call is under way.
     """

@@ -100,7 +100,7 @@ class Poller:
         self._quorum = 1
         self._lock = threading.RLock()  # a signal handler may sign, too
         self._under_way: _Poll | None = None
-        self._asked: int | None = None  # the steady instant at which the last poll began
+        self._begun: int | None = None  # the steady instant at which the last poll began
         self._failures = 0  # how many polls in a row have failed
         self._agreed = False  # whether the last one succeeded
         self._inside: list[int] = []  # for each thread inside a source, that source's id
@@ -109,27 +109,27 @@ class Poller:
         """Replace the sources, listed anew for each poll; they are due at once, and so many of them must agree."""
         with self._lock:
             self._tiers, self._quorum = tiers, quorum
-            self._asked = None
+            self._begun = None
             self._failures = 0
 
     def expire(self) -> None:
         """Make the sources due at once."""
-        self._asked = None
+        self._begun = None
 
     def due(self, steady: int, interval: int) -> bool:
         """Return whether a poll is due: the last began more than `interval` ns before `steady`, or failed a while ago.
 
         Each failure in a row doubles that while, up to `interval`: a network that drops every packet costs little.
         """
-        asked = self._asked
-        if asked is None or self._agreed:
-            return asked is None or steady - asked > interval
-        return steady - asked > min(_FIRST_RETRY << self._failures, max(interval, _FIRST_RETRY))
+        begun = self._begun
+        if begun is None or self._agreed:
+            return begun is None or steady - begun > interval
+        return steady - begun > min(_FIRST_RETRY << self._failures, max(interval, _FIRST_RETRY))
 
     def agreed_since(self, steady: int) -> bool:
         """Return whether the sources agreed on the time in a poll that began at or after a steady instant."""
         under_way = self._under_way is not None  # its outcome is open
-        return self._agreed and not under_way and self._asked is not None and self._asked >= steady
+        return self._agreed and not under_way and self._begun is not None and self._begun >= steady
 
     def start(self, limit: int) -> threading.Event | None:
         """Start a poll of at most `limit` ns, or join the one under way; return an event that is set when it is over.
@@ -145,7 +145,7 @@ class Poller:
             except Exception as error:  # as after an upgrade under a running process: what is known still counts
                 fail_open(error, "the sources could not be listed")
                 tiers = []
-            self._asked = start = self._clocks.read().steady
+            self._begun = start = self._clocks.read().steady
             if not any(tiers):
                 return None
             poll = self._under_way = _Poll(
@@ -168,7 +168,7 @@ class Poller:
         self._lock = threading.RLock()
         self._inside = []
         if self._under_way is not None:
-            self._under_way = self._asked = None
+            self._under_way = self._begun = None
 
     def _finish(self, poll: _Poll) -> None:
         try:

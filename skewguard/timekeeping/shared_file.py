@@ -68,14 +68,14 @@ def keep_private(private: bool = True) -> None:
 # -- the format -------------------------------------------------------------------------------------------------
 
 
-def render(contents: Contents, tag: str) -> bytes:
+def render(contents: Contents, where: str) -> bytes:
     """Format a file. Entries that could not be read again are left out, and the oldest endpoints if there are too many.
 
     StoreError if the clocks' reading cannot be written: the wall clock is before 1970.
     """
     if not all(0 <= value <= _LARGEST for value in contents.reading):
         raise StoreError("the clocks are out of range")
-    lines = [_TITLE, f"on {tag}", f"look {contents.reading.steady} {contents.reading.wall}"]
+    lines = [_TITLE, f"on {where}", f"look {contents.reading.steady} {contents.reading.wall}"]
     newest_first = sorted(contents.estimates.items(), key=lambda item: (item[0] != UTC, -item[1].at))
     for key, said in newest_first[:MOST_ENTRIES]:
         numbers = (said.at, said.earliest, said.latest, said.drift_ppb)
@@ -103,9 +103,9 @@ def parse(data: bytes) -> tuple[str, Contents]:
         raise StoreError("the file is not in ASCII") from error
     if lines.pop() or len(lines) < 3 or lines[0] != _TITLE:
         raise StoreError("the file is of another version")
-    title, tag = lines[1].partition(" ")[::2]
+    title, where = lines[1].partition(" ")[::2]
     reading = lines[2].split(" ")
-    if title != "on" or not tag or len(reading) != 3 or reading[0] != "look" or len(lines) > 3 + MOST_ENTRIES:
+    if title != "on" or not where or len(reading) != 3 or reading[0] != "look" or len(lines) > 3 + MOST_ENTRIES:
         raise StoreError("the file's head is malformed")
     estimates = {}
     for line in lines[3:]:
@@ -113,7 +113,7 @@ def parse(data: bytes) -> tuple[str, Contents]:
         if key in estimates:
             raise StoreError(f"two entries for {key}")
         estimates[key] = interval
-    return tag, Contents(Reading(_number(reading[1]), _number(reading[2])), estimates)
+    return where, Contents(Reading(_number(reading[1]), _number(reading[2])), estimates)
 
 
 def _entry(line: str) -> tuple[str, Interval]:

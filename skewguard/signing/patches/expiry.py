@@ -112,7 +112,7 @@ class _CorrectedTime:
         return time.time() + _behind() / 1e9
 
 
-def _bounded_pause(original: Callable[..., Any]) -> Callable[..., Any]:
+def _bounded_wait(original: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap what decides whether to renew a token, which botocore does once a minute at most.
 
     The renewal itself may teach the time. A pause that began on a clock hours fast would then last for hours.
@@ -362,7 +362,7 @@ def _expiry() -> Iterable[Patch]:
     yield CodePatch(_PART, botocore.tokens, "_utc_now", _corrected)
     yield NamePatch(_PART, botocore.utils, library.CLOCK, _corrected)
     yield NamePatch(_PART, botocore.credentials, "time", lambda _: _CorrectedTime(), lambda found: found is time)
-    yield NamePatch(_PART, token, "_should_refresh", _bounded_pause)
+    yield NamePatch(_PART, token, "_should_refresh", _bounded_wait)
     yield NamePatch(_PART, token, "_is_expired", _dead_by_both)
     yield NamePatch(_PART, botocore.credentials.RefreshableCredentials, "_seconds_remaining", _judged_by_either)
     yield NamePatch(_PART, botocore.credentials.RefreshableCredentials, "_is_expired", _judged_after_refresh)
