@@ -43,7 +43,7 @@ class Settings(NamedTuple):
             ``chrony`` or ``ntp://time.example.com``, separated by commas; in code a list of these, and of objects with
             a name and a ``measure`` method.
         deadband: While the wall clock is off by no more than this, requests are signed by the wall clock, byte for byte
-            as without skewguard. A correction ends within half of it.
+            as without skewguard. A correction ends within half of it. What is handed out has no deadband.
         max_age: Measurements older than this are not used. A day's drift stays below the deadband.
         refresh_interval: A signing that finds the sources' measurement older than this asks them again, in the
             background.
