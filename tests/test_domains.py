@@ -123,6 +123,7 @@ def test_every_host_that_botocore_writes_out_is_aws() -> None:
     assert not missing, f"add to AWS_SUFFIXES: {missing}"
 
 
+@pytest.mark.slow
 def test_hosts_of_every_service_and_region_are_named_for_the_service() -> None:
     """So their answers may teach UTC. Those that are not have a clock of their own, for which UTC stands in."""
     session = botocore.session.get_session()

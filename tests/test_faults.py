@@ -183,6 +183,7 @@ def test_a_fault_of_the_second_attempt_is_botocores_own(
     assert seen.outcome == (expected.outcome if failed else expected.outcome + 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["legacy", "standard"])
 def test_a_server_that_falls_silent_is_given_up(server: Faulty, mode: str, delays: list[float]) -> None:
     """On a cold host, timeouts count as without skewguard, and the refusal adds to them."""
