@@ -133,11 +133,12 @@ def _bounded_wait(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _call_in(mode: ContextVar[bool], function: Callable[..., _T], *args: Any) -> _T:
     """Call a function in a mode, which an interrupt ends, too, because `try` begins before the mode."""
+    before = mode.get()  # a fetcher's role may be assumed with another fetcher's credentials
     try:
         mode.set(True)
         return function(*args)
     finally:
-        mode.set(False)
+        mode.set(before)
 
 
 def _by_both(judge: Callable[..., _T], *args: Any) -> tuple[_T, _T]:
@@ -329,11 +330,12 @@ def _from_cache(original: Callable[..., Any], fetcher: Any) -> Any:
         return _call_in(_leniently, original, fetcher)
 
     async def load() -> Any:
+        before = _leniently.get()
         try:
             _leniently.set(True)
             return await original(fetcher)
         finally:
-            _leniently.set(False)
+            _leniently.set(before)
 
     return load()
 
