@@ -300,21 +300,26 @@ class TestFile:
         with pytest.raises(StoreError, match="future"):
             Store().read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
 
-    @pytest.mark.parametrize("changed", ["boot_id", "ns/time", "timens_offsets"])
-    def test_another_boot_or_time_namespace_is_ignored(
+    @pytest.mark.parametrize("changed", ["boot_id", "ns/time", "timens_offsets", "ns/pid", "1/stat"])
+    def test_another_boot_or_namespace_is_ignored(
         self, base: Path, monkeypatch: pytest.MonkeyPatch, changed: str
     ) -> None:
-        """Whichever part of the name differs; of a namespace's, the number is used again once it is free."""
+        """Whichever part of the name differs; a namespace's number is reused, so its first process counts, too."""
         written(base)
         text, readlink = shared_file._text, os.readlink
-        other = {"boot_id": "00000000-0000-4000-8000-000000000000\n", "timens_offsets": "monotonic 0 0\nboottime 9 0\n"}
+        other = {
+            "boot_id": "00000000-0000-4000-8000-000000000000\n",
+            "timens_offsets": "monotonic 0 0\nboottime 9 0\n",
+            "1/stat": f"1 (a) name) S {'1 ' * 49}\n",
+        }
         monkeypatch.setattr(shared_file, "_text", lambda path: other[changed] if path.endswith(changed) else text(path))
-        monkeypatch.setattr(os, "readlink", lambda path: "time:[1]" if path.endswith(changed) else readlink(path))
+        monkeypatch.setattr(os, "readlink", lambda path: "ns:[1]" if path.endswith(changed) else readlink(path))
         with pytest.raises(StoreError, match="another boot"):
             Store().read(system())
 
     @pytest.mark.parametrize(
-        ("path", "content"), [("boot_id", None), ("boot_id", "\n"), ("uptime", ""), ("uptime", "1.0 1.0")]
+        ("path", "content"),
+        [("boot_id", None), ("boot_id", "\n"), ("uptime", ""), ("uptime", "1.0 1.0"), ("1/stat", "1 (init) S")],
     )
     def test_where_the_boot_has_no_name_nothing_is_shared(
         self, base: Path, monkeypatch: pytest.MonkeyPatch, path: str, content: str | None
@@ -336,14 +341,36 @@ class TestFile:
         with pytest.raises(StoreError):
             Store().write(MEMORY)
 
-    def test_a_kernel_without_time_namespaces_will_do(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Then there is but one."""
+    def test_a_kernel_without_namespaces_will_do(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Then there is but one of each."""
+        boot = shared_file.tag().split()[0]
+        listdir = os.listdir
+        monkeypatch.setattr(os, "listdir", lambda path: [] if path == "/proc/self/ns" else listdir(path))
+        assert shared_file.tag() == boot
+        written(base)
 
-        def missing(path: str) -> str:
+    def test_a_process_that_proc_does_not_show_shares_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Its namespaces cannot be told from those of another."""
+
+        def missing(path: str) -> list[str]:
             raise FileNotFoundError(path)
 
-        monkeypatch.setattr(os, "readlink", missing)
-        written(base)
+        monkeypatch.setattr(os, "listdir", missing)
+        with pytest.raises(StoreError, match="cannot be identified"):
+            shared_file.tag()
+
+    @pytest.mark.parametrize(("stat", "last"), [(None, "]"), (f"1 (ü) S {'7 ' * 49}", " 7")])
+    def test_the_first_process_may_be_hidden_or_have_any_name(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch, stat: str | None, last: str
+    ) -> None:
+        """Other users' processes are hidden if ``/proc`` is mounted with ``hidepid``."""
+        shown, text = base / "stat", shared_file._text
+        if stat is not None:
+            shown.write_text(stat, "utf-8")
+        monkeypatch.setattr(shared_file, "_text", lambda path: text(str(shown) if path == "/proc/1/stat" else path))
+        assert shared_file.tag().endswith(last)
+        Store().write(Contents(look(), {}))
+        assert Store().read(system()).estimates == {}
 
     def test_other_platforms_share_nothing(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """And do not fail."""

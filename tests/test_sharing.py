@@ -531,13 +531,12 @@ class TestPrograms:
         assert run(aws, forks=3) == 5
         assert run(aws, forks=1) == 2
 
-    def test_another_time_namespace_begins_for_itself(self, aws: StrictEndpoint) -> None:
-        """Its clocks count from elsewhere."""
-        within = ("unshare", "--user", "--map-current-user", "--time", "--boottime", "5000")
+    @pytest.mark.parametrize("kind", [("--time", "--boottime", "5000"), ("--pid", "--fork")])
+    def test_another_namespace_begins_for_itself(self, aws: StrictEndpoint, kind: tuple[str, ...]) -> None:
+        """One whose clocks count from elsewhere; and a container that shares this user's id and memory."""
+        within = ("unshare", "--user", "--map-current-user", *kind)
         permitted = shutil.which("unshare") and subprocess.run([*within, "true"], check=False).returncode == 0
-        need(
-            bool(permitted), "the right to make a time namespace", "util-linux 2.38 on Linux 5.6, with user namespaces"
-        )
+        need(bool(permitted), "the right to make a namespace", "util-linux 2.38 on Linux 5.6, with user namespaces")
         assert run(aws) == 2
         assert run(aws) == 1
         assert run(aws, within=within) == 2

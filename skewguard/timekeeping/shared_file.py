@@ -1,8 +1,9 @@
 """The estimates that the processes of one user share, in one small file.
 
-Steady clocks can be compared between processes of one boot and one time namespace, and only there. So the file names
-both, and a reader that finds another boot, another namespace or anything else wrong ignores it. It lies in memory, in a
-directory that only its user can enter; it is replaced whole, and never locked: of two writers the last one wins.
+Steady clocks can be compared between processes of one boot and one time namespace, and only there; and containers that
+share ``/dev/shm`` and a user id are not one user. So the file names the boot and the time and PID namespaces, and a
+reader that finds others, or anything else wrong, ignores it. It lies in memory, in a directory that only its user can
+enter; it is replaced whole, and never locked: of two writers the last one wins.
 
 Linux only: elsewhere nothing proves that two processes' clocks count from the same moment.
 """
@@ -87,7 +88,7 @@ def render(contents: Contents, where: str) -> bytes:
 
 
 def parse(data: bytes) -> tuple[str, Contents]:
-    """Parse a file; return the tag of the writer's boot and time namespace, and the contents.
+    """Parse a file; return the tag of the writer's boot and namespaces, and the contents.
 
     Raises:
         StoreError: It is torn, too long, of another version, or not what `render` writes.
@@ -142,7 +143,7 @@ def _is_word(text: str) -> bool:
 
 
 def tag() -> str:
-    """Name this boot and this process's time namespace: processes that share both can compare steady clocks.
+    """Name this boot and this process's time and PID namespaces. Processes share estimates if all three are the same.
 
     Raises:
         StoreError: They are unknown, or this process sees other clocks than the kernel's.
@@ -150,12 +151,7 @@ def tag() -> str:
     if sys.platform != "linux":
         raise StoreError("nothing here proves that two processes' clocks count from the same moment")
     try:
-        boot = _text("/proc/sys/kernel/random/boot_id").strip()
-        try:
-            # The number of a namespace that is gone may be reused, so it does not suffice: hence the offsets.
-            namespace = [os.readlink("/proc/self/ns/time"), *_text("/proc/self/timens_offsets").split()]
-        except FileNotFoundError:
-            namespace = []  # this kernel has no time namespaces
+        words = [_text("/proc/sys/kernel/random/boot_id").strip(), *_namespaces()]
         # A preloaded library such as libfaketime may move the steady clock of one process. It cannot move this file.
         before = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
         uptime = int(_text("/proc/uptime").split()[0].replace(".", "")) * (SECOND // 100)
@@ -164,10 +160,21 @@ def tag() -> str:
         raise StoreError(f"this boot cannot be identified: {error}") from error
     if not before - SECOND <= uptime <= after + SECOND:
         raise StoreError("this process sees other clocks than the kernel's")
-    words = [boot, *namespace]
     if not all(map(_is_word, words)):
         raise StoreError("this boot has no name")
     return " ".join(words)
+
+
+def _namespaces() -> Iterator[str]:
+    """Name the namespaces that this kernel has. The number of one that is gone is reused, so it does not suffice."""
+    present = os.listdir("/proc/self/ns")
+    if "time" in present:
+        yield os.readlink("/proc/self/ns/time")
+        yield from _text("/proc/self/timens_offsets").split()
+    if "pid" in present:
+        yield os.readlink("/proc/self/ns/pid")
+        with contextlib.suppress(OSError):  # other users' processes may be hidden
+            yield _text("/proc/1/stat").rpartition(")")[2].split()[19]  # when its first process started
 
 
 def bases() -> Iterator[str]:
@@ -187,7 +194,7 @@ class Disk:
     """The file system and this boot's name, as far as the file needs them; a simulation passes its own."""
 
     def tag(self) -> str:
-        """Name this boot and time namespace."""
+        """Name this boot and this process's namespaces."""
         return tag()
 
     def directories(self, create: bool) -> Iterator[int]:
@@ -271,7 +278,7 @@ class Store:
         now = clocks.read()  # after the file was read, because it may have been written just before
         tag, contents = parse(data)
         if tag != self._disk.tag():
-            raise StoreError("the file is of another boot or time namespace")
+            raise StoreError("the file is of another boot or namespace")
         latest = max((said.at for said in contents.estimates.values()), default=0)
         if contents.reading.steady > now.steady + _BLUR or latest > contents.reading.steady + _BLUR:
             raise StoreError("the file is from the future")
@@ -309,4 +316,4 @@ def _sweep(directory: int) -> None:
 
 def _text(path: str) -> str:
     with _opened(path, flags=_READ) as descriptor:
-        return os.read(descriptor, 4096).decode("ascii")
+        return os.read(descriptor, 4096).decode("ascii", "replace")
