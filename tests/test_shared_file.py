@@ -31,10 +31,10 @@ from tests.real.need import need
 from tests.support import nothing_left_open
 
 TAG = "5ffdb7cd-2f7d-49f4-8023-c619e6314381 time:[4026531834] monotonic 0 0 boottime 0 0"
-LOOK = Reading(1_000 * SECOND, 1_767_225_600 * SECOND)
-SAID = Interval(900 * SECOND, 1_767_226_700 * SECOND, 1_767_226_703 * SECOND, Trust.AUTHENTICATED, "https://sts")
+READING = Reading(1_000 * SECOND, 1_767_225_600 * SECOND)
+ESTIMATE = Interval(900 * SECOND, 1_767_226_700 * SECOND, 1_767_226_703 * SECOND, Trust.AUTHENTICATED, "https://sts")
 OWN = Interval(800 * SECOND, 1_767_220_000 * SECOND, 1_767_220_001 * SECOND, Trust.WITNESS, "https://minio:9000")
-MEMORY = Contents(LOOK, {UTC: SAID, "https://minio:9000": OWN})
+MEMORY = Contents(READING, {UTC: ESTIMATE, "https://minio:9000": OWN})
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
 
@@ -97,22 +97,22 @@ class TestFormat:
     @pytest.mark.parametrize(
         ("old", "new"),
         [
-            (b"estimates 1", b"estimates 2"),
-            (b"\nlook ", b"\nlook -"),
-            (b"look 1000000000000 ", b"look "),
-            (b"look 1000000000000", b"look 9223372036854775808"),
-            (b"look 1000000000000", b"look 01000000000000"),
-            (b"look 1000000000000", b"look 1e12"),
+            (b"estimates 2", b"estimates 1"),
+            (b"\nread ", b"\nread -"),
+            (b"read 1000000000000 ", b"read "),
+            (b"read 1000000000000", b"read 9223372036854775808"),
+            (b"read 1000000000000", b"read 01000000000000"),
+            (b"read 1000000000000", b"read 1e12"),
             (b"on 5", b"at 5"),
             (b"https://sts ", b"https://sts  "),
             (b"https://sts ", b""),
             (b"https://sts", b"h" * 256),
             (b"https://sts", b"\x7f"),
             (b"https://sts", "ü".encode()),
-            (b"said utc", b"said https://minio:9000"),
+            (b"estimate utc", b"estimate https://minio:9000"),
             (b"1767226700000000000 ", b"1767226704000000000 "),
-            (b"said utc", b"heard utc"),
-            (b"\nsaid", b"\n\nsaid"),
+            (b"estimate utc", b"heard utc"),
+            (b"\nestimate", b"\n\nestimate"),
             (b" 100000\n", b" 0\n"),
         ],
     )
@@ -123,37 +123,45 @@ class TestFormat:
         with pytest.raises(StoreError):
             parse(signed(body.replace(old, new)))
 
+    def test_a_file_of_an_older_release_is_ignored(self) -> None:
+        """It is replaced once there is something to write."""
+        old = b"skewguard-estimates 1\non %s\nlook 1 2\nsaid utc https://sts 1 2 3 100000\n" % TAG.encode()
+        with pytest.raises(StoreError, match="another version"):
+            parse(signed(old))
+
     def test_a_file_cannot_claim_trust(self) -> None:
         """It follows from whom an entry speaks of."""
         assert {said.trust for key, said in parse(render(MEMORY, TAG))[1].estimates.items() if key != UTC} == {
             Trust.WITNESS
         }
         claimed = Interval(1, 2, 3, Trust.AUTHENTICATED, "x")
-        assert parse(render(Contents(LOOK, {"http://x": claimed}), TAG))[1].estimates["http://x"].trust is Trust.WITNESS
+        assert (
+            parse(render(Contents(READING, {"http://x": claimed}), TAG))[1].estimates["http://x"].trust is Trust.WITNESS
+        )
 
     def test_its_length_is_bounded(self) -> None:
         """The latest entries stay."""
         many = {f"http://{index}": Interval(index, 2, 3, Trust.WITNESS, "s" * 255) for index in range(1000)}
-        said = parse(render(Contents(LOOK, many), TAG))[1].estimates
+        said = parse(render(Contents(READING, many), TAG))[1].estimates
         assert sorted(int(key[7:]) for key in said) == list(range(1000 - MOST_ENTRIES, 1000))
         with pytest.raises(StoreError, match="too long"):
             parse(bytes(MOST_BYTES + 1))
         body = render(MEMORY, TAG)[:-13]
-        more = b"".join(b"said %d s 1 2 3 4\n" % index for index in range(MOST_ENTRIES))
+        more = b"".join(b"estimate %d s 1 2 3 4\n" % index for index in range(MOST_ENTRIES))
         with pytest.raises(StoreError, match="head"):
             parse(signed(body + more))
 
     def test_endpoints_without_end_do_not_push_out_utc(self) -> None:
         """It was heard first, and every process needs it."""
         many = {f"http://{index}": Interval(index + 1, 2, 3, Trust.WITNESS, "s") for index in range(MOST_ENTRIES)}
-        said = parse(render(Contents(LOOK, {UTC: SAID._replace(at=0), **many}), TAG))[1].estimates
+        said = parse(render(Contents(READING, {UTC: ESTIMATE._replace(at=0), **many}), TAG))[1].estimates
         assert len(said) == MOST_ENTRIES
         assert said[UTC].at == 0
 
     def test_what_could_not_be_read_is_not_written(self) -> None:
         """A name with a space, a negative time; and a wall clock before 1970 writes nothing at all."""
         said = {"http://a b": OWN, "http://ü": OWN, "": OWN, "http://c": Interval(1, -2, 3, Trust.WITNESS, "c")}
-        assert parse(render(Contents(LOOK, said), TAG))[1].estimates == {}
+        assert parse(render(Contents(READING, said), TAG))[1].estimates == {}
         with pytest.raises(StoreError, match="range"):
             render(Contents(Reading(1, -1), {}), TAG)
 
@@ -167,14 +175,14 @@ def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def look() -> Reading:
+def read_clocks() -> Reading:
     return system().read()
 
 
 def written(base: Path) -> Path:
     """Write a sound file, and show that it is one."""
-    now = look()
-    Store().write(Contents(now, {UTC: SAID._replace(at=now.steady)}))
+    now = read_clocks()
+    Store().write(Contents(now, {UTC: ESTIMATE._replace(at=now.steady)}))
     assert set(Store().read(system()).estimates) == {UTC}
     return next(base.iterdir()) / "estimates"
 
@@ -293,9 +301,9 @@ class TestFile:
 
     @pytest.mark.parametrize("moved", [-1000, 1])
     def test_a_file_from_the_future_is_ignored(self, base: Path, moved: int) -> None:
-        """The steady clock went back, or an entry is later than the look of its writer."""
-        now = look()
-        late = SAID._replace(at=now.steady + max(moved, 0) * SECOND)
+        """The steady clock went back, or an entry is later than its writer's reading of the clocks."""
+        now = read_clocks()
+        late = ESTIMATE._replace(at=now.steady + max(moved, 0) * SECOND)
         Store().write(Contents(now, {UTC: late}))
         with pytest.raises(StoreError, match="future"):
             Store().read(FakeClocks(steady=now.steady + min(moved, 0) * SECOND))
@@ -369,7 +377,7 @@ class TestFile:
             shown.write_text(stat, "utf-8")
         monkeypatch.setattr(shared_file, "_text", lambda path: text(str(shown) if path == "/proc/1/stat" else path))
         assert shared_file.tag().endswith(last)
-        Store().write(Contents(look(), {}))
+        Store().write(Contents(read_clocks(), {}))
         assert Store().read(system()).estimates == {}
 
     def test_other_platforms_share_nothing(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -467,8 +475,8 @@ def test_a_killed_writer_leaves_a_valid_file(in_memory: Path) -> None:
             try:
                 signal.alarm(60)
                 while True:
-                    now = look()
-                    said = SAID._replace(at=now.steady, source=f"{turn}:{'x' * 200}")
+                    now = read_clocks()
+                    said = ESTIMATE._replace(at=now.steady, source=f"{turn}:{'x' * 200}")
                     Store().write(Contents(now, {UTC: said}))
             finally:  # the child of a test run must not go on as one
                 os._exit(1)
@@ -490,7 +498,7 @@ def test_threads_of_one_process_may_write_together(base: Path) -> None:
     def write() -> None:
         try:
             for _ in range(50):
-                Store().write(Contents(look(), {}))
+                Store().write(Contents(read_clocks(), {}))
         except BaseException as error:
             failures.append(error)
 

@@ -30,7 +30,7 @@ MOST_BYTES = 65_536
 MOST_ENTRIES = 64
 """The most domains in a file; UTC and the most recent ones are kept."""
 
-_TITLE = "skewguard-estimates 1"
+_TITLE = "skewguard-estimates 2"
 _FILE = "estimates"
 _LONGEST_WORD = 255
 _LARGEST = 2**63 - 1
@@ -76,13 +76,13 @@ def render(contents: Contents, where: str) -> bytes:
     """
     if not all(0 <= value <= _LARGEST for value in contents.reading):
         raise StoreError("the clocks are out of range")
-    lines = [_TITLE, f"on {where}", f"look {contents.reading.steady} {contents.reading.wall}"]
+    lines = [_TITLE, f"on {where}", f"read {contents.reading.steady} {contents.reading.wall}"]
     newest_first = sorted(contents.estimates.items(), key=lambda item: (item[0] != UTC, -item[1].at))
-    for key, said in newest_first[:MOST_ENTRIES]:
-        numbers = (said.at, said.earliest, said.latest, said.drift_ppb)
-        words = _is_word(key) and _is_word(said.source)
-        if words and said.drift_ppb and all(0 <= value <= _LARGEST for value in numbers):
-            lines.append(f"said {key} {said.source} {' '.join(map(str, numbers))}")
+    for key, estimate in newest_first[:MOST_ENTRIES]:
+        numbers = (estimate.at, estimate.earliest, estimate.latest, estimate.drift_ppb)
+        words = _is_word(key) and _is_word(estimate.source)
+        if words and estimate.drift_ppb and all(0 <= value <= _LARGEST for value in numbers):
+            lines.append(f"estimate {key} {estimate.source} {' '.join(map(str, numbers))}")
     body = "".join(f"{line}\n" for line in lines).encode("ascii")
     return body + b"end %08x\n" % binascii.crc32(body)
 
@@ -106,7 +106,7 @@ def parse(data: bytes) -> tuple[str, Contents]:
         raise StoreError("the file is of another version")
     title, where = lines[1].partition(" ")[::2]
     reading = lines[2].split(" ")
-    if title != "on" or not where or len(reading) != 3 or reading[0] != "look" or len(lines) > 3 + MOST_ENTRIES:
+    if title != "on" or not where or len(reading) != 3 or reading[0] != "read" or len(lines) > 3 + MOST_ENTRIES:
         raise StoreError("the file's head is malformed")
     estimates = {}
     for line in lines[3:]:
@@ -119,7 +119,7 @@ def parse(data: bytes) -> tuple[str, Contents]:
 
 def _entry(line: str) -> tuple[str, Interval]:
     words = line.split(" ")
-    if len(words) != 7 or words[0] != "said" or not _is_word(words[1]) or not _is_word(words[2]):
+    if len(words) != 7 or words[0] != "estimate" or not _is_word(words[1]) or not _is_word(words[2]):
         raise StoreError(f"{line[:80]!r} is not an entry")
     key, source = words[1:3]
     at, earliest, latest, drift = map(_number, words[3:])
@@ -279,7 +279,7 @@ class Store:
         tag, contents = parse(data)
         if tag != self._disk.tag():
             raise StoreError("the file is of another boot or namespace")
-        latest = max((said.at for said in contents.estimates.values()), default=0)
+        latest = max((estimate.at for estimate in contents.estimates.values()), default=0)
         if contents.reading.steady > now.steady + _BLUR or latest > contents.reading.steady + _BLUR:
             raise StoreError("the file is from the future")
         return contents
