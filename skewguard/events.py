@@ -81,7 +81,7 @@ class Stepped(NamedTuple):
 
 
 class Degraded(NamedTuple):
-    """A part of skewguard is switched off, because botocore is not as expected. Calls go on as botocore makes them."""
+    """A part of skewguard is switched off, because botocore or the host is not as expected. Calls go on without it."""
 
     part: str
     reason: str
@@ -92,6 +92,7 @@ Listener: TypeAlias = Callable[[Event], object]
 
 _EPISODE = 900.0  # s; a stale signature within this of the one before belongs to the same episode
 
+_emitted: set[Event] = set()  # by `emit_once`
 _stale_until = 0.0  # s on the monotonic clock
 _lock = threading.Lock()
 _listeners: tuple[Listener, ...] = ()
@@ -125,6 +126,15 @@ def emit(event: Event) -> None:
             listener(event)
         except Exception as error:
             fail_open(error, "a listener failed on %r", event)
+
+
+def emit_once(event: Event) -> None:
+    """Emit an event unless this process has emitted an equal one so."""
+    with _lock:
+        if event in _emitted:
+            return
+        _emitted.add(event)
+    emit(event)
 
 
 def _log(event: Event) -> None:
@@ -175,9 +185,10 @@ def _episode_begins() -> bool:
 
 
 def reset() -> None:
-    """Remove every listener, and let the next stale signature be a warning again."""
+    """Remove every listener, and let what is reported once be reported again."""
     global _listeners, _stale_until
     with _lock:
+        _emitted.clear()
         _listeners, _stale_until = (), 0.0
 
 

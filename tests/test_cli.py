@@ -266,7 +266,7 @@ class TestFailingOpen:
         less = "import botocore.auth as a, botocore.signers as s; a.get_current_datetime = s.get_current_datetime = 0; "
         done = python(less + self.SESSION)
         assert done.stdout == "ran\n"
-        assert done.stderr.startswith("skewguard exec: not guarded: signing is switched off: this botocore (")
+        assert done.stderr.startswith("skewguard exec: signing is switched off: this botocore (")
         assert done.stderr.count("\n") == 1
 
     @pytest.mark.parametrize("startup", ["/nonexistent", "/nonexistent:elsewhere"])

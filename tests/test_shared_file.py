@@ -21,11 +21,13 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading, system
 from skewguard.errors import StoreError
+from skewguard.events import Degraded
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing import FakeClocks
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Contents, Store, parse, render
+from tests.fakes import Emitted
 from tests.patience import in_threads
 from tests.real.need import need
 from tests.support import nothing_left_open
@@ -234,6 +236,14 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
 }
 
 
+SQUATTED: dict[str, Callable[[Path], object]] = {
+    "a file": lambda name: name.touch(0o600),
+    "a symlink": lambda name: (name.with_name("own").mkdir(0o700), name.symlink_to("own")),
+    "a broken symlink": lambda name: name.symlink_to("nowhere"),
+    "open to others": lambda name: (name.mkdir(), name.chmod(0o755)),
+}
+
+
 @linux
 class TestFile:
     @pytest.mark.parametrize("way", HOSTILE)
@@ -260,7 +270,7 @@ class TestFile:
         base.chmod(0o1777)
         written(base)
 
-    def test_no_other_users_is_believed(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_other_users_is_believed(self, base: Path, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
         """Not their file, nor their directory, nor a place of theirs."""
         path = written(base)
         me = os.geteuid()
@@ -270,6 +280,46 @@ class TestFile:
             Store().read(system())
         with pytest.raises(StoreError, match="safe place"):
             Store().write(MEMORY)
+        monkeypatch.setattr(shared_file, "_sheltered", bool)  # as root's /dev/shm is to that user
+        for _ in range(2):
+            with pytest.raises(StoreError, match="safe place"):
+                Store().write(MEMORY)
+        assert len(emitted.of(Degraded)) == 1
+
+    @pytest.mark.parametrize("way", SQUATTED)
+    def test_a_name_that_is_taken_is_reported_once(
+        self, base: Path, way: str, emitted: Emitted, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """With the path, and what to do; only if no other place will do, and however often it is tried."""
+        name = base / f"skewguard-{os.geteuid()}"
+        SQUATTED[way](name)
+        for _ in range(3):
+            with pytest.raises(StoreError):
+                Store().read(system())
+            with pytest.raises(StoreError, match="safe place"):
+                Store().write(MEMORY)
+        (event,) = emitted.of(Degraded)
+        assert event.reason.startswith(f"{name} is not a directory that only this user can enter; remove it")
+        (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert record.getMessage() == f"{event.part} is switched off: {event.reason}"
+
+    @pytest.mark.parametrize("made", [False, True])
+    def test_a_name_that_is_taken_does_not_matter_where_another_place_serves(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch, emitted: Emitted, made: bool
+    ) -> None:
+        """Before it or after it; made already or not."""
+        places = [base / "squatted", base / "free"]
+        for place in places:
+            place.mkdir(mode=0o700)
+        (base / "squatted" / f"skewguard-{os.geteuid()}").touch()
+        for order in (places, places[::-1]):
+            monkeypatch.setattr(shared_file, "bases", lambda order=order: map(str, order))
+            if made:
+                Store().write(Contents(read_clocks(), {}))
+            with contextlib.suppress(StoreError):
+                Store().read(system())
+            Store().write(Contents(read_clocks(), {}))
+        assert emitted == []
 
     def test_only_this_user_can_enter(self, base: Path) -> None:
         """Whatever the umask."""

@@ -19,6 +19,7 @@ import skewguard
 from skewguard.clocks import Clocks
 from skewguard.config import Settings
 from skewguard.errors import StoreError
+from skewguard.events import Degraded
 from skewguard.interval import SECOND, Interval, Trust, Vote
 from skewguard.signing.domains import find_domain
 from skewguard.testing import FakeClocks, StrictEndpoint
@@ -27,6 +28,7 @@ from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.fakes import Emitted
 from tests.real.need import need
 from tests.support import aws_environment, client, code_of, run_python, with_bucket
 
@@ -390,6 +392,16 @@ class TestTelling:
         keeper = host.process()
         host.answer(keeper)
         assert abs(host.error(keeper)) < 0.001
+
+    def test_a_taken_name_costs_no_call(self, host: Host, emitted: Emitted) -> None:
+        """One warning for all processes that a fork makes of this one, and each learns for itself."""
+        file().parent.touch()
+        for keeper in (host.process(), host.process()):
+            for _ in range(3):
+                host.answer(keeper)
+                assert abs(host.error(keeper)) < 0.001
+                host.clocks.advance(RENEW / SECOND)
+        assert [event.part for event in emitted.of(Degraded)] == ["sharing with other processes"]
 
     def test_no_thread_waits_for_another(self, host: Host) -> None:
         """A thread leaves the work to one that is writing; a forked child does not."""

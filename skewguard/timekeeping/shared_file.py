@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from skewguard.clocks import Clocks, Reading
 from skewguard.errors import StoreError
+from skewguard.events import Degraded, emit_once
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping.domain import UTC
 
@@ -200,6 +201,8 @@ class Disk:
     def directories(self, create: bool) -> Iterator[int]:
         """Open this user's directory wherever it is safe, one after the other; each is closed before the next.
 
+        If its name is taken, and it can be nowhere else, that is reported once: another user may have made it.
+
         Raises:
             StoreError: This process keeps to itself.
         """
@@ -208,6 +211,7 @@ class Disk:
         if sys.platform != "linux":
             return
         name = f"skewguard-{os.geteuid()}"
+        usable, squatted = False, ""
         for base in bases():
             with contextlib.suppress(OSError), _opened(base) as outer:
                 if not _sheltered(os.fstat(outer)):
@@ -215,10 +219,22 @@ class Disk:
                 if create:
                     with contextlib.suppress(FileExistsError):
                         os.mkdir(name, 0o700, dir_fd=outer)
+                try:
+                    private = _is_private(os.stat(name, dir_fd=outer, follow_symlinks=False))
+                except FileNotFoundError:
+                    usable = True  # once there is something to write
+                    continue
+                if not private:
+                    squatted = squatted or f"{base}/{name}"
+                    continue
                 with _opened(name, outer) as inner:
-                    found = os.fstat(inner)
-                    if found.st_uid == os.geteuid() and not found.st_mode & 0o077:
+                    if _is_private(os.fstat(inner)):
+                        usable = True
                         yield inner
+        if squatted and not usable:
+            remedy = "remove it, or switch sharing off (share=False)"
+            reason = f"{squatted} is not a directory that only this user can enter; {remedy}"
+            emit_once(Degraded("sharing with other processes", reason))
 
     def read(self, directory: int) -> bytes:
         """Read the file in a directory."""
@@ -292,6 +308,11 @@ def _opened(path: str, directory: int | None = None, flags: int = _DIRECTORY) ->
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _is_private(found: os.stat_result) -> bool:
+    """Return whether only this user can enter a directory."""
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
 
 
 def _sheltered(found: os.stat_result) -> bool:

@@ -33,7 +33,7 @@ class _SkewguardStartup:
         try:
             sys.modules["botocore"].register_initializer(self.first_session)
         except Exception as error:
-            self.warn(error)
+            self.warn(f"not guarded: {error}")
 
     def first_session(self, _session: object) -> None:
         """Install. botocore calls the initializer that this registers next, for this session too.
@@ -48,7 +48,7 @@ class _SkewguardStartup:
             try:
                 self.install()
             except Exception as error:
-                self.warn(error)
+                self.warn(f"not guarded: {error}")
 
     def install(self) -> None:
         """Install this interpreter's own skewguard, else the one that ran ``exec``."""
@@ -65,11 +65,11 @@ class _SkewguardStartup:
         events.subscribe(listen)
         skewguard.install()
 
-    def warn(self, reason: object) -> None:
-        """Report once that something is not guarded. On stderr, because few programs show the log of a library."""
+    def warn(self, line: str) -> None:
+        """Report one thing that is switched off. On stderr, because few programs show the log of a library."""
         if not self.warned and sys.stderr is not None:
             self.warned = True
-            print(f"skewguard exec: not guarded: {reason}", file=sys.stderr)
+            print(f"skewguard exec: {line}", file=sys.stderr)
 
 
 class _SkewguardFinder:

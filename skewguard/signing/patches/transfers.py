@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from skewguard.events import Degraded, emit
+from skewguard.events import Degraded, emit_once
 from skewguard.signing.patches import library
 from skewguard.signing.patches.patching import Group, NamePatch, Patch
 
@@ -31,14 +31,10 @@ def _manager() -> Any:
 
 
 def _watched_init(original: Callable[..., None]) -> Callable[..., None]:
-    warned = False
-
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it wraps one
-        nonlocal warned
-        if not warned and _guarded():
-            warned = True
-            emit(Degraded("guarding transfers inside awscrt's S3 client", _REASON))
+        if _guarded():
+            emit_once(Degraded("guarding transfers inside awscrt's S3 client", _REASON))
         original(self, *args, **kwargs)
 
     return __init__
