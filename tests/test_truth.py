@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import os
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +20,49 @@ from botocore.stub import Stubber
 import skewguard
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.support import OPERATIONS, aws_client, client, code_of, with_bucket
+from tests.real.need import installed
+from tests.support import OPERATIONS, aws_client, client, code_of, run_python, with_bucket
+
+MOCKET = """
+import email.utils, os, time
+import boto3, skewguard
+from mocket import Mocketizer
+from mocket.mocks.mockhttp import Entry
+from skewguard.timekeeping import shared_file
+
+shared_file.bases = lambda: iter([os.environ["XDG_RUNTIME_DIR"]])  # not the file of this user's other programs
+skewguard.install()
+with Mocketizer():
+    headers = {"Content-Type": "text/xml", "Date": email.utils.formatdate(time.time() - 360, usegmt=True)}
+    body = "<R><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></R>"
+    Entry.single_register(Entry.POST, "https://sts.us-east-1.amazonaws.com/", body, headers=headers)
+    account = boto3.client("sts").get_caller_identity()["Account"]
+print(account, skewguard.status().domains, os.listdir(os.environ["XDG_RUNTIME_DIR"]))
+"""
+
+SOCKETS = """
+import socket, sys, warnings
+kind, url = sys.argv[1:]
+if kind == "gevent":
+    from gevent import monkey
+    monkey.patch_all()
+elif kind == "eventlet":
+    import eventlet
+    eventlet.monkey_patch()
+elif kind == "PySocks":
+    import socks
+    socket.socket = socks.socksocket
+else:
+    class GuardedSocket(socket.socket):
+        pass
+    socket.socket = GuardedSocket
+import boto3, skewguard
+skewguard.install()
+sts = boto3.client("sts", endpoint_url=url)
+for _ in range(2):
+    sts.get_caller_identity()
+print(len(skewguard.status().domains))
+"""
 
 
 class TestTime:
@@ -138,6 +181,19 @@ class TestTruth:
             boto3.client("s3").list_buckets()
             boto3.client("sts").get_caller_identity()
             assert skewguard.status().domains == {}
+
+    @pytest.mark.slow
+    def test_mocket_teaches_nothing(self) -> None:
+        """It replays below ``http.client``, here what AWS accepted 6 minutes ago; the user's programs hear nothing."""
+        assert run_python(MOCKET, env=os.environ | {"SKEWGUARD_SHARE": "true"}) == "1 {} []\n"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("kind", ["gevent", "eventlet", "PySocks", "pytest-socket"])
+    def test_sockets_of_others_that_reach_the_kernel_teach(self, slow_host: StrictEndpoint, kind: str) -> None:
+        """They are no mocks, whatever their class."""
+        installed(*({"PySocks": ["socks"], "pytest-socket": []}.get(kind, [kind])))
+        assert run_python(SOCKETS, kind, slow_host.url) == "1\n"
+        assert slow_host.count == 3
 
     def test_a_stubber_teaches_nothing(self, aws: StrictEndpoint) -> None:
         """Its answers come from the test."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _socket
 import http.client
+import socket
 import ssl
 import sys
 from typing import Any
@@ -19,11 +21,14 @@ class Responses:
 
         A ``before-send`` handler (moto, Stubber and the like) returns an object of its own. One that replays
         recordings below urllib3 leaves its own class where ``http.client``'s should be, or botocore's, which reads an
-        early answer to ``Expect: 100-continue``.
+        early answer to ``Expect: 100-continue``. One below those (mocket) shows only in the class of sockets.
         """
         raw = getattr(http_response, "raw", None)
         kind = type(getattr(raw, "_original_response", None))
-        return kind is http.client.HTTPResponse or kind is getattr(botocore.awsrequest, "AWSHTTPResponse", None)
+        by_http_client = kind is http.client.HTTPResponse or kind is getattr(
+            botocore.awsrequest, "AWSHTTPResponse", None
+        )
+        return by_http_client and _sockets_are_real()
 
     @staticmethod
     def headers_of(http_response: Any) -> Any:
@@ -52,9 +57,10 @@ class AioResponses(Responses):
         raw = getattr(http_response, "raw", None)
         aiohttp = sys.modules.get("aiohttp")
         if aiohttp is not None and type(raw) is aiohttp.ClientResponse:
-            return getattr(raw, "_protocol", None) is not None
+            return getattr(raw, "_protocol", None) is not None and _sockets_are_real()
         extensions = getattr(raw, "extensions", None)
-        return isinstance(extensions, dict) and extensions.get("network_stream") is not None
+        named = isinstance(extensions, dict) and extensions.get("network_stream") is not None
+        return named and _sockets_are_real()
 
     @staticmethod
     def headers_of(http_response: Any) -> Any:
@@ -87,6 +93,18 @@ class AioResponses(Responses):
         contexts = _tls_contexts(endpoint)
         checked = Responses.verified(endpoint) and all(one.verify_mode is ssl.CERT_REQUIRED for one in contexts)
         return checked and not all(one.check_hostname for one in contexts)
+
+
+def _sockets_are_real() -> bool:
+    """Return whether this process's sockets reach the kernel, as all but a mock's do.
+
+    The response cannot tell, because it has let go of its socket by now. PySocks's and pytest-socket's classes derive
+    from the standard one; gevent's and eventlet's use one.
+    """
+    kind = socket.socket
+    if isinstance(kind, type) and issubclass(kind, _socket.socket):
+        return True
+    return getattr(kind, "__module__", "").partition(".")[0] in {"gevent", "eventlet"}
 
 
 def _tls_contexts(endpoint: Any) -> list[ssl.SSLContext]:

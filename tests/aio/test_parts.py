@@ -31,6 +31,33 @@ from skewguard.signing.responses import AioResponses
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
 from tests.fakes import Emitted
+from tests.support import run_python
+
+MOCKET = """
+import asyncio, sys
+import botocore.exceptions, skewguard
+from aiobotocore.session import AioSession
+from mocket import Mocketizer
+from mocket.mocks.mockhttp import Entry
+from tests.aio.support import config
+
+BODY = "<R><Error><Code>SignatureDoesNotMatch</Code><Message>Signature expired</Message></Error></R>"
+
+async def main():
+    async with Mocketizer():
+        headers = {"Content-Type": "text/xml", "Date": "Thu, 01 Jan 2026 00:00:00 GMT"}
+        Entry.single_register(Entry.POST, "http://store:9000/", BODY, 403, headers)
+        url = "http://store:9000"
+        async with AioSession().create_client("sts", endpoint_url=url, config=config(sys.argv[1])) as sts:
+            try:
+                await sts.get_caller_identity()
+            except botocore.exceptions.ClientError as error:
+                retries = error.response["ResponseMetadata"]["RetryAttempts"]
+                print(error.response["Error"]["Code"], retries, skewguard.status().domains)
+
+skewguard.install()
+asyncio.run(main())
+"""
 
 
 def made_up(headers: dict[str, str]) -> AioAWSResponse:
@@ -86,6 +113,13 @@ def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> N
         assert not AioResponses.from_socket(None)
 
     run(main)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["aiohttp", "httpx"])
+def test_mocket_teaches_nothing_and_is_not_tried_again(backend: str) -> None:
+    """It replays below both libraries, here a private store's refusal; their TLS it cannot."""
+    assert run_python(MOCKET, backend, timeout=60) == "SignatureDoesNotMatch 0 {}\n"
 
 
 def test_repeated_headers_of_aiohttp_are_joined() -> None:
