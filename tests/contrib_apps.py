@@ -62,7 +62,6 @@ class Child:
         watchdog = threading.Timer(LIMIT, end, [self.process])
         watchdog.start()
         try:
-            assert self.process.stdout is not None
             for line in self.process.stdout:
                 self._lines.append(line)
                 found = re.search(pattern, line)
@@ -73,7 +72,6 @@ class Child:
         raise AssertionError(f"no line matches {pattern!r}:\n{''.join(self._lines)}")
 
     def output(self) -> str:
-        assert self.process.stdout is not None
         return self.process.stdout.read()
 
     def ask(self) -> tuple[int, str]:

@@ -61,8 +61,6 @@ def python(program: str, *arguments: str, guarded: bool = True, **variables: str
 def link(directory: Path, *names: str) -> None:
     for name in names:
         spec = find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
         path = Path(spec.origin)
         path = path.parent if path.name == "__init__.py" else path
         (directory / path.name).symlink_to(path)

@@ -136,7 +136,6 @@ def writer(path: Path, seconds: float) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-c", WRITER, str(path), str(seconds)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
             assert process.stdout.readline() == "ready\n"
             yield process
         finally:
@@ -172,7 +171,6 @@ def test_torn_reads(tmp_path: Path) -> None:
                 seen.add(number)
                 taken += 1
         os.close(fd)
-        assert process.stdout is not None
         writes = int(process.stdout.read())
     print(
         f"{writes} writes, {taken} snapshots taken ({len(seen)} different), {refused} refused; unguarded: {torn} torn"

@@ -85,7 +85,6 @@ def test_samples_from_after_the_newest_are_of_another_life() -> None:
 def test_intersection_of_honest_statements_holds_the_truth(one: Interval, other: Interval) -> None:
     """Two true statements always meet, and what they share is true and no wider than either."""
     joined = intersect(one, other)
-    assert joined is not None
     truth = NOW + other.at
     assert joined.earliest <= truth <= joined.latest
     assert joined.width <= min(one.aged(other.at).width, other.width)
@@ -124,7 +123,6 @@ def test_sources_that_differ_by_a_smeared_leap_second_agree() -> None:
     """But only where there would be no majority: otherwise the vote is as narrow as the sources are."""
     smeared, stepped, third = said(0, 10, source="a"), said(SECOND, SECOND + 10, source="b"), said(5, 15, source="c")
     outcome = vote([smeared, stepped], 0)
-    assert outcome.interval is not None
     assert smeared.earliest < outcome.interval.earliest < outcome.interval.latest < stepped.latest
     assert not outcome.falsetickers
     outcome = vote([smeared, stepped, third], 0)
@@ -142,7 +140,6 @@ def test_vote_names_the_falseticker() -> None:
 def test_vote_spans_equally_supported_stretches() -> None:
     """Where two stretches have the same support, the truth may be in either."""
     outcome = vote([said(0, 100, source="wide"), said(0, 10, source="a"), said(90, 100, source="b")], 0)
-    assert outcome.interval is not None
     assert (outcome.interval.earliest, outcome.interval.latest) == (NOW, NOW + 100)
 
 
@@ -158,7 +155,6 @@ def test_vote_holds_the_truth_while_liars_are_a_minority(data: st.DataObject, ho
         for _ in range(data.draw(st.integers(0, honest_count - 1)))
     ]
     outcome = vote([*chimers, *liars], steady)
-    assert outcome.interval is not None
     assert outcome.interval.earliest <= truth <= outcome.interval.latest
     assert len(outcome.falsetickers) == len(liars)
 
@@ -174,7 +170,6 @@ def test_vote_holds_the_truth_among_liars_who_say_nearly_the_same(data: st.DataO
         low = truth + data.draw(st.integers(-(10**13), 10**13))
         liars.append(Interval(steady, low, low + data.draw(ERRORS), Trust.WITNESS, "liar"))
     outcome = vote([*chimers, *liars], steady)
-    assert outcome.interval is not None
     assert outcome.interval.earliest <= truth <= outcome.interval.latest
     # Wherever most agree, an honest source does: the answer lies within the honest statements.
     assert min(said.earliest for said in chimers) <= outcome.interval.earliest
@@ -195,5 +190,4 @@ def test_what_is_joined_loosens_as_fast_as_the_loosest_of_it(joined: str) -> Non
     loose = Interval(0, NOW - 5, NOW + 5, Trust.WITNESS, "loose", 200_000)
     for one, other in ((firm, loose), (loose, firm)):
         both = intersect(one, other) if joined == "intersect" else vote([one, other], 0).interval
-        assert both is not None
         assert both.drift_ppb == 200_000

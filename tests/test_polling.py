@@ -366,7 +366,6 @@ def test_eight_dead_servers_delay_no_caller() -> None:
         one.gate = gate
     desk = Desk(dead)
     done = desk.poller.start(SECOND // 4)
-    assert done is not None
     assert not done.is_set()
     began = time.monotonic()
     assert done.wait(PATIENCE)

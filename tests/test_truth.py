@@ -85,10 +85,8 @@ class TestTime:
                 operation(aws_client(service, aws))
             assert aws.count == 6
             now, offset, status = skewguard.now(), skewguard.offset(), skewguard.status()
-        assert now is not None
         assert now.earliest <= aws.now() <= now.latest + 10**9
         assert now.earliest <= now.midpoint <= now.latest
-        assert offset is not None
         assert offset.seconds == pytest.approx(1200, abs=2)
         assert offset.error_bound < 2
         assert offset.source.startswith("https://")
@@ -129,7 +127,6 @@ class TestTime:
             [url] = parse_qs(record.body.decode())["PresignedUrl"]
             [stamp] = parse_qs(urlsplit(url).query)["X-Amz-Date"]
             signed = parse_time(stamp)
-            assert signed is not None
             late.append(round((record.received_at / 1e9 - signed) / 60))
         assert [(record.status, minutes) for record, minutes in zip(aws.requests, late, strict=True)] == [
             (401, 20),

@@ -37,9 +37,7 @@ def server(offset: float) -> Iterator[str]:
         [sys.executable, "-c", SERVER, str(offset)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with child:
-        assert child.stdout is not None
         yield f"http://127.0.0.1:{int(child.stdout.readline())}"
-        assert child.stdin is not None
         child.stdin.close()
 
 

@@ -67,7 +67,6 @@ def test_accepts_every_dialect(endpoint: StrictEndpoint, signer: None, service: 
         {"cloudwatch": "monitoring"}.get(service, service),
         ACCESS_KEY,
     )
-    assert record.signed_at is not None
     assert abs(record.signed_at - record.received_at) < 60e9
     if service not in ("iam", "glacier", "route53"):
         assert record.operation == CALLS[service][0]
@@ -114,11 +113,7 @@ def test_skew_in_every_dialect(endpoint: StrictEndpoint, service: str, side: int
         assert refusal[2] == "The difference between the request time and the current time is too large."
     else:
         parsed = GRAMMAR.fullmatch(refusal[2])
-        assert parsed is not None
         a, b, c = (sigv4.parse_time(parsed[n]) for n in (2, 4, 5))
-        assert a is not None
-        assert b is not None
-        assert c is not None
         assert (parsed[1], parsed[6], int(parsed[7])) == (
             ("expired", "-", minutes) if side > 0 else ("not yet current", "+", minutes)
         )

@@ -74,8 +74,6 @@ def program(daemon: Path, directory: Path) -> Iterator[Ask]:
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(directory)}
     ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
         to, answers = process.stdin, process.stdout
 
         def ask() -> Said:

@@ -6,9 +6,13 @@ import time
 
 from skewguard.clocks import Reading
 
+_BRACKET = 5_000  # ns
+APART = 3 * _BRACKET // 2
+"""The two clocks of such a reading are no further apart than this, ns, as in `skewguard.clocks`."""
+
 
 def exact() -> Reading:
-    """Return both clocks, read within 5 µs.
+    """Return both clocks, read within `_BRACKET`.
 
     `Clocks.read` pairs them within 150 µs at worst, which is more than some intervals here are wide on one side.
     """
@@ -17,5 +21,5 @@ def exact() -> Reading:
         before = get(time.CLOCK_MONOTONIC)
         raw, boot, wall = get(time.CLOCK_MONOTONIC_RAW), get(time.CLOCK_BOOTTIME), get(time.CLOCK_REALTIME)
         after = get(time.CLOCK_MONOTONIC)
-        if after - before <= 5_000:
+        if after - before <= _BRACKET:
             return Reading(raw + boot - (before + after) // 2, wall)

@@ -46,8 +46,6 @@ CALLS = """
 
 def ask(child: subprocess.Popen[str]) -> str:
     """Let the child work once more, and return the line it prints."""
-    assert child.stdin is not None
-    assert child.stdout is not None
     child.stdin.write("\n")
     child.stdin.flush()
     line = child.stdout.readline()
@@ -56,7 +54,6 @@ def ask(child: subprocess.Popen[str]) -> str:
 
 
 def begin(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
-    assert child.stdout is not None
     assert child.stdout.readline() == "ready\n", child.communicate()[1]
     return child
 
@@ -145,7 +142,6 @@ class TestFakeTime:
         """))  # fmt: skip
         assert ask(child) == "asleep\n"
         fake_time.shift("+2h")
-        assert child.stdout is not None
         assert 0.99 <= float(child.stdout.readline()) < 10
 
     def test_a_script_and_its_arguments(self, fake_time: FakeTime, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from skewguard.sources.chrony import ChronySource
 from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.sources.ntp import NtpSource
 from tests.real.chronyd import Chronyd, chronyd, free_port
-from tests.real.exact import exact
+from tests.real.exact import APART, exact
 
 CLOCKS = system()
 SAMPLES = int(os.environ.get("SKEWGUARD_CHRONY_SAMPLES", "1000"))
@@ -48,7 +48,8 @@ def misses(source: Source, shift: float) -> tuple[int, list[int]]:
         interval = source.measure(CLOCKS, CLOCKS.read().steady + 2 * SECOND)
         now = exact()
         truth = now.wall + int(shift * SECOND) - (now.steady - interval.at)  # at the very instant it is of
-        missed += not interval.earliest <= truth <= interval.latest
+        # Some intervals are 2 µs wide on either side, and a busy machine reads the truth no better than that.
+        missed += not interval.earliest - APART <= truth <= interval.latest + APART
         widths.append(interval.width)
     return missed, sorted(widths)
 

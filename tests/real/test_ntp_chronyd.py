@@ -30,7 +30,6 @@ def offsets(daemon: Chronyd) -> list[skewguard.Offset]:
         for _ in range(SAMPLES):
             status = skewguard.measure(timeout=5)
             assert [result.error for result in status.sources] == [None]
-            assert status.offset is not None
             found.append(status.offset)
     return found
 
@@ -63,6 +62,5 @@ def test_truth_is_one_of_three_that_agree() -> None:
         intervals = [ask(daemon) for daemon in (one, two, liar)]
     now = CLOCKS.read()
     verdict = vote(intervals, now.steady)
-    assert verdict.interval is not None
     assert verdict.interval.earliest <= now.wall <= verdict.interval.latest
     assert [interval.source for interval in verdict.falsetickers] == [intervals[2].source]

@@ -139,8 +139,6 @@ print(json.dumps(report))
 
 def stepping(child: subprocess.Popen[str], step: Callable[[str], None]) -> str:
     """Step the clock whenever a child asks for it; return the line that it prints at its end."""
-    assert child.stdout is not None
-    assert child.stdin is not None
     while (line := child.stdout.readline()).startswith("step "):
         step(line.split()[1])
         child.stdin.write("\n")
