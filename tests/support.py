@@ -122,10 +122,15 @@ def to_aws(name, asked):
 """For programs of `run_as_aws`: ``with redirected(to_aws, {"no_proxy": "*"}):``."""
 
 
+def completed(*command: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; return its exit code and output."""
+    options = {"capture_output": True, "text": True, "check": False, "timeout": 5 * PATIENCE, **options}
+    return subprocess.run(command, **options)  # noqa: PLW1510 - `check` is among the options
+
+
 def run_python(program: str, *arguments: str, prefix: tuple[str, ...] = (), **options: Any) -> str:
     """Run a program, which must succeed; return its output. `prefix` goes before the command."""
-    command = [*prefix, sys.executable, "-c", program, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, **{"timeout": 5 * PATIENCE, **options})
+    done = completed(*prefix, sys.executable, "-c", program, *arguments, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -6,7 +6,6 @@ import contextlib
 import html
 import importlib
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from skewguard.sources import Source
 from skewguard.testing.clocks import FakeClocks
 from tests.fakes import FakeSource
 from tests.real.need import need
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -128,7 +128,7 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """What the report prints and draws, each benchmark at its smallest."""
     page = tmp_path_factory.mktemp("report") / "made" / "benchmarks.html"
     command = [sys.executable, "benchmarks/report.py", "--small", "--write", str(page)]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
+    done = completed(*command, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     return done.stdout, page.read_text("utf-8")
 

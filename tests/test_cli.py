@@ -17,6 +17,7 @@ import pytest
 
 from skewguard.cli import exec_, main
 from skewguard.testing import StrictEndpoint
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -49,9 +50,7 @@ def run(
     """Run a command to its end, by default under ``skewguard exec``."""
     before = [sys.executable, "-m", "skewguard", "exec", "--"] if guarded else []
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | variables
-    return subprocess.run(
-        [*before, *command], capture_output=True, text=True, timeout=60, check=False, env=environment, cwd=cwd
-    )
+    return completed(*before, *command, env=environment, cwd=cwd)
 
 
 def python(program: str, *arguments: str, guarded: bool = True, **variables: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -22,6 +21,7 @@ from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
 from tests.fakes import FakeSource
+from tests.support import completed
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
@@ -247,8 +247,6 @@ main(["{name}"])
 print(*(name for name in ("botocore.session", "botocore.auth", "boto3", "urllib.request") if name in sys.modules))
 """
         environment = {"PATH": "/nonexistent", "SKEWGUARD_SOURCES": "response", "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True, env=environment
-        )
+        done = completed(sys.executable, "-c", program, env=environment)
         assert done.stdout.splitlines()[-1] == "", done.stdout
         assert "Traceback" not in done.stderr

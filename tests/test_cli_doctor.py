@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import struct
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from skewguard.errors import ConfigError
 from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
 from skewguard.sources.chrony_packet import Tracking
+from tests.support import completed
 
 WALL = 1_800_000_000 * SECOND
 HOUR = 3600 * SECOND
@@ -319,9 +319,7 @@ class TestRemedies:
             (tmp_path / name).chmod(0o755)
         commands = choose(Machine("linux", tools=frozenset({"curl"})), None, blocked=True).commands
         path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["sh", "-c", "\n".join(commands)], env={"PATH": path}, capture_output=True, text=True, check=False
-        )
+        done = completed("sh", "-c", "\n".join(commands), env={"PATH": path})
         assert done.stdout.startswith(f"date -u -s {set_to}") if set_to else not done.stdout
         assert "\r" not in done.stdout
         assert (done.returncode == 0) == bool(set_to)

@@ -15,6 +15,7 @@ from skewguard.cli import main
 from skewguard.cli.output import wrapped
 from tests.ntp_server import serving, silent, wall_server
 from tests.patience import PATIENCE, eventually
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +27,7 @@ NOTHING_KNOWN = {"doctor": 3, "check": 2, "offset": 3, "doctor --config": 0}
 def shell(script: str) -> subprocess.CompletedProcess[str]:
     """Run a line of bash with pipefail."""
     environment = {**os.environ, "SKEWGUARD_SOURCES": "response", "AWS_CONFIG_FILE": os.devnull}
-    command = ["bash", "-o", "pipefail", "-c", script]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return completed("bash", "-o", "pipefail", "-c", script, env=environment)
 
 
 @pytest.mark.parametrize("command", NOTHING_KNOWN)

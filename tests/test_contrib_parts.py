@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +18,7 @@ from skewguard.contrib.fastapi import lifespan
 from tests.contrib_apps import EXAMPLES, ROOT
 from tests.ntp_server import Server, wall_server
 from tests.real.need import installed
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -141,20 +141,9 @@ class Django:
         (self.directory / "changed.py").write_text(f"from photos.settings import *\n{settings}\n", "utf-8")
         program = "import sys; from django.core.management import execute_from_command_line as run; run(sys.argv)"
         paths = [str(self.directory), str(EXAMPLES / "django_site"), str(ROOT)]
-        done = subprocess.run(
-            [sys.executable, "-c", program, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(paths),
-                "DJANGO_SETTINGS_MODULE": "changed",
-                "DJANGO_COLORS": "nocolor",
-                **env,
-            },
-        )
+        path = {"PYTHONPATH": os.pathsep.join(paths)}
+        own = {"DJANGO_SETTINGS_MODULE": "changed", "DJANGO_COLORS": "nocolor"}
+        done = completed(sys.executable, "-c", program, *arguments, env={**os.environ, **path, **own, **env})
         return done.returncode, done.stdout + done.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import importlib.machinery
 import importlib.util
-import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -31,7 +30,7 @@ from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource, ahead_of
-from tests.support import attach
+from tests.support import attach, completed, run_python
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
 AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
@@ -242,8 +241,7 @@ class TestLate:
     def test_signers_imported_after_install(self, first: str) -> None:
         """However they are imported, and without any session; what needs a session works as well."""
         now = datetime.datetime.now(datetime.timezone.utc)
-        command = [sys.executable, "-W", "error", "-c", SCRIPT.replace("{first}", first)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = completed(sys.executable, "-W", "error", "-c", SCRIPT.replace("{first}", first))
         assert (done.returncode, done.stderr) == (0, "")
         for stamp in done.stdout.split():
             signed = datetime.datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z")
@@ -253,8 +251,7 @@ class TestLate:
         """In a process that never imported the signers."""
         program = "import sys, skewguard as s; was = sys.meta_path[:]; s.install(sources=['response']); "
         program += "print(len(sys.meta_path) - len(was)); s.uninstall(); print(sys.meta_path == was)"
-        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-        assert (done.stdout, done.stderr) == ("1\nTrue\n", "")
+        assert run_python(program) == "1\nTrue\n"
 
     @pytest.fixture
     def module(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:

@@ -25,7 +25,7 @@ from tests.ntp_server import wall_server
 from tests.pages import PAGES, ROOT, Block, blocks, masked
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
-from tests.support import run_python
+from tests.support import completed, run_python
 
 pytestmark = pytest.mark.slow
 
@@ -75,16 +75,8 @@ class Terminal:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         key, secret = (self.aws.client_kwargs[f"aws_{name}"] for name in ("access_key_id", "secret_access_key"))
         variables = {"PATH": path, "AWS_ACCESS_KEY_ID": key, "AWS_SECRET_ACCESS_KEY": secret, **variables}
-        return subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.directory,
-            env=self.clock.env(**variables),
-        )
+        both = {"capture_output": False, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        return completed(*command, **both, cwd=self.directory, env=self.clock.env(**variables))
 
 
 @pytest.fixture
@@ -116,7 +108,7 @@ def test_commands_print_what_is_shown(block: Block, terminal: Terminal) -> None:
     """A block is one shell session. A block that cannot run here has a remark, and is at least a valid script."""
     script = terminal.here("\n".join(block.commands()))
     assert script, "no line begins with a prompt"
-    syntax = subprocess.run(["bash", "-n", "-c", script], capture_output=True, text=True, check=False)
+    syntax = completed("bash", "-n", "-c", script)
     assert syntax.returncode == 0, syntax.stderr
     if block.not_run:
         return

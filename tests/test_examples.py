@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -17,14 +18,8 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 @pytest.mark.parametrize("without_crt", ["true", "false"])
 def test_quickstart_shows_what_it_says(without_crt: str) -> None:
     """Twelve rows: unguarded an error in one request; guarded two requests, then one, and one."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / "quickstart.py"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env={**os.environ, "BOTO_DISABLE_CRT": without_crt},
-    )
+    environment = {**os.environ, "BOTO_DISABLE_CRT": without_crt}
+    done = completed(sys.executable, EXAMPLES / "quickstart.py", env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     rows = [line for line in done.stdout.splitlines() if "request" in line and line.startswith("  ")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from skewguard import _api
 from skewguard.contrib import awscli
 from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
-from tests.support import client
+from tests.support import client, completed
 
 pytestmark = pytest.mark.slow
 
@@ -41,15 +40,8 @@ class TestBotocoresPlugin:
         self, variables: dict[str, str], statuses: list[int], slow_host: StrictEndpoint
     ) -> None:
         """From its first client on; without the variable it fails."""
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env={**os.environ, **variables, "AWS_ENDPOINT_URL": slow_host.url},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        environment = {**os.environ, **variables, "AWS_ENDPOINT_URL": slow_host.url}
+        done = completed(sys.executable, "-c", PROGRAM, env=environment, cwd=ROOT)
         assert [record.status for record in slow_host.requests] == statuses, done.stderr
         assert done.returncode == (0 if variables else 1)
 

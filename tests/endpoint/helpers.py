@@ -60,10 +60,8 @@ class Raw:
 
 def freeze(endpoint: StrictEndpoint, after: float, record: Record | Raw) -> None:
     """Stop the server's clock some seconds after a request was signed."""
-    if isinstance(record, Raw):
-        signed = sigv4.parse_time(record.headers["X-Amz-Date"])
-    else:
-        signed = record.signed_at // 10**9
+    raw = isinstance(record, Raw)
+    signed = sigv4.parse_time(record.headers["X-Amz-Date"]) if raw else record.signed_at // 10**9
     endpoint.clock = lambda: signed * 10**9 + round(after * 10**9)
 
 

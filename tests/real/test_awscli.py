@@ -6,7 +6,6 @@ The AWS CLI (version 1, as PyPI has it) lives in a virtual environment of its ow
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from skewguard.testing import StrictEndpoint
 from tests.real.faketime import FakeTime
 from tests.real.need import need
 from tests.real.servers import BUCKET, Server
+from tests.support import completed
 
 ROOT = Path(__file__).parents[2]
 AWS = Path(os.environ.get("TEST_AWSCLI") or ROOT / ".venv-awscli").absolute() / "bin" / "aws"
@@ -60,19 +60,6 @@ def plugged(tmp_path: Path) -> dict[str, str]:
     return {"AWS_CONFIG_FILE": str(config), "PYTHONPATH": str(ROOT)}
 
 
-def run(command: list[str | Path], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        env=environment,
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def aws(*arguments: str | Path) -> list[str | Path]:
     need(AWS.exists(), "the AWS CLI", "make setup")
     return [AWS, *arguments]
@@ -80,7 +67,7 @@ def aws(*arguments: str | Path) -> list[str | Path]:
 
 def upload(way: str, command: list[str | Path], environment: dict[str, str], server: Server, key: str) -> None:
     """Run a command that uploads; check that it is refused if it is unguarded, and that else all arrives."""
-    done = run([*EXEC, *command] if way == "exec" else command, environment)
+    done = completed(*(EXEC if way == "exec" else ()), *command, env=environment, cwd=ROOT)
     if way == "unguarded":
         assert done.returncode == 1
         assert "RequestTimeTooSkewed" in done.stderr
@@ -132,6 +119,6 @@ class TestThePlugin:
         pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
         keys.write_text("[off]\n" + pair.format_map(os.environ))
         environment["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
-        done = run(aws("sts", "get-caller-identity", *arguments), environment)
+        done = completed(*aws("sts", "get-caller-identity", *arguments), env=environment, cwd=ROOT)
         assert [record.status for record in slow_host.requests] == statuses, done.stderr
         assert done.returncode == (0 if statuses[-1] == 200 else 255)

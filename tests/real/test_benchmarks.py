@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 from tests.real.need import need
+from tests.support import completed
 from tests.test_benchmarks import PAGE, ROOT, cells
 
 
@@ -18,7 +18,7 @@ def test_sources(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     shutil.copy(PAGE, page)
     command = [sys.executable, "benchmarks/sources.py", "--settle", "0", "--readings", "20", "--write", page]
-    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300)
+    done = completed(*command, cwd=ROOT)
     need("not written" not in done.stderr, "a daemon of the table", done.stderr)
     assert done.returncode == 0, done.stderr
     printed = cells(done.stdout)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -18,6 +17,7 @@ import botocore
 import pytest
 
 from tests.real.need import need
+from tests.support import completed
 
 ROOT = Path(__file__).parents[2]
 PARTS = ["auth", "crt", "retries", "test_auth_*.py", "test_credentials.py", "test_retryhandler.py"]
@@ -80,7 +80,7 @@ def suite(tmp_path: Path) -> Path:
     if not archive.exists():
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         what = ["--no-binary", "botocore", "--dest", str(tmp_path), f"botocore=={botocore.__version__}"]
-        done = subprocess.run([*pip, *what], capture_output=True, text=True, check=False)
+        done = completed(*pip, *what)
         need(
             done.returncode == 0, f"botocore's source distribution ({done.stderr.strip()[-300:]})", " ".join(pip + what)
         )
@@ -111,7 +111,7 @@ def run(suite: Path, tests: list[str], *, guarded: bool) -> dict[str, Any]:
     }
     options = ["-q", "-p", "observer", "-p", "no:randomly", "-p", "no:cacheprovider", "-W", "ignore"]
     command = [sys.executable, "-m", "pytest", *options, *tests]
-    done = subprocess.run(command, cwd=suite, env=environ, capture_output=True, text=True, timeout=900, check=False)
+    done = completed(*command, cwd=suite, env=environ, timeout=900)
     assert done.returncode in (0, 1), done.stdout[-3000:] + done.stderr[-3000:]  # 1: tests failed
     outcomes: dict[str, Any] = json.loads((suite / "outcomes").read_text("utf-8"))
     assert not outcomes["botocore"].startswith(str(suite)), "the botocore that is installed is tested"

@@ -19,7 +19,7 @@ from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.real.chronyd import Chronyd, chronyd
 from tests.real.faketime import FakeTime
-from tests.support import https
+from tests.support import completed, https
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="chronyd and libfaketime are Linux's")
 
@@ -43,14 +43,7 @@ def run(
     environment = dict(os.environ) if faked is None else faked.env()
     if clean:
         environment = {name: value for name, value in environment.items() if not name.startswith(("AWS_", "SKEWGUARD"))}
-    return subprocess.run(
-        [sys.executable, "-m", "skewguard", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env=environment | variables,
-    )
+    return completed(sys.executable, "-m", "skewguard", *arguments, env=environment | variables)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +177,7 @@ def test_the_remedy_for_a_fake_works(fake_time: FakeTime, daemons: dict[int, Chr
     fake_time.shift("+20m")
     found = run("doctor", "--source", uri(daemons[0]), faked=fake_time).stdout.splitlines()[-1].split()
     command = [sys.executable, "-m", "skewguard", "check", "--source", uri(daemons[0])]
-    done = subprocess.run([*found[:-1], *command], env=fake_time.env(), timeout=60, check=False, capture_output=True)
+    done = completed(*found[:-1], *command, env=fake_time.env())
     assert done.returncode == 0, done
 
 

@@ -57,9 +57,10 @@ def test_wrong_clock(tmp_path: Path) -> None:
         source = ClockBoundSource(str(run / "clockbound/shm0"))
         not_vouched_for(source, "vouches for the clock within (19|20) min")
         ask = library(THREE, run / "clockbound/shm1")
-        interval, now = ask(), exact()
+        before, interval, after = exact(), ask(), exact()
         assert interval.status == 1
-        assert abs((interval.earliest + interval.latest) // 2 - now.wall - 1200 * SECOND) < SECOND // 100
+        found = (interval.earliest + interval.latest) // 2 - 1200 * SECOND
+        assert before.wall - SECOND // 100 < found < after.wall + SECOND // 100  # a busy machine pauses in between
 
 
 def test_own_segment(tmp_path: Path) -> None:

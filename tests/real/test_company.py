@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 
 from skewguard.testing import StrictEndpoint
 from tests.real.need import need
+from tests.support import completed
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(os.environ.get("TEST_COMPANY") or ROOT / ".venv-company").absolute() / "bin"
@@ -74,15 +74,9 @@ def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
 
 def run(server: StrictEndpoint, directory: Path, library: str, order: str, *before: str) -> Any:
     need((BIN / "ddtrace-run").exists(), "the other libraries", "make setup")
-    done = subprocess.run(
-        [*before, BIN / "python", "-m", "tests.real.company", library, order],
-        env=quiet(server, directory),
-        cwd=BIN,  # not here: the program must find skewguard by its environment
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = [*before, BIN / "python", "-m", "tests.real.company", library, order]
+    # Not run here: the program must find skewguard by its environment.
+    done = completed(*command, env=quiet(server, directory), cwd=BIN)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -15,6 +15,7 @@ import pytest
 from skewguard.host_clock import TIMEX, Host, Kernel, ask_kernel, inspect, parse_timex
 from tests.real.chronyd import chronyd
 from tests.real.need import need
+from tests.support import run_python
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks Linux")
 
@@ -79,5 +80,5 @@ def test_container() -> None:
         pytest.skip("this host allows no PID namespaces")
     code = "from skewguard.host_clock import inspect; seen = inspect(); print(seen.daemons, seen.synchronized)"
     with chronyd():
-        printed = subprocess.run([*apart, sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert printed.stdout.split() == ["None", str(inspect().synchronized)]
+        printed = run_python(code, prefix=(*apart,))
+    assert printed.split() == ["None", str(inspect().synchronized)]

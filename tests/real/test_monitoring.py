@@ -24,6 +24,7 @@ from tests.ntp_server import wall_server
 from tests.patience import PATIENCE
 from tests.real.faketime import FakeTime
 from tests.real.need import installed, need
+from tests.support import completed
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "monitoring"
 INSTALL = "apt-get install -y prometheus (starts a service), or unpack that package as .ci/run does"
@@ -147,9 +148,7 @@ class TestAlerts:
         """Time is promtool's; the example's own tests say what is expected, an alert before the limit at 300 s."""
         need(shutil.which("promtool") is not None, "promtool", INSTALL)
         for command in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts_test.yml"]):
-            done = subprocess.run(
-                ["promtool", *command], capture_output=True, text=True, timeout=60, check=False, cwd=EXAMPLES
-            )
+            done = completed("promtool", *command, cwd=EXAMPLES)
             assert done.returncode == 0, done.stdout + done.stderr
 
 
