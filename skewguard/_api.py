@@ -50,11 +50,13 @@ class Offset(NamedTuple):
         seconds: True time minus wall clock; positive when the host is behind.
         error_bound: The truth lies within this of `seconds`, s.
         source: Where this is known from.
+        grade: How well it is proved: ``"guess"``, ``"claim"``, ``"vote"`` or ``"proof"``.
     """
 
     seconds: float
     error_bound: float
     source: str
+    grade: str = ""
 
 
 class Status(NamedTuple):
@@ -295,7 +297,9 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     if known is None:
         return None
     # The wall clock was not read at exactly the instant of `known`.
-    return Offset((known.midpoint - reading.wall) / SECOND, (known.width / 2 + APART_NS) / SECOND, known.source)
+    said = known.estimate
+    bound = (said.width / 2 + APART_NS) / SECOND
+    return Offset((said.midpoint - reading.wall) / SECOND, bound, said.source, known.grade.name.lower())
 
 
 def _in_force(settings: Settings) -> Settings | None:

@@ -30,6 +30,7 @@ class CorrectionChanged(NamedTuple):
         wall: The wall clock then, ns since the Unix epoch.
         found: By how much true time was ahead of it, ns; 0 if that is not known.
         withheld: Whether `max_offset` forbids the correction.
+        grade: How well the time is proved: ``"guess"``, ``"claim"``, ``"vote"``, ``"proof"``; empty if it is not known.
     """
 
     domain: str
@@ -39,6 +40,7 @@ class CorrectionChanged(NamedTuple):
     wall: int
     found: int
     withheld: bool = False
+    grade: str = ""
 
 
 class Retried(NamedTuple):
@@ -167,7 +169,7 @@ def _describe(event: CorrectionChanged) -> tuple[int, str]:
     )
     if not event.source:
         return logging.INFO, f"{reference} is no longer known: {requests} are signed by this host's clock again"
-    off = clock_offset(event.found, event.error_bound, event.source, reference)
+    off = clock_offset(event.found, event.error_bound, event.source, reference, event.grade)
     if not event.offset and not event.withheld:
         return logging.INFO, f"this host's clock is right again: {off}; {requests} are signed by it"
     shown = f"it shows {in_utc(event.wall)} when it is {in_utc(event.wall + event.found)}"

@@ -6,6 +6,8 @@ import time
 
 from skewguard.interval import SECOND
 
+_GRADES = {"guess": ", not confirmed", "claim": ", which refused a request for its time", "proof": ", confirmed"}
+
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 
 
@@ -33,13 +35,13 @@ def off(ns: int) -> str:
     return f"{length(ns)} {'slow' if ns > 0 else 'fast'}"
 
 
-def clock_offset(ns: int, bound: int, source: str, reference: str = "true time") -> str:
+def clock_offset(ns: int, bound: int, source: str, reference: str = "true time", grade: str = "") -> str:
     """Format how far a clock is off: ``20 min 0 s behind true time (within 12.0 ms, by ntp://10.0.0.1)``.
 
-    `ns` is the reference minus that clock.
+    `ns` is the reference minus that clock; `grade` is the name of the evidence's, if that is to be told.
     """
     side = "behind" if ns > 0 else "ahead of"
-    return f"{length(ns)} {side} {reference} (within {length(bound)}, by {source})"
+    return f"{length(ns)} {side} {reference} (within {length(bound)}, by {source}{_GRADES.get(grade, '')})"
 
 
 def decimal(ns: int, digits: int = 6) -> str:

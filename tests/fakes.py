@@ -10,6 +10,7 @@ from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
 from skewguard.events import Event
 from skewguard.interval import SECOND, Interval, Trust
+from skewguard.timekeeping.evidence import Observation, Shown
 from tests.patience import PATIENCE
 
 E = TypeVar("E")
@@ -79,3 +80,8 @@ class Emitted(list[Event]):
 
     def of(self, kind: type[E]) -> list[E]:
         return [event for event in self if isinstance(event, kind)]
+
+
+def accepted(said: Interval, shown: Shown = Shown.AUTHENTIC) -> Observation:
+    """Return what an answer shows to an attempt that was dated by this clock, accepted by default."""
+    return Observation(shown, said, said.source, said.midpoint)

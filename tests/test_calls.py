@@ -140,18 +140,16 @@ class TestRefusals:
         ("service", "code"),
         [("dynamodb", "ValidationException"), ("sts", "AccessDenied"), ("lambda", "AccessDeniedException")],
     )
-    def test_other_errors_cost_one_request_on_a_wrong_clock(
-        self, endpoint: StrictEndpoint, service: str, code: str
-    ) -> None:
-        """Before and after a correction, on a host ten minutes off; the JS SDK sends three."""
+    def test_other_errors_on_a_wrong_clock(self, endpoint: StrictEndpoint, service: str, code: str) -> None:
+        """On a host ten minutes off; the first time one more, because AWS says skew by such codes too."""
         endpoint.offset = 600
         with skewguard.install():
             guarded = client(service, endpoint)
-            for _ in range(2):
+            for requests in (2, 1, 1):
                 endpoint.clear()
-                endpoint.fail_next(code)
+                endpoint.fail_next(code, times=3)
                 assert code_of(lambda: OPERATIONS[service][1](guarded)) == code
-                assert endpoint.count == 1
+                assert endpoint.count == requests
 
     def test_a_missing_key_costs_one_request(self, endpoint: StrictEndpoint) -> None:
         """GET and HEAD of what is not there, ten minutes off."""

@@ -20,7 +20,7 @@ from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
-from tests.fakes import FakeSource
+from tests.fakes import FakeSource, accepted
 from tests.support import completed
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
@@ -160,7 +160,8 @@ class TestAsking:
         tmp_path.chmod(0o700)
         taught, other = (Timekeeper(Settings(sources=())) for _ in range(2))
         steady, wall = taught.clocks.read()
-        taught.learn(taught.utc, Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.AUTHENTICATED, "https://aws"))
+        said = Interval(steady, wall + HOUR, wall + HOUR + MS, Trust.AUTHENTICATED, "https://aws")
+        taught.learn(taught.utc, accepted(said))
         taught.share(taught.utc)
         other.signing_time(other.utc)
         assert other.now() is not None  # any other process would use it

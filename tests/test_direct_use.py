@@ -101,9 +101,11 @@ class TestInstalled:
         assert off(clocks, direct(cls)) == 0
 
     def test_wherever_it_is_sent(self, clocks: FakeClocks) -> None:
-        """Other hosts are taken to keep UTC, one on this machine to keep the machine's clock."""
+        """AWS keeps UTC. Other hosts may not, and no answer of theirs is heard, so the wall clock stays."""
         with install(clocks):
-            assert off(clocks, direct(url="https://search.example.com/")) == 7200
+            assert off(clocks, direct(url="https://search.us-east-1.es.amazonaws.com/")) == 7200
+            assert off(clocks, direct(url="https://abc.execute-api.us-east-1.amazonaws.com/")) == 7200
+            assert off(clocks, direct(url="https://search.example.com/")) == 0
             assert off(clocks, direct(url="http://localhost:9200/")) == 0
 
     def test_whatever_it_puts_into_the_context(self, clocks: FakeClocks) -> None:

@@ -20,6 +20,7 @@ from skewguard.signing.domains import (
     virtual_bucket,
 )
 from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.evidence import Grade
 
 
 @pytest.mark.parametrize(
@@ -64,14 +65,14 @@ def test_every_other_server_keeps_its_own_clock(url: str, key: str) -> None:
 @pytest.mark.parametrize(
     "url", ["http://localhost:1", "http://127.1.2.3", "https://[::1]:9", "http://s3.localhost:4566"]
 )
-def test_loopback_is_never_seeded_from_utc(url: str) -> None:
+def test_utc_never_stands_in_for_loopback(url: str) -> None:
     """It shares this host's wall clock."""
-    assert not find_domain(url).seeded
+    assert find_domain(url).stand_in is Grade.NONE
 
 
-def test_other_stores_are_seeded_from_utc() -> None:
+def test_utc_stands_in_for_other_stores() -> None:
     """Until they speak for themselves."""
-    assert find_domain("https://minio.example").seeded
+    assert find_domain("https://minio.example").stand_in is Grade.GUESS
 
 
 def test_buckets_of_one_endpoint_share_its_clock() -> None:
@@ -166,7 +167,7 @@ def test_a_host_is_named_for_the_called_service(host: str, prefix: str, named: b
 def test_where_customers_code_answers_the_clock_is_the_endpoints_own(name: str) -> None:
     """UTC stands in, because AWS checks the signature; but what the code says is shared with no other endpoint."""
     spec = find_domain(f"https://{name}.us-east-1.amazonaws.com")
-    assert spec == (f"https://{name}.us-east-1.amazonaws.com:443", True, False)
+    assert spec == (f"https://{name}.us-east-1.amazonaws.com:443", Grade.PROOF, False)
 
 
 @pytest.mark.parametrize("rest", ["", "/", "/a/b?c=/d", "?x=1", "#f", "?x=http://other/"])

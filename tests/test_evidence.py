@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
+import io
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import boto3
+import botocore.exceptions
 import pytest
 from botocore.config import Config
 
@@ -18,7 +21,10 @@ from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.testing import Canned, StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.support import aws_client, client, code_of, with_bucket
+from skewguard.testing.listener import Response
+from skewguard.testing.wire import Request
+from tests.fakes import FakeSource
+from tests.support import OPERATIONS, aws_client, client, code_of, config, with_bucket
 
 Run = Callable[[], list[str]]
 
@@ -140,3 +146,103 @@ def test_uninstall_between_refusal_and_retry_lets_the_call_finish(endpoint: Stri
     assert endpoint.count == 2
     assert not skewguard.status().installed
     assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"  # plain again
+
+
+class Hides(StrictEndpoint):
+    """Words a refusal for time as a denial."""
+
+    def _handle(self, request: Request, receive: Callable[[], None]) -> Response:
+        answer = super()._handle(request, receive)
+        head, _, body = answer.data.partition(b"\r\n\r\n")
+        if b"Signature expired" not in body and b"Signature not yet current" not in body:
+            return answer
+        shorter = re.sub(rb"Signature (expired|not yet current): [^<\"]*", b"not allowed", body)
+        for code in (b"SignatureDoesNotMatch", b"InvalidSignature"):
+            shorter, head = shorter.replace(code, b"AccessDenied"), head.replace(code, b"AccessDenied")
+        return answer._replace(data=head + b"\r\n\r\n" + shorter.ljust(len(body)))
+
+
+@contextlib.contextmanager
+def in_front(kind: type[StrictEndpoint], aws: bool, **options: Any) -> Iterator[tuple[StrictEndpoint, Any]]:
+    """Run a server as AWS, or as a private endpoint; yield it with what makes clients for it."""
+    with kind(tls=aws, **options) as server, server.as_aws() if aws else contextlib.nullcontext():
+        yield server, aws_client if aws else client
+
+
+@pytest.mark.parametrize("aws", [True, False])
+@pytest.mark.parametrize("offset", [1200, -1200])
+@pytest.mark.parametrize(("service", "code"), [("sts", "AccessDenied"), ("dynamodb", "AccessDeniedException")])
+def test_skew_said_as_a_denial(aws: bool, offset: int, service: str, code: str) -> None:
+    """Two requests, then one; a plain client is denied."""
+    with in_front(Hides, aws, offset=offset) as (server, make):
+        assert code_of(lambda: OPERATIONS[service][1](make(service, server))) == code
+        server.clear()
+        with skewguard.install():
+            guarded = make(service, server)
+            for requests in (2, 1, 1):
+                server.clear()
+                assert code_of(lambda: OPERATIONS[service][1](guarded)) == ""
+                assert server.count == requests
+
+
+@pytest.mark.parametrize("aws", [True, False])
+@pytest.mark.parametrize("code", ["AccessDenied", "ValidationError"])
+def test_a_genuine_error_on_a_cold_skewed_host(aws: bool, code: str) -> None:
+    """Five requests for four calls; and right at once when there is no error any more."""
+    with in_front(StrictEndpoint, aws, offset=1200) as (server, make), skewguard.install():
+        sts = make("sts", server)
+        server.fail_next(code, times=9)
+        assert [code_of(sts.get_caller_identity) for _ in range(4)] == [code] * 4
+        assert server.count <= 5
+        server.script()
+        server.clear()
+        assert code_of(sts.get_caller_identity) == ""
+
+
+@pytest.mark.parametrize("attempts", [1, 2, 3])
+@pytest.mark.parametrize("mode", ["legacy", "standard"])
+def test_the_caller_gets_the_first_answer_if_another_timestamp_did_not_help(
+    strict_endpoint: StrictEndpoint, attempts: int, mode: str
+) -> None:
+    """A proxy 10 min ahead dates a genuine error: what is signed by its clock is refused for its time."""
+    strict_endpoint.tolerance = 300
+    strict_endpoint.date_mode = dated(600)
+    with skewguard.install():
+        sts = client("sts", strict_endpoint, retries={"total_max_attempts": attempts, "mode": mode})
+        for requests in (min(attempts, 2), 1, 1):
+            strict_endpoint.clear()
+            strict_endpoint.fail_next("ValidationError", "wrong", status=400)
+            with pytest.raises(botocore.exceptions.ClientError) as caught:
+                sts.get_caller_identity()
+            error = caught.value.response
+            assert (error["Error"]["Code"], error["Error"]["Message"]) == ("ValidationError", "wrong")
+            assert error["ResponseMetadata"]["HTTPStatusCode"] == 400
+            assert strict_endpoint.count == requests
+            assert code_of(sts.get_caller_identity) == ""
+
+
+@pytest.mark.parametrize("attempts", [1, None])
+def test_a_store_with_the_hosts_own_wrong_clock(attempts: int | None) -> None:
+    """UTC is known to be 2 h ahead, and proves nothing there: what no retry can mend goes by the wall clock."""
+    with a_store() as store:
+        retries = {} if attempts is None else {"total_max_attempts": attempts}
+        place = store.client_kwargs | {"endpoint_url": f"http://[::ffff:127.0.0.1]:{store.port}"}
+
+        def run() -> list[str]:
+            options = {"signature_version": "s3v4", "request_checksum_calculation": "when_required"}
+            s3 = boto3.client("s3", **place, config=config(retries=retries, **options))
+            body = io.BytesIO(b"x" * 20)
+            body.seek(10)
+            url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"}, ExpiresIn=60)
+            stamp = parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
+            assert stamp is not None
+            return [
+                code_of(lambda: s3.put_object(Bucket="bucket", Key="key", Body=body)),
+                code_of(lambda: s3.put_object(Bucket="bucket", Key="key", Body=b"x")),
+                code_of(lambda: s3.head_object(Bucket="bucket", Key="key")),
+                "presigned" if abs(stamp - time.time()) < 5 else "presigned wrongly",
+            ]
+
+        expected = run()
+        with skewguard.install(sources=[FakeSource(offset=7200)]):
+            assert run() == expected == ["", "", "", "presigned"]

@@ -160,6 +160,9 @@ def test_on_a_cold_host_one_refusal_comes_on_top(
     expected = observe(server, script, mode, delays, warm=False)
     server.offset = 1200
     seen = observe(server, script, mode, delays, warm=False, guarded=True)
+    if "denied" in script:  # as AWS says skew too, so it is signed again once; here that is granted
+        assert seen.attempts == [*expected.attempts, 200]
+        return
     if not isinstance(expected.outcome, int):  # it ended before the server checked the time
         assert seen == expected
         return

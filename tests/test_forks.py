@@ -15,7 +15,7 @@ from skewguard.interval import SECOND, Interval, Trust
 from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.fakes import FakeSource
+from tests.fakes import FakeSource, accepted
 from tests.forking import forked_while, needs_fork
 from tests.support import TO_AWS, run_as_aws, run_python
 
@@ -37,7 +37,7 @@ class TestFork:
 
         def learn(pause: Callable[[], None]) -> None:
             monkeypatch.setattr(keeper, "_expire_caches", pause)
-            keeper.learn(keeper.utc, Interval(steady, true, true, Trust.AUTHENTICATED, "aws"))
+            keeper.learn(keeper.utc, accepted(Interval(steady, true, true, Trust.AUTHENTICATED, "aws")))
 
         def child() -> bool:
             monkeypatch.setattr(keeper, "_expire_caches", forget)

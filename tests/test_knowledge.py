@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, SECOND, Interval, Trust, plausible
-from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.domain import UTC, Change, Domain
+from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown
 from skewguard.timekeeping.knowledge import (
     MAX_LAG,
     OUTRANKS_FOR,
@@ -37,28 +38,33 @@ def honest(draw: st.DrawFn, drift: int, trust: Trust) -> Interval:
 
 
 def make(**settings: object) -> Knowledge:
-    return Knowledge(Settings(**settings), Domain(UTC, seeded=False))  # type: ignore[arg-type]
+    return Knowledge(Settings(**settings), Domain(UTC))  # type: ignore[arg-type]
+
+
+def learn(known: Knowledge, domain: Domain, said: Interval, shown: Shown = Shown.AUTHENTIC) -> Change:
+    """Let a domain learn from an answer to a request that was dated by its clock."""
+    return domain.learn(Observation(shown, said, domain.key, said.midpoint), known.own(domain, said.at))
 
 
 @given(data=st.data(), drift=drifts, later=seconds)
 def test_of_honest_words_only_the_truth_follows(data: st.DataObject, drift: int, later: int) -> None:
     """Whatever the origins, their order and age, and wherever the wall clock jumped."""
     known = make()
-    own = Domain("https://store", seeded=data.draw(st.booleans()))
+    own = Domain("https://store", stand_in=data.draw(st.sampled_from([Grade.NONE, Grade.GUESS, Grade.PROOF])))
     for domain in data.draw(st.lists(st.sampled_from([known.utc, own]), max_size=6)):
         said = data.draw(honest(drift, Trust.AUTHENTICATED))
-        domain.learn(said, known.usable(domain.estimate, said.at))
+        learn(known, domain, said, data.draw(st.sampled_from(Shown)))
     if data.draw(st.booleans()):
         known.witness = data.draw(honest(drift, Trust.WITNESS))
     if data.draw(st.booleans()):
         known.overheard = data.draw(honest(drift, Trust.WITNESS))
     known.jumps.extend(data.draw(st.lists(st.tuples(seconds, seconds), max_size=3)))
-    spoken = [known.utc.estimate, own.estimate, known.witness, known.overheard]
-    steady = max((said.at for said in spoken if said is not None), default=0) + later
+    spoken = [known.utc.learned_at, own.learned_at, *(said.at for said in (known.witness, known.overheard) if said)]
+    steady = max(spoken) + later
     for domain in (known.utc, own):
         found = known.of(domain, steady)
         if found is not None:
-            assert found.earliest <= true_at(steady, drift) <= found.latest
+            assert found.estimate.earliest <= true_at(steady, drift) <= found.estimate.latest
 
 
 @given(data=st.data())
@@ -67,9 +73,9 @@ def test_the_newest_word_is_never_widened(data: st.DataObject) -> None:
     known = make()
     for _ in range(2):
         said = data.draw(honest(data.draw(drifts), Trust.AUTHENTICATED))
-        before, after = known.utc.learn(said, known.usable(known.utc.estimate, said.at))
-        assert after is known.utc.estimate
-        assert said.earliest <= after.earliest <= after.latest <= said.latest
+        before, after = learn(known, known.utc, said)
+        assert after is known.utc.evidence
+        assert said.earliest <= after.estimate.earliest <= after.estimate.latest <= said.latest
     assert before is not None
 
 
@@ -85,27 +91,28 @@ def test_the_newest_word_is_never_widened(data: st.DataObject) -> None:
 def test_how_long_an_answer_outranks_sources(age: int, jumped: int, answer_stands: bool) -> None:
     """To the last nanosecond; unless they are ahead of it by no more than the wall clock has jumped since."""
     known = make()
-    known.utc.learn(Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"), None)
+    learn(known, known.utc, Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"))
     answer = known.of(known.utc, age)
     assert answer is not None
-    ahead = answer.latest + 60 * SECOND
+    ahead = answer.estimate.latest + 60 * SECOND
     known.witness = Interval(age, ahead, ahead, Trust.WITNESS, "sources")
     known.jumps.append((0, jumped))
-    assert known.of(known.utc, age) == (answer if answer_stands else known.witness)
+    assert known.of(known.utc, age) == (answer if answer_stands else Evidence(Grade.VOTE, known.witness))
 
 
 @given(breadth=breadths, wall=st.integers(ZERO - 10**14, ZERO + 10**14), deadband=st.integers(0, 10 * SECOND))
 def test_a_correction_is_made_only_where_it_is_needed_and_then_in_full(breadth: int, wall: int, deadband: int) -> None:
-    """A clock that may be right is left alone; another is put in the middle of what is known."""
+    """A clock that may be right is left alone; another is put in the middle of what is known, or a minute into it."""
     known = make(deadband=deadband)
     found = Interval(0, ZERO - breadth, ZERO + breadth, Trust.WITNESS, "source")
     correction = known.offset(found, wall)
     if abs(wall - ZERO) <= breadth + deadband:
         assert correction == 0
     else:
-        assert wall + correction == found.midpoint
         assert abs(correction) > deadband
-    assert known.offset(None, wall) == 0
+        assert (wall + correction == found.midpoint) == (breadth <= 60 * SECOND)
+        near = found.earliest if wall < ZERO else found.latest
+        assert abs(wall + correction - near) == min(breadth, 60 * SECOND)
 
 
 @given(breadth=breadths, lead=st.integers(0, 12 * SECOND), moved=st.integers(-(10**11), 10**11), data=st.data())
@@ -126,7 +133,7 @@ def test_a_correction_goes_on_until_the_clock_is_well_within_the_deadband(
 def test_the_largest_correction(limit: int | None, offset: int) -> None:
     """It is a limit in both directions, and no correction is always allowed."""
     known = make(max_offset=limit, deadband=0)
-    known.utc.learn(Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"), None)
+    learn(known, known.utc, Interval(0, ZERO, ZERO, Trust.AUTHENTICATED, "aws"))
     found = known.correction(known.utc, Reading(0, ZERO - offset))
     allowed = limit is None or abs(offset) <= limit
     assert (found.offset, found.withheld) == ((offset, False) if allowed else (0, True))
@@ -136,8 +143,8 @@ def test_the_largest_correction(limit: int | None, offset: int) -> None:
 def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.DataObject, by: int) -> None:
     """And the other way round: such a jump since the last measurement is a reason for doubt."""
     known = make()
-    known.utc.learn(said, None)
-    found = known.of(known.utc, said.at)
+    learn(known, known.utc, said)
+    found = known.utc.evidence and known.utc.evidence.estimate
     lead = data.draw(st.sampled_from([0, 1, by, by + 1]) | st.integers(-(10**15), 10**16))
     wall = said.latest + known.settings.deadband + lead
     assert not known.in_doubt(known.utc, found, wall)
@@ -146,17 +153,21 @@ def test_doubt_needs_a_jump_that_explains_the_lead(said: Interval, data: st.Data
     assert known.in_doubt(known.utc, found, wall) == (at >= said.at and 0 < lead <= by)
 
 
-@pytest.mark.parametrize("who", ["estimate", "witness", "overheard"])
+@pytest.mark.parametrize("who", ["answer", "witness", "overheard"])
 def test_doubt_ends_with_the_first_word_since_the_jump(who: str) -> None:
     """Whatever its origin, and however old the others are."""
     known = make()
-    known.utc.estimate = known.witness = known.overheard = Interval(0, ZERO, ZERO, Trust.WITNESS, "source")
+    said = known.witness = known.overheard = Interval(0, ZERO, ZERO, Trust.WITNESS, "source")
+    learn(known, known.utc, said)
     known.jumps.append((SECOND, 3600 * SECOND))
     wall = ZERO + 3602 * SECOND
-    assert known.in_doubt(known.utc, known.of(known.utc, 2 * SECOND), wall)
-    again = known.utc.estimate.aged(2 * SECOND)
-    setattr(known.utc if who == "estimate" else known, who, again)
-    assert not known.in_doubt(known.utc, known.of(known.utc, 2 * SECOND), wall)
+    assert known.in_doubt(known.utc, said.aged(2 * SECOND), wall)
+    again = said.aged(2 * SECOND)
+    if who == "answer":
+        learn(known, known.utc, again)
+    else:
+        setattr(known, who, again)
+    assert not known.in_doubt(known.utc, again, wall)
 
 
 @given(said=honest(0, Trust.WITNESS), age=st.integers(0, 10**16), limit=seconds)

@@ -25,10 +25,11 @@ from skewguard.signing.domains import find_domain
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.evidence import Grade, Shown
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.fakes import Emitted
+from tests.fakes import Emitted, accepted
 from tests.real.need import need
 from tests.support import aws_environment, client, code_of, run_python, with_bucket
 
@@ -51,22 +52,24 @@ class Host:
         keeper._others = SharedEstimates(Store())
         return keeper
 
-    def answer(self, keeper: Timekeeper, key: str = UTC, *, error: float = 0.0, proved: bool = True) -> Domain:
+    def answer(
+        self, keeper: Timekeeper, key: str = UTC, *, error: float = 0.0, shown: Shown = Shown.AUTHENTIC
+    ) -> Domain:
         """Let a process make a call, and a server answer whose clock is `error` seconds wrong."""
-        domain = keeper.utc if key == UTC else keeper.domain(key, seeded=True)
+        domain = keeper.utc if key == UTC else keeper.domain(key, stand_in=Grade.GUESS)
         keeper.signing_time(domain)
         told = self.truth_at_zero + self.clocks.steady + round(error * SECOND)
         trust = Trust.AUTHENTICATED if key == UTC else Trust.WITNESS
         source = "https://sts.amazonaws.com" if key == UTC else key
-        lesson = keeper.learn(domain, Interval(self.clocks.steady, told - SECOND, told + SECOND, trust, source))
-        domain.unproved = None if proved else lesson
+        said = Interval(self.clocks.steady, told - SECOND, told + SECOND, trust, source)
+        keeper.learn(domain, accepted(said, shown))
         keeper.share(domain)
         return domain
 
     def error(self, keeper: Timekeeper, key: str = UTC, *, handed_out: bool = False) -> float:
         """Sign, and say how many seconds the timestamp is after true time."""
-        domain = keeper.utc if key == UTC else keeper.domain(key, seeded=True)
-        signed = keeper.signing_time(domain, handed_out)[0]
+        domain = keeper.utc if key == UTC else keeper.domain(key, stand_in=Grade.GUESS)
+        signed = (keeper.irrevocable_time(domain, key) if handed_out else keeper.signing_time(domain))[0]
         return (signed - self.truth_at_zero - self.clocks.steady) / SECOND
 
 
@@ -281,7 +284,7 @@ class TestEndpoints:
         where = find_domain(url)
         assert where.shared is shared
         keeper = host.process()
-        keeper.domain(where.key, seeded=where.seeded, shared=where.shared)
+        keeper.domain(where.key, stand_in=where.stand_in, shared=where.shared)
         host.answer(keeper, where.key)
         assert file().exists() is shared
 
@@ -311,14 +314,23 @@ class TestTelling:
         (said,) = Store().read(host.clocks).estimates.values()
         assert (said.width, said.source) == (2 * SECOND, "https://sts.amazonaws.com")
 
-    def test_what_is_on_probation_is_not_told(self, host: Host) -> None:
-        """An unexplained refusal's Date may be an intermediary's; once a call has succeeded, it is told."""
+    @pytest.mark.parametrize("shown", [Shown.HINT, Shown.REFUSAL])
+    def test_what_is_not_proved_is_not_told(self, host: Host, shown: Shown) -> None:
+        """A refusal's words and a bare Date may be an intermediary's; once a call has succeeded, it is told."""
         keeper = host.process()
-        domain = host.answer(keeper, proved=False)
+        host.answer(keeper, shown=shown)
         assert not file().exists()
-        domain.unproved = None
-        keeper.share(domain)
+        host.answer(keeper)
         assert file().exists()
+
+    @pytest.mark.parametrize(("key", "grade"), [(UTC, Grade.PROOF), (MINIO, Grade.GUESS)])
+    def test_what_was_told_is_proved_for_aws_and_a_guess_for_others(self, host: Host, key: str, grade: Grade) -> None:
+        """Such a clock may have been set right since: what no retry can mend goes by the wall clock there."""
+        host.answer(host.process(), key)
+        heir = host.process()
+        assert abs(host.error(heir, key)) < 0.001
+        assert (abs(host.error(heir, key, handed_out=True)) < 1.1) == (key == UTC)
+        assert [domain.evidence.grade for domain in heir.heard() if domain.evidence is not None] == [grade]
 
     def test_what_was_inherited_is_not_told_as_news(self, host: Host) -> None:
         """No process makes it younger than it is."""
@@ -421,7 +433,7 @@ class TestTelling:
         keeper = host.process()
         host.answer(keeper)
         keeper.reset(Settings(sources=()))
-        assert keeper.utc.estimate is None
+        assert keeper.utc.evidence is None
         assert file().exists()
 
 

@@ -18,6 +18,7 @@ from skewguard.signing.guard import Guard, Route, Switch
 from skewguard.signing.hooks import Hooks
 from skewguard.signing.responses import AioResponses
 from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.evidence import Grade
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 UNCHECKED_HOST_NAMES = "aws, host names unchecked"
@@ -57,7 +58,7 @@ class AioGuard(Guard):
     def contain_aws(self, route: Route, source: str) -> Route:
         """Keep what AWS says from teaching UTC from now on, because this session checks no host names."""
         if self._unchecked is None:
-            self._unchecked = self.keeper.domain(UNCHECKED_HOST_NAMES, seeded=True)
+            self._unchecked = self.keeper.domain(UNCHECKED_HOST_NAMES, stand_in=Grade.PROOF)
             emit(Refused(source, "its certificate's host name is not checked"))
         return self._contained(route)
 

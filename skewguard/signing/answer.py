@@ -1,14 +1,25 @@
-"""What the answer to an attempt means: what it teaches, and whether the call is signed again. Pure."""
+"""What an answer means: what it shows of the server's clock, and whether the call is signed again. Pure."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.domains import same_server
-from skewguard.signing.reply import TOLERANCE, Attempt, Judgement, Reply, Span, Verdict, judge
+from skewguard.signing.reply import (
+    REFUSALS,
+    TOLERANCE,
+    WRONG_KEY_TEXT,
+    Attempt,
+    Judgement,
+    Reply,
+    Span,
+    Verdict,
+    judge,
+)
 from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.evidence import Evidence, Grade, Shown
 from skewguard.timekeeping.timekeeper import Signing
 
 _USEFUL = 30 * SECOND  # a new timestamp closer than this to the refused one would be refused again
@@ -22,6 +33,9 @@ class Answer(NamedTuple):
         reply: The response.
         elapsed: The time from signing to reading, ns; the longer of what the clocks show.
         source: The origin that answered.
+        known: What is known of the server's clock, as of the signing.
+        quiet: Whether a guess did not help there lately.
+        given_up: Whether corrections there are given up.
         trusted: Whether its certificate was checked; for other servers than AWS always true.
         learns: Whether answers may teach the time.
         enabled: Whether the guard is on.
@@ -31,6 +45,9 @@ class Answer(NamedTuple):
     reply: Reply
     elapsed: int
     source: str
+    known: Evidence | None
+    quiet: bool
+    given_up: bool
     trusted: bool
     learns: bool
     enabled: bool
@@ -42,52 +59,104 @@ class Decision(NamedTuple):
 
     Attributes:
         judgement: What the answer says about the time that the attempt carried.
-        heard: The server's clock, where it is to be learned.
+        heard: The server's clock, as far as it may be believed.
+        shown: What is to be learned from that; None if nothing is.
         objection: Why its ``Date`` is not believed; empty if there is no objection.
-        reverts: Whether to take back what an unexplained refusal taught before, because it did not help.
-        proved: Whether what is learned may be shared with other processes.
-        refused: Whether the attempt was refused for its time.
+        refused: Whether the attempt was refused for its time, or may have been.
         obstacle: Why the call is not signed again after a refusal; empty if nothing forbids it.
+        by_wall: Whether it is signed again by the wall clock.
+        restores_first: Whether signing again did not help, so that the caller gets the first answer.
+        lost: Whether a corrected attempt was refused for its time, so that there may be two clocks.
     """
 
     judgement: Judgement
-    heard: Span | None
-    objection: str
-    reverts: bool
-    proved: bool
-    refused: bool
-    obstacle: str
+    heard: Span | None = None
+    shown: Shown | None = None
+    objection: str = ""
+    refused: bool = False
+    obstacle: str = ""
+    by_wall: bool = False
+    restores_first: bool = False
+    lost: bool = False
 
 
 def decide(call: Call, answer: Answer) -> Decision:
     """Return what to do about an answer to a call's last attempt."""
     signed, wall, _ = call.signing
     reply = answer.reply
+    utc = call.route.domain.key == UTC
     judgement = judge(Attempt(signed, answer.elapsed, exact=signed != wall), reply)
-    about_time = judgement.verdict is not Verdict.NOT_TIME
-    heard, objection, reverts = None, "", False
-    if about_time:
-        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's. AWS stamps
-        # message and Date by one clock, so where they contradict each other, neither is believed.
-        contradiction = call.route.domain.key == UTC and reply.contradictory
-        heard = None if contradiction else reply.heard
-        objection = "its message contradicts its Date" if contradiction else ""
-    elif reply.unexplained and call.route.domain.unproved is not None:
-        reverts = True  # what was learned did not help, so the Date may not have been the server's
-    elif not _fits(reply.date, signed, answer.elapsed) and not call.timeless:
-        objection = "its Date contradicts the timestamp it accepted"
-    elif _is_the_servers_own(reply.status) and (call.route.domain.key == UTC or (signed != wall and not call.timeless)):
-        heard = reply.date  # a private server that accepts the wall clock needs no correction
-    refused = about_time and not call.timeless
+    refused = judgement.verdict is not Verdict.NOT_TIME and not call.timeless
+    restores_first = _did_not_help(call, reply, refused)
+    by_wall = False
+    if refused and not reply.explicit and (answer.quiet or restores_first):
+        refused = False
+        judgement = Judgement(Verdict.NOT_TIME, "another timestamp did not help")
+    elif not refused and not utc and _may_be_for_its_guess(call, answer):
+        refused = by_wall = True
+        judgement = Judgement(Verdict.SKEW, "the timestamp was a guess")
+    shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, restores_first)
+    if heard is not None and not _may_teach(call, answer):
+        shown = heard = None
     return Decision(
         judgement=judgement,
-        heard=heard if heard is not None and _may_teach(call, answer) else None,
+        heard=heard,
+        shown=None if answer.given_up else shown,
         objection=objection,
-        reverts=reverts,
-        proved=not reply.unexplained,
         refused=refused,
-        obstacle=_obstacle(call, answer) if refused else "",
+        obstacle=_obstacle(call, answer, judgement.verdict) if refused else "",
+        by_wall=by_wall,
+        restores_first=restores_first,
+        lost=refused and reply.explicit and not utc and (signed != wall or call.retried),
     )
+
+
+def _observe(call: Call, answer: Answer, refused: bool, restores_first: bool) -> tuple[Shown | None, Span | None, str]:
+    """Return what an answer shows, the server's clock, and an objection against its ``Date``."""
+    signed, wall, _ = call.signing
+    reply = answer.reply
+    utc = call.route.domain.key == UTC
+    if refused:
+        # A stated clock counts only where judging has found the timestamp beside it to be this attempt's. AWS stamps
+        # message and Date by one clock, so where they contradict each other, neither is believed.
+        if utc and reply.contradictory:
+            return None, None, "its message contradicts its Date"
+        # A private endpoint's bare Date may be a proxy's. It dates one retry, and is kept if that is accepted.
+        return (Shown.REFUSAL if reply.explicit else Shown.HINT if utc else None), reply.heard, ""
+    if call.timeless:
+        return (Shown.HINT, reply.date, "") if utc and _is_the_servers_own(reply.status) else (None, None, "")
+    if not _near(reply.date, signed, answer.elapsed, _ACCEPTED):
+        return None, None, "its Date contradicts the timestamp it accepted"
+    if not _is_the_servers_own(reply.status):
+        return None, None, ""
+    accepted = reply.status < 300 or (call.first is not None and not restores_first)
+    if utc:
+        return (Shown.AUTHENTIC if accepted else Shown.HINT), reply.date, ""
+    if not accepted:
+        return None, None, ""
+    if signed != wall:
+        agrees = _near(reply.date, signed, answer.elapsed, TOLERANCE)
+        return (Shown.ACCEPTANCE, reply.date, "") if agrees else (None, None, "")
+    known = answer.known
+    if known is None or known.estimate.earliest - TOLERANCE <= wall <= known.estimate.latest + TOLERANCE:
+        return None, None, ""  # a private server that accepts the wall clock needs no correction
+    return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED), ""
+
+
+def _did_not_help(call: Call, reply: Reply, refused: bool) -> bool:
+    """Return whether a call that was signed again, without having been refused in words, was refused once more."""
+    first = call.first
+    if first is None or first.reply.explicit or reply.status not in range(400, 500) or reply.status == 407:
+        return False
+    return refused or (reply.status, reply.code) == (first.reply.status, first.reply.code)
+
+
+def _may_be_for_its_guess(call: Call, answer: Answer) -> bool:
+    """Return whether an attempt may have been refused because it was dated by a guess."""
+    if call.signing[0] == call.signing[1] or call.timeless or call.retried or answer.quiet:
+        return False
+    guessed = answer.known is not None and answer.known.grade is Grade.GUESS
+    return guessed and answer.reply.status in REFUSALS and not WRONG_KEY_TEXT.search(answer.reply.message)
 
 
 def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:
@@ -102,15 +171,8 @@ def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:
     return heard.earliest - limit < again[0] < heard.latest + elapsed + limit
 
 
-def attempts_left(context: Any, attempts: int) -> bool:
-    """Return whether the caller allows one more attempt than so many."""
-    retries = getattr(context.get("client_config"), "retries", None) or {}
-    total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
-    return total is None or attempts < int(total)  # without a count, this is the first of several
-
-
 def _may_teach(call: Call, answer: Answer) -> bool:
-    """Return whether what a server's clock shows may be learned for the domain that the call was signed for."""
+    """Return whether what a server's clock shows may be believed for the domain that the call was signed for."""
     if not answer.learns or not answer.trusted:
         return False
     start = call.route.prefix
@@ -123,21 +185,23 @@ def _is_the_servers_own(status: int) -> bool:
     return status < 300 or (400 <= status < 500 and status != 407)
 
 
-def _fits(heard: Span | None, signed: int, elapsed: int) -> bool:
-    """Return whether a Date can be that of the server which accepted a timestamp, rather than an intermediary's.
+def _near(heard: Span | None, signed: int, elapsed: int, tolerance: int) -> bool:
+    """Return whether a Date can be that of a server which accepted a timestamp, rather than an intermediary's.
 
     Otherwise a proxy with a clock of its own would break calls that are right.
     """
     if heard is None:
         return True
-    return heard.latest >= signed - _ACCEPTED and heard.earliest <= signed + elapsed + _ACCEPTED
+    return heard.latest >= signed - tolerance and heard.earliest <= signed + elapsed + tolerance
 
 
-def _obstacle(call: Call, answer: Answer) -> str:
-    if call.retried:
+def _obstacle(call: Call, answer: Answer, verdict: Verdict) -> str:
+    if call.retried and verdict is Verdict.SKEW:
         return "it was signed again already"
     if not call.rewindable:
         return "its body cannot be sent again"
     if not answer.enabled:
         return "skewguard is switched off"
+    if answer.given_up:
+        return "the servers there contradict each other"
     return "" if answer.attempts_left else "the caller allows no further attempt"

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 from skewguard._fail_open import fail_open
 from skewguard.interval import Interval
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches import library
+from skewguard.signing.reply import Reply
 from skewguard.signing.report import Refusal
 from skewguard.timekeeping.timekeeper import NEVER
 
 _HANDED_OUT = library.handed_out_versions()
 _TIMELESS = library.timeless_versions()
 _PLAIN_BODIES = (dict, bytes, str, bytearray)
+
+
+class First(NamedTuple):
+    """The answer for which a call was signed again.
+
+    Attributes:
+        reply: It as read.
+        parsed: It as botocore parsed it.
+    """
+
+    reply: Reply
+    parsed: Any
 
 
 class Call:
@@ -26,7 +39,9 @@ class Call:
         timeless: Whether its signature carries no timestamp that could be wrong.
         rewindable: Whether its body can be sent again.
         retried: Whether it was signed again.
-        known: What was known then of the server's clock.
+        first: The answer for which it was signed again.
+        known: The server's clock by that answer; what is signed again is dated by it.
+        by_wall: Whether what is signed again is dated by the wall clock.
         refusal: Its last attempt that was refused for its time.
         obstacle: Why it is not signed again after that; empty if nothing forbids it.
         route: Where its last attempt went.
@@ -34,7 +49,9 @@ class Call:
     """
 
     obstacle = ""
+    first: First | None = None
     known: Interval | None = None
+    by_wall = False
     refusal: Refusal | None = None
     retried = False
     signing = NEVER
@@ -63,14 +80,30 @@ class Call:
         self.route = route
         if self.handed_out and not guard.corrects_handed_out():
             return None
-        if self.known is not None and guard.switch.settings is None:  # switched off between refusal and retry
-            steady, wall = guard.keeper.clocks.read()
-            signed = self.known.aged(steady).midpoint
-            self.signing = (signed, wall, steady)
-            return signed
-        signing = self.signing = guard.keeper.signing_time(route[1], self.handed_out)
+        keeper = guard.keeper
+        if self.handed_out:
+            signing = keeper.irrevocable_time(route[1], route[0])
+        elif self.retried and (self.known is not None or self.by_wall):
+            signing = keeper.time_by(self.known)
+        else:
+            signing = keeper.signing_time(route[1])
+            if signing[0] != signing[1] and not (self.rewindable and may_follow(request.context)):
+                signing = guard.irrevocable_time(route[1], route[0])
+        self.signing = signing
         signed = signing[0]
         return None if signed == signing[1] else signed
+
+
+def attempts_left(context: Any, attempts: int) -> bool:
+    """Return whether the caller allows one more attempt than so many."""
+    retries = getattr(context.get("client_config"), "retries", None) or {}
+    total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
+    return total is None or attempts < int(total)  # without a count, this is the first of several
+
+
+def may_follow(context: Any) -> bool:
+    """Return whether another attempt may follow the one that is being signed."""
+    return attempts_left(context, context.get("retries", {}).get("attempt", 1))
 
 
 def _is_handed_out(context: Any) -> bool:

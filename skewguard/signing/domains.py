@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import SplitResult, urlsplit
 
 from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.evidence import Grade
 
 AWS_SUFFIXES = (
     ".amazonaws.com",
@@ -58,12 +59,12 @@ class DomainSpec(NamedTuple):
 
     Attributes:
         key: `UTC`, or the endpoint's origin.
-        seeded: Whether UTC may stand in until the endpoint's first answer.
+        stand_in: The highest grade that UTC has there while the endpoint's own clock is not known.
         shared: Whether what the endpoint teaches may be shared with other processes.
     """
 
     key: str
-    seeded: bool
+    stand_in: Grade = Grade.NONE
     shared: bool = True
 
 
@@ -90,15 +91,18 @@ def find_domain(url: str, bucket: str = "") -> DomainSpec:
     try:
         parts = urlsplit(url)
     except ValueError:  # no URL, so no server answers there
-        return DomainSpec(url, seeded=False)
+        return DomainSpec(url)
     host = (parts.hostname or "").lower()
     # Nothing but a plain host: urllib3, which connects, takes what is before a backslash for the host.
     plain = _PLAIN_HOST.fullmatch(host) and parts.netloc.partition(":")[0].lower() == host
-    if parts.scheme == "https" and plain and is_aws(host) and _CUSTOMERS_CODE.isdisjoint(host.split(".")):
-        return DomainSpec(UTC, seeded=False)
+    aws = bool(plain) and is_aws(host)
+    if parts.scheme == "https" and aws and _CUSTOMERS_CODE.isdisjoint(host.split(".")):
+        return DomainSpec(UTC)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
-    return DomainSpec(f"{parts.scheme}://{host}:{_port(parts)}", seeded=not is_loopback(host), shared=not is_aws(host))
+    # Where AWS checks the signature, UTC is the clock, whatever words a customer's code answers with.
+    stand_in = Grade.NONE if is_loopback(host) else Grade.PROOF if aws else Grade.GUESS
+    return DomainSpec(f"{parts.scheme}://{host}:{_port(parts)}", stand_in, shared=not is_aws(host))
 
 
 def is_named_for(url: str, endpoint_prefix: str) -> bool:

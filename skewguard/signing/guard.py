@@ -8,7 +8,8 @@ from skewguard._fail_open import fail_open
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.signing.domains import find_domain, origin, virtual_bucket
 from skewguard.timekeeping.domain import Domain
-from skewguard.timekeeping.timekeeper import Timekeeper
+from skewguard.timekeeping.evidence import Grade
+from skewguard.timekeeping.timekeeper import Signing, Timekeeper
 
 _MAX_ROUTES = 1024
 
@@ -85,8 +86,18 @@ class Guard:
         """Return the time (ns) to sign as of where no call is recorded, or None for the wall clock."""
         if not self.is_on() or (handed_out and not self.corrects_handed_out()):
             return None
-        signed, wall, _ = self.keeper.signing_time(self.route(url, auth_path).domain, handed_out)
+        route = self.route(url, auth_path)
+        find = self.keeper.irrevocable_time if handed_out else self.irrevocable_time
+        signed, wall, _ = find(route.domain, route.prefix)
         return None if signed == wall else signed
+
+    def irrevocable_time(self, domain: Domain, where: str) -> Signing:
+        """Return the time to sign as of where no retry can mend it, but the answer comes at once.
+
+        So the wall clock serves within the deadband, as for other requests.
+        """
+        signing = self.keeper.signing_time(domain)
+        return signing if signing[0] == signing[1] else self.keeper.irrevocable_time(domain, where)
 
     def route(self, url: str, auth_path: str | None) -> Route:
         """Return where a URL leads, and remember it."""
@@ -94,7 +105,7 @@ class Guard:
         found = self._routes.get(start)
         if found is None:
             spec = find_domain(start, virtual_bucket(url, auth_path))
-            domain = self.keeper.domain(spec.key, seeded=spec.seeded, shared=spec.shared)
+            domain = self.keeper.domain(spec.key, stand_in=spec.stand_in, shared=spec.shared)
             found = Route(f"{start}/", domain)
             if len(self._routes) >= _MAX_ROUTES:
                 self._routes = {}
@@ -105,7 +116,7 @@ class Guard:
     def contain(self, route: Route) -> Route:
         """Give a route's server a clock of its own from now on: its answers must not teach UTC, which stands in."""
         start = route.prefix.rstrip("/")
-        own = Route(route.prefix, self.keeper.domain(start, seeded=True, shared=False))
+        own = Route(route.prefix, self.keeper.domain(start, stand_in=Grade.PROOF, shared=False))
         self.last = self._routes[start] = own
         return own
 

@@ -14,16 +14,17 @@ from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
 from skewguard.clocks import Reading
 from skewguard.events import Refused, Retried, emit
-from skewguard.interval import Trust
-from skewguard.signing.answer import Answer, Decision, attempts_left, decide, would_help
-from skewguard.signing.call import Call
+from skewguard.interval import Interval, Trust, plausible
+from skewguard.signing.answer import Answer, Decision, decide, would_help
+from skewguard.signing.call import Call, First, attempts_left
 from skewguard.signing.domains import is_named_for, origin
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches.signers import KEY, WHO
-from skewguard.signing.reply import Reply, Span, Verdict, read
+from skewguard.signing.reply import Verdict, read
 from skewguard.signing.report import Refusal, note_failure, report
 from skewguard.signing.responses import Responses
-from skewguard.timekeeping.domain import Change, Domain
+from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.evidence import Observation
 from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.timekeeper import NEVER
 
@@ -111,7 +112,7 @@ class Hooks:
             signed, wall, steady = call.signing
             if http_response.status_code < 300 and signed == wall and not call.retried:
                 domain, keeper = call.route.domain, self.keeper
-                if domain is not keeper.utc or keeper.fresh(domain, steady):
+                if keeper.fresh(domain, steady) if domain is keeper.utc else domain.evidence is None:
                     return None  # a healthy call: what a private server accepts needs no correction
             wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
         except Exception as error:
@@ -134,66 +135,81 @@ class Hooks:
         domain = call.route.domain
         _, wall, steady = call.signing
         status = http_response.status_code
-        if status < 300:
-            if call.retried:
-                domain.unproved = None
-                keeper.share(domain)
-            if keeper.fresh(domain, steady):
-                return None
+        if status < 300 and not call.retried and keeper.fresh(domain, steady):
+            return None
         if _clocks.faked() or not self.responses.from_socket(http_response):
             return None  # a test's clock or a test's answer
         if domain is keeper.utc and not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix):
             call.route = self.guard.contain(call.route)
             domain = call.route.domain
+        where = call.route.prefix
         now = keeper.clocks.read()
         answer = Answer(
             reply=read(status, self.responses.headers_of(http_response), parsed),
             elapsed=max(now.steady - steady, now.wall - wall, 0),
             source=origin(http_response.url),
+            known=keeper.known(domain, steady),
+            quiet=domain.quiet(where, now.steady),
+            given_up=domain.given_up(now.steady),
             trusted=domain is not keeper.utc or self.responses.verified(endpoint),
             learns=self.guard.learns(),
             enabled=self.guard.is_on(),
             attempts_left=attempts_left(context, attempts),
         )
         decision = decide(call, answer)
-        change = self._learn(call, answer, decision, now)
+        said = self._learn(call, answer, decision, now)
+        if decision.restores_first and call.first is not None:
+            keeper.quieten(domain, where)
+            call.refusal = None
+            http_response.status_code = call.first.reply.status
+            parsed.clear()
+            parsed.update(call.first.parsed)
+            return None
         if not decision.refused:
             return None
-        call.refusal, call.obstacle = Refusal(call.signing, decision.judgement), decision.obstacle
-        if answer.reply.unexplained:
-            domain.unproved = change
+        judgement = decision.judgement
+        call.refusal = Refusal(call.signing, judgement, answer.reply.explicit)
+        call.obstacle = decision.obstacle
         if decision.obstacle:
             return None
-        skewed = decision.judgement.verdict is Verdict.SKEW
+        skewed = judgement.verdict is Verdict.SKEW
         # Where the machine stood still meanwhile, the wall clock alone shows how long that was.
         waited = now.steady - steady if skewed else answer.elapsed
-        sign_again = functools.partial(self._sign_again, call, answer.reply, decision, operation, waited)
-        return self._after_sources(domain, steady, sign_again) if skewed and change is None else sign_again()
+        first = First(answer.reply, parsed)
+        sign_again = functools.partial(self._sign_again, call, first, decision, said, operation, waited)
+        in_line = not skewed or said is not None or decision.by_wall
+        return sign_again() if in_line else self._after_sources(domain, steady, sign_again)
 
-    def _learn(self, call: Call, answer: Answer, decision: Decision, now: Reading) -> Change | None:
-        """Teach the timekeeper what the decision says."""
+    def _learn(self, call: Call, answer: Answer, decision: Decision, now: Reading) -> Interval | None:
+        """Teach the timekeeper what the decision says; return the server's clock, as far as it may be believed."""
         keeper, domain = self.keeper, call.route.domain
-        change = None
-        if decision.reverts and domain.unproved is not None:
-            keeper.revert(domain, domain.unproved)
-        elif decision.objection:
+        if decision.objection:
             emit(Refused(answer.source, decision.objection))
-        elif decision.heard is not None:
-            change = self._learn_clock(call, answer.source, decision.heard, now)
-        if change is not None and decision.proved:
-            keeper.share(domain)
-        return change
+        said = None
+        if decision.heard is not None:
+            signed, wall, steady = call.signing
+            earliest, latest = decision.heard
+            trust = Trust.AUTHENTICATED if domain is keeper.utc else Trust.WITNESS
+            said = response_interval(earliest, latest, Reading(steady, wall), now, trust, answer.source)
+            if not plausible(said):
+                emit(Refused(answer.source, "it states an implausible date"))
+                said = None
+            elif decision.shown is not None:
+                seen = Observation(decision.shown, said, call.route.prefix, signed + now.steady - steady)
+                self._observe(domain, seen, announces=decision.refused or call.retried)
+        if decision.lost:
+            keeper.lose(domain)
+        return said
 
-    def _learn_clock(self, call: Call, source: str, heard: Span, now: Reading) -> Change | None:
-        settings = self.guard.switch.settings
-        domain = call.route.domain
-        _, wall, steady = call.signing
-        trust = Trust.AUTHENTICATED if domain is self.keeper.utc else Trust.WITNESS
-        said = response_interval(heard.earliest, heard.latest, Reading(steady, wall), now, trust, source)
-        change = self.keeper.learn(domain, said)
-        if change is not None and self.guard.switch.settings is not settings:
-            self.keeper.revert(domain, change)  # the guard was switched off meanwhile
-        return change
+    def _observe(self, domain: Domain, seen: Observation, *, announces: bool) -> None:
+        keeper, settings = self.keeper, self.guard.switch.settings
+        change = keeper.learn(domain, seen)
+        if self.guard.switch.settings is not settings:
+            keeper.revert(domain, change)  # the guard was switched off meanwhile
+            return
+        if announces:  # now, because there may be no next signing
+            keeper.signing_time(domain)
+        keeper.share(domain)
 
     def _after_sources(
         self, domain: Domain, since: int, sign_again: Callable[[], float | None]
@@ -202,14 +218,22 @@ class Hooks:
         self.keeper.ask_for(domain, since)
         return sign_again()
 
-    def _sign_again(self, call: Call, reply: Reply, decision: Decision, operation: Any, waited: int) -> float | None:
-        """Ask for the one retry, unless it would carry as bad a timestamp."""
+    def _sign_again(
+        self, call: Call, first: First, decision: Decision, said: Interval | None, operation: Any, waited: int
+    ) -> float | None:
+        """Ask for one more attempt, unless it would carry as bad a timestamp."""
         verdict, reason = decision.judgement
         if verdict is Verdict.SKEW:
-            again = self.keeper.signing_time(call.route.domain)
-            if not would_help(call.signing, again, reply):
+            keeper, domain = self.keeper, call.route.domain
+            if said is None and not decision.by_wall:  # the answer did not tell the time, so what else is known counts
+                known = keeper.known(domain, keeper.clocks.read().steady)
+                if known is None:
+                    return None
+                said = known.estimate
+            again = keeper.time_by(said)
+            if not decision.by_wall and not would_help(call.signing, again, first.reply):
                 return None
-            call.known = self.keeper.known(call.route.domain, again[2])
+            call.first, call.known, call.by_wall = first, said, decision.by_wall
         call.retried = True
         emit(Retried(operation.service_model.service_name, operation.name, verdict.value, reason, waited))
         return 0

@@ -39,10 +39,13 @@ POSSIBLE_CODES = frozenset(
     {"SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure", "RequestExpired", "ExpiredRequest"}
 )
 """About time, or about keys."""
-_SILENT_STATUSES = frozenset({400, 401, 403})
+REFUSALS = frozenset({400, 401, 403})
+"""The statuses of refusals that may be about time whatever their code: AWS says skew as ``AccessDenied`` too."""
 
 NO_CLOCK = "the server stated no time"
 """The reason where an error may be about time, but nothing tells the server's."""
+
+_OTHER_ERROR = "the error is not about time"
 
 _GRAMMAR = re.compile(
     r"Signature (expired|not yet current): (\d{8}T\d{6}Z) is (?:now earlier|still later) than (\d{8}T\d{6}Z) "
@@ -129,9 +132,16 @@ class Reply:
     time_text: bool = False
 
     @property
-    def unexplained(self) -> bool:
-        """Whether this refusal may be about time but does not say so, as HEAD's, EC2's and some without a message."""
-        return not self.time_text and self.code not in CLOCK_CODES and _suspicion(self) is None
+    def explicit(self) -> bool:
+        """Whether this is a refusal for time in words: its message, its code, or both clocks as it quotes them."""
+        quoted = self.stated is not None and self.requested is not None
+        return self.time_text or self.code in CLOCK_CODES or quoted
+
+    @property
+    def likely(self) -> bool:
+        """Whether this is explicit, or an error that servers give for a wrong time and for a wrong key alike."""
+        silent = not self.code and not self.message
+        return self.explicit or self.code in POSSIBLE_CODES or silent
 
     @property
     def contradictory(self) -> bool:
@@ -238,9 +248,9 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
         signed = reply.requested
     heard = reply.heard
     if heard is None:
-        if reply.time_text or reply.code in CLOCK_CODES:
+        if reply.explicit:
             return Judgement(Verdict.SKEW, f"the error is about time, but {NO_CLOCK}")
-        return Judgement(Verdict.NOT_TIME, NO_CLOCK)
+        return Judgement(Verdict.NOT_TIME, NO_CLOCK if reply.likely else _OTHER_ERROR)
     # How far true time at signing was after the timestamp, if the server's clock is right.
     low = heard.earliest - attempt.elapsed - signed
     high = heard.latest - signed
@@ -249,7 +259,7 @@ def judge(attempt: Attempt, reply: Reply) -> Judgement:
         behind = (low + high) // 2
         side = "behind" if behind > 0 else "ahead of"
         return Judgement(Verdict.SKEW, f"signed {abs(behind) / SECOND:.0f} s {side} the server's clock")
-    if high > limit:
+    if high > limit and reply.likely:
         return Judgement(Verdict.STALE, f"signed {attempt.elapsed / SECOND:.0f} s before its answer")
     return Judgement(Verdict.NOT_TIME, "the timestamp was acceptable to the server")
 
@@ -260,11 +270,7 @@ def _suspicion(reply: Reply) -> str | None:
         return "not a refusal"
     if WRONG_KEY_TEXT.search(reply.message):
         return "the secret key is wrong"
-    if reply.time_text or reply.code in CLOCK_CODES or reply.code in POSSIBLE_CODES:
-        return None
-    if not reply.code and not reply.message and reply.status in _SILENT_STATUSES:
-        return None
-    return "the error is not about time"
+    return None if reply.explicit or reply.status in REFUSALS else _OTHER_ERROR
 
 
 def _error_of(parsed: Mapping[str, Any] | None) -> Mapping[str, Any]:

@@ -27,10 +27,12 @@ class Refusal(NamedTuple):
     Attributes:
         signing: The attempt.
         judgement: Why it was refused.
+        explicit: Whether the server said in words that the time was the reason.
     """
 
     signing: Signing
     judgement: Judgement
+    explicit: bool
 
 
 def report(
@@ -51,7 +53,8 @@ def report(
     if refusal is not None:
         shown["Verdict"] = refusal.judgement.verdict.value
         if refusal.signing is signing:
-            found = (f"refused for its time: {refusal.judgement.reason}", _known(keeper, domain), obstacle)
+            refused = "refused for its time" if refusal.explicit else "perhaps refused for its time"
+            found = (f"{refused}: {refusal.judgement.reason}", _known(keeper, domain), obstacle)
             shown["Found"] = f"skewguard: {'; '.join(filter(None, found))}"
     parsed.setdefault("ResponseMetadata", {})[KEY] = shown
 
@@ -76,7 +79,9 @@ def _known(keeper: Timekeeper, domain: Domain) -> str:
     if known is None:
         return "the correct time is not known"
     reference = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
-    off = clock_offset(known.midpoint - wall, known.width // 2, known.source, reference)
+    estimate = known.estimate
+    grade = known.grade.name.lower()
+    off = clock_offset(estimate.midpoint - wall, estimate.width // 2, estimate.source, reference, grade)
     return f"this host's clock is {off}"
 
 

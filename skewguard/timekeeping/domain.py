@@ -1,14 +1,23 @@
-"""One set of servers that share a clock: its estimate, and the offset cached for signing. Pure."""
+"""One set of servers that share a clock: what is known of it, and the offset cached for signing. Pure."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from skewguard.interval import Interval, intersect
+from skewguard.interval import SECOND
+from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown
+from skewguard.timekeeping.evidence import after as transition
 
 UTC = "utc"
 """The key of AWS and all time sources; all other keys are endpoints' origins, each with a clock of its own."""
 
+QUIET_FOR = 60 * SECOND
+"""How long what did not help is not tried again, ns."""
+
+MAX_LOST = 3
+"""After so many calls in a row that were refused although they were corrected, two clocks answer under one name."""
+
+_MAX_QUIET = 1024
 
 CachedOffset: TypeAlias = tuple[int, int, int, int, int]
 """(until, low, high, correction, to_steady), ns: a correction that signings use as long as no clock has moved.
@@ -36,10 +45,10 @@ class Announced(NamedTuple):
 
 
 class Change(NamedTuple):
-    """A domain's estimate before and after it learned something."""
+    """What was known of a domain's clock before and after it learned something."""
 
-    before: Interval | None
-    after: Interval
+    before: Evidence | None
+    after: Evidence
 
 
 class Domain:
@@ -47,42 +56,77 @@ class Domain:
 
     Attributes:
         key: `UTC`, or the endpoint's origin.
-        seeded: Whether UTC is used until the domain's own first answer. A loopback endpoint shares the host's wall
-            clock, so for it UTC would be a guess in the wrong direction.
+        stand_in: The highest grade that UTC has here while the domain's own clock is not known. A loopback endpoint
+            shares the host's wall clock, so for it UTC would be a guess in the wrong direction.
         shared: Whether what it taught may become another process's estimate.
-        estimate: What its answers taught.
-        inherited: The estimate taken from another process, at the beginning; False until the shared file is read.
-        unproved: The change by a refusal that did not mention time, until a call that was signed again has succeeded.
+        evidence: What is known of its clock, by its own answers or another process's.
+        inherited: What was taken from another process, at the beginning; False until the shared file is read.
         cached: The offset for the next signings.
         announced: The last announcement.
     """
 
-    def __init__(self, key: str, *, seeded: bool, shared: bool = True) -> None:
+    def __init__(self, key: str, *, stand_in: Grade = Grade.NONE, shared: bool = True) -> None:
         self.key = key
-        self.seeded = seeded
+        self.stand_in = stand_in
         self.shared = shared
         self.forget()
 
     def forget(self) -> None:
         """Return to the initial state."""
-        self.estimate: Interval | None = None
-        self.inherited: Interval | Literal[False] | None = False
-        self.unproved: Change | None = None
+        self.evidence: Evidence | None = None
+        self.inherited: Evidence | Literal[False] | None = False
         self.cached = EXPIRED
         self.announced = Announced()
+        self._quiet: dict[str, int] = {}
+        self._lost = 0
+        self._given_up_until = -1
 
-    def learn(self, said: Interval, old: Interval | None) -> Change:
-        """Learn a server's statement: it narrows the old estimate, if that is usable and agrees, or replaces it."""
-        before = self.estimate
-        after = self.estimate = (intersect(old, said) if old is not None else None) or said
+    @property
+    def learned_at(self) -> int:
+        """The steady instant of the last statement learned, ns; 0 without one."""
+        return 0 if self.evidence is None else self.evidence.estimate.at
+
+    def learn(self, seen: Observation, known: Evidence | None) -> Change:
+        """Learn what an answer shows. `known` is the evidence, if that is still young enough to use."""
+        if seen.shown in (Shown.ACCEPTANCE, Shown.AUTHENTIC):
+            self._lost = 0
+            self._quiet.pop(seen.where, None)
+        before = self.evidence
+        after = self.evidence = transition(known, seen)
         return Change(before, after)
 
     def revert(self, change: Change) -> bool:
         """Undo a change, unless another one has followed; return whether it was undone."""
-        if self.estimate is not change.after:
+        if self.evidence is not change.after:
             return False
-        self.estimate = change.before
+        self.evidence = change.before
         return True
+
+    def quieten(self, where: str, steady: int) -> None:
+        """Act on no guess at an origin for a while, because one did not help there."""
+        if len(self._quiet) >= _MAX_QUIET:
+            self._quiet.clear()
+        self._quiet[where] = steady + QUIET_FOR
+
+    def quiet(self, where: str, steady: int) -> bool:
+        """Return whether no guess is acted on at an origin at a steady instant."""
+        return steady < self._quiet.get(where, -1)
+
+    def any_quiet(self, steady: int) -> bool:
+        """Return whether no guess is acted on at one of its origins."""
+        return any(steady < until for until in self._quiet.values())
+
+    def lose(self, steady: int) -> None:
+        """Count a call that was refused although it was corrected; give up for a while after `MAX_LOST` in a row."""
+        self._lost += 1
+        if self._lost >= MAX_LOST:
+            self._lost = 0
+            self.evidence = None
+            self._given_up_until = steady + QUIET_FOR
+
+    def given_up(self, steady: int) -> bool:
+        """Return whether corrections are given up at a steady instant, as the servers contradict each other."""
+        return steady < self._given_up_until
 
     def announce(self, now: Announced, deadband: int) -> bool:
         """Store an announcement if it is news: it differs in kind, or by more than the deadband. Return whether it is.

@@ -12,9 +12,12 @@ from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval, Trust, drift_over, intersect, plausible
 from skewguard.timekeeping.domain import Domain
+from skewguard.timekeeping.evidence import Evidence, Grade
 
 OUTRANKS_FOR = 900 * SECOND
 """How long an authenticated answer outranks sources that contradict it."""
+
+_BEYOND = 60 * SECOND  # how far into a wide interval the wall clock is corrected
 
 MAX_LAG = 60 * SECOND
 """An interrupted thread may ask about a moment before the latest measurement, ns, but not so long before."""
@@ -24,12 +27,12 @@ class Correction(NamedTuple):
     """What follows for signing in a domain at one instant.
 
     Attributes:
-        estimate: The interval of its clock; None if it is unknown.
+        evidence: What is known of its clock; None if nothing is.
         offset: What to add to the wall clock, ns; 0 if that may be right.
         withheld: Whether `max_offset` forbids a correction.
     """
 
-    estimate: Interval | None
+    evidence: Evidence | None
     offset: int
     withheld: bool
 
@@ -51,26 +54,44 @@ class Knowledge:
         self.overheard: Interval | None = None
         self.jumps: deque[tuple[int, int]] = deque(maxlen=32)
 
-    def of(self, domain: Domain, steady: int) -> Interval | None:
-        """Return the estimate of a domain's clock at a steady instant, if it is still young enough to use."""
+    def of(self, domain: Domain, steady: int) -> Evidence | None:
+        """Return what is known of a domain's clock, as of a steady instant; None if that is nothing, or too old."""
         if domain is self.utc:
             return self._of_utc(steady)
-        own = self.usable(domain.estimate, steady)
-        return self._of_utc(steady) if own is None and domain.seeded else own
+        if domain.given_up(steady):
+            return None
+        known = self.own(domain, steady)
+        if known is None and domain.stand_in:
+            known = self._of_utc(steady)
+            known = known and known._replace(grade=min(known.grade, domain.stand_in))
+        # All origins of a private endpoint are one server's.
+        guessed = known is not None and known.grade is Grade.GUESS
+        return None if guessed and domain.any_quiet(steady) else known
 
-    def _of_utc(self, steady: int) -> Interval | None:
-        estimate, agreed = self.utc.estimate, self.witness
-        answer, witness = self.usable(estimate, steady), self.usable(agreed, steady)
-        if estimate is None or agreed is None or answer is None or witness is None:
-            return answer or witness or self.usable(self.overheard, steady)
-        joined = intersect(witness, answer)
+    def own(self, domain: Domain, steady: int) -> Evidence | None:
+        """Return what a domain's own answers taught, aged to a steady instant; None if it is too old."""
+        evidence = domain.evidence
+        usable = evidence and self.usable(evidence.estimate, steady)
+        return evidence and usable and evidence._replace(estimate=usable)
+
+    def _of_utc(self, steady: int) -> Evidence | None:
+        answer, agreed = self.own(self.utc, steady), self.witness
+        voted = self.usable(agreed, steady)
+        if voted is None or agreed is None:
+            overheard = self.usable(self.overheard, steady)
+            return answer or (overheard and Evidence(Grade.GUESS, overheard))
+        vote = Evidence(Grade.VOTE, voted)
+        if answer is None or answer.grade is Grade.GUESS:
+            return vote
+        joined = intersect(voted, answer.estimate)
         if joined is not None:
-            return joined
+            return answer._replace(estimate=joined) if answer.grade is Grade.PROOF else vote
         # Where the machine was frozen after the answer, its tools have put the wall clock forward by at least as much
         # as the estimate is late; sources asked since then know better.
-        jumped = sum(by for at, by in list(self.jumps) if estimate.at <= at <= agreed.at)
-        overtaken = 0 < witness.earliest - answer.latest <= jumped
-        return witness if overtaken or steady - estimate.at > OUTRANKS_FOR else answer
+        learned = self.utc.learned_at
+        jumped = sum(by for at, by in list(self.jumps) if learned <= at <= agreed.at)
+        overtaken = 0 < voted.earliest - answer.estimate.latest <= jumped
+        return vote if overtaken or steady - learned > OUTRANKS_FOR else answer
 
     def usable(self, said: Interval | None, steady: int) -> Interval | None:
         """Age a statement to a steady instant; None if it is older than `max_age`, or from another time line."""
@@ -79,37 +100,54 @@ class Knowledge:
         return said.aged(steady)
 
     def correction(self, domain: Domain, now: Reading) -> Correction:
-        """Compare the wall clock with the estimate of a domain's clock.
+        """Compare the wall clock with what is known of a domain's clock.
 
         A correction in force ends at half the deadband: at its edge it would come and go with every answer.
         """
-        estimate = self.of(domain, now.steady)
-        offset = self.offset(estimate, now.wall, domain.announced.correction)
+        evidence = self.of(domain, now.steady)
+        offset = 0 if evidence is None else self.offset(evidence.estimate, now.wall, domain.announced.correction)
+        if self._forbidden(offset):
+            return Correction(evidence, 0, withheld=True)
+        return Correction(evidence, offset, withheld=False)
+
+    def offset_by(self, said: Interval, wall: int) -> int:
+        """Return by how much to correct the wall clock, ns, by one statement; 0 if `max_offset` forbids it."""
+        offset = self.offset(said, wall)
+        return 0 if self._forbidden(offset) else offset
+
+    def _forbidden(self, offset: int) -> bool:
         limit = self.settings.max_offset
-        if limit is not None and abs(offset) > limit:
-            return Correction(estimate, 0, withheld=True)
-        return Correction(estimate, offset, withheld=False)
+        return limit is not None and abs(offset) > limit
 
-    def offset(self, estimate: Interval | None, wall: int, in_force: int = 0) -> int:
-        """Return by how much to correct the wall clock, ns, without `max_offset`; 0 if it may be right."""
-        if estimate is None:
-            return 0
+    def offset(self, estimate: Interval, wall: int, in_force: int = 0) -> int:
+        """Return by how much to correct the wall clock, ns, without `max_offset`; 0 if it may be right.
+
+        It is corrected to the middle of the interval, but not far beyond its near end: a refusal after a long wait
+        states a wide interval, and the wall clock may be no further off than its near end.
+        """
         deadband = self.settings.deadband
-        offset = estimate.midpoint - wall
-        if in_force and abs(offset - in_force) <= deadband:
+        middle = estimate.midpoint - wall
+        if in_force and abs(middle - in_force) <= deadband:
             deadband //= 2
-        return 0 if estimate.earliest - deadband <= wall <= estimate.latest + deadband else offset
+        if estimate.earliest - deadband <= wall <= estimate.latest + deadband:
+            return 0
+        if middle > 0:
+            return min(middle, estimate.earliest - wall + _BEYOND)
+        return max(middle, estimate.latest - wall - _BEYOND)
 
-    def handed_out(self, domain: Domain, correction: Correction, wall: int) -> int:
+    def irrevocable(self, domain: Domain, correction: Correction, where: str, wall: int) -> int:
         """Return the time to sign as of where no retry can mend it, ns.
 
-        It is the wall clock's if that may be right, or is in doubt; else the estimate's earliest end, so that no server
-        meets a date in its future.
+        It is the wall clock's if that may be right, is in doubt, or is not disproved by evidence that suffices at this
+        origin; else the estimate's earliest end, so that no server meets a date in its future.
         """
-        estimate = correction.estimate
-        if estimate is None or correction.withheld or estimate.earliest <= wall <= estimate.latest:
+        evidence = correction.evidence
+        if evidence is None or correction.withheld or not evidence.suffices(where):
             return wall
-        return wall if self.in_doubt(domain, estimate, wall) else estimate.earliest
+        estimate = evidence.estimate
+        if estimate.earliest <= wall <= estimate.latest or self.in_doubt(domain, estimate, wall):
+            return wall
+        return estimate.earliest
 
     def in_doubt(self, domain: Domain, estimate: Interval | None, wall: int) -> bool:
         """Return whether the wall clock may be right although it contradicts the estimate.
@@ -120,11 +158,10 @@ class Knowledge:
         """
         if estimate is None or not self.jumps or wall <= estimate.latest + self.settings.deadband:
             return False
-        said = [domain.estimate]
-        if domain is self.utc or (domain.seeded and self.usable(domain.estimate, estimate.at) is None):
-            said = [self.utc.estimate, self.witness, self.overheard]
-        measured = max((one.at for one in said if one is not None), default=0)
-        jumped = sum(by for at, by in list(self.jumps) if at >= measured)
+        measured = [domain.learned_at]
+        if domain is self.utc or (domain.stand_in and self.own(domain, estimate.at) is None):
+            measured = [self.utc.learned_at, *(said.at for said in (self.witness, self.overheard) if said is not None)]
+        jumped = sum(by for at, by in list(self.jumps) if at >= max(measured))
         return wall - jumped <= estimate.latest + self.settings.deadband
 
     def objection(self, said: Interval, steady: int) -> str | None:

@@ -18,11 +18,12 @@ from typing import TypeAlias
 from skewguard import clocks as _clocks
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
-from skewguard.events import CorrectionChanged, Refused, Stepped, emit
+from skewguard.events import CorrectionChanged, Stepped, emit
 from skewguard.interval import SECOND, Interval, Vote, plausible
 from skewguard.sources import Source
 from skewguard.sources.auto import HostSources
 from skewguard.timekeeping.domain import EXPIRED, UTC, Announced, Change, Domain
+from skewguard.timekeeping.evidence import Evidence, Grade, Observation
 from skewguard.timekeeping.knowledge import MAX_LAG, Correction, Knowledge
 from skewguard.timekeeping.polling import MAX_WAIT, Poller, Result, Threads
 from skewguard.timekeeping.shared_file import Store
@@ -62,7 +63,7 @@ class Timekeeper:
             threads: Runs the polls; for simulations.
             store: The shared file; by default the user's for the host's clocks, and none for others.
         """
-        self.utc = Domain(UTC, seeded=False)
+        self.utc = Domain(UTC)
         self._domains = {UTC: self.utc}
         # Domains beyond the bound are kept by the sessions that use them, and must be reset like the others.
         self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
@@ -112,40 +113,51 @@ class Timekeeper:
 
     # -- reading ------------------------------------------------------------------------------------------------
 
-    def domain(self, key: str, *, seeded: bool, shared: bool = True) -> Domain:
+    def domain(self, key: str, *, stand_in: Grade, shared: bool = True) -> Domain:
         """Find or create a domain. The number of those that all sessions share is bounded."""
         found = self._domains.get(key)
         if found is None:
             with self._lock:
-                found = self._domains.get(key) or Domain(key, seeded=seeded, shared=shared)
+                found = self._domains.get(key) or Domain(key, stand_in=stand_in, shared=shared)
                 self._all.add(found)
                 if len(self._domains) < _MAX_DOMAINS:
                     self._domains[key] = found
         return found
 
     def heard(self) -> list[Domain]:
-        """List the domains that have an estimate of their own."""
-        return [domain for domain in list(self._domains.values()) if domain.estimate is not None]
+        """List the domains that have evidence of their own."""
+        return [domain for domain in list(self._domains.values()) if domain.evidence is not None]
 
-    def signing_time(self, domain: Domain, handed_out: bool = False) -> Signing:
-        """Return the time to sign with in this domain, now.
-
-        If the signature will be handed out (a presigned URL), no retry can correct it: in doubt the wall clock is used.
-        """
+    def signing_time(self, domain: Domain) -> Signing:
+        """Return the time to sign with in this domain, now, where a retry can mend it."""
         until, low, high, correction, to_steady = domain.cached
         quick, wall = self._quick(), self._wall()
-        if quick < until and low < wall - quick < high and not handed_out:
+        if quick < until and low < wall - quick < high:
             if not correction:
                 return wall, wall, quick + to_steady
             if not _clocks.faked():
                 return wall + correction, wall, quick + to_steady
-        return self._signing_time(domain, handed_out)
+        return self._signing_time(domain)[0]
 
-    def _signing_time(self, domain: Domain, handed_out: bool) -> Signing:
-        """Compute the time to sign with, and cache the correction."""
+    def irrevocable_time(self, domain: Domain, where: str) -> Signing:
+        """Return the time to sign with now at an origin of this domain, where no retry can mend it."""
+        signing, correction = self._signing_time(domain)
+        if correction is None:
+            return signing
+        _, wall, steady = signing
+        return self._knowledge.irrevocable(domain, correction, where, wall), wall, steady
+
+    def time_by(self, said: Interval | None) -> Signing:
+        """Return the time to sign with now by a statement about the server's clock; without one, by the wall clock."""
+        steady, wall = self.clocks.read()
+        offset = 0 if said is None else self._knowledge.offset_by(said.aged(steady), wall)
+        return wall + offset, wall, steady
+
+    def _signing_time(self, domain: Domain) -> tuple[Signing, Correction | None]:
+        """Compute the time to sign with, and cache the correction; None stands for it where the clock is faked."""
         if _clocks.faked():
             steady, wall = self.clocks.read()
-            return wall, wall, steady
+            return (wall, wall, steady), None
         if domain.inherited is False:
             self._inherit(domain)
         if self.due(domain):
@@ -155,9 +167,7 @@ class Timekeeper:
         correction = self._knowledge.correction(domain, now)
         if self._cache(domain, correction, quick, now, generation):
             self._announce(domain, correction, now.wall)
-        if handed_out:
-            return self._knowledge.handed_out(domain, correction, now.wall), now.wall, now.steady
-        return now.wall + correction.offset, now.wall, now.steady
+        return (now.wall + correction.offset, now.wall, now.steady), correction
 
     def _cache(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
         """Cache a correction for the next signings, unless it is outdated; return whether it must be announced."""
@@ -171,23 +181,28 @@ class Timekeeper:
 
     @staticmethod
     def _announce(domain: Domain, correction: Correction, wall: int) -> None:
-        estimate, offset, withheld = correction
-        if estimate is None:
+        evidence, offset, withheld = correction
+        if evidence is None:
             emit(CorrectionChanged(domain.key, offset, 0, "", wall, 0))
         else:
-            found = estimate.midpoint - wall
-            emit(CorrectionChanged(domain.key, offset, estimate.width // 2, estimate.source, wall, found, withheld))
+            known = evidence.estimate
+            found, bound, grade = known.midpoint - wall, known.width // 2, evidence.grade.name.lower()
+            emit(CorrectionChanged(domain.key, offset, bound, known.source, wall, found, withheld, grade))
 
     def now(self) -> Interval | None:
         """Return the estimate of UTC as of now."""
+        known = self._now()
+        return known and known.estimate
+
+    def _now(self) -> Evidence | None:
         if self.utc.inherited is False:
             self._inherit(self.utc)
         return self.known(self.utc, self.clocks.read().steady)
 
     def fresh(self, domain: Domain, steady: int) -> bool:
-        """Return whether this domain's estimate is so recent that another success has nothing to add."""
-        estimate = domain.estimate
-        return estimate is not None and steady - estimate.at < _FRESH_FOR
+        """Return whether this domain's clock was proved so recently that another success has nothing to add."""
+        evidence = domain.evidence
+        return evidence is not None and evidence.grade is Grade.PROOF and steady - evidence.estimate.at < _FRESH_FOR
 
     def settled(self, domain: Domain) -> bool:
         """Return whether the cached offset is valid, so that the next signing does no more than read two clocks."""
@@ -199,12 +214,12 @@ class Timekeeper:
         """Detect a step of the wall clock; return whether the next signing in this domain should ask the sources."""
         reading = self.clocks.read()
         self._detect_step(reading)
-        return (domain is self.utc or domain.seeded) and self._poller.due(
+        return (domain is self.utc or domain.stand_in > 0) and self._poller.due(
             reading.steady, self.settings.refresh_interval
         )
 
-    def known(self, domain: Domain, steady: int) -> Interval | None:
-        """Return the estimate of a domain's clock at a steady instant, if it is still young enough to use."""
+    def known(self, domain: Domain, steady: int) -> Evidence | None:
+        """Return what is known of a domain's clock, as of a steady instant; None if that is nothing, or too old."""
         return self._knowledge.of(domain, steady)
 
     def _detect_step(self, now: Reading) -> None:
@@ -233,27 +248,33 @@ class Timekeeper:
     def doubtful(self) -> bool:
         """Whether the wall clock may be right although it contradicts the estimate of UTC."""
         steady, wall = self.clocks.read()
-        return self._knowledge.in_doubt(self.utc, self.known(self.utc, steady), wall)
+        known = self.known(self.utc, steady)
+        return self._knowledge.in_doubt(self.utc, known and known.estimate, wall)
 
     # -- learning -----------------------------------------------------------------------------------------------
 
-    def learn(self, domain: Domain, said: Interval) -> Change | None:
-        """Learn a server's statement about its own domain's clock.
-
-        The newest statement wins: it narrows the estimate where the two agree, and replaces it where they do not.
-
-        Returns:
-            The change, for `revert`; None if the statement was not believed.
-        """
-        if not plausible(said):
-            emit(Refused(said.source, "it states an implausible date"))
-            return None
+    def learn(self, domain: Domain, seen: Observation) -> Change:
+        """Learn what an answer shows of its own domain's clock; return the change, for `revert`."""
         self._detect_step(self.clocks.read())
         with self._lock:
-            change = domain.learn(said, self._knowledge.usable(domain.estimate, said.at))
+            known = domain.evidence
+            usable = known is not None and self._knowledge.usable(known.estimate, seen.estimate.at) is not None
+            change = domain.learn(seen, known if usable else None)
             self._expire_caches()
             self._learned.notify_all()
         return change
+
+    def quieten(self, domain: Domain, where: str) -> None:
+        """Act on no guess at an origin for a while, because one did not help there."""
+        with self._lock:
+            domain.quieten(where, self.clocks.read().steady)
+            self._expire_caches()
+
+    def lose(self, domain: Domain) -> None:
+        """Count a call that was refused although it was corrected; after some in a row, give up for a while."""
+        with self._lock:
+            domain.lose(self.clocks.read().steady)
+            self._expire_caches()
 
     def overhear(self, said: Interval) -> None:
         """Use the clock of a metadata service, until a source or an answer has given the time.
@@ -263,7 +284,7 @@ class Timekeeper:
         if self._knowledge.objection(said, self.clocks.read().steady) is None:
             with self._lock:
                 self._knowledge.overheard = said
-                if self.utc.estimate is None and self._knowledge.witness is None:
+                if self.utc.evidence is None and self._knowledge.witness is None:
                     self._expire_caches()
 
     def revert(self, domain: Domain, change: Change) -> None:
@@ -298,23 +319,26 @@ class Timekeeper:
                 self._knowledge.jumps = deque((jump for jump in jumps if jump[0] < written.steady), jumps.maxlen)
             for each in (self.utc, domain):
                 if each.inherited is False:
-                    said = self._others.estimate(each.key, steady) if each.estimate is None else None
-                    each.inherited = said if said is not None and plausible(said) and each.shared else None
-                    each.estimate = each.estimate or each.inherited
+                    said = self._others.estimate(each.key, steady) if each.evidence is None and each.shared else None
+                    # Another endpoint's word for it may be outdated; what proves UTC was AWS.
+                    grade = Grade.PROOF if each is self.utc else Grade.GUESS
+                    each.inherited = Evidence(grade, said) if said is not None and plausible(said) else None
+                    each.evidence = each.evidence or each.inherited
                     self._expire_caches()
 
     def share(self, domain: Domain) -> None:
         """Give other processes what answers taught this one, if it is proved and new to them."""
-        said = domain.estimate
-        if said is None or domain.unproved or not domain.shared or not self._sharing:
+        evidence = domain.evidence
+        if evidence is None or evidence.grade is not Grade.PROOF or not domain.shared or not self._sharing:
             return
         now = self.clocks.read()
+        said = evidence.estimate
         wrong = self._knowledge.offset(said.aged(now.steady), now.wall) != 0
         self._others.publish(domain.key, said, self.clocks, wrong, self.settings.deadband)
 
     def inherited(self) -> list[Domain]:
-        """List the domains whose estimate is still another process's."""
-        return [domain for domain in self.heard() if domain.estimate is domain.inherited]
+        """List the domains of which no more is known than another process told."""
+        return [domain for domain in self.heard() if domain.evidence is domain.inherited]
 
     # -- measuring ----------------------------------------------------------------------------------------------
 
@@ -344,7 +368,7 @@ class Timekeeper:
 
     def ask_for(self, domain: Domain, since: int) -> None:
         """Ask the sources and wait, if they can help this domain and have not agreed since a steady instant."""
-        if (domain is self.utc or domain.seeded) and not self._poller.agreed_since(since):
+        if (domain is self.utc or domain.stand_in) and not self._poller.agreed_since(since):
             self.measure()
 
     def measure(self, timeout: int | None = None) -> None:
@@ -375,8 +399,8 @@ class Timekeeper:
         return True
 
     def _known_within(self, within: int) -> bool:
-        known = self.now()
-        return known is not None and known.width <= 2 * within
+        known = self._now()
+        return known is not None and known.grade >= Grade.VOTE and known.estimate.width <= 2 * within
 
     def _on_results(self, era: object, results: tuple[Result, ...], outcome: Vote) -> None:
         """Store the result of a poll, unless there was a `reset` since it began."""
