@@ -11,18 +11,38 @@ import threading
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
+from typing import Any
 
 import botocore.credentials
+import botocore.session
+import botocore.tokens
 import pytest
+from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
+from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import JSONFileCache
 
+import skewguard
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.tls import redirected
+from tests.fakes import FakeSource
 
 HOUR = 3600
+UTC = datetime.timezone.utc
+START = "https://example.awsapps.com/start"
 ROLE = "arn:aws:iam::123456789012:role/r"
 
 METADATA = ("169.254.169.254", "169.254.170.2", "metadata.example")
 """The names of the metadata services; the last is for HTTP clients that resolve no address."""
+
+
+def moment(endpoint: StrictEndpoint, after: float = 0) -> datetime.datetime:
+    """Return the time `after` seconds after the endpoint's present."""
+    return datetime.datetime.fromtimestamp(endpoint.now() / 1e9 + after, UTC)
+
+
+def text(when: datetime.datetime) -> str:
+    """Format a time as AWS and botocore do in files."""
+    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Metadata:
@@ -44,20 +64,10 @@ class Metadata:
             def do_GET(self) -> None:
                 if self.path.endswith("/security-credentials/"):
                     return self.answer("role")
-                until = endpoint.now() // 10**9 + outer.lasts
-                endpoint.add_credentials("ASIAMETADATA", "secret", "token", until)
-                expires = datetime.datetime.fromtimestamp(until, datetime.timezone.utc)
-                return self.answer(
-                    json.dumps(
-                        {
-                            "Code": "Success",
-                            "AccessKeyId": "ASIAMETADATA",
-                            "SecretAccessKey": "secret",
-                            "Token": "token",
-                            "Expiration": expires.strftime("%Y-%m-%dT%H:%M:%SZ"),
-                        }
-                    )
-                )
+                until = moment(endpoint, outer.lasts)
+                endpoint.add_credentials("ASIAMETADATA", "secret", "token", int(until.timestamp()))
+                given = {"Code": "Success", "AccessKeyId": "ASIAMETADATA", "SecretAccessKey": "secret"}
+                return self.answer(json.dumps({**given, "Token": "token", "Expiration": text(until)}))
 
             def answer(self, text: str) -> None:
                 self.send_response_only(200)
@@ -92,13 +102,59 @@ def without_keys(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch, home: Path
         endpoint.clear()
 
 
+class Broker:
+    """Hands out real credentials of an endpoint, stamped by a clock that is some seconds ahead of the endpoint's."""
+
+    def __init__(self, endpoint: StrictEndpoint, lasts: int = HOUR, stamps: int = 0) -> None:
+        self.endpoint, self.lasts, self.stamps = endpoint, lasts, stamps
+        self.count = 0
+
+    def __call__(self) -> dict[str, str]:
+        self.count += 1
+        until = self.endpoint.now() // 10**9 + self.lasts
+        key = f"ASIA{self.count}"
+        self.endpoint.add_credentials(key, "secret", "token", until)
+        expires = datetime.datetime.fromtimestamp(until + self.stamps, UTC).isoformat()
+        return {"access_key": key, "secret_key": "secret", "token": "token", "expiry_time": expires}
+
+    def session(self, deferred: bool = True) -> Any:
+        """Make a session with these credentials."""
+        session = botocore.session.get_session()
+        if deferred:
+            session._credentials = DeferredRefreshableCredentials(self, "test")
+        else:
+            session._credentials = RefreshableCredentials.create_from_metadata(self(), self, "test")
+        return session
+
+
+def configure(home: Path, patch: pytest.MonkeyPatch, content: str) -> None:
+    """Write the AWS config file."""
+    (home / "config").write_text(content)
+    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+
+
 def assume_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
     """Configure a role that keys in the config file may assume."""
     keys = endpoint.client_kwargs
-    text = f"[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n"
-    text += "".join(f"{name} = {keys[name]}\n" for name in ("aws_access_key_id", "aws_secret_access_key"))
-    (home / "config").write_text(text)
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+    content = f"[default]\nrole_arn = {ROLE}\nsource_profile = base\n[profile base]\n"
+    content += "".join(f"{name} = {keys[name]}\n" for name in ("aws_access_key_id", "aws_secret_access_key"))
+    configure(home, patch, content)
+
+
+def cache_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint, lasts: float) -> None:
+    """Configure that role, and cache credentials of it that live for `lasts` s."""
+    assume_role(home, patch, endpoint)
+    endpoint.add_credentials("ASIAOLD", "secret", "token", int(endpoint.now() / 1e9 + lasts))
+    old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token"}
+    key = hashlib.sha1(json.dumps({"RoleArn": ROLE}, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
+    cached = {"Credentials": old | {"Expiration": text(moment(endpoint, lasts))}}
+    (home / f"{key}.json").write_text(json.dumps(cached))
+
+
+def with_cache(home: Path, session: Any) -> Any:
+    """Have a session cache roles as the AWS CLI and scripts do, and return it."""
+    session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(home))
+    return session
 
 
 def web_identity(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
@@ -119,29 +175,84 @@ def container(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -
 
 def process(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
     """Configure a command of the user's, which knows true time."""
-    now = endpoint.now() // 10**9
-    endpoint.add_credentials("ASIAPROCESS", "secret", "token", now + HOUR)
-    expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc)
+    until = moment(endpoint, HOUR)
+    endpoint.add_credentials("ASIAPROCESS", "secret", "token", int(until.timestamp()))
     output = {"Version": 1, "AccessKeyId": "ASIAPROCESS", "SecretAccessKey": "secret", "SessionToken": "token"}
-    (home / "output").write_text(json.dumps({**output, "Expiration": expires.isoformat()}))
-    (home / "config").write_text(f"[default]\ncredential_process = cat {home}/output\n")
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+    (home / "output").write_text(json.dumps({**output, "Expiration": until.isoformat()}))
+    configure(home, patch, f"[default]\ncredential_process = cat {home}/output\n")
 
 
 def single_sign_on(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint) -> None:
     """Configure a human's role, by a bearer token in a cache."""
-    start = "https://example.awsapps.com/start"
     cache = home / "cache"
     cache.mkdir()
     patch.setattr(botocore.credentials.SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
-    expires = datetime.datetime.fromtimestamp(endpoint.now() / 1e9 + HOUR, datetime.timezone.utc)
-    token = {"accessToken": "t", "expiresAt": expires.strftime("%Y-%m-%dT%H:%M:%SZ"), "startUrl": start}
-    (cache / f"{hashlib.sha1(start.encode(), usedforsecurity=False).hexdigest()}.json").write_text(json.dumps(token))
-    (home / "config").write_text(
-        f"[default]\nsso_start_url = {start}\nsso_region = us-east-1\n"
-        "sso_account_id = 123456789012\nsso_role_name = r\n"
-    )
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
+    token = {"accessToken": "t", "expiresAt": text(moment(endpoint, HOUR)), "startUrl": START}
+    (cache / f"{hashlib.sha1(START.encode(), usedforsecurity=False).hexdigest()}.json").write_text(json.dumps(token))
+    role = "sso_account_id = 123456789012\nsso_role_name = r\n"
+    configure(home, patch, f"[default]\nsso_start_url = {START}\nsso_region = us-east-1\n{role}")
+
+
+def sso_session(home: Path, patch: pytest.MonkeyPatch) -> Path:
+    """Configure an SSO session; return the path of its token."""
+    patch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(home))
+    section = f"[sso-session mine]\nsso_start_url = {START}\nsso_region = us-east-1\n"
+    configure(home, patch, f"[default]\nsso_session = mine\n{section}")
+    return home / f"{hashlib.sha1(b'mine', usedforsecurity=False).hexdigest()}.json"
+
+
+def write_token(path: Path, expires: datetime.datetime, registered: datetime.datetime) -> None:
+    """Cache the token "old" of an SSO session, and until when its client is registered."""
+    token = {"accessToken": "old", "expiresAt": text(expires), "startUrl": START, "refreshToken": "r"}
+    registration = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": text(registered)}
+    path.write_text(json.dumps(token | registration))
 
 
 PROVIDERS = [assume_role, web_identity, instance, container, process, single_sign_on]
+
+
+@pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
+@pytest.mark.parametrize("provide", PROVIDERS)
+class RoleCredentials:
+    """Tests of role credentials on a wrong clock, from every provider; a subclass makes the call."""
+
+    @pytest.fixture(autouse=True)
+    def _host(
+        self, provide: Any, offset: int, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        aws.offset = offset
+        provide(tmp_path, monkeypatch, aws)
+
+    @pytest.fixture
+    def way(self) -> str:
+        return ""
+
+    def call(self, way: str) -> None:
+        raise NotImplementedError
+
+    def test_unguarded_they_fail(self, provide: Any, offset: int, way: str) -> None:
+        """On a fast host they seem expired; on a slow one their signature is."""
+        with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
+            self.call(way)
+
+    def test_where_a_source_knows_everything_is_right_at_once(
+        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
+    ) -> None:
+        """No request is wasted."""
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
+            self.call(way)
+        assert {record.status for record in aws.requests} == {200}
+
+    def test_without_a_source_the_first_answer_teaches(
+        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
+    ) -> None:
+        """The metadata service's clock, or the answer to an unsigned call; else one request is refused."""
+        with skewguard.install():
+            if provide in (process, single_sign_on) and offset < 0:
+                with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
+                    self.call(way)  # judged by what lies in a file, before anything is known: as without skewguard
+                return
+            self.call(way)
+        refused = provide in (assume_role, process)
+        accepted = [record.status == 200 for record in aws.requests]
+        assert accepted == [False] * refused + [True] * (len(accepted) - refused)

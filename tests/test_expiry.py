@@ -16,7 +16,7 @@ import botocore.utils
 import freezegun
 import pytest
 from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials  # noqa: F401 - by eval
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 from dateutil.tz import gettz
 
 import skewguard
@@ -25,7 +25,7 @@ from skewguard._reach import undo_patches
 from skewguard.signing.patches import expiry
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
-from tests.roles import HOUR, PROVIDERS, ROLE, Metadata, assume_role, process, single_sign_on, without_keys
+from tests.roles import HOUR, ROLE, Broker, Metadata, RoleCredentials, moment, without_keys
 
 
 def known(behind: float) -> skewguard.Installation:
@@ -163,42 +163,9 @@ def call() -> None:
     botocore.session.get_session().create_client("dynamodb", region_name="us-east-1").list_tables()
 
 
-@pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
-@pytest.mark.parametrize("provide", PROVIDERS)
-class TestProviders:
-    """Role credentials on a wrong clock, from every provider."""
-
-    @pytest.fixture(autouse=True)
-    def _host(
-        self, provide: Any, offset: int, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        aws.offset = offset
-        provide(tmp_path, monkeypatch, aws)
-
-    def test_unguarded_they_fail(self, provide: Any, offset: int, aws: StrictEndpoint) -> None:
-        """On a fast host they seem expired; on a slow one their signature is."""
-        with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
-            call()
-
-    def test_where_a_source_knows_everything_is_right_at_once(
-        self, provide: Any, offset: int, aws: StrictEndpoint
-    ) -> None:
-        """No request is wasted."""
-        with skewguard.install(sources=[FakeSource(offset=offset)]):
-            call()
-        assert {record.status for record in aws.requests} == {200}
-
-    def test_without_a_source_the_first_answer_teaches(self, provide: Any, offset: int, aws: StrictEndpoint) -> None:
-        """The metadata service's clock, or the answer to an unsigned call; else one request is refused."""
-        with skewguard.install():
-            if provide in (process, single_sign_on) and offset < 0:
-                with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
-                    call()  # judged by what lies in a file, before anything is known: as without skewguard
-                return
-            call()
-        refused = provide in (assume_role, process)
-        accepted = [record.status == 200 for record in aws.requests]
-        assert accepted == [False] * refused + [True] * (len(accepted) - refused)
+class TestProviders(RoleCredentials):
+    def call(self, way: str) -> None:
+        call()
 
 
 class TestDeadByTrueTime:
@@ -206,18 +173,10 @@ class TestDeadByTrueTime:
 
     def session(self, aws: StrictEndpoint, left: float) -> Any:
         """Make a session whose role credentials live `left` seconds more by true time; they can be refreshed."""
-        true = aws.now() / 1e9
-        aws.add_credentials("ASIAOLD", "secret", "token", int(true + left))
-
-        def refresh() -> dict[str, str]:
-            now = aws.now() // 10**9
-            aws.add_credentials("ASIANEW", "secret", "token", now + HOUR)
-            expires = datetime.datetime.fromtimestamp(now + HOUR, datetime.timezone.utc).isoformat()
-            return {"access_key": "ASIANEW", "secret_key": "secret", "token": "token", "expiry_time": expires}
-
+        expires = moment(aws, left)
+        aws.add_credentials("ASIAOLD", "secret", "token", int(expires.timestamp()))
         session = botocore.session.get_session()
-        expires = datetime.datetime.fromtimestamp(true + left, datetime.timezone.utc)
-        session._credentials = RefreshableCredentials("ASIAOLD", "secret", "token", expires, refresh, "test")
+        session._credentials = RefreshableCredentials("ASIAOLD", "secret", "token", expires, Broker(aws), "test")
         return session
 
     def key_used(self, aws: StrictEndpoint, session: Any) -> str:
@@ -226,7 +185,7 @@ class TestDeadByTrueTime:
         return str(aws.requests[-1].access_key)
 
     @pytest.mark.parametrize(
-        ("left", "key"), [(-60, "ASIANEW"), (300, "ASIANEW"), (3000, "ASIAOLD")], ids=["dead", "dying", "alive"]
+        ("left", "key"), [(-60, "ASIA1"), (300, "ASIA1"), (3000, "ASIAOLD")], ids=["dead", "dying", "alive"]
     )
     def test_they_are_refreshed_when_true_time_says_so(self, aws: StrictEndpoint, left: float, key: str) -> None:
         """Not two hours later; and valid ones are kept, although the clock was wrong."""
@@ -239,7 +198,7 @@ class TestDeadByTrueTime:
         """Without any source: the retry is signed with valid credentials."""
         aws.offset = 2 * HOUR
         with skewguard.install():
-            assert self.key_used(aws, self.session(aws, -60)) == "ASIANEW"
+            assert self.key_used(aws, self.session(aws, -60)) == "ASIA1"
         assert [record.status for record in aws.requests] == [400, 200]
 
     def just_slow(self, aws: StrictEndpoint) -> Any:
@@ -257,7 +216,7 @@ class TestDeadByTrueTime:
     def test_guarded_they_are_not(self, aws: StrictEndpoint) -> None:
         """The same, with a source."""
         with skewguard.install(sources=[FakeSource(offset=200)]):
-            assert self.key_used(aws, self.just_slow(aws)) == "ASIANEW"
+            assert self.key_used(aws, self.just_slow(aws)) == "ASIA1"
 
 
 class TestMetadata:

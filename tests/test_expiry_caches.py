@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,15 +17,24 @@ import botocore.tokens
 import botocore.utils
 import pytest
 from botocore.exceptions import TokenRetrievalError
-from botocore.utils import JSONFileCache
 
 import skewguard
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
 from tests.real.need import need
-from tests.roles import HOUR, ROLE, Metadata, assume_role, without_keys
+from tests.roles import (
+    HOUR,
+    Metadata,
+    cache_role,
+    configure,
+    moment,
+    sso_session,
+    text,
+    with_cache,
+    without_keys,
+    write_token,
+)
 
-START = "https://example.awsapps.com/start"
 LOGIN = "arn:aws:iam::123456789012:user/me"
 
 each_clock = pytest.mark.parametrize("offset", [2 * HOUR, -2 * HOUR], ids=["slow", "fast"])
@@ -44,25 +52,10 @@ def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
     return tls_endpoint
 
 
-def moment(aws: StrictEndpoint, after: float = 0) -> datetime.datetime:
-    """Return the time `after` seconds after true time's present."""
-    return datetime.datetime.fromtimestamp(aws.now() / 1e9 + after, datetime.timezone.utc)
-
-
-def text(when: datetime.datetime) -> str:
-    """Format a time as AWS and botocore do in files."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def left(aws: StrictEndpoint, when: str) -> float:
     """Return the seconds until a time, by true time."""
     parsed = datetime.datetime.strptime(when, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=datetime.timezone.utc)
     return parsed.timestamp() - aws.now() / 1e9
-
-
-def configure(home: Path, patch: pytest.MonkeyPatch, content: str) -> None:
-    (home / "config").write_text(content)
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
 
 
 def call(session: Any) -> None:
@@ -75,19 +68,12 @@ class TestTokens:
     @pytest.fixture(autouse=True)
     def cached(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         """Configure a session; return the path of its token."""
-        cache = tmp_path / "cache"
-        cache.mkdir()
-        monkeypatch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))
-        section = f"[sso-session mine]\nsso_start_url = {START}\nsso_region = us-east-1\n"
-        configure(tmp_path, monkeypatch, f"[default]\nsso_session = mine\n{section}")
-        return cache / f"{hashlib.sha1(b'mine', usedforsecurity=False).hexdigest()}.json"
+        return sso_session(tmp_path, monkeypatch)
 
     @staticmethod
-    def given(aws: StrictEndpoint, cached: Path, lasts: float, then: float = HOUR) -> None:
+    def given(aws: StrictEndpoint, cached: Path, lasts: float, registered: float = HOUR, then: float = HOUR) -> None:
         """Write a token to the cache that lives for `lasts` s, and let the service give a new one."""
-        token = {"accessToken": "old", "expiresAt": text(moment(aws, lasts)), "startUrl": START, "refreshToken": "r"}
-        registration = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": text(moment(aws, HOUR))}
-        cached.write_text(json.dumps(token | registration))
+        write_token(cached, moment(aws, lasts), moment(aws, registered))
         TestTokens.renewable(aws, "new", then)
 
     @staticmethod
@@ -127,9 +113,7 @@ class TestTokens:
     def test_an_answer_that_tells_the_time_puts_off_no_renewal(self, aws: StrictEndpoint, cached: Path) -> None:
         """The pause between two attempts is a minute, although it began by a clock two hours fast."""
         aws.offset = -2 * HOUR
-        self.given(aws, cached, 300, then=300)
-        lasting = {"registrationExpiresAt": text(moment(aws, 3 * HOUR))}  # else the fast clock takes it for expired
-        cached.write_text(json.dumps(json.loads(cached.read_text()) | lasting))
+        self.given(aws, cached, 300, 3 * HOUR, then=300)  # else the fast clock takes its registration for expired
         self.renewable(aws, "newer", HOUR)
         with skewguard.install():
             token = botocore.session.get_session().get_auth_token()
@@ -213,17 +197,9 @@ def test_a_disk_cache_of_assumed_roles(
 ) -> None:
     """As the AWS CLI and scripts keep one: a role is assumed again when its credentials expire by either clock."""
     aws.offset = offset
-    assume_role(tmp_path, monkeypatch, aws)
-    aws.add_credentials("ASIAOLD", "secret", "token", int(aws.now() / 1e9 + lasts))
-    old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token"}
-    key = hashlib.sha1(json.dumps({"RoleArn": ROLE}, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-    cached = {"Credentials": old | {"Expiration": text(moment(aws, lasts))}}
-    (tmp_path / f"{key}.json").write_text(json.dumps(cached))
-
+    cache_role(tmp_path, monkeypatch, aws, lasts)
     with skewguard.install(sources=[FakeSource(offset=offset)]):
-        session = botocore.session.get_session()
-        session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
-        call(session)
+        call(with_cache(tmp_path, botocore.session.get_session()))
     fresh = fresh or offset < 0  # a cache that shares a fast clock would hand out dead ones
     assert [record.status for record in aws.requests] == [200] * (1 + fresh)
     assert (aws.requests[-1].access_key != "ASIAOLD") == fresh

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import hashlib
 import inspect
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import botocore.utils
 import pytest
 from botocore.credentials import DeferredRefreshableCredentials, RefreshableCredentials
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
-from botocore.utils import JSONFileCache
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -27,10 +24,20 @@ from skewguard._reach import undo_patches
 from skewguard.signing.patches import expiry
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
-from tests.roles import HOUR, ROLE, assume_role, process, single_sign_on, without_keys
+from tests.roles import (
+    HOUR,
+    UTC,
+    Broker,
+    cache_role,
+    process,
+    single_sign_on,
+    sso_session,
+    with_cache,
+    without_keys,
+    write_token,
+)
 
 MINUTE = 60
-UTC = datetime.timezone.utc
 
 
 class World:
@@ -157,10 +164,7 @@ class TestWorlds:
             (World(2 * HOUR, 0, 2 * HOUR, HOUR), 35),  # host and store fast alike
             (World(0, 2 * HOUR, 0, HOUR), 35),  # a source that lies
             (World(0, -2 * HOUR, 0, HOUR), 35),
-            (
-                World(0, 175 * MINUTE, 0, 3 * HOUR),
-                480,
-            ),  # which may also be credentials that live five minutes
+            (World(0, 175 * MINUTE, 0, 3 * HOUR), 480),  # which may also be credentials that live five minutes
             (World(-2 * HOUR, 0, 0, HOUR), 35),  # a slow host, in AWS
             (World(2 * HOUR, 0, 0, HOUR), 35),  # a fast one
             (World(-2 * HOUR, 0, 0, HOUR, 5 * MINUTE), 80),  # the provider has no better ones until then
@@ -191,31 +195,6 @@ def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path:
     """AWS, for a program without keys of its own."""
     with without_keys(tls_endpoint, monkeypatch, tmp_path), tls_endpoint.as_aws():
         yield tls_endpoint
-
-
-class Broker:
-    """Hands out real credentials of an endpoint, stamped by a clock that is some seconds ahead of the endpoint's."""
-
-    def __init__(self, endpoint: StrictEndpoint, lasts: int = HOUR, stamps: int = 0) -> None:
-        self.endpoint, self.lasts, self.stamps = endpoint, lasts, stamps
-        self.count = 0
-
-    def __call__(self) -> dict[str, str]:
-        self.count += 1
-        until = self.endpoint.now() // 10**9 + self.lasts
-        key = f"ASIA{self.count}"
-        self.endpoint.add_credentials(key, "secret", "token", until)
-        expires = datetime.datetime.fromtimestamp(until + self.stamps, UTC).isoformat()
-        return {"access_key": key, "secret_key": "secret", "token": "token", "expiry_time": expires}
-
-    def session(self, deferred: bool = True) -> Any:
-        """Make a session with these credentials."""
-        session = botocore.session.get_session()
-        if deferred:
-            session._credentials = DeferredRefreshableCredentials(self, "test")
-        else:
-            session._credentials = RefreshableCredentials.create_from_metadata(self(), self, "test")
-        return session
 
 
 def outcomes(session: Any, calls: int = 10, **options: Any) -> list[str]:
@@ -337,15 +316,12 @@ class TestFailures:
 
     def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the role cannot be assumed again."""
-        assume_role(tmp_path, monkeypatch, aws)
-        key = hashlib.sha1(json.dumps({"RoleArn": ROLE}, sort_keys=True).encode(), usedforsecurity=False).hexdigest()
-        old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token"}
-        until = (datetime.datetime.now(UTC) + datetime.timedelta(hours=1)).isoformat()
-        (tmp_path / f"{key}.json").write_text(json.dumps({"Credentials": old | {"Expiration": until}}))
+        cache_role(tmp_path, monkeypatch, aws, HOUR)
         aws.reply_next(403, {}, b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>", times=2)
-        session = botocore.session.get_session()
-        session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(tmp_path))
-        assert session.get_credentials().get_frozen_credentials().access_key == "ASIAOLD"
+        assert (
+            with_cache(tmp_path, botocore.session.get_session()).get_credentials().get_frozen_credentials().access_key
+            == "ASIAOLD"
+        )
         assert aws.count > 0
 
     def test_a_legacy_token_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -355,7 +331,9 @@ class TestFailures:
 
     def test_a_token_is_used(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whose renewal cannot reach the service: also the first time."""
-        write_token(tmp_path, monkeypatch)
+        now = datetime.datetime.now(UTC)
+        token = sso_session(tmp_path, monkeypatch)
+        write_token(token, now + datetime.timedelta(hours=1), now + datetime.timedelta(days=30))
         session = botocore.session.get_session()
         reached = []
 
@@ -393,20 +371,6 @@ class TestFailures:
         assert credentials._is_expired()
         with pytest.raises(ZeroDivisionError):
             credentials.get_frozen_credentials()
-
-
-def write_token(home: Path, patch: pytest.MonkeyPatch) -> None:
-    """Configure an SSO session, whose token is in a cache and lives for an hour by the wall clock."""
-    patch.setattr(botocore.tokens.SSOTokenProvider, "_SSO_TOKEN_CACHE_DIR", str(home))
-    session = "[sso-session mine]\nsso_start_url = https://start\nsso_region = us-east-1\n"
-    (home / "config").write_text(f"[default]\nsso_session = mine\n{session}")
-    patch.setenv("AWS_CONFIG_FILE", str(home / "config"))
-    now = datetime.datetime.now(UTC)
-    token = {"accessToken": "old", "expiresAt": (now + datetime.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    lasting = (now + datetime.timedelta(days=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    registration = {"clientId": "c", "clientSecret": "s", "registrationExpiresAt": lasting, "refreshToken": "r"}
-    name = hashlib.sha1(b"mine", usedforsecurity=False).hexdigest()
-    (home / f"{name}.json").write_text(json.dumps(token | registration))
 
 
 def test_what_decides_after_a_refresh_decides_nothing_else() -> None:

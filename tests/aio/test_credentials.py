@@ -6,7 +6,6 @@ import datetime
 import inspect
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import aiobotocore.credentials
 import aiobotocore.tokens
@@ -17,17 +16,15 @@ import botocore.utils
 import pytest
 from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefreshableCredentials
 from aiobotocore.session import AioSession
-from botocore.exceptions import BotoCoreError, ClientError
 
 import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, as_aws, config, run
 from tests.fakes import Emitted, FakeSource
-from tests.roles import HOUR, PROVIDERS, Metadata, assume_role, process, single_sign_on, without_keys
+from tests.roles import HOUR, Broker, Metadata, RoleCredentials, cache_role, single_sign_on, with_cache, without_keys
 
-each_way = pytest.mark.parametrize("way", ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"])
-each_clock = pytest.mark.parametrize("offset", [-2 * HOUR, 2 * HOUR], ids=["fast", "slow"])
+WAYS = ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"]
 
 
 @pytest.fixture
@@ -58,69 +55,28 @@ async def call(way: str) -> None:
         await dynamodb.list_tables()
 
 
-@each_clock
-@pytest.mark.parametrize("provide", PROVIDERS)
-class TestProviders:
+class TestProviders(RoleCredentials):
     """As in `tests/test_expiry.py` for botocore."""
 
-    @pytest.fixture(autouse=True)
-    def _host(
-        self, provide: Any, offset: int, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        aws.offset = offset
-        provide(tmp_path, monkeypatch, aws)
+    @pytest.fixture(params=WAYS)
+    def way(self, request: pytest.FixtureRequest) -> str:
+        return str(request.param)
 
-    def test_unguarded_they_fail(self, provide: Any, offset: int) -> None:
-        """On a fast host they seem expired; on a slow one their signature is."""
-        with pytest.raises((ClientError, BotoCoreError, RuntimeError)):
-            run(lambda: call("aiohttp"))
-
-    @each_way
-    def test_where_a_source_knows_everything_is_right_at_once(
-        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
-    ) -> None:
-        """No request is wasted."""
-        with skewguard.install(sources=[FakeSource(offset=offset)]):
-            run(lambda: call(way), way)
-        assert {record.status for record in aws.requests} == {200}
-
-    @each_way
-    def test_without_a_source_the_first_answer_teaches(
-        self, provide: Any, offset: int, aws: StrictEndpoint, way: str
-    ) -> None:
-        """The metadata service's clock, or the answer to an unsigned call; else one request is refused."""
-        with skewguard.install():
-            if provide in (process, single_sign_on) and offset < 0:
-                with pytest.raises((RuntimeError, BotoCoreError), match="expired"):
-                    run(lambda: call(way), way)
-                return
-            run(lambda: call(way), way)
-        accepted = [record.status == 200 for record in aws.requests]
-        refused = provide in (assume_role, process)
-        assert accepted == [False] * refused + [True] * (len(accepted) - refused)
+    def call(self, way: str) -> None:
+        run(lambda: call(way), way)
 
 
 class TestTwoClocks:
     """As in `tests/test_expiry_two_clocks.py`: neither clock makes fail what succeeds with aiobotocore alone."""
 
     @staticmethod
-    def broker(aws: StrictEndpoint, lasts: int = HOUR) -> Any:
-        """Return a provider of the endpoint's credentials, and the list of those that it has handed out."""
-        keys: list[str] = []
-
-        async def provide() -> dict[str, str]:
-            until = aws.now() // 10**9 + lasts
-            keys.append(f"ASIA{len(keys)}")
-            aws.add_credentials(keys[-1], "secret", "token", until)
-            expires = datetime.datetime.fromtimestamp(until, datetime.timezone.utc).isoformat()
-            return {"access_key": keys[-1], "secret_key": "secret", "token": "token", "expiry_time": expires}
-
-        return provide, keys
-
-    @staticmethod
-    async def calls(provide: Any, deferred: bool) -> None:
+    async def calls(broker: Broker, deferred: bool) -> None:
         """Make ten calls."""
         session = session_for("aiohttp")
+
+        async def provide() -> dict[str, str]:
+            return broker()
+
         if deferred:
             session._credentials = AioDeferredRefreshableCredentials(provide, "test")
         else:
@@ -135,29 +91,27 @@ class TestTwoClocks:
         self, aws: StrictEndpoint, lie: int, lasts: int, deferred: bool
     ) -> None:
         """Nothing fails, and there is no storm."""
-        provide, keys = self.broker(aws, lasts)
-        run(lambda: self.calls(provide, deferred))
-        assert len(keys) == 1
+        plain, guarded = Broker(aws, lasts), Broker(aws, lasts)
+        run(lambda: self.calls(plain, deferred))
+        assert plain.count == 1
         with skewguard.install(sources=[FakeSource(offset=lie)], learn_from_responses=False):
-            provide, keys = self.broker(aws, lasts)
             aws.tolerance = 4 * HOUR
             try:
-                run(lambda: self.calls(provide, deferred))
+                run(lambda: self.calls(guarded, deferred))
             finally:
                 aws.tolerance = None
-        assert len(keys) <= 2
+        assert guarded.count <= 2
 
     @pytest.mark.parametrize("deferred", [True, False])
     def test_a_fast_host(self, aws: StrictEndpoint, deferred: bool) -> None:
         """On which all seem dead on arrival."""
         aws.offset = -2 * HOUR
-        provide, keys = self.broker(aws)
         with pytest.raises(RuntimeError, match="still expired"):
-            run(lambda: self.calls(provide, deferred))
+            run(lambda: self.calls(Broker(aws), deferred))
+        broker = Broker(aws)
         with skewguard.install(sources=[FakeSource(offset=-2 * HOUR)]):
-            provide, keys = self.broker(aws)
-            run(lambda: self.calls(provide, deferred))
-        assert len(keys) <= 2
+            run(lambda: self.calls(broker, deferred))
+        assert broker.count <= 2
 
     def test_a_refresh_that_only_one_clock_demands_may_fail(self, aws: StrictEndpoint) -> None:
         """And is not tried at each call."""
@@ -187,22 +141,12 @@ class TestTwoClocks:
 
     def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the role cannot be assumed again."""
-        assume_role(tmp_path, monkeypatch, aws)
-        until = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=1)).isoformat()
-        old = {"AccessKeyId": "ASIAOLD", "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": until}
+        cache_role(tmp_path, monkeypatch, aws, HOUR)
         error = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
         aws.reply_next(403, {}, error, times=2)
 
-        class Cache(dict[str, Any]):
-            def __contains__(self, key: object) -> bool:
-                return True
-
-            def __getitem__(self, key: str) -> Any:
-                return {"Credentials": old}
-
         async def key() -> str:
-            session = session_for("aiohttp")
-            session.get_component("credential_provider").get_provider("assume-role").cache = Cache()
+            session = with_cache(tmp_path, session_for("aiohttp"))
             return str((await (await session.get_credentials()).get_frozen_credentials()).access_key)
 
         with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
@@ -211,7 +155,7 @@ class TestTwoClocks:
 
 
 class TestMetadata:
-    @each_way
+    @pytest.mark.parametrize("way", WAYS)
     def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
         """It keeps fetching."""
         aws.offset = 2 * HOUR
