@@ -7,7 +7,7 @@ A wrong clock is libfaketime's doing, in that one process.
 from __future__ import annotations
 
 import contextlib
-import importlib.util
+import functools
 import os
 import pwd
 import shutil
@@ -22,13 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.patience import PATIENCE
+from tests.real import faketime
 from tests.real.need import need
+from tests.real.starting import NotReadyError, free_ports, persistently
 
 CHRONYD = shutil.which("chronyd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
 INSTALL_CHRONYD = "apt-get install -y chrony"
-INSTALL_FAKETIME = "pip install libfaketime"
-
-_TRIES = 3  # another process may take a free port before it is bound
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,8 @@ class Chronyd:
 
 
 def faketime_library() -> Path | None:
-    """Return the library that gives one process a clock of its own; None if it is not installed."""
-    spec = importlib.util.find_spec("libfaketime")
-    if spec is not None and spec.origin is not None:
-        for found in sorted(Path(spec.origin).parent.glob("**/libfaketime.so.1")):
-            return found
-    for found in sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")):
-        return found
-    return None
+    """Return a library that gives one process a clock of its own, Debian's if need be; None if there is none."""
+    return faketime.library() or next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
 
 
 @contextlib.contextmanager
@@ -90,14 +83,10 @@ def chronyd(
     """
     need(CHRONYD is not None, "chronyd", INSTALL_CHRONYD)
     if offset_seconds:
-        need(faketime_library() is not None, "libfaketime", INSTALL_FAKETIME)
-    with contextlib.ExitStack() as ending:
-        running = None
-        for _ in range(_TRIES - 1):
-            with contextlib.suppress(RuntimeError):
-                running = ending.enter_context(_run(offset_seconds, upstream, host, stratum, synchronized, config))
-                break
-        yield running or ending.enter_context(_run(offset_seconds, upstream, host, stratum, synchronized, config))
+        need(faketime_library() is not None, "libfaketime", faketime.INSTALL)
+    start = functools.partial(_run, offset_seconds, upstream, host, stratum, synchronized, config)
+    with persistently(start) as running:
+        yield running
 
 
 @contextlib.contextmanager
@@ -110,7 +99,7 @@ def _run(
         user = pwd.getpwuid(65534) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
         os.chown(directory, user.pw_uid, user.pw_gid)  # chronyd insists on its own user and group, and on the mode
         directory.chmod(0o770)
-        port, cmdport = free_port(host), free_port(host)
+        port, cmdport = free_ports(2, host, socket.SOCK_DGRAM)
         lines = [
             f"port {port}",
             f"bindaddress {host}",
@@ -167,7 +156,7 @@ def _environment(directory: Path, offset: float) -> dict[str, str]:
 
 
 def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, truth: float, want_time: bool) -> None:
-    """Return when the daemon answers with the time it should; raise RuntimeError, with its log, if it does not."""
+    """Return when the daemon answers with the time it should; raise NotReadyError, with its log, if it does not."""
     limit = time.monotonic() + PATIENCE
     seen = "it did not answer"
     while process.poll() is None and time.monotonic() < limit:
@@ -185,7 +174,7 @@ def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, tru
             )
         time.sleep(0.05)
     log = (daemon.directory / "log").read_text(errors="replace")
-    raise RuntimeError(f"chronyd was not ready ({seen}; exit code {process.poll()}):\n{log}")
+    raise NotReadyError(f"chronyd was not ready ({seen}; exit code {process.poll()}):\n{log}")
 
 
 def _ask(daemon: Chronyd) -> tuple[int, float, float] | None:
@@ -212,10 +201,3 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a UDP port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind((host, 0))
-        return int(sock.getsockname()[1])

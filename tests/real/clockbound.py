@@ -27,6 +27,7 @@ from skewguard.sources.clockbound import ClockBoundSource
 from tests.patience import PATIENCE, eventually
 from tests.real.chronyd import INSTALL_CHRONYD, Chronyd, _environment, faketime_library
 from tests.real.exact import exact
+from tests.real.faketime import INSTALL
 from tests.real.need import need
 
 SECOND = 1_000_000_000
@@ -65,7 +66,7 @@ def clockbound3(directory: Path, offset_seconds: float = 0) -> Iterator[Path]:
     need(shutil.which("ip") is not None, "ip", "apt-get install -y iproute2")
     need(shutil.which("setpriv") is not None, "setpriv", "apt-get install -y util-linux")
     if offset_seconds:
-        need(faketime_library() is not None, "libfaketime", "pip install libfaketime")
+        need(faketime_library() is not None, "libfaketime", INSTALL)
     variables = [f"{name}={value}" for name, value in _environment(directory, offset_seconds).items()]
     with _run(["--net"], ["run3", str(_DAEMONS), *variables]) as run:
         yield run

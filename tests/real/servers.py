@@ -29,6 +29,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tests.patience import PATIENCE
 from tests.real.faketime import end
 from tests.real.need import need
+from tests.real.starting import NotReadyError, free_ports, persistently
 
 BIN = Path(os.environ.get("TEST_SERVERS") or Path(__file__).parents[2] / ".venv-servers").absolute() / "bin"
 BUCKET = "test-bucket"
@@ -37,12 +38,6 @@ KEY, BODY = "ready", b"steady"
 """An object in it."""
 ACCESS_KEY, SECRET_KEY = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "us-east-1"
-
-_TRIES = 3  # another process may take a free port before it is bound
-
-
-class NotReadyError(RuntimeError):
-    """A server ended, or accepted no signed call in time."""
 
 
 @dataclass(frozen=True)
@@ -136,28 +131,24 @@ def ministack(
         tls: Serve https with this.
         environment: More variables, such as `FakeTime.env()`, which lets a test step the *server's* clock.
     """
-    return _persistently(functools.partial(_ministack, tls, environment or {}))
+    return persistently(functools.partial(_ministack, tls, environment or {}))
 
 
 @contextlib.contextmanager
 def _ministack(tls: Authority | None, environment: Mapping[str, str]) -> Iterator[Server]:
-    [port] = _free_ports(1)
+    [port] = free_ports()
     variables = {
         "AUTH": "true",  # without it nothing at all is checked
         "BIND_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "IOT_MTLS_ENABLED": "0",  # these two would open ports of their own
         "SFTP_ENABLED": "0",
-        **(
-            {"USE_SSL": "1", "MINISTACK_SSL_CERT": str(tls.certificate), "MINISTACK_SSL_KEY": str(tls.key)}
-            if tls
-            else {}
-        ),
     }
     # Its own command would also take port 443 when it serves https; this is what its --detach runs, in one process.
     command = [_binary("python", "ministack"), "-m", "hypercorn", "ministack.app:app"]
     command += ["--bind", f"127.0.0.1:{port}", "--workers", "0", "--keep-alive", "75"]
     if tls:
+        variables |= {"USE_SSL": "1", "MINISTACK_SSL_CERT": str(tls.certificate), "MINISTACK_SSL_KEY": str(tls.key)}
         command += ["--certfile", str(tls.certificate), "--keyfile", str(tls.key)]
     with _running(command, {**environment, **variables}) as process:
         url, verify = f"{'https' if tls else 'http'}://127.0.0.1:{port}", str(tls.ca) if tls else None
@@ -178,12 +169,12 @@ def rclone() -> AbstractContextManager[Server]:
 
     Over https it refuses botocore's uploads, with no skew at all.
     """
-    return _persistently(_rclone)
+    return persistently(_rclone)
 
 
 @contextlib.contextmanager
 def _rclone() -> Iterator[Server]:
-    [port] = _free_ports(1)
+    [port] = free_ports()
     address = f"127.0.0.1:{port}"
     command = [_binary("rclone", "rclone"), "serve", "s3", "--config", os.devnull, "--addr", address]
     command += ["--auth-key", f"{ACCESS_KEY},{SECRET_KEY}", "."]
@@ -195,7 +186,7 @@ def _rclone() -> Iterator[Server]:
 
 def seaweedfs(tls: Authority) -> AbstractContextManager[tuple[Server, Server]]:
     """Run SeaweedFS, one process with two addresses for the same data: http, and https with `tls`."""
-    return _persistently(functools.partial(_seaweedfs, tls))
+    return persistently(functools.partial(_seaweedfs, tls))
 
 
 @contextlib.contextmanager
@@ -203,7 +194,7 @@ def _seaweedfs(tls: Authority) -> Iterator[tuple[Server, Server]]:
     # Every port is given: the defaults are well-known ones, the same for every user of the machine.
     names = ["s3.port", "s3.port.https", "s3.port.grpc", "master.port", "master.port.grpc", "volume.port"]
     names += ["volume.port.grpc", "filer.port", "filer.port.grpc"]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     ports["admin.port"] = _free_pair(10_000)  # its second port is always 10 000 higher, whatever its options
     command = [_binary("weed", "seaweedfs"), "mini", "-dir=.", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
     command += [f"-{name}={port}" for name, port in ports.items()]
@@ -230,21 +221,6 @@ def _binary(name: str, server: str) -> str:
     path = BIN / name
     need(path.exists(), server, "make setup")
     return str(path)
-
-
-@contextlib.contextmanager
-def _persistently(start: Callable[[], AbstractContextManager[Any]]) -> Iterator[Any]:
-    """Start a server, on other ports if it did not start."""
-    with contextlib.ExitStack() as ending:
-        for attempt in range(_TRIES):
-            try:
-                running = ending.enter_context(start())
-            except NotReadyError:
-                if attempt == _TRIES - 1:
-                    raise
-            else:
-                break
-        yield running
 
 
 @contextlib.contextmanager
@@ -306,18 +282,9 @@ def _with_bucket(process: subprocess.Popen[bytes], server: Server) -> None:
     _until_ready(process, fill)
 
 
-def _free_ports(count: int) -> list[int]:
-    """Return different ports that were free a moment ago."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _free_pair(apart: int) -> int:
     """Find a free port below one that is free too."""
-    for upper in (port for _ in range(100) for port in _free_ports(1)):
+    for upper in (port for _ in range(100) for port in free_ports()):
         if upper - apart <= 1024:
             continue
         with socket.socket() as lower, contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from tests.real import servers
 from tests.real.faketime import FakeTime
 from tests.real.need import need
 from tests.real.servers import BODY, BUCKET, KEY, Server, counted
+from tests.real.starting import free_ports
 
 SECOND = 10**9
 
@@ -58,24 +59,12 @@ def begin(child: subprocess.Popen[str]) -> subprocess.Popen[str]:
     return child
 
 
-class TestNeed:
-    """`need`, where something is missing."""
-
-    def test_nothing_if_it_is_there(self) -> None:
-        """The test continues."""
-        need(True, "gravity", "jump")
-
-    def test_a_skip_names_it_and_the_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A developer sees what to install."""
-        monkeypatch.delenv("CI", raising=False)
-        with pytest.raises(pytest.skip.Exception, match=r"^gravity is missing: apt-get install mass$"):
-            need(False, "gravity", "apt-get install mass")
-
-    def test_a_failure_under_ci(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """In CI, everything should be installed, so nothing may be skipped."""
-        monkeypatch.setenv("CI", "true")
-        with pytest.raises(pytest.fail.Exception, match="gravity is missing"):
-            need(False, "gravity", "apt-get install mass")
+@pytest.mark.parametrize(("ci", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_what_is_missing_is_named_with_its_command(ci: str, outcome: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A developer sees what to install; in CI, where everything should be installed, it is a failure."""
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match=r"^gravity is missing: apt-get install mass$"):
+        need(False, "gravity", "apt-get install mass")
 
 
 class TestFakeTime:
@@ -287,7 +276,7 @@ def test_a_server_whose_own_clock_is_stepped(fake_time: FakeTime) -> None:
 
 def test_a_request_that_never_arrives_is_counted_too() -> None:
     """With the name of botocore's exception."""
-    [port] = servers._free_ports(1)
+    [port] = free_ports()
     closed = Server(f"http://127.0.0.1:{port}", "key", "secret", None, 0)
     sts = closed.client("sts", retries={"total_max_attempts": 2})
     seen = counted(sts)

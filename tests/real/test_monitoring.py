@@ -6,13 +6,11 @@ import contextlib
 import json
 import re
 import shutil
-import socket
 import subprocess
 import sys
-import time
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +19,10 @@ import pytest
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import aws
 from tests.ntp_server import wall_server
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
 from tests.real.faketime import FakeTime
 from tests.real.need import installed, need
+from tests.real.starting import free_ports
 from tests.support import completed
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "monitoring"
@@ -74,16 +73,6 @@ class Prometheus:
         return {one["labels"]["alertname"]: float(one["value"]) for one in alerts if one["state"] == "firing"}
 
 
-def until(found: Callable[[], bool]) -> None:
-    limit = time.monotonic() + PATIENCE
-    while True:
-        with contextlib.suppress(OSError):
-            if found():
-                return
-        assert time.monotonic() < limit, "it never came true"
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
     """Run one with the example's configuration, sped up: it scrapes `target` often, and alerts fire at once."""
@@ -91,7 +80,7 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
     hurried = (EXAMPLES / "prometheus.yml").read_text().replace("15s", "200ms").replace("localhost:9464", target)
     (directory / "prometheus.yml").write_text(hurried)
     (directory / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", (EXAMPLES / "alerts.yml").read_text()))
-    port = free_port()
+    [port] = free_ports()
     with (directory / "log").open("wb") as file:
         server = subprocess.Popen(
             [
@@ -111,12 +100,6 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
         server.wait()
 
 
-def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
-
-
 @pytest.fixture
 def clock(tmp_path: Path) -> Iterator[FakeTime]:
     """The program's clock."""
@@ -133,13 +116,18 @@ def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
         sources = ",".join(f"ntp://127.0.0.1:{server.port}" for server in servers)
         endpoint = ending.enter_context(StrictEndpoint())
         more = {"SKEWGUARD_SOURCES": sources, "SKEWGUARD_SHARE": "false", "AWS_DEFAULT_REGION": "us-east-1"}
-        target = f"127.0.0.1:{free_port()}"
+        target = f"127.0.0.1:{free_ports()[0]}"
         running = ending.enter_context(prometheus(tmp_path, target))  # first: it looks for its targets for 5 s
         child = clock.popen(PROGRAM, target.partition(":")[2], env={**aws(endpoint), **more}, stderr=None)
         ending.callback(child.kill)
-        ended = (child.poll, running.process.poll)
-        until(lambda: any(code() is not None for code in ended) or running.query("sum_over_time(up[1m]) > 2") != [])
-        assert [code() for code in ended] == [None, None], (tmp_path / "log").read_text()
+
+        def scraped() -> bool:
+            assert child.poll() is running.process.poll() is None, (tmp_path / "log").read_text()
+            with contextlib.suppress(OSError):  # it does not listen yet
+                return running.query("sum_over_time(up[1m]) > 2") != []
+            return False
+
+        eventually(scraped)
         yield running
 
 
@@ -157,7 +145,7 @@ class TestInPrometheus:
 
     def test_a_program_whose_clock_is_wrong(self, watching: Prometheus, clock: FakeTime) -> None:
         """Alerts for it, and for the source that contradicts others; once the clock is set, for the source alone."""
-        until(lambda: len(watching.firing()) >= 3)
+        eventually(lambda: len(watching.firing()) >= 3)
         firing = watching.firing()
         near = pytest.approx(1200, abs=0.5)
         assert firing == {"ClockOff": near, "ClockNearCliff": near, "Falseticker": 0}
@@ -177,7 +165,7 @@ class TestInPrometheus:
         assert instance.startswith("127.0.0.1:")
 
         clock.shift("+0")
-        until(lambda: set(watching.firing()) == {"Falseticker"})
+        eventually(lambda: set(watching.firing()) == {"Falseticker"})
 
 
 class TestDashboard:
