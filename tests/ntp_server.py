@@ -65,6 +65,7 @@ class Server:
         self.sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.bind((host, 0))
         self.port: int = self.sock.getsockname()[1]
+        self.uri = f"ntp://127.0.0.1:{self.port}"
         self.requests: list[tuple[bytes, tuple[str, int]]] = []
         self.failures: queue.SimpleQueue[Exception] = queue.SimpleQueue()
         self.ended = threading.Event()

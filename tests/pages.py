@@ -77,6 +77,13 @@ def _all() -> Iterator[Block]:
             )
 
 
+def console(remark: str) -> tuple[str, str]:
+    """Return the command and the output of the one terminal block with this remark."""
+    [found] = [block for block in blocks("console") if block.remark == remark]
+    command, _, output = found.text.partition("\n")
+    return command, output
+
+
 def masked(text: str) -> str:
     """Mask what differs between runs: numbers, units and addresses."""
     text = re.sub(r"ntp://[\w.:\[\]-]+\w", "ntp://SERVER", text)

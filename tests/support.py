@@ -135,6 +135,16 @@ def run_python(program: str, *arguments: str, prefix: tuple[str, ...] = (), **op
     return done.stdout
 
 
+def exit_code(*arguments: str) -> object:
+    """Run the command `skewguard` in this process; return its exit code."""
+    from skewguard.cli import main
+
+    try:
+        return main([*arguments])
+    except SystemExit as ended:
+        return ended.code
+
+
 def aws_environment(endpoint: StrictEndpoint) -> dict[str, str]:
     """Return the environment of a program that takes this endpoint, which has TLS, for AWS."""
     keys = endpoint.client_kwargs

@@ -21,7 +21,7 @@ from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
 from tests.fakes import FakeSource, accepted
-from tests.support import completed
+from tests.support import completed, exit_code
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
 WALL = 1_800_000_000 * SECOND
@@ -186,24 +186,11 @@ class TestTheCommands:
 
     @pytest.mark.parametrize(
         "arguments",
-        [
-            ["--bogus"],
-            ["-w", "abc"],
-            ["-w", "-1"],
-            ["-w", "300"],
-            ["--source", "sundial"],
-            ["--min-sources", "0"],
-            ["--empty-state", "fine"],
-            ["one", "argument"],
-        ],
+        ["--bogus", "-w abc", "-w -1", "-w 300", "--source sun", "--min-sources 0", "--empty-state fine", "one more"],
     )
-    def test_wrong_arguments_are_unknown(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def test_wrong_arguments_are_unknown(self, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
         """2, argparse's own, would be an alarm."""
-        try:
-            code = main(["check", *arguments])
-        except SystemExit as ended:
-            code = ended.code  # type: ignore[assignment]
-        assert code == 3
+        assert exit_code("check", *arguments.split()) == 3
         out = capsys.readouterr().out
         assert out.startswith("UNKNOWN - ")
         assert out.count("\n") == 1

@@ -135,7 +135,7 @@ def test_each_message_that_has_a_page_is_known(block: Block) -> None:
 def test_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """On a healthy host, stdout has two more lines; the message may come through a pipe."""
     with wall_server() as server:
-        source = f"ntp://127.0.0.1:{server.port}"
+        source = server.uri
         assert main(["doctor", "--source", source, "--error", EARLY]) == 0
         typed = capsys.readouterr().out.splitlines()
         monkeypatch.setattr(sys, "stdin", io.StringIO(client_error("SignatureDoesNotMatch", EARLY)))

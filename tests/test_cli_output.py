@@ -65,7 +65,7 @@ def test_a_full_disk_is_reported(command: str, code: int) -> None:
 
 def test_a_watch_ends_with_its_reader() -> None:
     with wall_server() as server:
-        source = f"--source ntp://127.0.0.1:{server.port}"
+        source = f"--source {server.uri}"
         done = shell(f"{SKEWGUARD} watch {source} --interval 0.05 | head -1")
         closed = shell(f"{SKEWGUARD} watch {source} --interval 0.05 >&-")
     assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
@@ -79,7 +79,7 @@ def test_ctrl_c_is_quiet_and_ends_as_by_the_signal(command: str) -> None:
     # A child inherits an ignored signal, as under nohup; and the default where the parent handles it.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with serving(silent) as server:
-        source = f"ntp://127.0.0.1:{server.port}"
+        source = server.uri
         child = subprocess.Popen(
             [sys.executable, "-m", "skewguard", command, "--source", source, "--timeout", "120"],
             stdout=subprocess.PIPE,

@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,9 @@ from skewguard.cli.watch import plot, screen
 from skewguard.interval import SECOND
 from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
+from tests import pages
 from tests.ntp_server import Server, wall_server
-from tests.support import run_python
+from tests.support import exit_code, run_python
 
 WALL = 1_800_000_000 * SECOND
 MS = SECOND // 1000
@@ -35,10 +35,6 @@ def right() -> Iterator[Server]:
     """An NTP server that is right, by this host's clock."""
     with wall_server() as server:
         yield server
-
-
-def uri(server: Server) -> str:
-    return f"ntp://127.0.0.1:{server.port}"
 
 
 class TestThePlot:
@@ -114,8 +110,6 @@ class TestThePage:
     """docs/cli.md shows what is drawn."""
 
     def test_the_picture(self) -> None:
-        page = (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
-        shown = page.partition("<!-- watch -->\n```console\n")[2].partition("```")[0].partition("\n")[2]
         console = Console(file=io.StringIO(), width=100, height=25)
         history = screen.History(2 * SECOND)
         for number in range(12):
@@ -126,7 +120,7 @@ class TestThePage:
             heard = [SourceResult(name, one, None, by) for name, one, by in zip(names, said, off_by, strict=True)]
             history.add(Survey(said[0]._replace(source=names[0]), tuple(heard), WALL))
         console.print(history.picture(console))
-        assert str(console.file.getvalue()) == shown  # type: ignore[attr-defined]
+        assert str(console.file.getvalue()) == pages.console("watch")[1]  # type: ignore[attr-defined]
 
 
 class TestLines:
@@ -134,7 +128,7 @@ class TestLines:
 
     def test_a_line_for_each_round(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:
         """Assessed as `check` does; the server is asked once, because it must not be asked again so soon."""
-        assert main(["watch", "--interval", "0.01", "--count", "3", "--source", uri(right)]) == 0
+        assert main(["watch", "--interval", "0.01", "--count", "3", "--source", right.uri]) == 0
         out, err = capsys.readouterr()
         assert not err
         lines = out.splitlines()
@@ -154,7 +148,7 @@ class TestLines:
         assert len(right.requests) == 1
 
     def test_json_lines(self, right: Server, capsys: pytest.CaptureFixture[str]) -> None:
-        assert main(["watch", "--json", "--interval", "0", "--count", "2", "--source", uri(right)]) == 0
+        assert main(["watch", "--json", "--interval", "0", "--count", "2", "--source", right.uri]) == 0
         for line in capsys.readouterr().out.splitlines():
             told = json.loads(line)
             assert (told["status"], told["time"][-1]) == ("OK", "Z")
@@ -164,7 +158,7 @@ class TestLines:
         """As docs/cli.md shows it."""
         said = known(90, 0.003)._replace(source="chrony")
         line = watch.line(Survey(said, (SourceResult("chrony", said, None, 0),), WALL))
-        assert f"\n{line}\n" in (Path(__file__).parent.parent / "docs" / "cli.md").read_text("utf-8")
+        assert f"\n{line}\n" in (pages.ROOT / "docs" / "cli.md").read_text("utf-8")
 
     def test_an_error_appears_once_in_a_line(self) -> None:
         silent = Survey(None, (SourceResult("ntp://a", None, "ntp://a did not answer within 1.0 s"),), WALL)
@@ -183,7 +177,7 @@ class TestLines:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(watch.time, "sleep", sleep)
-        assert main(["watch", "--interval", "600", "--source", uri(right)]) == 0
+        assert main(["watch", "--interval", "600", "--source", right.uri]) == 0
         assert capsys.readouterr().out.count("\n") == 1
         assert 0 < max(slept) <= 1
 
@@ -194,7 +188,7 @@ class TestLines:
             raise KeyboardInterrupt
 
         monkeypatch.setattr(watch, "line", interrupt)
-        assert main(["watch", "--source", uri(right)]) == 0
+        assert main(["watch", "--source", right.uri]) == 0
 
 
 class TestRefusals:
@@ -205,12 +199,9 @@ class TestRefusals:
     )
     def test_wrong_arguments(self, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         """No source is one of them: the tests' environment has none."""
-        try:
-            code = main(["watch", *arguments])
-        except SystemExit as ended:
-            code = ended.code  # type: ignore[assignment]
+        assert exit_code("watch", *arguments) == 2
         out, err = capsys.readouterr()
-        assert (code, out) == (2, "")
+        assert not out
         assert "skewguard watch: " in err
 
     def test_without_rich(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +211,7 @@ class TestRefusals:
         monkeypatch.delattr("skewguard.cli.watch.screen")
         monkeypatch.setitem(sys.modules, "rich.console", None)
         with wall_server() as server:
-            assert main(["watch", "--source", uri(server)]) == 2
+            assert main(["watch", "--source", server.uri]) == 2
             assert not server.requests
         out, err = capsys.readouterr()
         assert not out
@@ -228,6 +219,6 @@ class TestRefusals:
         assert "pip install 'skewguard[cli]'" in err
 
     def test_lines_need_no_rich(self, right: Server) -> None:
-        program = f"import sys; from skewguard.cli import main; main(['watch', '--count=1', '--source={uri(right)}']); "
+        program = f"import sys; from skewguard.cli import main; main(['watch', '--count=1', '--source={right.uri}']); "
         program += "print('rich' in sys.modules)"
         assert run_python(program).endswith("agrees\nFalse\n")

@@ -69,7 +69,7 @@ def test_the_lifespan_installs_at_once_and_holds_the_apps_own_back_until_time_is
             seen.append(state)
 
     with wall_server() as server:
-        whole = lifespan(inner, wait=10, sources=[f"ntp://127.0.0.1:{server.port}"])
+        whole = lifespan(inner, wait=10, sources=[server.uri])
         assert skewguard.status().installed
         asyncio.run(run(whole))
         assert seen == [("app", True), {"state": 1}, "ended"]
@@ -153,7 +153,7 @@ def django(tmp_path: Path) -> Django:
 
 
 def asking(server: Server, more: str = "") -> str:
-    return f"SKEWGUARD = {{'sources': ['ntp://127.0.0.1:{server.port}']{more}}}"
+    return f"SKEWGUARD = {{'sources': ['{server.uri}']{more}}}"
 
 
 CHECK = ("check", "--tag", "skewguard")
@@ -197,9 +197,9 @@ def test_djangos_deploy_checks_warn_of_silence_and_contradiction(django: Django)
     assert "skewguard.W003" in text
     assert "ntp://127.0.0.1:9" in text
     with wall_server() as one, wall_server() as two, wall_server(500) as liar:
-        names = [f"ntp://127.0.0.1:{server.port}" for server in (one, two, liar)]
+        names = [server.uri for server in (one, two, liar)]
         _, text = django.manage(*CHECK, "--deploy", settings=f"SKEWGUARD = {{'sources': {names}}}")
-        assert f"(skewguard.W004) ntp://127.0.0.1:{liar.port}" in text
+        assert f"(skewguard.W004) {liar.uri}" in text
         assert "skewguard.W003" not in text
 
 

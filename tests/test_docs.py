@@ -44,7 +44,7 @@ SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_
 def time_server() -> Iterator[str]:
     """The URI of a correct NTP server on loopback."""
     with wall_server() as server:
-        yield f"ntp://127.0.0.1:{server.port}"
+        yield server.uri
 
 
 @pytest.fixture(scope="module")

@@ -171,7 +171,7 @@ def test_the_message_is_the_real_one(case: Case, endpoint: StrictEndpoint) -> No
 def test_what_skewguard_does_about_it(case: Case, endpoint: StrictEndpoint) -> None:
     """The call succeeds, or it costs one request as without skewguard."""
     endpoint.offset = case.offset
-    with wall_server(case.offset) as server, skewguard.install(sources=[f"ntp://127.0.0.1:{server.port}"], wait=5):
+    with wall_server(case.offset) as server, skewguard.install(sources=[server.uri], wait=5):
         assert (error_of(case.call, endpoint) == "") == case.helped
         assert endpoint.count <= 1
 

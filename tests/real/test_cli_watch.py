@@ -27,14 +27,14 @@ def servers() -> Iterator[list[Server]]:
 def watching(
     servers: list[Server], clock: FakeTime, interval: str = "0.1"
 ) -> contextlib.AbstractContextManager[Terminal]:
-    sources = [argument for server in servers for argument in ("--source", f"ntp://127.0.0.1:{server.port}")]
+    sources = [argument for server in servers for argument in ("--source", server.uri)]
     command = [sys.executable, "-m", "skewguard", "watch", "--interval", interval, *sources]
     return terminal(*command, env=clock.env())
 
 
 def plots(lines: list[str], servers: list[Server]) -> list[list[str]]:
     """Return the lines of each plot, below its source's name; none if not all are there yet."""
-    names = [f"ntp://127.0.0.1:{server.port}" for server in servers]
+    names = [server.uri for server in servers]
     starts = [lines.index(name) for name in names if name in lines]
     if len(starts) < len(names):
         return []
@@ -94,7 +94,7 @@ def test_sigterm_ends_it_too(servers: list[Server], fake_time: FakeTime) -> None
 def test_doctor_fits_the_terminal(servers: list[Server], fake_time: FakeTime) -> None:
     """Words are not cut at the edge."""
     fake_time.shift("-20m")
-    source = f"ntp://127.0.0.1:{servers[0].port}"
+    source = servers[0].uri
     with terminal(
         sys.executable, "-m", "skewguard", "doctor", "--source", source, env=fake_time.env(), width=60
     ) as seen:

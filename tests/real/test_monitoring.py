@@ -113,7 +113,7 @@ def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
     installed("prometheus_client")
     with contextlib.ExitStack() as ending:
         servers = [ending.enter_context(wall_server(offset)) for offset in (0, 0, 180)]
-        sources = ",".join(f"ntp://127.0.0.1:{server.port}" for server in servers)
+        sources = ",".join(server.uri for server in servers)
         endpoint = ending.enter_context(StrictEndpoint())
         more = {"SKEWGUARD_SOURCES": sources, "SKEWGUARD_SHARE": "false", "AWS_DEFAULT_REGION": "us-east-1"}
         target = f"127.0.0.1:{free_ports()[0]}"
