@@ -152,7 +152,7 @@ def cache_role(home: Path, patch: pytest.MonkeyPatch, endpoint: StrictEndpoint, 
 
 
 def with_cache(home: Path, session: Any) -> Any:
-    """Have a session cache roles as the AWS CLI and scripts do, and return it."""
+    """Make a session cache roles, as the AWS CLI and scripts do; return it."""
     session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache(str(home))
     return session
 
