@@ -9,13 +9,7 @@ from skewguard import _aws_profile, _reach, host_clock
 from skewguard import clocks as _clocks
 from skewguard._process import process
 from skewguard.clocks import APART_NS, Clocks
-from skewguard.config import (
-    ATTACH_OPTIONS,
-    Settings,
-    nanoseconds,
-    parse_keyword,
-    resolve,
-)
+from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
 from skewguard.events import logger
 from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND

@@ -34,10 +34,7 @@ def test_the_cheapest_come_first(tmp_path: Path) -> None:
         "run/clockboundd/clockboundd.sock",
         "run/chrony/chronyd.sock",
         "dev/ptp3",
-        **{
-            "sys/class/ptp/ptp3/clock_name": "ena-ptp-05\n",
-            "sys/devices/virtual/dmi/id/sys_vendor": "Amazon EC2\n",
-        },
+        **{"sys/class/ptp/ptp3/clock_name": "ena-ptp-05\n", "sys/devices/virtual/dmi/id/sys_vendor": "Amazon EC2\n"},
     )
     assert list(found.uris()) == ["clockbound", "clockboundd", "phc:/dev/ptp3", "chrony", *LINK_LOCAL, PUBLIC]
     assert [tuple(source.name for source in tier) for tier in found.tiers()] == [(uri,) for uri in found.uris()]

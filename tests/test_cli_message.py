@@ -30,7 +30,8 @@ def client_error(code: str, text: str) -> str:
     return f"botocore.exceptions.ClientError: An error occurred ({code}) when calling the PutObject operation: {text}"
 
 
-NOT_ABLE = "AWS was not able to validate the provided access credentials"
+BOTH_UNSTATED = client_error("RequestTimeTooSkewed", CURRENT)
+AUTH_FAILURE = client_error("AuthFailure", "AWS was not able to validate the provided access credentials")
 TIMESTAMP = "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"
 WRONG_KEY = "The request signature we calculated does not match the signature you provided."
 TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate is not yet valid (_ssl.c:1006)"
@@ -56,11 +57,7 @@ def told(text: str, offset: float | None) -> str:
         (EARLY, None, "which is 19 min 21 s later; 15 min 0 s would be accepted."),
         (EARLY, None, "So the signing host's clock was slow, or the request waited that long (a slow upload"),
         (EARLY, 1161, "this host's clock is 19 min 21 s slow, which explains it."),
-        (
-            EARLY,
-            300,
-            "this host's clock is 5 min 0 s slow, which explains it.",
-        ),  # it waited too, but within the tolerance
+        (EARLY, 300, "this host's clock is 5 min 0 s slow, which explains it."),  # it waited too, within the tolerance
         (EARLY, 0, "this host's clock is right. If it was right then, the request waited that long: a slow upload"),
         (EARLY, -1161, "this host's clock is 19 min 21 s fast now, which does not explain it"),
         (LATE, None, "signed at 2024-03-19 14:59:52Z, refused at 2024-03-19 13:00:06Z by the server's clock"),
@@ -70,23 +67,11 @@ def told(text: str, offset: float | None) -> str:
         (LATE, 0, "If it was right then, the server's clock is slow, or the request was signed"),
         (client_error("SignatureDoesNotMatch", EARLY), 1161, "which explains it."),
         (S3, -3583, "this host's clock is 59 min 43 s fast, which explains it."),
-        (
-            client_error("RequestTimeTooSkewed", CURRENT),
-            0,
-            "it is about time, but does not state both clocks. This host's clock is right: the request waited",
-        ),
+        (BOTH_UNSTATED, 0, "does not state both clocks. This host's clock is right: the request waited"),
         (client_error("RequestExpired", TIMESTAMP), 900, "correct that first"),
-        (
-            client_error("AuthFailure", NOT_ABLE),
-            0,
-            "or about wrong credentials. This host's clock is right: check the credentials.",
-        ),
-        (client_error("AuthFailure", NOT_ABLE), None, "It is not known whether this host's clock is right."),
-        (
-            client_error("SignatureDoesNotMatch", WRONG_KEY),
-            1200,
-            "no clock is to blame: the secret key is wrong.",
-        ),
+        (AUTH_FAILURE, 0, "or about wrong credentials. This host's clock is right: check the credentials."),
+        (AUTH_FAILURE, None, "It is not known whether this host's clock is right."),
+        (client_error("SignatureDoesNotMatch", WRONG_KEY), 1200, "no clock is to blame: the secret key is wrong."),
         (client_error("403", "Forbidden"), 0, "it may be about time, or about wrong credentials."),
         (client_error("404", "Not Found"), 1200, "no clock is to blame"),
         (client_error("NoSuchBucket", "The specified bucket does not exist"), 1200, "no clock is to blame"),

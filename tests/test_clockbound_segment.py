@@ -52,16 +52,8 @@ def test_magic_is_two_native_words() -> None:
 
 def test_layouts() -> None:
     """Each layout is decoded field by field; the first knows nothing of VMClock."""
-    values: dict[str, Any] = {
-        "as_of": (7, 8),
-        "void_after": (1007, 9),
-        "bound": 11,
-        "drift": 12,
-        "status": 2,
-        "marker": 2**64 - 1,
-        "vmclock": 1,
-    }
-    one, two, three = (Segment(version=version, **values) for version in (1, 2, 3))
+    values: dict[str, Any] = {"as_of": (7, 8), "void_after": (1007, 9), "bound": 11, "drift": 12, "marker": 2**64 - 1}
+    one, two, three = (Segment(version=version, status=2, vmclock=1, **values) for version in (1, 2, 3))
     assert (len(bytes(one)), len(bytes(two)), len(bytes(three))) == (72, 80, LARGEST)
     rest = (7 * SECOND + 8, 1007 * SECOND + 9, 11, 12, ClockStatus.FREE_RUNNING)
     assert read(one) == Snapshot(1, *rest, None)

@@ -180,10 +180,7 @@ def test_djangos_checks_warn_of_a_wrong_clock(django: Django) -> None:
 
 def test_djangos_checks_warn_of_an_off_switch(django: Django) -> None:
     """W002, for AWS's switch in the environment and for our own."""
-    for settings, env in (
-        ("SKEWGUARD = {'enabled': False}", {}),
-        ("", {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true"}),
-    ):
+    for settings, env in (("SKEWGUARD = {'enabled': False}", {}), ("", {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true"})):
         code, text = django.manage(*CHECK, settings=settings, **env)
         assert (code, "skewguard.W002" in text) == (0, True), text
 

@@ -24,29 +24,18 @@ from skewguard.testing.wire import Request
 from tests.support import client, retry_quota
 
 MODES = ("legacy", "standard", "adaptive")
-BUSY = Canned(503, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>Busy</Code></Error></ErrorResponse>")
-THROTTLED = Canned(
-    400, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>Throttling</Code></Error></ErrorResponse>"
-)
-DENIED = Canned(
-    403, {"Content-Type": "text/xml"}, b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
-)
-ANSWERS = {"500": Canned(500), "503": BUSY, "throttled": THROTTLED, "denied": DENIED}
-SCRIPTS = [
-    ["500"],
-    ["503", "503"],
-    ["denied"],
-    ["reset"],
-    ["reset", "500", "reset"],
-    ["truncated"],
-    ["truncated", "503"],
-    ["nonsense"],
-    ["503", "reset", "denied"],
-    ["500"] * 9,
-    ["reset"] * 9,
-    ["truncated"] * 9,
-    ["nonsense"] * 9,
-]
+
+
+def refusal(status: int, code: str) -> Canned:
+    body = f"<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>".encode()
+    return Canned(status, {"Content-Type": "text/xml"}, body)
+
+
+ANSWERS = {"500": Canned(500), "503": refusal(503, "Busy")}
+ANSWERS |= {"throttled": refusal(400, "Throttling"), "denied": refusal(403, "AccessDenied")}
+SEVERAL = ["503 503", "reset 500 reset", "truncated 503", "503 reset denied"]
+SCRIPTS = [text.split() for text in ("500", "denied", "reset", "truncated", "nonsense", *SEVERAL)]
+SCRIPTS += [[fault] * 9 for fault in ("500", "reset", "truncated", "nonsense")]
 
 
 class Seen(NamedTuple):

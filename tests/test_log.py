@@ -78,10 +78,7 @@ class TestCalls:
 
     def test_an_endpoint_with_a_clock_of_its_own(self, clocks: FakeClocks, log: list[str]) -> None:
         """The line names it, and says nothing of true time."""
-        with (
-            StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server,
-            skewguard.install(clocks=clocks),
-        ):
+        with StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server, skewguard.install(clocks=clocks):
             s3 = client("s3", server)
             s3.list_buckets()
             s3.list_buckets()

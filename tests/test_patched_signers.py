@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import importlib
 import io
 import json
 import pkgutil
-import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +35,7 @@ from skewguard.signing.patches import library
 from skewguard.signing.patches import signers as seam
 from skewguard.signing.patches.as_of import AS_OF, steered_datetime
 from tests.fakes import Emitted
+from tests.patience import in_threads
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token").get_frozen_credentials()
 # Two seconds before midnight UTC: the scope's day must be the timestamp's.
@@ -106,6 +107,16 @@ def without_signature(cls: type, signed: dict[str, Any]) -> dict[str, Any]:
     return signed
 
 
+@contextlib.contextmanager
+def at_that_moment() -> Iterator[None]:
+    """Sign as of `MOMENT` in this context."""
+    token = AS_OF.set(MOMENT_NS)
+    try:
+        yield
+    finally:
+        AS_OF.reset(token)
+
+
 @pytest.fixture
 def opened() -> Iterator[None]:
     apply_patches()
@@ -150,11 +161,8 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
             found.append(dict(sign(botocore.auth.SigV4Auth)["headers"])["x-amz-date"])
             return self.at
 
-    token = AS_OF.set(MOMENT_NS)
-    try:
+    with at_that_moment():
         headers = dict(sign(botocore.auth.SigV4Auth, Nesting(MOMENT_NS))["headers"])
-    finally:
-        AS_OF.reset(token)
     assert headers["x-amz-date"] == "20260301T235958Z"
     assert found[0] == "20260302T005958Z"
     unguarded = datetime.datetime.strptime(found[1] + "+0000", "%Y%m%dT%H%M%SZ%z")
@@ -165,14 +173,9 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
 def test_other_threads_see_the_real_clock_meanwhile() -> None:
     """A guarded signing concerns its own context only."""
     seen: list[datetime.datetime] = []
-    token = AS_OF.set(MOMENT_NS)
-    try:
-        thread = threading.Thread(target=lambda: seen.append(botocore.auth.get_current_datetime()))
-        thread.start()
-        thread.join()
+    with at_that_moment():
+        in_threads(1, lambda: seen.append(botocore.auth.get_current_datetime()))
         assert botocore.auth.get_current_datetime() == MOMENT.replace(tzinfo=None)
-    finally:
-        AS_OF.reset(token)
     assert seen[0] != MOMENT.replace(tzinfo=None)
 
 
@@ -185,11 +188,8 @@ def test_a_clock_is_asked_as_botocore_asks_it() -> None:
 
     east = datetime.timezone(datetime.timedelta(hours=9))
     stand_in = steered_datetime(get_current_datetime)
-    token = AS_OF.set(MOMENT_NS)
-    try:
+    with at_that_moment():
         answers = [stand_in(), stand_in(remove_tzinfo=False), stand_in(False, zone=east)]
-    finally:
-        AS_OF.reset(token)
     assert answers == [MOMENT.replace(tzinfo=None), MOMENT, MOMENT]
     assert [answer.tzinfo for answer in answers] == [None, UTC, east]
 

@@ -339,8 +339,7 @@ class TestStrange:
 
     def test_one_that_hangs_for_ever_takes_few_threads(self) -> None:
         """However often it is asked."""
-        hanging = network("hanging")
-        hanging.gate = threading.Event()
+        hanging = network("hanging", gate=threading.Event())
         desk = Desk((hanging,))
         errors = [desk.poll(SECOND // 50)[0][0].error for _ in range(7)]
         assert hanging.count == 4

@@ -36,22 +36,15 @@ NEW_RELIC = """
 app_name = test
 developer_mode = true
 license_key = 0000000000000000000000000000000000000000
-utilization.detect_aws = false
-utilization.detect_azure = false
-utilization.detect_azurefunction = false
-utilization.detect_azureappservice = false
-utilization.detect_docker = false
-utilization.detect_gcp = false
-utilization.detect_kubernetes = false
-utilization.detect_pcf = false
 """
-"""Settings with which it sends to no collector, and looks for no cloud."""
+"""Settings with which it sends to no collector, and (below) looks for no cloud."""
+CLOUDS = ("aws", "azure", "azurefunction", "azureappservice", "docker", "gcp", "kubernetes", "pcf")
 
 
 def quiet(server: StrictEndpoint, directory: Path) -> dict[str, str]:
     """Make an environment without this machine's settings, in which no library can report to a server."""
     newrelic = directory / "newrelic.ini"
-    newrelic.write_text(NEW_RELIC)
+    newrelic.write_text(NEW_RELIC + "".join(f"utilization.detect_{name} = false\n" for name in CLOUDS))
     return {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "HOME": "/nonexistent",

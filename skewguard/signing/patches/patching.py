@@ -34,12 +34,7 @@ class NamePatch:
     """Patches ``owner.name`` with ``wrap(original)``."""
 
     def __init__(
-        self,
-        part: str,
-        owner: Any,
-        name: str,
-        wrap: Callable[[Any], Any],
-        known: Callable[[Any], bool] = callable,
+        self, part: str, owner: Any, name: str, wrap: Callable[[Any], Any], known: Callable[[Any], bool] = callable
     ) -> None:
         """Describe the patch.
 
