@@ -34,13 +34,14 @@ def registry() -> Any:
     return CollectorRegistry()
 
 
-def samples(text: str) -> dict[tuple[str, ...], float]:
+def samples(registry: Any) -> dict[tuple[str, ...], float]:
     """Each sample's value, by its name and its labels' values, as Prometheus's reference parser reads them."""
+    from prometheus_client import generate_latest
     from prometheus_client.parser import text_string_to_metric_families
 
     return {
         (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(text)
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
         for sample in family.samples
         if not sample.name.endswith("_created")
     }
@@ -56,37 +57,33 @@ def test_the_example_alerts_have_our_thresholds() -> None:
 
 def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_endpoint: StrictEndpoint) -> None:
     """Unknown is NaN; then the offset, the bound, retries by service, steps; nothing after unexport."""
-    from prometheus_client import generate_latest
-
     from skewguard.contrib.prometheus import export
 
     unexport = export(registry)
-    found = samples(generate_latest(registry).decode())
+    found = samples(registry)
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"
     assert (found["skewguard_clock_known",], found["skewguard_steps_total",]) == (0, 0)
     strict_endpoint.offset = 1200
     with skewguard.install(sources=[FakeSource("slow", offset=90, bound=0.5)]):
         client("sts", strict_endpoint).get_caller_identity()
         emit(Stepped(10**9))
-        found = samples(generate_latest(registry).decode())
+        found = samples(registry)
     assert found["skewguard_clock_offset_seconds",] == pytest.approx(90, abs=0.5)
     assert found["skewguard_clock_offset_error_bound_seconds",] == pytest.approx(0.5, abs=0.1)
     assert [found[f"skewguard_{name}",] for name in ("clock_known", "correcting", "steps_total")] == [1, 1, 1]
     assert found["skewguard_retries_total", "sts", "skew"] == 1
     unexport()
-    assert generate_latest(registry) == b""
+    assert samples(registry) == {}
     emit(Stepped(10**9))  # neither counted nor an error
     export(registry)()
 
 
 def test_prometheus_sees_which_sources_agree(registry: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Sources asked before and after; one that is wrong, one that stops answering."""
-    from prometheus_client import generate_latest
-
     from skewguard.contrib.prometheus import export
 
     def votes() -> dict[str, float]:
-        found = samples(generate_latest(registry).decode())
+        found = samples(registry)
         return {name[1]: value for name, value in found.items() if name[0] == "skewguard_source_agrees"}
 
     right = [FakeSource(name, offset=90, bound=0.5) for name in "abc"]
@@ -124,7 +121,6 @@ def test_prometheus_adds_up_several_processes(
     registry: Any, strict_endpoint: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two children make a skewed call each; the collector, in a third process, counts two."""
-    from prometheus_client import generate_latest
     from prometheus_client.multiprocess import MultiProcessCollector
 
     strict_endpoint.offset = 1200
@@ -132,7 +128,7 @@ def test_prometheus_adds_up_several_processes(
     children = [subprocess.Popen([sys.executable, "-c", MANY], env=environment) for _ in range(2)]
     assert [child.wait(60) for child in children] == [0, 0]
     MultiProcessCollector(registry, str(tmp_path))
-    found = samples(generate_latest(registry).decode())
+    found = samples(registry)
     assert found["skewguard_retries_total", "sts", "skew"] == 2
     assert found["skewguard_clock_known",] == 0  # a private endpoint teaches only itself
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"

@@ -71,7 +71,7 @@ def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: s
         run(main, way)
 
 
-def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guarded() -> None:
+def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guarded(endpoint: StrictEndpoint) -> None:
     """It is given a client whose emitter awaits."""
 
     async def main() -> None:
@@ -85,14 +85,13 @@ def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guard
             [(_, guard)] = await attached.meta.events.emit(signers.WHO)
             assert guard is None
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        run(main)
-        assert [record.status for record in endpoint.requests] == [403, 200, 200]
+    run(main)
+    assert [record.status for record in endpoint.requests] == [403, 200, 200]
 
 
 @each_backend
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_every_retry_mode(backend: str, mode: str) -> None:
+def test_every_retry_mode(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
     """The retry is skewguard's, whatever else asks for one; there is none if the caller allows one attempt."""
 
     async def main() -> None:
@@ -109,8 +108,7 @@ def test_every_retry_mode(backend: str, mode: str) -> None:
             assert answer["ResponseMetadata"]["RetryAttempts"] == 1
             assert endpoint.count == 2
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        run(main, backend)
+    run(main, backend)
 
 
 @each_way
@@ -172,7 +170,7 @@ def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
 
 
 @each_backend
-def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str) -> None:
+def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str, endpoint: StrictEndpoint) -> None:
     """And none once the time is known."""
 
     async def main() -> None:
@@ -185,9 +183,8 @@ def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str) -> None:
             assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
             assert endpoint.count == 3
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        skewguard.install()
-        run(main, backend)
+    skewguard.install()
+    run(main, backend)
 
 
 @each_backend
@@ -209,7 +206,7 @@ def test_a_healthy_clock_is_left_alone(backend: str) -> None:
 
 
 @each_backend
-def test_uninstall_attach_and_detach(backend: str) -> None:
+def test_uninstall_attach_and_detach(backend: str, endpoint: StrictEndpoint) -> None:
     """For sessions and for clients."""
 
     async def main() -> None:
@@ -230,13 +227,12 @@ def test_uninstall_attach_and_detach(backend: str) -> None:
         async with client("sts", endpoint, backend) as sts:
             assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        run(main, backend)
+    run(main, backend)
 
 
 @pytest.mark.parametrize("mode", ["duplicate", "cached"])
 @each_backend
-def test_a_date_that_counts_for_nothing_counts_for_nothing_here(backend: str, mode: str) -> None:
+def test_a_useless_date_teaches_nothing_here(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
     """Repeated and old Dates: HEAD's 403 has nothing else, so nothing is learned and nothing is sent again."""
 
     async def main() -> None:
@@ -248,13 +244,12 @@ def test_a_date_that_counts_for_nothing_counts_for_nothing_here(backend: str, mo
             requests = [record for record in endpoint.requests if record.operation == "HeadObject"]
             assert len(requests) == 1
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        run(main, backend)
-        assert not skewguard.status().domains
+    run(main, backend)
+    assert not skewguard.status().domains
 
 
 @each_backend
-def test_a_stream_that_cannot_be_sent_again_is_not(backend: str) -> None:
+def test_a_stream_that_cannot_be_sent_again_is_not(backend: str, endpoint: StrictEndpoint) -> None:
     """It was given from its middle."""
     body = io.BytesIO(b"0123456789")
     body.seek(5)
@@ -266,8 +261,7 @@ def test_a_stream_that_cannot_be_sent_again_is_not(backend: str) -> None:
             assert await code_of(s3.put_object(Bucket="bucket", Key="k", Body=body)) == "RequestTimeTooSkewed"
         assert endpoint.count == 1
 
-    with StrictEndpoint(offset=1200) as endpoint:
-        run(main, backend)
+    run(main, backend)
 
 
 def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None:
