@@ -80,12 +80,8 @@ def test_ctrl_c_is_quiet_and_ends_as_by_the_signal(command: str) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with serving(silent) as server:
         source = server.uri
-        child = subprocess.Popen(
-            [sys.executable, "-m", "skewguard", command, "--source", source, "--timeout", "120"],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        typed = [sys.executable, "-m", "skewguard", command, "--source", source, "--timeout", "120"]
+        child = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         signal.signal(signal.SIGINT, before)
         eventually(lambda: server.requests)
         child.send_signal(signal.SIGINT)

@@ -52,8 +52,7 @@ def direct(cls: Any = botocore.auth.SigV4Auth, url: str = AWS, context: dict[str
 def off(clocks: FakeClocks, request: AWSRequest) -> int:
     """Return the lead of the time signed over the wall clock, s."""
     stamp = request.headers.get("X-Amz-Date") or request.url.partition("X-Amz-Date=")[2].partition("&")[0]
-    when = parse_time(stamp)
-    return when - clocks.wall // SECOND
+    return parse_time(stamp) - clocks.wall // SECOND
 
 
 def by_a_client(clocks: FakeClocks, emitter: Any, context: dict[str, Any]) -> int:

@@ -93,8 +93,7 @@ TOKENS = {
 def lead(clocks: FakeClocks, url: str) -> int:
     """Return how far a URL's time is ahead of the wall clock, s."""
     stamp = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
-    when = parse_time(stamp)
-    return when - clocks.wall // SECOND
+    return parse_time(stamp) - clocks.wall // SECOND
 
 
 @pytest.mark.parametrize("ahead", [-7200, 7200])

@@ -142,8 +142,7 @@ def test_while_installing() -> None:
         assert not skewguard.status().installed
         assert AS_OF.get() is None
         with skewguard.install(sources=[FakeSource(offset=1200)]):
-            known = skewguard.offset()
-            assert known.seconds == pytest.approx(1200, abs=1)
+            assert skewguard.offset().seconds == pytest.approx(1200, abs=1)
 
     assert interrupted_everywhere(install, check) > 100
 
@@ -152,8 +151,7 @@ def test_while_installing() -> None:
 def test_while_signing() -> None:
     """No time leaks into the context, no poll stays under way, and the next signing is corrected."""
     with skewguard.install(sources=[FakeSource(offset=1200)]):
-        session = boto3.Session()
-        s3 = client_of(session)
+        s3 = boto3.Session().client("s3", region_name="us-east-1")
 
         def sign() -> None:
             skewguard._process.process.keeper()._poller.expire()
@@ -225,12 +223,5 @@ def test_real_signals() -> None:
 
     In a plain process, because exceptions are lost in the callbacks that others give to the garbage collector.
     """
-    run_python(
-        REAL_SIGNALS,
-        str(INTERRUPTS),
-        env={name: value for name, value in os.environ.items() if "COVERAGE" not in name},
-    )
-
-
-def client_of(session: Any) -> Any:
-    return session.client("s3", region_name="us-east-1")
+    environment = {name: value for name, value in os.environ.items() if "COVERAGE" not in name}
+    run_python(REAL_SIGNALS, str(INTERRUPTS), env=environment)

@@ -117,17 +117,10 @@ def _run(
         # `-t` ends it even if this process is killed before it can.
         command = [CHRONYD or "chronyd", "-x", "-d", "-U", "-u", user.pw_name, "-t", "600", *lines]
         with (directory / "log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                cwd=directory,
-                env=_environment(directory, offset),
-                user=user.pw_uid if os.geteuid() == 0 else None,
-                group=user.pw_gid if os.geteuid() == 0 else None,
-                extra_groups=[] if os.geteuid() == 0 else None,
-            )
+            streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            other = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
+            environment = _environment(directory, offset)
+            process = subprocess.Popen(command, cwd=directory, env=environment, **streams, **other)
         daemon = Chronyd(host, port, cmdport, directory / "s", process.pid, offset, directory)
         try:
             truth = offset if upstream is None else upstream.offset_seconds

@@ -76,14 +76,9 @@ def terminal(
     end, theirs = os.openpty()
     fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     clean = {name: value for name, value in env.items() if name not in {"COLUMNS", "LINES", "NO_COLOR"}}
-    child = subprocess.Popen(
-        [sys.executable, "-c", _OWN_IT, *command],
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        env={**clean, "TERM": "xterm-256color", "PYTHONUTF8": "1"},
-        start_new_session=True,
-    )
+    environment = {**clean, "TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    options = {"stdin": theirs, "stdout": theirs, "stderr": theirs, "start_new_session": True}
+    child = subprocess.Popen([sys.executable, "-c", _OWN_IT, *command], env=environment, **options)
     os.close(theirs)
     try:
         yield Terminal(child, end, width, height)

@@ -82,17 +82,10 @@ def prometheus(directory: Path, target: str) -> Iterator[Prometheus]:
     (directory / "alerts.yml").write_text(re.sub(r"for: \w+", "for: 0s", (EXAMPLES / "alerts.yml").read_text()))
     [port] = free_ports()
     with (directory / "log").open("wb") as file:
-        server = subprocess.Popen(
-            [
-                "prometheus",
-                f"--config.file={directory / 'prometheus.yml'}",
-                f"--storage.tsdb.path={directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{port}",
-                "--scrape.discovery-reload-interval=100ms",  # undocumented; else it takes 10
-            ],
-            stdout=file,
-            stderr=file,
-        )
+        command = ["prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data"]
+        command.append(f"--web.listen-address=127.0.0.1:{port}")
+        command.append("--scrape.discovery-reload-interval=100ms")  # undocumented; else it takes 10
+        server = subprocess.Popen(command, stdout=file, stderr=file, cwd=directory)
     try:
         yield Prometheus(f"http://127.0.0.1:{port}", server)
     finally:
