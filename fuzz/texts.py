@@ -25,6 +25,7 @@ from skewguard.signing import domains
 from skewguard.signing.reply import Attempt, Reply, Verdict, judge, read, read_date, read_stamp
 from skewguard.sources import from_uri
 from skewguard.timekeeping.domain import UTC
+from skewguard.timekeeping.evidence import Grade
 from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, parse, render
 
@@ -158,7 +159,7 @@ def domain(data: bytes) -> None:
         found = domains.find_domain(start, named)
         assert found.key
         if found.key == UTC:
-            assert not found.seeded
+            assert found.stand_in is Grade.NONE
             with contextlib.suppress(urllib3.exceptions.LocationParseError):
                 host = urllib3.util.parse_url(start).host
                 assert host is not None
