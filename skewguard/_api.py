@@ -52,14 +52,20 @@ class Offset(NamedTuple):
     source: str
     grade: str = ""
 
+    @property
+    def proved(self) -> bool:
+        """Whether the time sources agree on it, or a server has accepted a request that was dated by it."""
+        return self.grade in ("vote", "proof")
+
 
 class Status(NamedTuple):
     """What skewguard knows and does at the moment.
 
     Attributes:
         installed: Whether `install` is in force, even if the environment switches correction off.
-        state: ``"unknown"``; ``"synchronized"``; ``"doubtful"`` after an unexplained jump of the
-            wall clock; or ``"faked"`` while a test library fakes the wall clock.
+        state: ``"unknown"``; ``"unproved"`` if nothing has confirmed the time that was told; ``"synchronized"``;
+            ``"doubtful"`` after an unexplained jump of the wall clock; or ``"faked"`` while a test library fakes the
+            wall clock.
         now: True time, if known.
         offset: The wall clock's offset, if known.
         correcting: Whether requests to AWS are signed as of true time, not by the wall clock.
@@ -243,8 +249,10 @@ def status() -> Status:
         state = "faked"
     elif time_now is None:
         state = "unknown"
+    elif keeper.doubtful:
+        state = "doubtful"
     else:
-        state = "doubtful" if keeper.doubtful else "synchronized"
+        state = "synchronized" if known_offset is not None and known_offset.proved else "unproved"
     found = {domain.key: _offset_of(keeper, domain) for domain in keeper.heard()}
     return Status(
         installed=process.installed is not None,

@@ -62,7 +62,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     unexport = export(registry)
     found = samples(registry)
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"
-    assert (found["skewguard_clock_known",], found["skewguard_steps_total",]) == (0, 0)
+    assert [found[f"skewguard_{name}",] for name in ("clock_known", "clock_proved", "steps_total")] == [0, 0, 0]
     strict_endpoint.offset = 1200
     with skewguard.install(sources=[FakeSource("slow", offset=90, bound=0.5)]):
         client("sts", strict_endpoint).get_caller_identity()
@@ -70,7 +70,8 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
         found = samples(registry)
     assert found["skewguard_clock_offset_seconds",] == pytest.approx(90, abs=0.5)
     assert found["skewguard_clock_offset_error_bound_seconds",] == pytest.approx(0.5, abs=0.1)
-    assert [found[f"skewguard_{name}",] for name in ("clock_known", "correcting", "steps_total")] == [1, 1, 1]
+    assert [found[f"skewguard_{name}",] for name in ("clock_known", "clock_proved", "correcting")] == [1, 1, 1]
+    assert found["skewguard_steps_total",] == 1
     assert found["skewguard_retries_total", "sts", "skew"] == 1
     unexport()
     assert samples(registry) == {}

@@ -246,3 +246,24 @@ def test_a_store_with_the_hosts_own_wrong_clock(attempts: int | None) -> None:
         expected = run()
         with skewguard.install(sources=[FakeSource(offset=7200)]):
             assert run() == expected == ["", "", "", "presigned"]
+
+
+def test_what_is_told_says_how_well_it_is_proved(aws: StrictEndpoint) -> None:
+    """A bare Date is a guess, a refusal in words a claim, an accepted request a proof, a source's word a vote."""
+    aws.offset = 1200
+    with skewguard.install(sources=["response"]):
+        sts = aws_client("sts", aws, retries={"total_max_attempts": 1})
+        aws.fail_next("AccessDenied")
+        told = []
+        for _ in range(3):
+            code_of(sts.get_caller_identity)
+            known = skewguard.offset()
+            assert known is not None
+            told.append((known.grade, known.proved, skewguard.status().state))
+        assert told[0] == ("guess", False, "unproved")
+        assert told[1] == ("claim", False, "unproved")
+        assert told[2] == ("proof", True, "synchronized")
+    with skewguard.install(sources=[FakeSource(offset=1200)]):
+        known = skewguard.measure().offset
+        assert known is not None
+        assert (known.grade, skewguard.status().state) == ("vote", "synchronized")

@@ -52,8 +52,9 @@ class TestCalls:
             (line,) = taken(log)
             assert line == (
                 "WARNING this host's clock is 20 min 1 s behind true time (within 1.0 s, by "
-                "https://sts.us-east-1.amazonaws.com, which refused a request for its time): it shows 2026-01-01 00:00:00Z "
-                "when it is 2026-01-01 00:20:00Z; from now on requests to AWS are signed with true time"
+                "https://sts.us-east-1.amazonaws.com, which refused a request for its time): it shows "
+                "2026-01-01 00:00:00Z when it is 2026-01-01 00:20:00Z; from now on requests to AWS are "
+                "signed with true time"
             )
             page = (Path(__file__).parent.parent / "docs" / "monitoring.md").read_text("utf-8")
             assert f"\n{line.removeprefix('WARNING ')}\n" in page
@@ -69,7 +70,7 @@ class TestCalls:
                 sts.get_caller_identity()
             (line,) = taken(log)
             assert line.startswith("INFO this host's clock is right again: ")
-            assert line.endswith("by https://sts.us-east-1.amazonaws.com); requests to AWS are signed by it")
+            assert line.endswith("by https://sts.us-east-1.amazonaws.com, confirmed); requests to AWS are signed by it")
 
             clocks.step(3605)
             sts.get_caller_identity()

@@ -48,6 +48,12 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         description="The true offset lies within this of the reported one.",
     )
     meter.create_observable_gauge(
+        "skewguard.clock.proved",
+        observing(_proved),
+        unit="1",
+        description="1 while true time is known by a vote of time sources, or proved by an accepted request.",
+    )
+    meter.create_observable_gauge(
         "skewguard.correcting",
         observing(lambda: int(skewguard.status().correcting)),
         unit="1",
@@ -88,6 +94,11 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
         unsubscribe()
 
     return end
+
+
+def _proved() -> int | None:
+    known = skewguard.offset()
+    return None if known is None else int(known.proved)
 
 
 def _votes() -> list[Observation]:

@@ -30,6 +30,10 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
         lambda: getattr(skewguard.offset(), "error_bound", math.nan),
     ),
     "skewguard_clock_known": ("1 while true time is known.", lambda: skewguard.offset() is not None),
+    "skewguard_clock_proved": (
+        "1 while true time is known by a vote of time sources, or proved by an accepted request.",
+        lambda: getattr(skewguard.offset(), "proved", False),
+    ),
     "skewguard_correcting": ("1 while requests to AWS are signed as of true time, not by the wall clock.", _correcting),
 }
 
