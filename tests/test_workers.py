@@ -33,27 +33,35 @@ def on_a_slow_clock(directory: Path, file: str, text: str) -> Iterator[Run]:
         yield Run(clock, endpoint, directory)
 
 
-WSGI = """
-import os
-import boto3, skewguard
-
-skewguard.install()
-s3 = boto3.client("s3", region_name="us-east-1")
-parent = os.getpid()
-
+CLIENT = """
 def read(client):
-    return client.get_object(Bucket="bucket", Key="photo")["Body"].read()
+    return client.get_object(Bucket="bucket", Key="photo")["Body"].read().decode()
 
 if os.environ.get("LEARN"):
     own = boto3.client("s3", region_name="us-east-1")
     read(own)
     own.close()  # else all workers would talk over its one connection
 
+s3 = boto3.client("s3", region_name="us-east-1")
+"""
+
+WSGI = (
+    """
+import os
+import boto3, skewguard
+
+skewguard.install()
+"""
+    + CLIENT
+    + """
+parent = os.getpid()
+
 def app(environ, start_response):
-    body = b"%d %d %s" % (parent, os.getpid(), read(s3))
+    body = f"{parent} {os.getpid()} {read(s3)}".encode()
     start_response("200 OK", [("Content-Length", str(len(body)))])
     return [body]
 """
+)
 
 PATCHED = "from gevent import monkey\nmonkey.patch_all()\n"
 
@@ -109,7 +117,8 @@ def test_gunicorns_preforked_workers(tmp_path: Path, kind: str, settings: str, t
     assert found.total() == found[READ] + found[REFUSED]
 
 
-CELERY = """
+CELERY = (
+    """
 import os, sys, time
 from pathlib import Path
 import boto3, skewguard.contrib.celery
@@ -123,17 +132,9 @@ app.conf.broker_transport_options = {
     "data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control", "polling_interval": 0.05
 }
 skewguard.contrib.celery.init_app(app)
-
-def read(client):
-    return client.get_object(Bucket="bucket", Key="photo")["Body"].read().decode()
-
-if os.environ.get("LEARN"):
-    own = boto3.client("s3", region_name="us-east-1")
-    read(own)
-    own.close()  # else all workers would talk over its one connection
-
-s3 = boto3.client("s3", region_name="us-east-1")
-
+"""
+    + CLIENT
+    + """
 @app.task(name="work", bind=True)
 def work(self):
     (here / f"{self.request.id}.begun").touch()
@@ -146,6 +147,7 @@ if __name__ == "__main__":
     (one, text), (other, same) = [each.get(timeout=50) for each in sent]
     print("read:", text, same, one != other)
 """
+)
 
 
 @pytest.mark.parametrize("pool", ["prefork", "gevent", "eventlet"])

@@ -18,10 +18,9 @@ from aiobotocore.credentials import AioDeferredRefreshableCredentials, AioRefres
 from aiobotocore.session import AioSession
 
 import skewguard
-from skewguard import events
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import CHECKS_NAMES, as_aws, config, run
-from tests.fakes import Emitted, FakeSource
+from tests.fakes import FakeSource
 from tests.roles import HOUR, Broker, Metadata, RoleCredentials, cache_role, single_sign_on, with_cache, without_keys
 
 WAYS = ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"]
@@ -173,14 +172,6 @@ class TestMetadata:
             measured = skewguard.offset()
         assert measured.seconds == pytest.approx(2 * HOUR, abs=5)
         assert measured.source.startswith("http://metadata.example:")
-
-    def test_an_unknown_aiobotocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
-        """One warning for each name; calls are guarded all the same."""
-        monkeypatch.delattr(aiobotocore.utils, "AioContainerMetadataFetcher")
-        with skewguard.install():
-            AioSession()
-            AioSession()
-        assert [type(event) for event in emitted] == [events.Degraded]
 
 
 class TestTripwire:

@@ -260,11 +260,12 @@ class TestTripwire:
         undo_patches()
         assert aiobotocore.signers.get_current_datetime is not held
 
+    @pytest.mark.parametrize("name", ["signers.AioS3PostPresigner", "utils.AioContainerMetadataFetcher"])
     def test_an_unknown_one_switches_off_one_part_with_one_warning(
-        self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
+        self, name: str, monkeypatch: pytest.MonkeyPatch, emitted: Emitted
     ) -> None:
         """Its calls are guarded all the same."""
-        monkeypatch.delattr(aiobotocore.signers, "AioS3PostPresigner")
+        monkeypatch.delattr(f"aiobotocore.{name}")
         with skewguard.install():
             AioSession()
             AioSession()

@@ -23,37 +23,22 @@ GRAMMAR = re.compile(
 )
 
 
-CALLS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "sts": ("GetCallerIdentity", lambda c: c.get_caller_identity()),
-    "iam": ("ListAccountAliases", lambda c: c.list_account_aliases()),
-    "dynamodb": ("ListTables", lambda c: c.list_tables()),
-    "kms": ("ListKeys", lambda c: c.list_keys()),
-    "lambda": ("ListFunctions", lambda c: c.list_functions()),
-    "glacier": ("ListVaults", lambda c: c.list_vaults()),
-    "ec2": ("DescribeRegions", lambda c: c.describe_regions()),
-    "route53": ("ListHostedZones", lambda c: c.list_hosted_zones()),
-    "cloudwatch": ("ListMetrics", lambda c: c.list_metrics()),
-    "s3": ("ListBuckets", lambda c: c.list_buckets()),
+CALLS: dict[str, tuple[str, Callable[[Any], Any], int, int, str]] = {
+    "sts": ("GetCallerIdentity", lambda c: c.get_caller_identity(), 15, 403, "SignatureDoesNotMatch"),
+    "iam": ("ListAccountAliases", lambda c: c.list_account_aliases(), 5, 403, "SignatureDoesNotMatch"),
+    "dynamodb": ("ListTables", lambda c: c.list_tables(), 15, 400, "InvalidSignatureException"),
+    "kms": ("ListKeys", lambda c: c.list_keys(), 5, 400, "InvalidSignatureException"),
+    "lambda": ("ListFunctions", lambda c: c.list_functions(), 5, 403, "InvalidSignatureException"),
+    "glacier": ("ListVaults", lambda c: c.list_vaults(), 5, 403, "InvalidSignatureException"),
+    "ec2": ("DescribeRegions", lambda c: c.describe_regions(), 5, 401, "AuthFailure"),
+    "route53": ("ListHostedZones", lambda c: c.list_hosted_zones(), 5, 403, "SignatureDoesNotMatch"),
+    "cloudwatch": ("ListMetrics", lambda c: c.list_metrics(), 5, 400, "InvalidSignatureException"),
+    "s3": ("ListBuckets", lambda c: c.list_buckets(), 15, 403, "RequestTimeTooSkewed"),
 }
-
-
-# service: (minutes tolerated, status, code when skewed or wrongly signed)
-REFUSALS = {
-    "sts": (15, 403, "SignatureDoesNotMatch"),
-    "iam": (5, 403, "SignatureDoesNotMatch"),
-    "dynamodb": (15, 400, "InvalidSignatureException"),
-    "kms": (5, 400, "InvalidSignatureException"),
-    "lambda": (5, 403, "InvalidSignatureException"),
-    "glacier": (5, 403, "InvalidSignatureException"),
-    "ec2": (5, 401, "AuthFailure"),
-    "route53": (5, 403, "SignatureDoesNotMatch"),
-    "cloudwatch": (5, 400, "InvalidSignatureException"),
-    "s3": (15, 403, "RequestTimeTooSkewed"),
-}
-
+"""An operation of each service, its call, the minutes tolerated, and status and code when skewed or wrongly signed."""
 
 if boto3.client("cloudwatch", region_name="us-east-1").meta.service_model.protocol == "query":  # an older botocore's
-    REFUSALS["cloudwatch"] = (5, 403, "SignatureDoesNotMatch")
+    CALLS["cloudwatch"] = (*CALLS["cloudwatch"][:2], 5, 403, "SignatureDoesNotMatch")
 
 
 @pytest.mark.parametrize("service", CALLS)
@@ -75,7 +60,7 @@ def test_accepts_every_dialect(endpoint: StrictEndpoint, signer: None, service: 
 @pytest.mark.parametrize("service", CALLS)
 def test_wrong_secret_and_unknown_key(endpoint: StrictEndpoint, signer: None, service: str) -> None:
     """Each protocol has its own codes and words for them."""
-    _, status, code = REFUSALS[service]
+    status, code = CALLS[service][3:]
     wrong = refused(lambda: CALLS[service][1](client(endpoint, service, aws_secret_access_key="wrong")))
     assert wrong[0] == status
     if service == "ec2":
@@ -98,8 +83,7 @@ def test_wrong_secret_and_unknown_key(endpoint: StrictEndpoint, signer: None, se
 @pytest.mark.parametrize("side", [1, -1], ids=["slow", "fast"])
 def test_skew_in_every_dialect(endpoint: StrictEndpoint, service: str, side: int) -> None:
     """A date is refused 5 s beyond the tolerance, and the message states both times."""
-    call = CALLS[service][1]
-    minutes, status, code = REFUSALS[service]
+    _, call, minutes, status, code = CALLS[service]
     api = client(endpoint, service)
     endpoint.offset = side * (minutes * 60 - 5)
     call(api)
