@@ -83,7 +83,7 @@ def parse(text: str) -> Reply:
         error["Code"] = match[1]
     code = error.get("Code", "")
     # The response to a HEAD has no body, so botocore uses its status as the code.
-    status = int(code) if code in {"400", "401", "403"} else 404
+    status = int(code) if code in {"400", "401", "403"} else 403 if code in POSSIBLE_CODES else 404
     return read(status, {}, {"Error": {"Message": text.strip(), **error}})
 
 
