@@ -259,7 +259,7 @@ def status() -> Status:
         state=state,
         now=time_now,
         offset=known_offset,
-        correcting=keeper.correcting,
+        correcting=keeper.correcting and _reach.signs_by_true_time(),
         sources=keeper.results,
         domains={key: value for key, value in found.items() if value is not None},
         inherited=tuple(domain.key for domain in keeper.inherited()),

@@ -34,7 +34,8 @@ def hook(switch: Switch, emitter: Any, session: Any) -> None:
         from skewguard.signing.patches import expiry, library, metadata, signers, transfers
 
     keeper = process.keeper()
-    apply_patches()
+    if not apply_patches():
+        return  # nothing may be retried or announced that cannot be signed
     expiry.judge_expiry_by(expiry.ExpiryClock(keeper, _settings_anywhere))
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
     transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
@@ -53,13 +54,22 @@ def hook(switch: Switch, emitter: Any, session: Any) -> None:
     AioHooks(AioGuard(switch, keeper, session)).register(emitter)
 
 
-def apply_patches() -> None:
-    """Apply the patches that every guarded client needs."""
+def apply_patches() -> bool:
+    """Apply the patches that every guarded client needs; return whether requests can be signed as of true time."""
     with _late_imports.importing:
         from skewguard.signing.patches import errors, signers
 
-    for group in (signers.CLOCKS, signers.POST_FORMS, errors.ERRORS):
-        group.apply()
+    if signers.CLOCKS.apply():
+        for group in (signers.POST_FORMS, errors.ERRORS):
+            group.apply()
+        return True
+    return False
+
+
+def signs_by_true_time() -> bool:
+    """Return whether requests can be signed as of true time, as far as that has been tried."""
+    signers = sys.modules.get("skewguard.signing.patches.signers")
+    return signers is None or signers.CLOCKS.complete
 
 
 def undo_patches() -> None:

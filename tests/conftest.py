@@ -17,6 +17,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from skewguard import events
+from skewguard.signing.patches import library
+from skewguard.signing.patches.as_of import DatetimeModule
 from skewguard.testing import FakeClocks, StrictEndpoint, reset
 from tests.fakes import Emitted
 from tests.support import with_bucket
@@ -98,7 +100,9 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
     if botocore.compat.HAS_CRT:
         modules.append(importlib.import_module("botocore.crt.auth"))
     for module in modules:
-        monkeypatch.setattr(module, "get_current_datetime", now)
+        name = library.clock_name()
+        stand_in = DatetimeModule(datetime, lambda _: lambda: now(False)) if name == "datetime" else now
+        monkeypatch.setattr(module, name, stand_in)
     return clocks
 
 

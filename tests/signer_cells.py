@@ -102,7 +102,8 @@ def child() -> None:
         with skewguard.install(sources=[FakeSource(truth=now)]):
             guarded = botocore.session.get_session().get_component("event_emitter")
             unguarded = botocore.hooks.HierarchicalEmitter()
-            for version, (python, crt) in SIGNERS.items():
+            for version in SIGNERS.keys() & botocore.auth.AUTH_TYPE_MAPS.keys():
+                python, crt = SIGNERS[version]
                 for form in crt if "v4a" in botocore.auth.AUTH_TYPE_MAPS else python:
                     before = now()
                     signed = sign(version, form, guarded)

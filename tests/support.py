@@ -49,6 +49,11 @@ def config(**options: Any) -> Config:
     return Config(s3={"addressing_style": "path"}, **options)
 
 
+UNCHUNKED = {"request_checksum_calculation": "when_required"}
+UNCHUNKED = {name: value for name, value in UNCHUNKED.items() if name in Config.OPTION_DEFAULTS}
+"""Options of a client that sends bodies as they are. Before 1.36, every client did."""
+
+
 def _session() -> Any:
     import boto3  # missing where aiobotocore's tests run
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, UnseekableStreamError
 
 import skewguard
 from skewguard.testing import StrictEndpoint
-from tests.support import OPERATIONS, client, code_of, retry_quota, with_bucket
+from tests.support import OPERATIONS, UNCHUNKED, client, code_of, retry_quota, with_bucket
 
 WRONG_SECRET_CODES = ("", "SignatureDoesNotMatch", "InvalidSignatureException", "AuthFailure")
 USELESS_DATES = [
@@ -223,7 +223,7 @@ class TestRefusals:
         with_bucket(endpoint)
         for body in (moved, Pipe()):
             with skewguard.install():
-                s3 = client("s3", endpoint, request_checksum_calculation="when_required")
+                s3 = client("s3", endpoint, **UNCHUNKED)
                 with contextlib.suppress(UnseekableStreamError, Exception):
                     s3.put_object(Bucket="bucket", Key="moved", Body=body, ContentLength=5)
             assert endpoint.count <= 1

@@ -22,7 +22,7 @@ from dateutil.tz import gettz
 import skewguard
 from skewguard import events
 from skewguard._reach import undo_patches
-from skewguard.signing.patches import expiry
+from skewguard.signing.patches import expiry, library
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.roles import HOUR, ROLE, Broker, Metadata, RoleCredentials, moment, without_keys
@@ -40,6 +40,9 @@ def seconds_ahead(now: datetime.datetime) -> float:
     return (now.replace(tzinfo=now.tzinfo or datetime.timezone.utc) - wall).total_seconds()
 
 
+CLOCK = library.clock_name()
+
+
 class TestNames:
     """Every name by which botocore reads the clock for this."""
 
@@ -48,7 +51,7 @@ class TestNames:
         "botocore.tokens._utc_now()",
         "inspect.signature(RefreshableCredentials.__init__).parameters['time_fetcher'].default()",
         "inspect.signature(DeferredRefreshableCredentials.__init__).parameters['time_fetcher'].default()",
-        "botocore.utils.get_current_datetime()",
+        f"botocore.utils.{'datetime.datetime.utcnow' if CLOCK == 'datetime' else CLOCK}()",
         "datetime.datetime.fromtimestamp(botocore.credentials.time.time(), datetime.timezone.utc)",
     )
 
@@ -80,12 +83,12 @@ class TestNames:
         """Nothing of skewguard's stays behind."""
         holders = (botocore.credentials._local_now, botocore.tokens._utc_now)
         before = [(one.__code__, one.__defaults__) for one in holders]
-        names = (botocore.utils.get_current_datetime, botocore.credentials.time)
+        names = (vars(botocore.utils)[CLOCK], botocore.credentials.time)
         with known(HOUR):
             assert [one.__code__ for one in holders] != [code for code, _ in before]
         undo_patches()
         assert [(one.__code__, one.__defaults__) for one in holders] == before
-        assert (botocore.utils.get_current_datetime, botocore.credentials.time) == names
+        assert (vars(botocore.utils)[CLOCK], botocore.credentials.time) == names
 
     def test_an_hour_is_an_hour_when_summer_begins(self) -> None:
         """Arithmetic in a zone would count the hour that the clocks skip."""

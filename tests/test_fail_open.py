@@ -11,13 +11,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.exceptions import ClientError
 
 import skewguard
 from skewguard import events
 from skewguard._reach import undo_patches
 from skewguard.signing.call import Call
 from skewguard.signing.guard import Guard
-from skewguard.signing.patches import patching, signers
+from skewguard.signing.patches import library, patching, signers
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.forking import forked_while, needs_fork
@@ -43,6 +46,31 @@ class TestFailOpen:
                 client("sts", strict_endpoint).get_caller_identity()
             strict_endpoint.offset = 7200
             assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+
+    @pytest.mark.parametrize("way", ["install", "attach", "direct"])
+    def test_where_signing_cannot_be_patched_nothing_is_retried_or_claimed(
+        self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, emitted: Emitted, way: str
+    ) -> None:
+        """One warning says so; a refusal is botocore's own, though a source knows the time."""
+        monkeypatch.setattr(library, "clock_name", lambda: "some_new_clock")
+        source = FakeSource(offset=1200)
+        session = boto3.Session()
+        if way == "attach":
+            skewguard.attach(session, sources=[source])
+        else:
+            skewguard.install(sources=[source])
+        if way == "direct":
+            request = AWSRequest("GET", endpoint.url, {}, b"")
+            SigV4Auth(session.get_credentials(), "sts", "us-east-1").add_auth(request)
+        else:
+            with pytest.raises(ClientError, match="SignatureDoesNotMatch") as caught:
+                client("sts", endpoint, session if way == "attach" else None).get_caller_identity()
+            assert not hasattr(caught.value, "__notes__")
+            assert "SkewGuard" not in caught.value.response["ResponseMetadata"]
+            assert endpoint.count == 1
+        assert not skewguard.status().correcting
+        assert {type(event) for event in emitted} <= {events.Degraded, events.Measured}
+        assert emitted.of(events.Degraded)[0].part == "signing"
 
     def test_a_calls_context_can_be_copied_and_pickled(self) -> None:
         """Tracing libraries do so; a copy belongs to the same call, a pickled one to none."""

@@ -33,7 +33,7 @@ from skewguard._reach import apply_patches, undo_patches
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
 from skewguard.signing.patches import signers as seam
-from skewguard.signing.patches.as_of import AS_OF, steered_datetime
+from skewguard.signing.patches.as_of import AS_OF, DatetimeModule, steered_datetime
 from tests.fakes import Emitted
 from tests.patience import in_threads
 
@@ -60,6 +60,15 @@ def own_signers() -> list[type]:
     return [cls for cls in library.signer_classes() if "add_auth" in vars(cls)]
 
 
+CLOCK = library.clock_name()
+
+
+def utc_by(module: Any) -> datetime.datetime:
+    """Return UTC as a module of botocore reads it."""
+    found = vars(module)[CLOCK]
+    return found.datetime.utcnow() if CLOCK == "datetime" else found()
+
+
 def signers() -> list[type]:
     """List every signer class there is, each protocol's and those of awscrt if it is installed."""
     return [
@@ -67,7 +76,7 @@ def signers() -> list[type]:
         botocore.auth.SigV4QueryAuth,
         botocore.auth.S3SigV4Auth,
         botocore.auth.S3SigV4QueryAuth,
-        botocore.auth.S3ExpressQueryAuth,
+        *([botocore.auth.S3ExpressQueryAuth] if hasattr(botocore.auth, "S3ExpressQueryAuth") else []),
         botocore.auth.HmacV1QueryAuth,
     ]
 
@@ -174,8 +183,8 @@ def test_other_threads_see_the_real_clock_meanwhile() -> None:
     """A guarded signing concerns its own context only."""
     seen: list[datetime.datetime] = []
     with at_that_moment():
-        in_threads(1, lambda: seen.append(botocore.auth.get_current_datetime()))
-        assert botocore.auth.get_current_datetime() == MOMENT.replace(tzinfo=None)
+        in_threads(1, lambda: seen.append(utc_by(botocore.auth)))
+        assert utc_by(botocore.auth) == MOMENT.replace(tzinfo=None)
     assert seen[0] != MOMENT.replace(tzinfo=None)
 
 
@@ -192,6 +201,35 @@ def test_a_clock_is_asked_as_botocore_asks_it() -> None:
         answers = [stand_in(), stand_in(remove_tzinfo=False), stand_in(False, zone=east)]
     assert answers == [MOMENT.replace(tzinfo=None), MOMENT, MOMENT]
     assert [answer.tzinfo for answer in answers] == [None, UTC, east]
+
+
+def test_the_clock_of_an_older_botocore() -> None:
+    """The module ``datetime``: its clock is steered, and all else is the module's own."""
+    east = datetime.timezone(datetime.timedelta(hours=9))
+    module = DatetimeModule(datetime, steered_datetime)
+    with at_that_moment():
+        found = [module.datetime.now(UTC), module.datetime.now(east), module.datetime.now(), module.datetime.utcnow()]
+    assert found == [MOMENT, MOMENT, MOMENT.astimezone().replace(tzinfo=None), MOMENT.replace(tzinfo=None)]
+    assert abs(module.datetime.now(UTC) - datetime.datetime.now(UTC)) < datetime.timedelta(seconds=5)
+    assert module.timedelta is datetime.timedelta
+    assert isinstance(MOMENT, module.datetime)
+    assert not isinstance(MOMENT.date(), module.datetime)
+    for made in (module.datetime(2026, 3, 1), module.datetime.strptime("2026", "%Y")):
+        assert type(made) is datetime.datetime
+
+
+def test_the_clocks_name_shows_in_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Newer releases import ``datetime`` as well; other libraries may have wrapped the signer."""
+
+    def older(self: object, request: object) -> None:
+        datetime.datetime.utcnow()
+
+    name = library.clock_name()
+    monkeypatch.setattr(botocore.auth.SigV4Auth, "add_auth", older)
+    assert library.clock_name.__wrapped__() == "datetime"
+    monkeypatch.undo()
+    apply_patches()
+    assert library.clock_name.__wrapped__() == name
 
 
 @pytest.mark.usefixtures("opened")
@@ -224,14 +262,14 @@ def test_opening_twice_and_closing_leaves_no_trace() -> None:
     """The names are replaced once, and put back as they were."""
 
     def held() -> list[object]:
-        clocks = [botocore.auth.get_current_datetime, botocore.auth.time, botocore.signers.get_current_datetime]
+        clocks = [vars(botocore.auth)[CLOCK], botocore.auth.time, vars(botocore.signers)[CLOCK]]
         return [*clocks, *(cls.__dict__.get("add_auth") for cls in signers())]
 
     before = held()
     apply_patches()
-    opened = botocore.auth.get_current_datetime
+    opened = vars(botocore.auth)[CLOCK]
     apply_patches()
-    assert botocore.auth.get_current_datetime is opened is not before[0]
+    assert vars(botocore.auth)[CLOCK] is opened is not before[0]
     undo_patches()
     assert held() == before
 
@@ -281,13 +319,18 @@ PRIVATES: dict[str, tuple[Callable[[], Any], str]] = {
     "when credentials are dying": (some_credentials, "_advisory_refresh_timeout"),
     "when credentials are as good as dead": (some_credentials, "_mandatory_refresh_timeout"),
     "the cache of fetched credentials": (a_fetcher, "_load_from_cache"),
-    "by which clock a legacy token is judged": (a_fetcher, "_time_fetcher"),
 }
+if CLOCK != "datetime":
+    PRIVATES["by which clock a legacy token is judged"] = (a_fetcher, "_time_fetcher")
+
+
+newer = pytest.mark.skipif(CLOCK == "datetime", reason="old releases do not change")
 
 
 class TestTripwire:
     """What the seam leans on in botocore. A failure here names the place that a new botocore has changed."""
 
+    @newer
     def test_every_module_that_reads_the_clock_is_known(self) -> None:
         """A new holder of the clock's name must be examined: does it sign?"""
         signing = {"botocore.auth", "botocore.signers"}
@@ -304,6 +347,7 @@ class TestTripwire:
                 holders.add(module.name)
         assert holders == signing | others
 
+    @newer
     def test_signers_read_no_other_clock(self) -> None:
         """botocore.auth's clock names are those the seam replaces."""
         known = {"datetime", "time", "formatdate", "get_current_datetime"}

@@ -12,7 +12,12 @@ import time
 from collections.abc import Callable
 from contextvars import ContextVar
 from time import struct_time
-from typing import Any
+from typing import Any, TypeAlias
+
+from skewguard.signing.patches import library
+from skewguard.signing.patches.patching import NamePatch, Patch
+
+Clock: TypeAlias = Callable[..., datetime.datetime]
 
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
@@ -43,8 +48,55 @@ class SteeredTime:
         return time.gmtime(seconds)
 
 
-def steered_datetime(original: Callable[..., datetime.datetime]) -> Callable[..., datetime.datetime]:
-    """Wrap ``get_current_datetime``; the result has the form of the original's."""
+class _Datetime:
+    """Replaces the class `datetime.datetime`, but reads another clock."""
+
+    def __init__(self, module: Any, wrap: Callable[[Clock], Clock]) -> None:
+        self._module = module  # not its class, which test libraries replace
+        self._now = wrap(lambda: module.datetime.now(datetime.timezone.utc))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module.datetime, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._module.datetime(*args, **kwargs)
+
+    def __instancecheck__(self, value: object) -> bool:
+        return isinstance(value, self._module.datetime)
+
+    def now(self, tz: datetime.tzinfo | None = None) -> datetime.datetime:
+        """Return the time in a zone; without one, in this host's, as a naive value."""
+        now = self._now().astimezone(tz)
+        return now if tz else now.replace(tzinfo=None)
+
+    def utcnow(self) -> datetime.datetime:
+        """Return UTC as a naive value."""
+        return self._now().replace(tzinfo=None)
+
+
+class DatetimeModule:
+    """Replaces the module ``datetime`` where a module reads the wall clock by it, as botocore's did before 1.40.2."""
+
+    def __init__(self, module: Any, wrap: Callable[[Clock], Clock]) -> None:
+        """Make the replacement of a module. `wrap` makes the clock to read from the wall clock."""
+        self._module = module
+        self.datetime = _Datetime(module, wrap)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch:
+    """Make the patch on the name by which a module of botocore reads the wall clock."""
+    name = library.clock_name()
+    if name != "datetime":
+        return NamePatch(part, module, name, wrap)
+    stand_in = functools.partial(DatetimeModule, wrap=wrap)
+    return NamePatch(part, module, name, stand_in, known=lambda found: hasattr(found, "datetime"))
+
+
+def steered_datetime(original: Clock) -> Clock:
+    """Wrap what reads the wall clock; the result has the form of the original's."""
 
     @functools.wraps(original)
     def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:

@@ -11,8 +11,8 @@ expiry may be stamped by the wall clock: by this host, or by a store that shares
 
 botocore reads the wall clock by ``_local_now`` (`botocore.credentials`) and ``_utc_now`` (`botocore.tokens`), which are
 bound as default arguments, kept by living objects and copied by aiobotocore, so that replacing the names would reach
-none of them. Their code is replaced instead, inside the functions that all of these hold. ``get_current_datetime``
-(`botocore.utils`, where IMDS credentials are extended) and ``time`` (`botocore.credentials`, where a DPoP proof is
+none of them. Their code is replaced instead, inside the functions that all of these hold. The clock of
+`botocore.utils`, where IMDS credentials are extended, and ``time`` (`botocore.credentials`, where a DPoP proof is
 dated) are looked up at each use, so replacing the name suffices.
 """
 
@@ -32,6 +32,7 @@ from skewguard._fail_open import fail_open
 from skewguard.config import Settings
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
+from skewguard.signing.patches.as_of import clock_patch
 from skewguard.signing.patches.patching import CodePatch, Group, NamePatch, Patch
 from skewguard.timekeeping.timekeeper import Timekeeper
 
@@ -362,7 +363,7 @@ def _expiry() -> Iterable[Patch]:
     token = getattr(botocore.tokens, "DeferredRefreshableToken", None)
     yield CodePatch(_PART, botocore.credentials, "_local_now", _corrected)
     yield CodePatch(_PART, botocore.tokens, "_utc_now", _corrected)
-    yield NamePatch(_PART, botocore.utils, library.CLOCK, _corrected)
+    yield clock_patch(_PART, botocore.utils, _corrected)
     yield NamePatch(_PART, botocore.credentials, "time", lambda _: _CorrectedTime(), lambda found: found is time)
     yield NamePatch(_PART, token, "_should_refresh", _bounded_wait)
     yield NamePatch(_PART, token, "_is_expired", _dead_by_both)

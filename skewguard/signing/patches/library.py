@@ -17,10 +17,21 @@ import botocore
 
 VERSION: str = botocore.__version__
 
-CLOCK = "get_current_datetime"
-"""The name by which botocore's modules read the wall clock, each through a global of its own."""
-
 _CHUNKED_BODIES = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
+
+
+@functools.cache
+def clock_name() -> str:
+    """Return the name by which botocore's modules read the wall clock, each through a global of its own.
+
+    Before 1.40.2, that is the module ``datetime``, whose use shows in their code. Later modules import it, too.
+    """
+    import inspect
+
+    import botocore.auth
+
+    code = getattr(inspect.unwrap(botocore.auth.SigV4Auth.add_auth), "__code__", None)
+    return "datetime" if code is not None and "utcnow" in code.co_names else "get_current_datetime"
 
 
 def older_clocks() -> dict[str, object]:

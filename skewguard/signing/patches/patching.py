@@ -139,19 +139,27 @@ def missing(part: str, name: str) -> Degraded:
 
 
 class Group:
-    """Patches that are applied together."""
+    """Patches that are applied together.
+
+    Attributes:
+        complete: Whether none was found to have no place in this botocore.
+    """
 
     def __init__(self, list_patches: Callable[[], Iterable[Patch]]) -> None:
         """Describe the group. `list_patches` makes its patches, once; it may import what they patch."""
         self._list_patches = list_patches
         self._patches: tuple[Patch, ...] | None = None
         self._applied = False
+        self.complete = True
         _groups.append(self)
 
-    def apply(self) -> None:
-        """Apply the patches unless they are applied. What cannot be patched is left alone, with one event each."""
+    def apply(self) -> bool:
+        """Apply the patches unless they are applied; return whether all could be.
+
+        What cannot be patched is left alone, with one event each.
+        """
         if self._applied:
-            return
+            return self.complete
         if self._patches is None:
             patches = tuple(self._list_patches())  # without the lock, because it imports
             self._patches = self._patches or patches
@@ -159,14 +167,16 @@ class Group:
         with _lock:
             if not self._applied:
                 degraded = [event for patch in self._patches if (event := patch.apply()) is not None]
+                self.complete = not degraded
                 self._applied = True
         for event in degraded:  # without the lock, because a listener may make a session
             emit(event)
+        return self.complete
 
     def undo(self) -> None:
         """Undo the patches."""
         with _lock:
-            self._applied = False
+            self._applied, self.complete = False, True
             for patch in reversed(self._patches or ()):
                 patch.undo()
             self._patches = None

@@ -1,9 +1,10 @@
 """The patches on botocore's signers: they sign as of true time where the wall clock is known to be wrong.
 
-The signers read the wall clock by names in their own modules: ``get_current_datetime`` (`botocore.auth`,
-`botocore.crt.auth`, `botocore.signers`), ``formatdate`` and ``time`` (`botocore.auth`, the older signatures). Those
-names are replaced by what `as_of` has for them. A guarded signing begins in the ``add_auth`` of each signer class, the
-last moment before the clock is read: any refresh of credentials is over by then, and nested signings nest.
+The signers read the wall clock by names in their own modules: ``get_current_datetime``, or ``datetime`` before botocore
+1.40.2 (`botocore.auth`, `botocore.crt.auth`, `botocore.signers`), ``formatdate`` and ``time`` (`botocore.auth`, the
+older signatures). Those names are replaced by what `as_of` has for them. A guarded signing begins in the ``add_auth``
+of each signer class, the last moment before the clock is read: any refresh of credentials is over by then, and nested
+signings nest.
 
 A request is guarded if its context carries a call, which ``before-sign`` put there. `direct` decides about the others.
 """
@@ -18,7 +19,7 @@ from typing import Any, Protocol
 
 from skewguard._fail_open import fail_open
 from skewguard.signing.patches import library
-from skewguard.signing.patches.as_of import AS_OF, SteeredTime, steered_datetime, steered_formatdate
+from skewguard.signing.patches.as_of import AS_OF, SteeredTime, clock_patch, steered_datetime, steered_formatdate
 from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
 
 KEY = "skewguard"
@@ -111,8 +112,8 @@ def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
     `time_of` returns, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
     """
     global _direct_time
-    CLOCKS.apply()
-    _direct_time = time_of
+    if CLOCKS.apply():
+        _direct_time = time_of
 
 
 def leave_direct_use() -> None:
@@ -135,7 +136,7 @@ def is_guarded(emitter: Any) -> bool:
 
 
 def _clock(part: str, module: Any) -> Patch:
-    return NamePatch(part, module, library.CLOCK, steered_datetime)
+    return clock_patch(part, module, steered_datetime)
 
 
 def _signing_clocks() -> Iterable[Patch]:
