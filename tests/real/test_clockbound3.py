@@ -11,6 +11,7 @@ import pytest
 from skewguard.sources import clockbound as source_module
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockbound_segment import MAX_AGE, ClockStatus, Snapshot, parse
+from tests.patience import eventually
 from tests.real.clockbound import (
     SECOND,
     THREE,
@@ -57,10 +58,13 @@ def test_wrong_clock(tmp_path: Path) -> None:
         source = ClockBoundSource(str(run / "clockbound/shm0"))
         not_vouched_for(source, "vouches for the clock within (19|20) min")
         ask = library(THREE, run / "clockbound/shm1")
-        before, interval, after = exact(), ask(), exact()
-        assert interval.status == 1
-        found = (interval.earliest + interval.latest) // 2 - 1200 * SECOND
-        assert before.wall - SECOND // 100 < found < after.wall + SECOND // 100  # a busy machine pauses in between
+
+        def right() -> bool:
+            before, said, after = exact(), ask(), exact()
+            found = (said.earliest + said.latest) // 2 - 1200 * SECOND
+            return said.status == 1 and before.wall - SECOND // 100 < found < after.wall + SECOND // 100
+
+        eventually(right)  # on a busy machine 3.0.0-rc.0 was 3 s behind once
 
 
 def test_own_segment(tmp_path: Path) -> None:
