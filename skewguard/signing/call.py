@@ -87,8 +87,8 @@ class Call:
             signing = keeper.time_by(self.known)
         else:
             signing = keeper.signing_time(route[1])
-            if signing[0] != signing[1] and not (self.rewindable and may_follow(request.context)):
-                signing = guard.irrevocable_time(route[1], route[0])
+            if signing[0] != signing[1] and not route[1].firm and not (self.rewindable and may_follow(request.context)):
+                signing = keeper.irrevocable_time(route[1], route[0])
         self.signing = signing
         signed = signing[0]
         return None if signed == signing[1] else signed

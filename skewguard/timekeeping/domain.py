@@ -62,6 +62,7 @@ class Domain:
         evidence: What is known of its clock, by its own answers or another process's.
         inherited: What was taken from another process, at the beginning; False until the shared file is read.
         cached: The offset for the next signings.
+        firm: Whether that is proved and not in doubt, so that it may date what no retry can mend.
         announced: The last announcement.
     """
 
@@ -76,6 +77,7 @@ class Domain:
         self.evidence: Evidence | None = None
         self.inherited: Evidence | Literal[False] | None = False
         self.cached = EXPIRED
+        self.firm = False
         self.announced = Announced()
         self._quiet: dict[str, int] = {}
         self._lost = 0

@@ -149,6 +149,13 @@ class Knowledge:
             return wall
         return estimate.earliest
 
+    def is_firm(self, domain: Domain, correction: Correction, wall: int) -> bool:
+        """Return whether a correction may date what no retry can mend, at every origin of a domain."""
+        evidence = correction.evidence
+        if evidence is None or evidence.grade < Grade.VOTE:
+            return False
+        return not self.in_doubt(domain, evidence.estimate, wall)
+
     def in_doubt(self, domain: Domain, estimate: Interval | None, wall: int) -> bool:
         """Return whether the wall clock may be right although it contradicts the estimate.
 

@@ -176,6 +176,7 @@ class Timekeeper:
                 return False
             ahead = now.wall - quick
             low, high = ahead - _CACHE_SLACK, ahead + _CACHE_SLACK
+            domain.firm = self._knowledge.is_firm(domain, correction, now.wall)
             domain.cached = (quick + _CACHE_FOR, low, high, correction.offset, now.steady - quick)
             return domain.announce(Announced(correction.offset, correction.withheld), self.settings.deadband)
 
