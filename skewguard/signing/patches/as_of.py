@@ -97,7 +97,6 @@ def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch
 
 def steered_datetime(original: Clock) -> Clock:
     """Wrap what reads the wall clock; the result has the form of the original's."""
-
     epoch = None if original().tzinfo else _EPOCH.replace(tzinfo=None)
 
     @functools.wraps(original)
