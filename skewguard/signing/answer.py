@@ -67,6 +67,7 @@ class Decision(NamedTuple):
         by_wall: Whether it is signed again by the wall clock.
         restores_first: Whether signing again did not help, so that the caller gets the first answer.
         lost: Whether a corrected attempt was refused for its time, so that there may be two clocks.
+        disproves: Whether the claim that dated the attempt was of no help, so that it is dropped.
     """
 
     judgement: Judgement
@@ -78,6 +79,7 @@ class Decision(NamedTuple):
     by_wall: bool = False
     restores_first: bool = False
     lost: bool = False
+    disproves: bool = False
 
 
 def decide(call: Call, answer: Answer) -> Decision:
@@ -87,12 +89,13 @@ def decide(call: Call, answer: Answer) -> Decision:
     utc = call.route.domain.key == UTC
     judgement = judge(Attempt(signed, answer.elapsed, exact=signed != wall), reply)
     refused = judgement.verdict is not Verdict.NOT_TIME and not call.timeless
-    restores_first = _did_not_help(call, reply, refused)
+    disproves = not utc and _disproves(call, answer, judgement.verdict)
+    restores_first = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
     by_wall = False
     if refused and not reply.explicit and (answer.quiet or restores_first):
         refused = False
         judgement = Judgement(Verdict.NOT_TIME, "another timestamp did not help")
-    elif not refused and not utc and _may_be_for_its_guess(call, answer):
+    elif not refused and not utc and (_may_be_for_its_guess(call, answer) or (disproves and not call.retried)):
         refused = by_wall = True
         judgement = Judgement(Verdict.SKEW, "the timestamp was a guess")
     shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, restores_first)
@@ -107,6 +110,7 @@ def decide(call: Call, answer: Answer) -> Decision:
         obstacle=_obstacle(call, answer, judgement.verdict) if refused else "",
         by_wall=by_wall,
         restores_first=restores_first,
+        disproves=disproves,
         lost=refused and reply.explicit and not utc and (signed != wall or call.retried),
     )
 
@@ -143,12 +147,35 @@ def _observe(call: Call, answer: Answer, refused: bool, restores_first: bool) ->
     return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED), ""
 
 
-def _did_not_help(call: Call, reply: Reply, refused: bool) -> bool:
-    """Return whether a call that was signed again, without having been refused in words, was refused once more."""
+def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> bool:
+    """Return whether a call that was signed again was refused once more, as far as can be told for its time.
+
+    A private server may refuse a time in words of its own. So after a bare ``Date``, which may be a proxy's, no refusal
+    shows that it was right.
+    """
     first = call.first
-    if first is None or first.reply.explicit or reply.status not in range(400, 500) or reply.status == 407:
+    if first is None or reply.status not in range(400, 500) or reply.status == 407:
         return False
-    return refused or (reply.status, reply.code) == (first.reply.status, first.reply.code)
+    if first.reply.explicit:
+        return reply.explicit and verdict is Verdict.SKEW
+    if verdict is not Verdict.NOT_TIME or (reply.status, reply.code) == (first.reply.status, first.reply.code):
+        return True
+    return not utc and reply.status in REFUSALS
+
+
+def _disproves(call: Call, answer: Answer, verdict: Verdict) -> bool:
+    """Return whether an attempt that was dated by a claim is refused, and no time in the answer agrees with the claim.
+
+    A refusal in words that agrees with it, but for the words, has the clock of another than the server that refused.
+    """
+    signed, wall, _ = call.signing
+    known, reply = answer.known, answer.reply
+    if signed == wall or call.timeless or known is None or known.grade is not Grade.CLAIM:
+        return False
+    if reply.explicit:
+        return verdict is Verdict.NOT_TIME and reply.requested is None
+    agrees = reply.date is not None and _near(reply.date, signed, answer.elapsed, TOLERANCE)
+    return reply.status in REFUSALS and not agrees and not WRONG_KEY_TEXT.search(reply.message)
 
 
 def _may_be_for_its_guess(call: Call, answer: Answer) -> bool:

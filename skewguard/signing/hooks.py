@@ -158,9 +158,12 @@ class Hooks:
         )
         decision = decide(call, answer)
         said = self._learn(call, answer, decision, now)
+        if decision.disproves:
+            keeper.disprove(domain)
         if decision.restores_first and call.first is not None:
-            keeper.quieten(domain, where)
-            call.refusal = None
+            if not call.first.reply.explicit:
+                keeper.quieten(domain, where)
+                call.refusal = None
             http_response.status_code = call.first.reply.status
             parsed.clear()
             parsed.update(call.first.parsed)

@@ -271,6 +271,12 @@ class Timekeeper:
             domain.quieten(where, self.clocks.read().steady)
             self._expire_caches()
 
+    def disprove(self, domain: Domain) -> None:
+        """Forget a claim that did not help."""
+        with self._lock:
+            domain.evidence = None
+            self._expire_caches()
+
     def lose(self, domain: Domain) -> None:
         """Count a call that was refused although it was corrected; after some in a row, give up for a while."""
         with self._lock:
