@@ -88,6 +88,7 @@ class Interrupter:
 
     def run(self, function: Callable[[], object]) -> None:
         before = sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # else Python 3.12 traces no bytecode of the frames below
         sys.settrace(self.trace)
         try:
             function()

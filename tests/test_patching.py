@@ -105,6 +105,7 @@ def _interrupted_at(bytecode: int, function: Callable[[], object]) -> bool:
         return trace
 
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # else Python 3.12 traces no bytecode of the frames below
     sys.settrace(trace)  # type: ignore[arg-type]
     try:
         function()
