@@ -66,6 +66,7 @@ class Decision(NamedTuple):
         obstacle: Why the call is not signed again after a refusal; empty if nothing forbids it.
         by_wall: Whether it is signed again by the wall clock.
         restores_first: Whether signing again did not help, so that the caller gets the first answer.
+        quietens: Whether no guess helped, so that none is acted on there for a while.
         lost: Whether a corrected attempt was refused for its time, so that there may be two clocks.
         disproves: Whether the claim that dated the attempt was of no help, so that it is dropped.
     """
@@ -78,6 +79,7 @@ class Decision(NamedTuple):
     obstacle: str = ""
     by_wall: bool = False
     restores_first: bool = False
+    quietens: bool = False
     lost: bool = False
     disproves: bool = False
 
@@ -90,15 +92,15 @@ def decide(call: Call, answer: Answer) -> Decision:
     judgement = judge(Attempt(signed, answer.elapsed, exact=signed != wall), reply)
     refused = judgement.verdict is not Verdict.NOT_TIME and not call.timeless
     disproves = not utc and _disproves(call, answer, judgement.verdict)
-    restores_first = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
+    no_help = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
     by_wall = False
-    if refused and not reply.explicit and (answer.quiet or restores_first):
+    if refused and not reply.explicit and (answer.quiet or no_help):
         refused = False
         judgement = Judgement(Verdict.NOT_TIME, "another timestamp did not help")
     elif not refused and not utc and (_may_be_for_its_guess(call, answer) or (disproves and not call.retried)):
         refused = by_wall = True
         judgement = Judgement(Verdict.SKEW, "the timestamp was a guess")
-    shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, restores_first)
+    shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, no_help)
     if heard is not None and not _may_teach(call, answer):
         shown = heard = None
     return Decision(
@@ -109,13 +111,14 @@ def decide(call: Call, answer: Answer) -> Decision:
         refused=refused,
         obstacle=_obstacle(call, answer, judgement.verdict) if refused else "",
         by_wall=by_wall,
-        restores_first=restores_first,
+        restores_first=no_help and not _as_alone(call),
+        quietens=no_help and call.first is not None and not call.first.reply.explicit,
         disproves=disproves,
         lost=refused and reply.explicit and not utc and (signed != wall or call.retried),
     )
 
 
-def _observe(call: Call, answer: Answer, refused: bool, restores_first: bool) -> tuple[Shown | None, Span | None, str]:
+def _observe(call: Call, answer: Answer, refused: bool, no_help: bool) -> tuple[Shown | None, Span | None, str]:
     """Return what an answer shows, the server's clock, and an objection against its ``Date``."""
     signed, wall, _ = call.signing
     reply = answer.reply
@@ -133,7 +136,7 @@ def _observe(call: Call, answer: Answer, refused: bool, restores_first: bool) ->
         return None, None, "its Date contradicts the timestamp it accepted"
     if not _is_the_servers_own(reply.status):
         return None, None, ""
-    accepted = reply.status < 300 or (call.first is not None and not restores_first)
+    accepted = reply.status < 300 or (call.first is not None and not no_help)
     if utc:
         return (Shown.AUTHENTIC if accepted else Shown.HINT), reply.date, ""
     if not accepted:
@@ -161,6 +164,12 @@ def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> b
     if verdict is not Verdict.NOT_TIME or (reply.status, reply.code) == (first.reply.status, first.reply.code):
         return True
     return not utc and reply.status in REFUSALS
+
+
+def _as_alone(call: Call) -> bool:
+    """Return whether the last attempt is dated as the caller would date it alone, and the first was not."""
+    signed, wall, _ = call.signing
+    return call.first is not None and not call.first.by_wall and abs(signed - wall) <= TOLERANCE
 
 
 def _disproves(call: Call, answer: Answer, verdict: Verdict) -> bool:

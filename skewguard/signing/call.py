@@ -24,10 +24,12 @@ class First(NamedTuple):
     Attributes:
         reply: It as read.
         parsed: It as botocore parsed it.
+        by_wall: Whether the attempt was dated by the wall clock.
     """
 
     reply: Reply
     parsed: Any
+    by_wall: bool
 
 
 class Call:

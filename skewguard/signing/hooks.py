@@ -160,10 +160,10 @@ class Hooks:
         said = self._learn(call, answer, decision, now)
         if decision.disproves:
             keeper.disprove(domain)
+        if decision.quietens:
+            keeper.quieten(domain, where)
+            call.refusal = None
         if decision.restores_first and call.first is not None:
-            if not call.first.reply.explicit:
-                keeper.quieten(domain, where)
-                call.refusal = None
             http_response.status_code = call.first.reply.status
             parsed.clear()
             parsed.update(call.first.parsed)
@@ -178,7 +178,7 @@ class Hooks:
         skewed = judgement.verdict is Verdict.SKEW
         # Where the machine stood still meanwhile, the wall clock alone shows how long that was.
         waited = now.steady - steady if skewed else answer.elapsed
-        first = First(answer.reply, parsed)
+        first = First(answer.reply, parsed, call.signing[0] == wall)
         sign_again = functools.partial(self._sign_again, call, first, decision, said, operation, waited)
         in_line = not skewed or said is not None or decision.by_wall
         return sign_again() if in_line else self._after_sources(domain, steady, sign_again)
