@@ -182,6 +182,8 @@ def test_a_url_is_cut_where_its_host_ends(rest: str) -> None:
         r"https://evil.example\@sts.amazonaws.com/",  # urllib3 connects to evil.example
         r"https://\sts.amazonaws.com/",
         "https://user@sts.amazonaws.com/",
+        " https://sts.amazonaws.com/",  # urllib3 2.0 connects to " https"
+        "ht\ttps://sts.amazonaws.com/",
         "https://evil.example%2f.amazonaws.com/",
         "https://évil.amazonaws.com/",
     ],

@@ -96,7 +96,8 @@ def find_domain(url: str, bucket: str = "") -> DomainSpec:
     # Nothing but a plain host: urllib3, which connects, takes what is before a backslash for the host.
     plain = _PLAIN_HOST.fullmatch(host) and parts.netloc.partition(":")[0].lower() == host
     aws = bool(plain) and is_aws(host)
-    if parts.scheme == "https" and aws and _CUSTOMERS_CODE.isdisjoint(host.split(".")):
+    # `urlsplit` drops spaces before a scheme, and tabs in it; some releases of urllib3 take what is left for the host.
+    if url[:8].lower() == "https://" and aws and _CUSTOMERS_CODE.isdisjoint(host.split(".")):
         return DomainSpec(UTC)
     if bucket and host.startswith(f"{bucket.lower()}."):
         host = host[len(bucket) + 1 :]
