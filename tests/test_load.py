@@ -130,7 +130,7 @@ class TestLoadBalancer:
                     outcomes[code_of(guarded.get_caller_identity)] += 1
                     assert endpoint.count <= 2
             assert set(outcomes) <= {"", "SignatureDoesNotMatch"}
-            assert outcomes[""] > 1.2 * alone[""]
+            assert outcomes[""] > alone[""]
 
     def test_of_two_clocks_under_load(self) -> None:
         """Many at once, which learn from both machines: still two requests a call at the most."""

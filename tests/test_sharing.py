@@ -172,12 +172,12 @@ class TestInheriting:
         assert host.process().now() is not None
 
     def test_a_jump_that_was_noticed_before_counts_once(self) -> None:
-        """By a poll that told nothing, say. Twice, it would explain a wall clock that was as much ahead before."""
+        """By a poll that told nothing, say. Twice, it would explain a wall clock that was ahead by more before."""
         host = Host(-7200)
         host.answer(host.process())
         host.clocks.advance(1)
         heir = host.process()
-        host.clocks.step(7200)
+        host.clocks.step(4000)
         heir._on_results(heir._era, (), Vote(None, (), ()))
         assert -1.1 < host.error(heir, handed_out=True) < 0.001  # the near end of what is known
 

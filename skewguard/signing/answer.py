@@ -93,28 +93,31 @@ def decide(call: Call, answer: Answer) -> Decision:
     refused = judgement.verdict is not Verdict.NOT_TIME and not call.timeless
     disproves = not utc and _disproves(call, answer, judgement.verdict)
     no_help = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
-    by_wall = False
-    if refused and not reply.explicit and (answer.quiet or no_help):
+    by_wall = _is_undone(call, answer, judgement.verdict, no_help or disproves, utc=utc)
+    by_wall = by_wall and not _obstacle(call, answer, Verdict.SKEW, by_wall)
+    if by_wall:
+        refused, no_help = True, False
+        judgement = Judgement(Verdict.SKEW, "the timestamp may have been wrong")
+    elif refused and not reply.explicit and (no_help or (answer.quiet and not call.undoable)):
         refused = False
         judgement = Judgement(Verdict.NOT_TIME, "another timestamp did not help")
-    elif not refused and not utc and (_may_be_for_its_guess(call, answer) or (disproves and not call.retried)):
-        refused = by_wall = True
-        judgement = Judgement(Verdict.SKEW, "the timestamp was a guess")
     shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, no_help)
     if heard is not None and not _may_teach(call, answer):
         shown = heard = None
+    obstacle = _obstacle(call, answer, judgement.verdict, by_wall) if refused else ""
+    corrected, skewed = signed != wall or call.retried, judgement.verdict is Verdict.SKEW
     return Decision(
         judgement=judgement,
         heard=heard,
         shown=None if answer.given_up else shown,
         objection=objection,
         refused=refused,
-        obstacle=_obstacle(call, answer, judgement.verdict) if refused else "",
+        obstacle=obstacle,
         by_wall=by_wall,
         restores_first=no_help and not _as_alone(call),
         quietens=no_help and call.first is not None and not call.first.reply.explicit,
-        disproves=disproves,
-        lost=refused and reply.explicit and not utc and (signed != wall or call.retried),
+        disproves=disproves and not by_wall,
+        lost=(not refused or (bool(obstacle) and skewed)) and reply.explicit and not utc and corrected,
     )
 
 
@@ -128,26 +131,33 @@ def _observe(call: Call, answer: Answer, refused: bool, no_help: bool) -> tuple[
         # message and Date by one clock, so where they contradict each other, neither is believed.
         if utc and reply.contradictory:
             return None, None, "its message contradicts its Date"
-        # A private endpoint's bare Date may be a proxy's. It dates one retry, and is kept if that is accepted.
-        return (Shown.REFUSAL if reply.explicit else Shown.HINT if utc else None), reply.heard, ""
+        # A private endpoint's bare Date may be a proxy's. It dates one retry, and is kept if that is accepted, or if
+        # the wall clock is disproved there, as it is not if it dated nothing, or something long under way.
+        disproved = signed == wall and answer.elapsed <= TOLERANCE
+        explicit = reply.explicit and (utc or reply.stated is not None or disproved)
+        return (Shown.REFUSAL if explicit else Shown.HINT if utc else None), reply.heard, ""
     if call.timeless:
         return (Shown.HINT, reply.date, "") if utc and _is_the_servers_own(reply.status) else (None, None, "")
-    if not _near(reply.date, signed, answer.elapsed, _ACCEPTED):
-        return None, None, "its Date contradicts the timestamp it accepted"
     if not _is_the_servers_own(reply.status):
         return None, None, ""
-    accepted = reply.status < 300 or (call.first is not None and not no_help)
+    helped = call.first is not None and not no_help and not reply.explicit
+    if not utc and signed == wall:
+        accepted = helped or reply.status not in REFUSALS
+        return (*_acceptance_of_the_wall_clock(answer.known, wall), "") if accepted else (None, None, "")
+    if not _near(reply.date, signed, answer.elapsed, _ACCEPTED):
+        return None, None, "its Date contradicts the timestamp it accepted"
+    accepted = helped or reply.status < 300
     if utc:
         return (Shown.AUTHENTIC if accepted else Shown.HINT), reply.date, ""
-    if not accepted:
-        return None, None, ""
-    if signed != wall:
-        agrees = _near(reply.date, signed, answer.elapsed, TOLERANCE)
-        return (Shown.ACCEPTANCE, reply.date, "") if agrees else (None, None, "")
-    known = answer.known
+    agrees = accepted and _near(reply.date, signed, answer.elapsed, TOLERANCE)
+    return (Shown.ACCEPTANCE, reply.date, "") if agrees else (None, None, "")
+
+
+def _acceptance_of_the_wall_clock(known: Evidence | None, wall: int) -> tuple[Shown | None, Span | None]:
+    """Return what a private server shows that accepted the wall clock, whatever its ``Date`` says."""
     if known is None or known.estimate.earliest - TOLERANCE <= wall <= known.estimate.latest + TOLERANCE:
-        return None, None, ""  # a private server that accepts the wall clock needs no correction
-    return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED), ""
+        return None, None  # that is known
+    return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED)
 
 
 def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> bool:
@@ -163,7 +173,7 @@ def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> b
         return reply.explicit and verdict is Verdict.SKEW
     if verdict is not Verdict.NOT_TIME or (reply.status, reply.code) == (first.reply.status, first.reply.code):
         return True
-    return not utc and reply.status in REFUSALS
+    return reply.status in REFUSALS and (not utc or reply.likely)
 
 
 def _as_alone(call: Call) -> bool:
@@ -187,12 +197,24 @@ def _disproves(call: Call, answer: Answer, verdict: Verdict) -> bool:
     return reply.status in REFUSALS and not agrees and not WRONG_KEY_TEXT.search(reply.message)
 
 
-def _may_be_for_its_guess(call: Call, answer: Answer) -> bool:
-    """Return whether an attempt may have been refused because it was dated by a guess."""
-    if call.signing[0] == call.signing[1] or call.timeless or call.retried or answer.quiet:
+def _is_undone(call: Call, answer: Answer, verdict: Verdict, did_not_help: bool, *, utc: bool) -> bool:
+    """Return whether the call is made again by the wall clock, as it was first dated by another.
+
+    So what botocore alone would get accepted is accepted, whatever is known of the time.
+    """
+    reply = answer.reply
+    if not call.undoable or call.timeless or reply.status not in REFUSALS or WRONG_KEY_TEXT.search(reply.message):
         return False
-    guessed = answer.known is not None and answer.known.grade is Grade.GUESS
-    return guessed and answer.reply.status in REFUSALS and not WRONG_KEY_TEXT.search(answer.reply.message)
+    if verdict is Verdict.STALE:  # by the Date of a proxy, perhaps, as was what dated it
+        proved = answer.known is not None and answer.known.grade is Grade.PROOF
+        return not utc and not proved and reply.stated is None
+    if call.renewed:
+        return did_not_help or verdict is Verdict.SKEW
+    if verdict is Verdict.SKEW:
+        return answer.given_up or (not utc and reply.stated is None)
+    guessed = not utc and answer.known is not None and answer.known.grade is Grade.GUESS
+    # A refusal for time whose Date finds the timestamp right is dated by another machine.
+    return did_not_help or guessed or reply.date is None or reply.explicit
 
 
 def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:
@@ -231,13 +253,14 @@ def _near(heard: Span | None, signed: int, elapsed: int, tolerance: int) -> bool
     return heard.latest >= signed - tolerance and heard.earliest <= signed + elapsed + tolerance
 
 
-def _obstacle(call: Call, answer: Answer, verdict: Verdict) -> str:
-    if call.retried and verdict is Verdict.SKEW:
+def _obstacle(call: Call, answer: Answer, verdict: Verdict, by_wall: bool) -> str:
+    allowed = 2 if by_wall or call.by_wall else 1
+    if call.renewed >= allowed and verdict is Verdict.SKEW:
         return "it was signed again already"
     if not call.rewindable:
         return "its body cannot be sent again"
     if not answer.enabled:
         return "skewguard is switched off"
-    if answer.given_up:
+    if answer.given_up and not by_wall:
         return "the servers there contradict each other"
     return "" if answer.attempts_left else "the caller allows no further attempt"

@@ -43,6 +43,8 @@ class Call:
         retried: Whether it was signed again.
         first: The answer for which it was signed again.
         known: The server's clock by that answer; what is signed again is dated by it.
+        tried_wall: Whether it was signed again after, or with, the wall clock's time.
+        renewed: How often it was signed again because of its time.
         by_wall: Whether what is signed again is dated by the wall clock.
         refusal: Its last attempt that was refused for its time.
         obstacle: Why it is not signed again after that; empty if nothing forbids it.
@@ -53,6 +55,8 @@ class Call:
     obstacle = ""
     first: First | None = None
     known: Interval | None = None
+    tried_wall = False
+    renewed = 0
     by_wall = False
     refusal: Refusal | None = None
     retried = False
@@ -94,6 +98,11 @@ class Call:
         self.signing = signing
         signed = signing[0]
         return None if signed == signing[1] else signed
+
+    @property
+    def undoable(self) -> bool:
+        """Whether its last attempt was dated by another clock than the wall clock, by which none was refused."""
+        return not self.tried_wall and self.signing[0] != self.signing[1]
 
 
 def attempts_left(context: Any, attempts: int) -> bool:

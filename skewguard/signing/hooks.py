@@ -186,6 +186,7 @@ class Hooks:
     def _learn(self, call: Call, answer: Answer, decision: Decision, now: Reading) -> Interval | None:
         """Teach the timekeeper what the decision says; return the server's clock, as far as it may be believed."""
         keeper, domain = self.keeper, call.route.domain
+        was_known = domain.learned_at <= call.signing[2]
         if decision.objection:
             emit(Refused(answer.source, decision.objection))
         said = None
@@ -200,7 +201,7 @@ class Hooks:
             elif decision.shown is not None:
                 seen = Observation(decision.shown, said, call.route.prefix, signed + now.steady - steady)
                 self._observe(domain, seen, announces=decision.refused or call.retried)
-        if decision.lost:
+        if decision.lost and was_known:  # else it was signed before the last that was learned
             keeper.lose(domain)
         return said
 
@@ -227,16 +228,17 @@ class Hooks:
         """Ask for one more attempt, unless it would carry as bad a timestamp."""
         verdict, reason = decision.judgement
         if verdict is Verdict.SKEW:
-            keeper, domain = self.keeper, call.route.domain
-            if said is None and not decision.by_wall:  # the answer did not tell the time, so what else is known counts
-                known = keeper.known(domain, keeper.clocks.read().steady)
-                if known is None:
+            keeper, by_wall = self.keeper, decision.by_wall
+            if said is None and not by_wall:  # the answer did not tell the time, so what else is known counts
+                known = keeper.known(call.route.domain, keeper.clocks.read().steady)
+                said = known and known.estimate
+            if said is None or not would_help(call.signing, keeper.time_by(said), first.reply):
+                if not call.undoable:
                     return None
-                said = known.estimate
-            again = keeper.time_by(said)
-            if not decision.by_wall and not would_help(call.signing, again, first.reply):
-                return None
-            call.first, call.known, call.by_wall = first, said, decision.by_wall
+                by_wall, said = True, None
+            call.first, call.known, call.by_wall = None if by_wall else first, said, by_wall
+            call.tried_wall = call.tried_wall or by_wall or call.signing[0] == call.signing[1]
+            call.renewed += 1
         call.retried = True
         emit(Retried(operation.service_model.service_name, operation.name, verdict.value, reason, waited))
         return 0

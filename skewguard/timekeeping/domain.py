@@ -114,10 +114,6 @@ class Domain:
         """Return whether no guess is acted on at an origin at a steady instant."""
         return steady < self._quiet.get(where, -1)
 
-    def any_quiet(self, steady: int) -> bool:
-        """Return whether no guess is acted on at one of its origins."""
-        return any(steady < until for until in self._quiet.values())
-
     def lose(self, steady: int) -> None:
         """Count a call that was refused although it was corrected; give up for a while after `MAX_LOST` in a row."""
         self._lost += 1

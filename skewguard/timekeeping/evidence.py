@@ -98,9 +98,9 @@ def _claim(old: Evidence, seen: Observation) -> Evidence:
 
 
 def _claim_unless_it_agrees(old: Evidence, seen: Observation) -> Evidence:
-    """A claim, if it contradicts the proof."""
-    agrees = old.estimate.aged(seen.estimate.at).meets(seen.estimate)
-    return old if agrees else Evidence(Grade.CLAIM, seen.estimate, seen.where)
+    """A claim, if it contradicts the proof; else it renews the proof."""
+    agreed = intersect(old.estimate, seen.estimate)
+    return Evidence(Grade.CLAIM, seen.estimate, seen.where) if agreed is None else old._replace(estimate=agreed)
 
 
 def _proof(old: Evidence, seen: Observation) -> Evidence:

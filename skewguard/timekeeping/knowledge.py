@@ -64,9 +64,7 @@ class Knowledge:
         if known is None and domain.stand_in:
             known = self._of_utc(steady)
             known = known and known._replace(grade=min(known.grade, domain.stand_in))
-        # All origins of a private endpoint are one server's.
-        guessed = known is not None and known.grade is Grade.GUESS
-        return None if guessed and domain.any_quiet(steady) else known
+        return known
 
     def own(self, domain: Domain, steady: int) -> Evidence | None:
         """Return what a domain's own answers taught, aged to a steady instant; None if it is too old."""
@@ -159,9 +157,9 @@ class Knowledge:
     def in_doubt(self, domain: Domain, estimate: Interval | None, wall: int) -> bool:
         """Return whether the wall clock may be right although it contradicts the estimate.
 
-        After a freeze an estimate is late, never early. So where the wall clock is ahead of the estimate, but would not
-        be without its jumps since the last measurement, the machine's tools may have set a clock right that stood
-        still, and the steady clock with it.
+        After a freeze an estimate is late, never early. So where the wall clock is ahead of the estimate, and at least
+        half of that is due to its jumps since the last measurement, the machine's tools may have set a clock right that
+        stood still, and the steady clock with it. By the other half it may have been wrong before.
         """
         if estimate is None or not self.jumps or wall <= estimate.latest + self.settings.deadband:
             return False
@@ -169,7 +167,7 @@ class Knowledge:
         if domain is self.utc or (domain.stand_in and self.own(domain, estimate.at) is None):
             measured = [self.utc.learned_at, *(said.at for said in (self.witness, self.overheard) if said is not None)]
         jumped = sum(by for at, by in list(self.jumps) if at >= max(measured))
-        return wall - jumped <= estimate.latest + self.settings.deadband
+        return wall - jumped <= estimate.latest + max(self.settings.deadband, jumped)
 
     def objection(self, said: Interval, steady: int) -> str | None:
         """Return why a source's statement may not count at a steady instant; None if it may."""
