@@ -6,18 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from botocore.credentials import RefreshableCredentials
+
 from skewguard import interval
 from skewguard.clocks import Clocks, Reading
 from skewguard.interval import Interval, Trust, Vote
-from skewguard.signing import answer, hooks, reply
+from skewguard.signing import answer, domains, guard, hooks, reply
 from skewguard.signing.call import Call
+from skewguard.signing.domains import DomainSpec
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
 from skewguard.signing.responses import Responses
-from skewguard.timekeeping import knowledge, polling, shared_file, timekeeper
+from skewguard.timekeeping import evidence, knowledge, polling, shared_file, timekeeper
 from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.evidence import Evidence, Grade, Shown
 from skewguard.timekeeping.shared_file import Contents, Store, render
 from skewguard.timekeeping.sharing import SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests.simulation import credentials
 
 _FOREVER = 10**30
 
@@ -89,7 +94,35 @@ def _of_any_boot(store: Store, data: bytes, clocks: Clocks) -> Contents:
 
 
 class _Uncounted(Call):
-    retried = property(lambda call: False, lambda call, value: None)
+    renewed = property(lambda call: 0, lambda call, value: None)
+
+
+_find_domain, _observe, _decide = guard.find_domain, answer._observe, answer.decide
+
+
+def _stands_in_for_all(url: str, bucket: str) -> DomainSpec:
+    spec = _find_domain(url, bucket)
+    return spec._replace(stand_in=Grade.PROOF) if spec.stand_in else spec
+
+
+def _keeps_dates(call: Call, heard: Any, refused: bool, restores_first: bool) -> Any:
+    shown, clock, objection = _observe(call, heard, refused, restores_first)
+    return Shown.REFUSAL if refused and clock is not None else shown, clock, objection
+
+
+def _shows_the_last(call: Call, heard: Any) -> Any:
+    return _decide(call, heard)._replace(restores_first=False)
+
+
+def _shares_claims(keeper: Timekeeper, domain: Domain) -> None:
+    evidence = domain.evidence
+    if evidence is not None and evidence.grade >= Grade.CLAIM and domain.shared and keeper._sharing:
+        keeper._others.publish(domain.key, evidence.estimate, keeper.clocks, True, 0)
+
+
+def _endless() -> Any:
+    keep = evidence.TRANSITIONS[Shown.HINT][Grade.PROOF]
+    return {**evidence.TRANSITIONS, Shown.REFUSAL: {**evidence.TRANSITIONS[Shown.REFUSAL], Grade.PROOF: keep}}
 
 
 BUGS: dict[str, list[tuple[Any, str, Any]]] = {
@@ -107,7 +140,7 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "unverified endpoints teach": [(Responses, "verified", staticmethod(lambda endpoint: True))],
     "statements do not age": [(interval, "_BILLION", _FOREVER)],
     "retries are not counted": [(hooks, "Call", _Uncounted)],
-    "any Date of a success is believed": [(answer, "_fits", lambda heard, signed, elapsed: True)],
+    "any Date of an acceptance is proved": [(answer, "_near", lambda heard, signed, elapsed, tolerance: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
     "a garbled Date raises": [(reply, "_fixdate", _stumble)],
@@ -115,6 +148,22 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "a shared file of another boot is believed": [(Store, "_checked", _of_any_boot)],
     "a shared file that was altered is believed": [(shared_file, "parse", _unchecked)],
     "what is shared is believed to be of now": [(SharedEstimates, "estimate", _just_now)],
+    "a tenant's words move UTC": [
+        (hooks, "is_named_for", lambda url, prefix: True),
+        (domains, "_CUSTOMERS_CODE", frozenset()),
+    ],
+    "a private store's bare Date is a claim": [(answer, "_observe", _keeps_dates)],
+    "UTC dates presigned URLs of private stores": [(guard, "find_domain", _stands_in_for_all)],
+    "claims are shared": [(Timekeeper, "share", _shares_claims)],
+    "the second answer is shown": [(hooks, "decide", _shows_the_last)],
+    "a proof never ends": [(evidence, "TRANSITIONS", _endless())],
+    "a redirect's Date teaches": [(answer, "_is_the_servers_own", lambda status: True)],
+    "nothing is undone": [(answer, "_is_undone", lambda *_, **__: False)],
+    "every grade dates what cannot be signed again": [(Evidence, "suffices", lambda known, where: True)],
+    "fresh credentials are dead by true time alone": [
+        (credentials.GuardedCredentials, "_is_expired", RefreshableCredentials._is_expired),
+        (credentials.GuardedCredentials, "_protected_refresh", RefreshableCredentials._protected_refresh),
+    ],
 }
 """For each bug: the owners, the names to replace there, and the replacements."""
 

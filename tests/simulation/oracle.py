@@ -33,15 +33,19 @@ class Claim:
         width: The width of its interval, ns; None if it was a lie that the design believes.
         lost: The host's `lost` at that instant, ns.
         exact: Whether it, and everything it may have been intersected with, was honest and came without a freeze.
-        before: The claim that counts if this one is reverted, while it is on probation.
+        proved: Whether a request that was dated by it was accepted.
+        firm: Whether it is proved, or a refusal in words, so that what cannot be signed again may go by it.
+        before: The claim that counts if this one does not, which `perhaps` is so.
     """
 
     at: int
     width: int | None
     lost: int
     exact: bool
+    proved: bool = True
+    firm: bool = True
     before: Claim | None = None
-    probation: bool = False
+    perhaps: bool = False
 
 
 Shared: TypeAlias = Mapping[str, tuple[Interval, Claim | None]]
@@ -64,7 +68,11 @@ def outdated(shared: Shared, key: str) -> Shared:
 
 
 class Oracle:
-    """Records what one timekeeper is given."""
+    """Records what one timekeeper is given.
+
+    Attributes:
+        accepted: The domains of which a server has ever accepted a request.
+    """
 
     def __init__(self, host: Host, settings: Settings) -> None:
         self._host = host
@@ -73,6 +81,8 @@ class Oracle:
         self._witness: Claim | None = None
         self._shared: Shared = {}  # as last seen in the file
         self._begun: set[str] = set()
+        self._dropped: set[str] = set()
+        self.accepted: set[str] = set()
 
     # -- what skewguard was given -------------------------------------------------------------------------------
 
@@ -83,10 +93,13 @@ class Oracle:
             key: The domain.
             sent: The steady instant at which the request was signed, ns.
         """
-        verdicts = {claim is None or sent - claim.at >= _FRESH for claim in self._possible(key)}
+        said = self._possible(key)
+        verdicts = {claim is None or not claim.proved or sent - claim.at >= _FRESH for claim in said}
         return verdicts.pop() if len(verdicts) == 1 else None
 
-    def heard(self, key: str, honest: bool, seen: int, passed: int, *, probation: bool) -> None:
+    def heard(
+        self, key: str, honest: bool, seen: int, passed: int, *, firm: bool, perhaps: bool, proved: bool = False
+    ) -> None:
         """Record an answer that skewguard may learn from.
 
         Args:
@@ -94,17 +107,29 @@ class Oracle:
             honest: Whether it showed that domain's clock.
             seen: The length of the exchange, by the longer of the host's two clocks, ns.
             passed: Its true length, ns.
-            probation: Whether it may not count: perhaps it was ignored, or it is a refusal without a reason.
+            firm: Whether it is proved, or a refusal in words.
+            perhaps: Whether it may not count: perhaps it was ignored, or is used for one retry only.
+            proved: Whether the request was accepted.
         """
         seen += seen // 10_000 + 1  # a slow clock counts too little, by 100 ppm at the most
         missed = max(0, passed - seen)  # EXCEPTION: a freeze in between that no clock shows
         last = self._answers.get(key)
         before = last
-        while last is not None and last.probation and self._exact(last):
+        while last is not None and last.perhaps and self._exact(last):
             last = last.before
         chain = last is None or self._exact(last) or self._host.steady - last.at > self._settings.max_age + _EDGE
+        if proved:
+            self.accepted.add(key)
+        if not perhaps:
+            self._dropped.discard(key)
         claim = self._claim(self._host.steady, seen + _SPAN if honest else None, missed, chain)
-        self._answers[key] = replace(claim, before=before, probation=True) if probation else claim
+        self._answers[key] = replace(
+            claim, firm=firm, proved=proved, before=before if perhaps else None, perhaps=perhaps
+        )
+
+    def dropped(self, key: str) -> None:
+        """Record that what is claimed of a private server's clock may have been dropped, as it did not help."""
+        self._dropped.add(key)
 
     def moved(self, key: str) -> None:
         """Record that a domain's clock was set: its claim is a lie from then on."""
@@ -130,8 +155,11 @@ class Oracle:
             said, claim = self._shared.get(each, (None, None))
             if said is None or claim is None or each in self._answers:
                 continue
-            if each == UTC or self._host.steady - said.at <= OWN_CLOCK_FOR:
+            self.accepted.add(each)
+            if each == UTC:
                 self._answers[each] = claim
+            elif self._host.steady - said.at <= OWN_CLOCK_FOR:  # a guess, which may be ignored
+                self._answers[each] = replace(claim, firm=False, proved=False, before=None, perhaps=True)
 
     def answer(self, key: str) -> Claim | None:
         """Return the claim of a domain's servers, if any."""
@@ -146,13 +174,38 @@ class Oracle:
 
     # -- what follows -------------------------------------------------------------------------------------------
 
+    def misled(self) -> bool:
+        """Return whether what is known of UTC may be a lie that the design believes."""
+        said = [*self._possible(UTC), self._witness]
+        return any(claim is not None and (claim.width is None or not claim.exact) for claim in said)
+
+    def late(self, server: Server) -> bool:
+        """Return whether the host was frozen since a server's clock was last shown."""
+        said = self._possible(server.key)
+        if server.aws:
+            said = [*said, *self._possible(UTC), self._witness]
+        return any(claim is not None and claim.lost != self._host.lost for claim in said)
+
+    def hidden(self, server: Server, lead: int) -> bool:
+        """Return whether the host was frozen since, and too little of the wall clock's lead is due to jumps."""
+        heard = self._since(server)
+        returned = any(at >= heard for at in self._host.returns)
+        jumped = sum(by for at, by in self._host.jumps if at >= heard)
+        return self.late(server) and (returned or 2 * jumped < lead + SECOND)
+
     def silent(self, server: Server) -> bool:
         """Return whether nothing was ever learned of this server's clock, so that the wall clock must sign."""
         own = self._answers.get(server.key)
-        return own is None and (server.local or ("utc" not in self._answers and self._witness is None))
+        return (
+            own is None
+            and not server.tenant
+            and (server.loopback or ("utc" not in self._answers and self._witness is None))
+        )
 
     def bound(self, server: Server) -> Bound | None:
         """Return the error that is allowed for this server's clock; None if any is."""
+        if server.tenant or server.two_faced:
+            return None  # EXCEPTION: a tenant's words are as it likes, and one of two clocks is as good as the other
         if server.utc:
             return self._worst([self._utc(answer) for answer in self._possible("utc")])
         if server.local and self._host.touched:
@@ -168,13 +221,13 @@ class Oracle:
         return self._worst(found)
 
     def _possible(self, key: str) -> list[Claim | None]:
-        """Return the claims that may count. EXCEPTION: what a refusal without a reason taught can be reverted."""
+        """Return the claims that may count. EXCEPTION: what is not proved may be dropped."""
         claim = self._answers.get(key)
         found = [claim]
-        while claim is not None and claim.probation:
+        while claim is not None and claim.perhaps:
             claim = claim.before
             found.append(claim)
-        return found
+        return [*found, None] if key in self._dropped else found
 
     @staticmethod
     def _worst(found: list[Bound | None]) -> Bound | None:
@@ -189,15 +242,31 @@ class Oracle:
             return None  # EXCEPTION: as for signing
         return self._worst([self._of(answer) for answer in self._possible(server.key)])
 
+    def firm(self, server: Server) -> bool:
+        """Return whether a server's clock is proved, or shown by a refusal in words; a vote counts for UTC."""
+        said = self._possible(server.key)
+        voted = server.aws and self._witness is not None
+        return voted or any(claim is not None and claim.firm for claim in said)
+
+    def proved(self, server: Server) -> bool:
+        """Return whether a server's clock is proved beyond doubt, or for UTC by a vote."""
+        said = self._possible(server.key)
+        if said == [None] and server.utc:
+            return self._witness is not None
+        return all(claim is not None and claim.proved for claim in said)
+
     def jumped_since_heard(self, server: Server) -> bool:
         """Return whether the wall clock went forward since the last claim, so that what is known is in doubt."""
+        heard = self._since(server)
+        # The timekeeper knows when a jump happened only from its last reading before it.
+        return any(at >= heard for at, _ in self._host.jumps)
+
+    def _since(self, server: Server) -> int:
+        """Return when a server's clock was last shown. Of claims that may not count, the oldest does."""
         said = self._possible(server.key)
         if server.utc or None in said:
             said = [*said, *self._possible("utc"), self._witness]
-        # Of claims that may have been reverted, the oldest counts.
-        spoken = min((claim.at for claim in said if claim is not None), default=0)
-        # The timekeeper knows when a jump happened only from its last reading before it.
-        return any(at >= spoken for at in self._host.jumps)
+        return min((claim.at for claim in said if claim is not None), default=0)
 
     def _age(self, claim: Claim) -> int:
         return self._host.steady - claim.at
@@ -227,7 +296,7 @@ class Oracle:
         # they meet, what is known lies within the chosen one all the same.
         age = self._age(answer) - OUTRANKS_FOR
         chosen = [by_answer] * (age < _EDGE) + [by_witness] * (age > -_EDGE)
-        if any(at >= answer.at for at in self._host.jumps):
+        if any(at >= answer.at for at, _ in self._host.jumps):
             chosen.append(by_witness)  # EXCEPTION: after a jump, sources asked since may outrank an answer of before it
         worst = self._worst(chosen)
         return worst and Bound(worst.miss + worst.width, worst.width)

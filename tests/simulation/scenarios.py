@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from typing import Any
 
 from skewguard.config import Settings
 from skewguard.interval import SECOND
 from tests.simulation.callers import Program
+from tests.simulation.calls import DIRECT, REQUEST, URL
+from tests.simulation.credentials import KINDS as CREDENTIALS
 from tests.simulation.oracle import outdated
-from tests.simulation.servers import DATES, DIALECTS, FAULTS, Server
+from tests.simulation.servers import DATES, DIALECTS, FAULTS, PROXIES, Server
 from tests.simulation.sharing import SPOILED
 from tests.simulation.sources import KINDS, SimulatedSource
 from tests.simulation.threads import simulated
@@ -17,7 +20,13 @@ from tests.simulation.world import START, Host, World
 
 MINUTE, HOUR, DAY = 60 * SECOND, 3_600 * SECOND, 86_400 * SECOND
 
-_ERRORS = (0, 0, 3, -3, 15, 290, -320, 1_200, -1_200, 7_200, -7_200, 86_400 * 40)  # of a wall clock, s
+_ERRORS = (0, 0, 0, 0, 3, -3, 15, 290, -320, 1_200, -1_200, 7_200, -7_200, 86_400 * 40)  # of a wall clock, s
+_SERVERS = (
+    *("aws",) * 6,
+    *("unverified", "plain", "store", "store", "store", "local", "shares the host's clock", "lax", "tenant", "tenant"),
+    *("steps", "two clocks"),
+)
+_TENANTS = ("execute-api.us-east-1.amazonaws.com", "lambda-url.us-east-1.on.aws", "new.amazonaws.com")
 _STEPS = (1, -1, 8, 60, -60, 400, -400, 1_200, -1_200, 7_200, -7_200)  # s
 
 
@@ -39,7 +48,7 @@ class Scenario:
     def run(self) -> str:
         """Run it; return the invariant that was broken, or ""."""
         rng, world = self._rng, self.world
-        for _ in range(rng.randrange(8, 30)):
+        for _ in range(rng.randrange(6, 24)):
             world.after(rng.randrange(self._span), self._happening(), on_host=True)
         with simulated(world):
             for program in self._initial:
@@ -56,7 +65,8 @@ class Scenario:
             sources = [SimulatedSource(self.world, f"{name}'s source", "lying", rng)]
         else:
             sources = [self._source(f"{name}'s source {number}") for number in range(rng.choice((0, 0, 1, 2, 3, 4)))]
-        program = Program(self.world, rng, self.servers, sources, self._settings(sources), name)
+        credentials = rng.choice(("", "", *CREDENTIALS))
+        program = Program(self.world, rng, self.servers, sources, self._settings(sources), name, credentials)
         self.programs.append(program)
         return program
 
@@ -72,28 +82,45 @@ class Scenario:
         )
 
     def _server(self, number: int) -> Server:
-        rng, honest = self._rng, self._honest
-        kind = rng.choice(("aws", "aws", "aws", "unverified", "plain", "store", "store", "local"))
+        rng = self._rng
+        kind = rng.choice(_SERVERS)
+        far = rng.choice((-1, 1)) * int(10 ** rng.uniform(1.3, 6)) * SECOND
         server = Server(
             f"https://s{number}.us-east-1.amazonaws.com",
+            kind,
             tolerance=rng.choice((300, 900)),
             dialect=rng.choice(DIALECTS),
             time_first=rng.random() < 0.7,
             travel=rng.choice(((-2.5, 0.3), (-2.5, 0.3), (0, 2.3))),
-            proxy_error=rng.choice((-1, 1)) * int(10 ** rng.uniform(1.3, 6)) * SECOND,
+            proxy_error=far,
         )
+        private = kind not in ("aws", "unverified", "tenant")
+        server.date = rng.choice(DATES + PROXIES * 3 if private or not self._honest else DATES)
         if kind == "unverified":
             server.verified = False
         elif kind == "plain":
             server.url, server.utc = server.url.replace("https", "http"), False
-        elif kind == "store":
+        elif kind == "tenant":
+            place = rng.choice(
+                ("execute-api.us-east-1.amazonaws.com", "lambda-url.us-east-1.on.aws", "new.amazonaws.com")
+            )
+            server.url, server.utc, server.tenant, server.prefix = f"https://t{number}.{place}", False, True, "s3"
+            server.dialect = rng.choice(DIALECTS[:3])
+            server.lax = rng.random() < 0.2  # it needs no signature at all
+        elif private:
             server.url, server.utc = f"https://store{number}.example", False
-            server.offset = rng.choice((0, 0, 40, 1_300, -1_300, 10_000)) * SECOND
-        elif kind == "local":
-            server.url, server.utc, server.local = "http://localhost", False, True
-        server.date = rng.choice(DATES[:-1] if honest else DATES)
-        if not honest and rng.random() < 0.3:
-            server.nodes = (0, rng.choice((-1_300, 1_300, 8_000)) * SECOND)
+            server.ahead = rng.choice((0, 900))
+            if kind == "local":
+                server.url = "http://localhost"
+            if kind in ("local", "shares the host's clock"):
+                server.local = True
+            else:
+                server.offset = rng.choice((0, 0, 40, 180, 1_300, -1_300, 10_000)) * SECOND
+            server.lax = kind == "lax" or rng.random() < 0.05
+            if kind == "steps":
+                server.period = int(10 ** rng.uniform(-0.5, 3.5) * SECOND)
+            elif kind == "two clocks":
+                server.nodes, server.alternating = (0, rng.choice((-1_300, 1_300, 8_000)) * SECOND), rng.random() < 0.5
         return server
 
     def _source(self, name: str) -> SimulatedSource:
@@ -109,25 +136,53 @@ class Scenario:
             (
                 *(self._call, self._burst, self._step, self._repair, self._slew, self._suspend, self._freeze),
                 *(self._change, self._one_call, self._begin, self._reboot, self._spoil),
+                *(self._call_and_step, self._provide),
             ),
-            (60, 8, 8, 4, 4, 4, 6, 3, 6, 3, 1, 3),
+            (60, 8, 8, 4, 4, 4, 6, 3, 6, 3, 1, 3, 3, 3),
         )[0]
 
-    def _call(self, program: Program | None = None) -> None:
+    def _call(self, program: Program | None = None, server: Server | None = None) -> None:
+        """Make a call, often one of several of a process at one server."""
         rng, running = self._rng, self.world.programs
         if program is None and not running:
             return  # it has only just booted
-        (program or rng.choice(running)).call(
-            rng.choice(self.servers),
-            fault=rng.choice(("",) * 8 + (*FAULTS, "reset")),
+        program, server = program or rng.choice(running), server or rng.choice(self.servers)
+        if rng.random() < 0.4:
+            self.world.after(rng.randrange(2 * MINUTE), partial(self._call_again, program, server), on_host=True)
+        lifetime = rng.choice((60, 120, 900, 3_600))
+        fault = rng.choice(("",) * 12 + (*FAULTS, "reset"))
+        if server.tenant and rng.random() < 0.4:
+            fault = "customer"
+        program.call(
+            server,
+            kind=rng.choice((REQUEST,) * 12 + (DIRECT, URL, URL)),
+            fault=fault,
             wait=rng.choice((0,) * 8 + (20 * SECOND, 6 * MINUTE, 16 * MINUTE, 2 * HOUR)),
             linger=rng.choice((0,) * 30 + (10 * MINUTE, 2 * HOUR)),
-            version=rng.choice(("v4",) * 12 + ("v4-query", "bearer")),
+            version=rng.choice(("v4",) * 12 + ("bearer",)),
             rewindable=rng.random() < 0.9,
             attempts=rng.choice((1, 2, 3, 3, 3, 5)),
             mock=rng.random() < 0.04,
             redirected=rng.random() < 0.03,
+            lifetime=lifetime,
+            delay=int(lifetime * rng.choice((0, 0.01, 0.5, 0.9)) * SECOND),
         )
+
+    def _call_again(self, program: Program, server: Server) -> None:
+        if not program.ended:
+            self._call(program, server)
+
+    def _call_and_step(self) -> None:
+        """Step the wall clock while a call is under way."""
+        self._call()
+        self.world.after(self._rng.randrange(3 * SECOND), self._step, on_host=True)
+
+    def _provide(self) -> None:
+        """Stop the providers of credentials, or let them work again."""
+        for program in self.world.programs:
+            if program.credentials is not None:
+                program.credentials.down = self._rng.random() < 0.5
+                self.world.note("%s's provider %s", program.name, "fails" if program.credentials.down else "works")
 
     def _burst(self) -> None:
         for _ in range(self._rng.randrange(2, 6)):
@@ -138,6 +193,7 @@ class Scenario:
 
     def _set(self, by: int) -> None:
         self.world.host.step(by)
+        self.world.changed = self.world.truth
         self.world.note("the wall clock is stepped by %.3f s", by / SECOND)
 
     def _repair(self) -> None:
@@ -146,6 +202,7 @@ class Scenario:
     def _slew(self) -> None:
         ppb = self._rng.choice((-1, 1)) * self._rng.choice((500_000, 500_000, 83_333_000))
         self.world.note("the wall clock is slewed by %d ppm", ppb // 1000)
+        self.world.changed = self.world.truth
         self.world.host.slew(ppb, self._rng.randrange(HOUR))
 
     def _suspend(self) -> None:
@@ -172,7 +229,7 @@ class Scenario:
     def _change(self) -> None:
         """Change a source's kind, or set a store's clock."""
         rng = self._rng
-        stores = [server for server in self.servers if not server.utc and not server.local]
+        stores = [server for server in self.servers if server.kind in ("plain", "store", "lax")]
         sources = [source for program in self.world.programs for source in program.sources.values()]
         if sources and (not stores or rng.random() < 0.5):
             source = rng.choice(sources)
@@ -183,7 +240,7 @@ class Scenario:
         elif stores:
             store = rng.choice(stores)
             store.offset = rng.choice((0, 1_300, -1_300)) * SECOND
-            store.moved = self.world.truth
+            store.moved = self.world.changed = self.world.truth
             self.world.file.known = outdated(self.world.file.known, store.key)
             for program in self.world.programs:
                 program.oracle.moved(store.key)

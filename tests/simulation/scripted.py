@@ -8,7 +8,8 @@ from typing import Any
 
 from skewguard.config import Settings
 from skewguard.interval import SECOND
-from tests.simulation.callers import Program, SimulatedCall
+from tests.simulation.callers import Program
+from tests.simulation.guarded import GuardedCall
 from tests.simulation.servers import Server
 from tests.simulation.sources import SimulatedSource
 from tests.simulation.threads import end_idle_threads, simulated
@@ -66,16 +67,22 @@ class Script:
             program._by_key[server.key] = server
         return server
 
-    def call(self, server: Server, **options: Any) -> SimulatedCall:
+    def call(self, server: Server, **options: Any) -> GuardedCall:
         call = self.program.call(server, **options)
         self.world.run(lambda: bool(call.outcome))
         return call
 
-    def succeeds(self, server: Server, requests: int = 1, **options: Any) -> SimulatedCall:
+    def succeeds(self, server: Server, requests: int = 1, **options: Any) -> GuardedCall:
         """Make a call that must succeed with that many requests."""
         call = self.call(server, **options)
         assert (call.outcome, len(call.stamps)) == ("ok", requests), self.world.story()
         return call
+
+    def set_clock(self, server: Server, offset: int) -> None:
+        """Set a store's clock so far ahead of true time, ns."""
+        server.offset, server.moved = offset, self.world.truth
+        for program in self.world.programs:
+            program.oracle.moved(server.key)
 
     def wait(self, length: int) -> None:
         self.world.sleep(length)

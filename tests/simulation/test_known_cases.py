@@ -6,7 +6,8 @@ import pytest
 
 from skewguard import events
 from skewguard.interval import SECOND
-from tests.simulation.callers import SimulatedCall
+from tests.simulation.calls import URL
+from tests.simulation.guarded import GuardedCall
 from tests.simulation.scenarios import HOUR, MINUTE
 from tests.simulation.scripted import Script
 
@@ -31,7 +32,7 @@ class TestFrozen:
             aws = script.server()
             script.succeeds(aws)
             script.sleep("frozen", HOUR, script.repair)
-            url = script.call(aws, version="v4-query")
+            url = script.call(aws, kind=URL)
             assert url.stamps == [script.host.wall] == [script.world.truth]
 
     def test_with_a_source_that_answers_at_once(self) -> None:
@@ -155,7 +156,7 @@ class TestEndpoints:
 class TestStale:
     """A request that waits beyond the tolerance is signed again once, and teaches nothing false."""
 
-    def ends_well(self, script: Script, call: SimulatedCall, waited: int) -> None:
+    def ends_well(self, script: Script, call: GuardedCall, waited: int) -> None:
         """Check that it was repeated as stale, and that requests are still signed by the wall clock."""
         assert (call.outcome, len(call.stamps)) == ("ok", 2), script.world.story()
         (retried,) = script.emitted(events.Retried)

@@ -13,7 +13,7 @@ from tests.simulation.runner import record_failure, recorded_failures, run_in_pa
 pytestmark = pytest.mark.slow
 
 SCENARIOS = 2_000
-WITHIN = 300
+WITHIN = 500
 """Seeds within which a bug is found."""
 
 

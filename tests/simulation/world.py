@@ -37,7 +37,8 @@ class Host:
         drift: How fast all three run against true time, ppb.
         lost: The time for which the machine stood still in all, ns; it cannot measure that itself.
         asleep: "", "suspended" or "frozen".
-        jumps: The steady instants at which the wall clock had gone forward, by a step or a very fast slew.
+        jumps: By how much the wall clock went forward in a step or a very fast slew, and the steady instant.
+        returns: The steady instants at which it was stepped back.
         touched: Whether the wall clock was ever stepped or slewed.
     """
 
@@ -48,7 +49,8 @@ class Host:
         self.drift = drift
         self.lost = 0
         self.asleep = ""
-        self.jumps: list[int] = []
+        self.jumps: list[tuple[int, int]] = []
+        self.returns: list[int] = []
         self.touched = False
         self._slew = self._slew_left = 0  # ppb, and ns of steady time
         self._remainder = 0
@@ -80,14 +82,16 @@ class Host:
     def step(self, by: int) -> None:
         self.wall += by
         self.touched = True
-        if by > 0:
-            self.jumps.append(self.steady)
+        if by > SECOND // 2:  # less is no step, but may be a slew
+            self.jumps.append((self.steady, by))
+        elif by < 0:
+            self.returns.append(self.steady)
 
     def slew(self, ppb: int, length: int) -> None:
         """Let the wall clock run faster by `ppb` for `length` ns."""
         self._slew, self._slew_left = ppb, length
         if ppb > 500_000:  # faster than any kernel slews: a process that seldom reads the clocks sees a jump
-            self.jumps.append(self.steady + length)
+            self.jumps.append((self.steady + length, length))
         self.touched = True
 
 
@@ -99,6 +103,7 @@ class World:
         file: What its processes share.
         programs: The processes that run.
         truth: True time.
+        changed: When a clock was last set, or a connection lost.
     """
 
     def __init__(self, host: Host) -> None:
@@ -106,12 +111,13 @@ class World:
         self.file = SharedFile()
         self.programs: list[Program] = []
         self.truth = START
+        self.changed = 0
         self.threads: list[SimulatedThread] = []
         self.violation = ""
         self._story: list[tuple[int, int, str, tuple[Any, ...]]] = []
-        self._queue: list[tuple[int, int, Callable[[], None], bool]] = []
+        self._queue: list[tuple[int, int, Callable[[], None], bool, bool]] = []
         self._order = itertools.count()
-        self._deferred: list[Callable[[], None]] = []
+        self._deferred: list[tuple[Callable[[], None], bool]] = []
 
     def on_event(self, event: Event) -> None:
         """Log an event of skewguard's, and pass it to the programs."""
@@ -135,37 +141,43 @@ class World:
             for truth, off, text, values in self._story
         )
 
-    def after(self, delay: int, action: Callable[[], None], *, on_host: bool = False) -> None:
-        """Schedule an action `delay` ns of true time from now; with `on_host`, not before the host is awake."""
-        heapq.heappush(self._queue, (self.truth + delay, next(self._order), action, on_host))
+    def after(self, delay: int, action: Callable[[], None], *, on_host: bool = False, quiet: bool = False) -> None:
+        """Schedule an action `delay` ns of true time from now; with `on_host`, not before the host is awake.
+
+        A `quiet` one changes nothing that the programs know.
+        """
+        heapq.heappush(self._queue, (self.truth + delay, next(self._order), action, on_host, quiet))
 
     def fall_asleep(self, how: str, length: int, wake: Callable[[], None]) -> None:
         """Suspend or freeze the host for `length` ns, and call `wake` at its end."""
         if self.host.asleep:
             return
         self.host.asleep = how
+        self.changed = self.truth
         self.note("the host is %s for %.3f s", how, length / SECOND)
 
         def awake() -> None:
             self.host.asleep = ""
+            self.changed = self.truth
             self.note("the host wakes")
             wake()
-            for action in self._deferred:
-                self.after(0, action, on_host=True)
+            for action, quiet in self._deferred:
+                self.after(0, action, on_host=True, quiet=quiet)
             self._deferred = []
 
         self.after(length, awake)
 
     def run(self, done: Callable[[], bool] = lambda: False) -> None:
         while self._queue and not self.violation and not done():
-            at, _, action, on_host = heapq.heappop(self._queue)
+            at, _, action, on_host, quiet = heapq.heappop(self._queue)
             self._advance_to(at)
             if on_host and self.host.asleep:
-                self._deferred.append(action)
+                self._deferred.append((action, quiet))
                 continue
             action()
-            for program in self.programs:
-                program.check()
+            if not quiet:
+                for program in self.programs:
+                    program.check()
             self._advance_to(self.truth + _WORK)
 
     def _advance_to(self, truth: int) -> None:
