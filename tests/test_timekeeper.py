@@ -524,6 +524,7 @@ class TestSources:
         monkeypatch.setattr(sources["nothing"], "measure", lambda *_: None)
         world.keeper.add_sources(tuple(sources.values()))
         world.keeper.measure()
+        eventually(lambda: world.keeper.results)  # the poll and the wait for it end at the same time
         release.set()
         errors = {result.name: result.error for result in world.keeper.results}
         assert errors == {
