@@ -8,8 +8,11 @@ import pickle
 import sys
 from typing import Any
 
+import boto3
+import freezegun
 import pytest
 from botocore.exceptions import ClientError, SSLError
+from urllib3.exceptions import InsecureRequestWarning
 
 import skewguard
 from skewguard.testing import StrictEndpoint
@@ -121,6 +124,38 @@ def test_a_correction_that_max_offset_forbids_is_explained(
         client("sts", strict_endpoint).get_caller_identity()
     (note,) = notes_of(caught.value, caplog)
     assert "signed 7200 s behind" in note
+    assert note.endswith("; max_offset forbids the correction")
+
+
+def test_a_frozen_clock_is_named(strict_endpoint: StrictEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """freezegun's time is followed on purpose, and the note says so; nothing is learned or sent again."""
+    with skewguard.install(), freezegun.freeze_time("2026-01-01"), pytest.raises(ClientError) as caught:
+        client("sts", strict_endpoint).get_caller_identity()
+    (note,) = notes_of(caught.value, caplog)
+    assert note.startswith("skewguard: refused for its time")
+    assert note.endswith("; freezegun fakes this process's clock")
+    assert strict_endpoint.count == 1
+    assert skewguard.status().domains == {}
+
+
+def test_that_answers_may_not_teach_is_named(strict_endpoint: StrictEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+    """Where no source tells the time, nothing can be corrected."""
+    strict_endpoint.offset = 1200
+    options = {"learn_from_responses": False, "sources": ["response"]}
+    with skewguard.install(**options), pytest.raises(ClientError) as caught:
+        client("sts", strict_endpoint).get_caller_identity()
+    (note,) = notes_of(caught.value, caplog)
+    assert note.endswith("; the correct time is not known; learn_from_responses is off")
+
+
+def test_an_unverified_certificate_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    """AWS's words count for nothing if its certificate is not checked."""
+    with StrictEndpoint(tls=True, offset=1200) as server, server.as_aws(), skewguard.install(sources=["response"]):
+        options = server.client_kwargs | {"endpoint_url": None, "verify": False}
+        with pytest.warns(InsecureRequestWarning), pytest.raises(ClientError) as caught:
+            boto3.client("sts", **options).get_caller_identity()
+    (note,) = notes_of(caught.value, caplog)
+    assert note.endswith("; the server's certificate is not verified")
 
 
 def test_a_second_refusal_for_another_reason_has_no_note(strict_endpoint: StrictEndpoint) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import freezegun
 import pytest
 
@@ -458,6 +459,22 @@ def test_a_process_that_plays_aws_to_itself_shares_nothing() -> None:
         sts.get_caller_identity()
         assert endpoint.count == 2
         assert not file().exists()
+
+
+def test_a_store_that_was_set_right_costs_one_process_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its acceptance of the wall clock ends what another process has told, and is told in turn."""
+    with StrictEndpoint() as endpoint:
+        endpoint_key = find_domain(f"http://[::ffff:127.0.0.1]:{endpoint.port}").key
+        kwargs = endpoint.client_kwargs | {"endpoint_url": f"http://[::ffff:127.0.0.1]:{endpoint.port}"}
+        shared_file.keep_private(False)
+        now = skewguard.clocks.system().read()
+        said = Interval(now.steady, now.wall + 1200 * SECOND, now.wall + 1201 * SECOND, Trust.WITNESS, "told")
+        Store().write(shared_file.Contents(now, {endpoint_key: said}))
+        for requests in (2, 1, 1):
+            endpoint.clear()
+            with skewguard.install():  # forgets, as a new process would
+                assert boto3.client("sts", **kwargs).get_caller_identity()["Account"]
+            assert endpoint.count == requests
 
 
 def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:

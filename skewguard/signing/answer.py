@@ -38,7 +38,7 @@ class Answer(NamedTuple):
         given_up: Whether corrections there are given up.
         trusted: Whether its certificate was checked; for other servers than AWS always true.
         learns: Whether answers may teach the time.
-        enabled: Whether the guard is on.
+        inactive: Why nothing is done; empty while the guard is on.
         attempts_left: Whether the caller allows one more attempt.
     """
 
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     given_up: bool
     trusted: bool
     learns: bool
-    enabled: bool
+    inactive: str
     attempts_left: bool
 
 
@@ -89,7 +89,10 @@ def decide(call: Call, answer: Answer) -> Decision:
     signed, wall, _ = call.signing
     reply = answer.reply
     utc = call.route.domain.key == UTC
-    judgement = judge(Attempt(signed, answer.elapsed, exact=signed != wall), reply)
+    attempt = Attempt(signed, answer.elapsed, exact=signed != wall)
+    if answer.inactive and reply.requested is not None:
+        attempt = Attempt(reply.requested, answer.elapsed)  # a faked clock dated it, and ours may not be faked
+    judgement = judge(attempt, reply)
     refused = judgement.verdict is not Verdict.NOT_TIME and not call.timeless
     disproves = not utc and _disproves(call, answer, judgement.verdict)
     no_help = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
@@ -110,7 +113,7 @@ def decide(call: Call, answer: Answer) -> Decision:
         judgement=judgement,
         heard=heard,
         shown=None if answer.given_up else shown,
-        objection=objection,
+        objection="" if answer.inactive else objection,
         refused=refused,
         obstacle=obstacle,
         by_wall=by_wall,
@@ -143,7 +146,7 @@ def _observe(call: Call, answer: Answer, refused: bool, no_help: bool) -> tuple[
     helped = call.first is not None and not no_help and not reply.explicit
     if not utc and signed == wall:
         accepted = helped or reply.status not in REFUSALS
-        return (*_acceptance_of_the_wall_clock(answer.known, wall), "") if accepted else (None, None, "")
+        return (*_acceptance_of_the_wall_clock(call, answer.known), "") if accepted else (None, None, "")
     if not _near(reply.date, signed, answer.elapsed, _ACCEPTED):
         return None, None, "its Date contradicts the timestamp it accepted"
     accepted = helped or reply.status < 300
@@ -153,9 +156,12 @@ def _observe(call: Call, answer: Answer, refused: bool, no_help: bool) -> tuple[
     return (Shown.ACCEPTANCE, reply.date, "") if agrees else (None, None, "")
 
 
-def _acceptance_of_the_wall_clock(known: Evidence | None, wall: int) -> tuple[Shown | None, Span | None]:
+def _acceptance_of_the_wall_clock(call: Call, known: Evidence | None) -> tuple[Shown | None, Span | None]:
     """Return what a private server shows that accepted the wall clock, whatever its ``Date`` says."""
-    if known is None or known.estimate.earliest - TOLERANCE <= wall <= known.estimate.latest + TOLERANCE:
+    wall = call.signing[1]
+    refused_before = call.renewed and known is not None and known.grade < Grade.PROOF
+    agrees = known is None or known.estimate.earliest - TOLERANCE <= wall <= known.estimate.latest + TOLERANCE
+    if agrees and not refused_before:
         return None, None  # that is known
     return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED)
 
@@ -259,8 +265,8 @@ def _obstacle(call: Call, answer: Answer, verdict: Verdict, by_wall: bool) -> st
         return "it was signed again already"
     if not call.rewindable:
         return "its body cannot be sent again"
-    if not answer.enabled:
-        return "skewguard is switched off"
+    if answer.inactive:
+        return answer.inactive
     if answer.given_up and not by_wall:
         return "the servers there contradict each other"
     return "" if answer.attempts_left else "the caller allows no further attempt"

@@ -30,6 +30,8 @@ from skewguard.timekeeping.timekeeper import NEVER
 
 BEFORE_SIGN = "before-sign.*.*"
 NEEDS_RETRY = "needs-retry.*.*"
+_OFF = "skewguard is switched off"
+_FORBIDDEN = "max_offset forbids the correction"
 _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", WHO: "skewguard-who"}
 
 
@@ -137,7 +139,8 @@ class Hooks:
         status = http_response.status_code
         if status < 300 and not call.retried and keeper.fresh(domain, steady):
             return None
-        if _clocks.faked() or not self.responses.from_socket(http_response):
+        faked = _clocks.faked()
+        if (faked and status < 400) or not self.responses.from_socket(http_response):
             return None  # a test's clock or a test's answer
         if domain is keeper.utc and not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix):
             call.route = self.guard.contain(call.route)
@@ -152,8 +155,8 @@ class Hooks:
             quiet=domain.quiet(where, now.steady),
             given_up=domain.given_up(now.steady),
             trusted=domain is not keeper.utc or self.responses.verified(endpoint),
-            learns=self.guard.learns(),
-            enabled=self.guard.is_on(),
+            learns=self.guard.learns() and not faked,
+            inactive=f"{faked} fakes this process's clock" if faked else "" if self.guard.is_on() else _OFF,
             attempts_left=attempts_left(context, attempts),
         )
         decision = decide(call, answer)
@@ -179,6 +182,9 @@ class Hooks:
         # Where the machine stood still meanwhile, the wall clock alone shows how long that was.
         waited = now.steady - steady if skewed else answer.elapsed
         first = First(answer.reply, parsed, call.signing[0] == wall)
+        call.obstacle = "" if answer.learns else "learn_from_responses is off"
+        if not answer.trusted:
+            call.obstacle = "the server's certificate is not verified"
         sign_again = functools.partial(self._sign_again, call, first, decision, said, operation, waited)
         in_line = not skewed or said is not None or decision.by_wall
         return sign_again() if in_line else self._after_sources(domain, steady, sign_again)
@@ -234,6 +240,8 @@ class Hooks:
                 said = known and known.estimate
             if said is None or not would_help(call.signing, keeper.time_by(said), first.reply):
                 if not call.undoable:
+                    if said is not None:
+                        call.obstacle = _FORBIDDEN if keeper.forbids(said) else "another timestamp would not help"
                     return None
                 by_wall, said = True, None
             call.first, call.known, call.by_wall = None if by_wall else first, said, by_wall

@@ -153,6 +153,12 @@ class Timekeeper:
         offset = 0 if said is None else self._knowledge.offset_by(said.aged(steady), wall)
         return wall + offset, wall, steady
 
+    def forbids(self, said: Interval) -> bool:
+        """Return whether `max_offset` forbids the correction that a statement about the server's clock demands."""
+        steady, wall = self.clocks.read()
+        now = said.aged(steady)
+        return self._knowledge.offset(now, wall) != self._knowledge.offset_by(now, wall)
+
     def _signing_time(self, domain: Domain) -> tuple[Signing, Correction | None]:
         """Compute the time to sign with, and cache the correction; None stands for it where the clock is faked."""
         if _clocks.faked():
