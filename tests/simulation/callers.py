@@ -33,6 +33,7 @@ class Program:
         credentials: What it signs with, if that expires.
         twins: Compares its calls with botocore's.
         quiet: For each URL at which a retry did not help, the instant of true time until which there is none.
+        lost: For each private URL at which a call was lost, until when corrections there may be given up.
         ended: Whether it was killed; its calls never finish then.
     """
 
@@ -59,6 +60,7 @@ class Program:
         self.twins = Twins(self)
         self.signed = self.retried = 0
         self.quiet: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
         self.emitted = Emitted()
         self.ended = False
         self.calls: list[GuardedCall] = []
@@ -148,6 +150,8 @@ class Program:
             world.fail(f"a healthy clock was corrected by {(stamp - wall) / SECOND:.3f} s")
         if irrevocable and stamp == wall and (oracle.jumped_since_heard(server) or not oracle.proved(server)):
             return  # EXCEPTION: what cannot be signed again goes by the wall clock while that is not disproved
+        if stamp == wall and world.truth < self.lost.get(server.url, 0):
+            return  # EXCEPTION: after lost calls, two clocks may answer there
         limit = self.settings.max_offset
         slack = oracle.slack(bound)
         if limit is not None and abs(clock - wall) > limit - slack:

@@ -10,6 +10,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.patches import signers
 from skewguard.signing.reply import TOLERANCE
+from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.evidence import MOVES
 from tests.simulation.calls import DIRECT, REQUEST, URL, PlainCall, Plan
 from tests.simulation.servers import Answer, Server
@@ -86,7 +87,10 @@ class GuardedCall(PlainCall):
         if not isinstance(call, Call):
             world.fail("the call is not guarded")
             return
-        if not self._load_credentials():
+        loaded = self._load_credentials()
+        if program.keeper.utc.inherited is not False:
+            program.oracle.begins(UTC)  # judging their expiry has read the file
+        if not loaded:
             return
         self._by_wall = True
         host = world.host
@@ -177,7 +181,7 @@ class GuardedCall(PlainCall):
         if refused:
             disproved = self._by_wall and seen < TOLERANCE
             told = answer.explained and (server.utc or answer.quoted or disproved)
-        perhaps = not told or listens is None
+        perhaps = not told or listens is None or seen > 3_600 * SECOND
         if stamp is not None and answer.explained and not refused and answer.status not in _REFUSALS:
             # Its Date must fit the timestamp that was accepted; near the limit, either verdict is right.
             off = max(stamp - answer.shown, answer.shown - stamp - seen)
@@ -223,6 +227,9 @@ class GuardedCall(PlainCall):
             program.quiet.pop(url, None)
         elif answer is not None and answer.error == self._needless:
             program.quiet[url] = program.world.truth + 59 * SECOND
+        if outcome == "time" and not self.server.utc:
+            program.lost[url] = program.world.truth + 61 * SECOND
+            program.oracle.dropped(self.server.key)
         super()._end(outcome, answer)
 
     def _judge_no_retry(self, answer: Answer, stamp: int | None) -> None:

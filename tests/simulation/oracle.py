@@ -291,7 +291,8 @@ class Oracle:
         if self._age(answer) > limit or self._age(witness) > limit:
             return by_answer or by_witness
         if by_answer and by_witness and by_answer.miss == by_witness.miss == 0:
-            return Bound(0, min(by_answer.width, by_witness.width))
+            # A claim does not narrow a vote.
+            return Bound(0, min(by_answer.width, by_witness.width) if answer.proved else by_witness.width)
         # One of them is off. If they contradict each other, the answer counts for 15 minutes, then the witnesses. If
         # they meet, what is known lies within the chosen one all the same.
         age = self._age(answer) - OUTRANKS_FOR
