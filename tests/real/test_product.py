@@ -103,9 +103,9 @@ def test_every_s3_operation_costs_one_extra_request_when_first_and_none_later(
     for name, statuses in seen.items():
         refusals = [status for status in statuses if status >= 300]
         extra = parts + 1 if name == "multipart" else 0
-        if name == "head" and refusals == [400]:
-            extra += 1  # botocore's redirector answers a bare 400 with a HeadBucket of its own
-        assert (name, len(refusals), len(statuses)) == (name, 1, 2 + extra)
+        # botocore's redirector answers a bare 400 with a HeadBucket of its own, which is refused and sent again too.
+        again = int(name == "head" and set(refusals) == {400})
+        assert (name, len(refusals), len(statuses)) == (name, 1 + again, 2 + 2 * again + extra)
         assert statuses[0] in refusals
 
 
