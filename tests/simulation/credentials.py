@@ -73,6 +73,8 @@ class SimulatedCredentials:
         So it is if a refresh fails, if a clock that was set has stamped the expiry, or if the host stood still since.
         """
         host = self._program.world.host
+        if abs(host.wall - self._program.world.truth) > 300 * SECOND and self._judges() >= self._dies.get(token, 0):
+            return True  # nothing shows that they are dead
         return self.down or (self.kind != "aws" and host.touched) or self._lost.get(token) != host.lost
 
     def lives(self, token: str) -> bool:
