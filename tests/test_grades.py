@@ -77,6 +77,13 @@ def test_a_refusal_is_a_claim_of_its_endpoint(known: Evidence | None, observatio
         assert not found.suffices(B if refusal.where == A else A)
 
 
+def test_a_refusal_does_not_narrow_what_only_the_wall_clock_proves() -> None:
+    """Where a server accepted the wall clock, its words about another time are a claim, though both may be true."""
+    wide = after(None, seen(Shown.WALL_CLOCK, 0, breadth=900 * SECOND))
+    assert (wide.grade, wide.by_wall) == (Grade.PROOF, True)
+    assert after(wide, seen(Shown.REFUSAL, 600 * SECOND)).grade is Grade.CLAIM
+
+
 @given(observations=st.lists(observations, max_size=8))
 def test_only_what_was_accepted_is_proved(observations: Sequence[Observation]) -> None:
     """Refusals and hints alone never prove anything, in whatever order."""
@@ -137,6 +144,10 @@ def test_after_some_lost_calls_in_a_row_corrections_are_given_up_for_a_while() -
         assert not domain.given_up(0)
         domain.lose(0)
     assert domain.evidence is None
+    late = QUIET_FOR * (MAX_LOST + 3)
+    for number in range(MAX_LOST):  # a minute and more apart, they are no row
+        domain.lose(late + number * (QUIET_FOR + 1))
+        assert not domain.given_up(late + number * (QUIET_FOR + 1))
     assert [domain.given_up(steady) for steady in (0, QUIET_FOR - 1, QUIET_FOR)] == [True, True, False]
 
 

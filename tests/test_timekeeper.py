@@ -245,6 +245,19 @@ class TestDomains:
         assert world.error(minio) == pytest.approx(3600, abs=2)
         assert abs(world.error()) < 2
 
+    def test_that_the_wall_clock_was_accepted_counts_until_it_is_set(self) -> None:
+        """A store on this very host follows it; what was accepted before tells nothing of the new time."""
+        world = World(1200)
+        store = world.keeper.domain("http://store", stand_in=Grade.GUESS)
+        world.hear()
+        wall = world.clocks.wall
+        accepted = Interval(world.clocks.steady, wall - 900 * SECOND, wall + 900 * SECOND, Trust.WITNESS, "store")
+        world.learn(accepted, store, Shown.WALL_CLOCK)
+        assert world.error(store) == -1200
+        world.clocks.step(7200)
+        assert abs(world.error(store)) < 2  # UTC stands in again
+        assert store.evidence is None
+
     def test_a_loopback_endpoint_shares_the_wall_clock(self) -> None:
         """What AWS says has no meaning for a server on this very host."""
         world = World(1200)

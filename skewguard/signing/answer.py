@@ -163,7 +163,7 @@ def _acceptance_of_the_wall_clock(call: Call, known: Evidence | None) -> tuple[S
     agrees = known is None or known.estimate.earliest - TOLERANCE <= wall <= known.estimate.latest + TOLERANCE
     if agrees and not refused_before:
         return None, None  # that is known
-    return Shown.ACCEPTANCE, Span(wall - _ACCEPTED, wall + _ACCEPTED)
+    return Shown.WALL_CLOCK, Span(wall - _ACCEPTED, wall + _ACCEPTED)
 
 
 def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> bool:

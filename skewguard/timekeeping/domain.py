@@ -80,7 +80,7 @@ class Domain:
         self.firm = False
         self.announced = Announced()
         self._quiet: dict[str, int] = {}
-        self._lost = 0
+        self._lost = self._lost_at = 0
         self._given_up_until = -1
 
     @property
@@ -90,7 +90,7 @@ class Domain:
 
     def learn(self, seen: Observation, known: Evidence | None) -> Change:
         """Learn what an answer shows. `known` is the evidence, if that is still young enough to use."""
-        if seen.shown in (Shown.ACCEPTANCE, Shown.AUTHENTIC):
+        if seen.shown not in (Shown.HINT, Shown.REFUSAL):
             self._lost = 0
             self._quiet.pop(seen.where, None)
         before = self.evidence
@@ -115,8 +115,12 @@ class Domain:
         return steady < self._quiet.get(where, -1)
 
     def lose(self, steady: int) -> None:
-        """Count a call that was refused although it was corrected; give up for a while after `MAX_LOST` in a row."""
-        self._lost += 1
+        """Count a call that was refused although it was corrected; give up for a while after `MAX_LOST` in a row.
+
+        A row is over after `QUIET_FOR` without one.
+        """
+        self._lost = self._lost + 1 if steady - self._lost_at <= QUIET_FOR else 1
+        self._lost_at = steady
         if self._lost >= MAX_LOST:
             self._lost = 0
             self.evidence = None

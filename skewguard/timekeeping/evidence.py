@@ -42,11 +42,13 @@ class Evidence(NamedTuple):
         grade: How well it is proved.
         estimate: The interval of its time.
         where: The origin of the server that said so.
+        by_wall: Whether a server has only accepted the wall clock: that tells nothing once the clock is set.
     """
 
     grade: Grade
     estimate: Interval
     where: str = ""
+    by_wall: bool = False
 
     def suffices(self, where: str) -> bool:
         """Return whether what no retry can mend may be dated by it at an origin."""
@@ -60,6 +62,7 @@ class Shown(enum.Enum):
     REFUSAL = "a refusal for time, in words"
     ACCEPTANCE = "the time of the request was accepted, and the `Date` agrees"
     AUTHENTIC = "AWS's own `Date`, over verified TLS, on a signature that it accepted"
+    WALL_CLOCK = "the wall clock was accepted, against what was known"
 
 
 class Observation(NamedTuple):
@@ -99,7 +102,7 @@ def _claim(old: Evidence, seen: Observation) -> Evidence:
 
 def _claim_unless_it_agrees(old: Evidence, seen: Observation) -> Evidence:
     """A claim, if it contradicts the proof; else it renews the proof."""
-    agreed = intersect(old.estimate, seen.estimate)
+    agreed = None if old.by_wall else intersect(old.estimate, seen.estimate)
     return Evidence(Grade.CLAIM, seen.estimate, seen.where) if agreed is None else old._replace(estimate=agreed)
 
 
@@ -116,6 +119,13 @@ def _moved_proof(old: Evidence, seen: Observation) -> Evidence:
         return old  # a Date that far off is another clock's
     return Evidence(Grade.PROOF, _narrowed(old, seen), seen.where)
 
+
+def _proof_of_the_wall(_: Evidence, seen: Observation) -> Evidence:
+    """A proof, until the wall clock is set."""
+    return Evidence(Grade.PROOF, seen.estimate, seen.where, by_wall=True)
+
+
+_STORED = (Grade.NONE, Grade.GUESS, Grade.CLAIM, Grade.PROOF)
 
 TRANSITIONS: Mapping[Shown, Mapping[Grade, Rule]] = {
     Shown.HINT: {
@@ -136,7 +146,8 @@ TRANSITIONS: Mapping[Shown, Mapping[Grade, Rule]] = {
         Grade.CLAIM: _proof,
         Grade.PROOF: _moved_proof,
     },
-    Shown.AUTHENTIC: dict.fromkeys((Grade.NONE, Grade.GUESS, Grade.CLAIM, Grade.PROOF), _proof),
+    Shown.AUTHENTIC: dict.fromkeys(_STORED, _proof),
+    Shown.WALL_CLOCK: dict.fromkeys(_STORED, _proof_of_the_wall),
 }
 """What is known after an answer, by what it shows and by the grade of what was known. A vote is never stored here."""
 

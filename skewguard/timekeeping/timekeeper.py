@@ -243,6 +243,10 @@ class Timekeeper:
             return
         if moved > 0:
             self._knowledge.jumps.append((before.steady, moved))
+        with self._lock:
+            for domain in list(self._all):
+                if domain.evidence is not None and domain.evidence.by_wall:
+                    domain.evidence = None
         self._poller.expire()  # after a jump the sources are asked again soon
         emit(Stepped(moved))  # last, because a listener may be slow
 
