@@ -172,6 +172,19 @@ def test_doubt_ends_with_the_first_word_since_the_jump(who: str) -> None:
     assert not known.in_doubt(known.utc, again, wall)
 
 
+@pytest.mark.parametrize(("breadth", "doubt"), [(9000 * SECOND, True), (SECOND, False)])
+def test_a_wide_answer_does_not_end_doubt_in_an_older_vote(breadth: int, doubt: bool) -> None:
+    """An answer that was under way through a freeze agrees with the late vote, and with the wall clock."""
+    known = make()
+    known.witness = Interval(0, ZERO, ZERO, Trust.WITNESS, "sources")
+    known.jumps.append((SECOND, 3600 * SECOND))
+    now = 10 * SECOND
+    learn(known, known.utc, Interval(now, ZERO + now, ZERO + now + breadth, Trust.AUTHENTICATED, "aws"))
+    found = known.of(known.utc, now)
+    assert found is not None
+    assert known.in_doubt(known.utc, found.estimate, ZERO + now + 3600 * SECOND) == doubt
+
+
 @given(said=honest(0, Trust.WITNESS), age=st.integers(0, 10**16), limit=seconds)
 def test_what_is_too_old_is_not_used(said: Interval, age: int, limit: int) -> None:
     """Up to that age, it is, aged."""

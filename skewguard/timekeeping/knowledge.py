@@ -163,10 +163,14 @@ class Knowledge:
         """
         if estimate is None or not self.jumps or wall <= estimate.latest + self.settings.deadband:
             return False
-        measured = [domain.learned_at]
-        if domain is self.utc or (domain.stand_in and self.own(domain, estimate.at) is None):
-            measured = [self.utc.learned_at, *(said.at for said in (self.witness, self.overheard) if said is not None)]
-        jumped = sum(by for at, by in list(self.jumps) if at >= max(measured))
+        of_utc = domain is self.utc or (domain.stand_in > 0 and self.own(domain, estimate.at) is None)
+        evidence = self.utc.evidence if of_utc else domain.evidence
+        others = (self.witness, self.overheard) if of_utc else ()
+        said = sorted(one for one in (evidence and evidence.estimate, *others) if one is not None)
+        # The newest statement may be so wide that only an older one, which may be late, contradicts the wall clock.
+        newest = said[-1] if said else estimate
+        since = newest.at if wall > newest.aged(estimate.at).latest + self.settings.deadband else said[0].at
+        jumped = sum(by for at, by in list(self.jumps) if at >= since)
         return wall - jumped <= estimate.latest + max(self.settings.deadband, jumped)
 
     def objection(self, said: Interval, steady: int) -> str | None:
