@@ -172,6 +172,15 @@ class TestInheriting:
         assert abs(host.error(host.process(), handed_out=True) - 6000) < 0.001
         assert host.process().now() is not None
 
+    def test_a_jump_after_the_file_was_written_counts_in_a_process_that_began_before(self, host: Host) -> None:
+        """Its own last reading of the clocks is older than what it inherits."""
+        heir = host.process()
+        host.clocks.advance(600)
+        host.answer(host.process())
+        host.clocks.step(7200)
+        host.clocks.advance(1)
+        assert abs(host.error(heir, handed_out=True) - 6000) < 0.001
+
     def test_a_jump_that_was_noticed_before_counts_once(self) -> None:
         """By a poll that told nothing, say. Twice, it would explain a wall clock that was ahead by more before."""
         host = Host(-7200)

@@ -327,6 +327,8 @@ class Timekeeper:
         if not self._sharing:
             return
         written = self._others.load(self.clocks)
+        if written is not None and written.steady > self._last_reading.steady:
+            self._detect_step(written)  # so that a later jump counts as later than what was written then
         steady = self.clocks.read().steady
         with self._lock:
             if written is not None and written.steady <= self._last_reading.steady:
