@@ -84,16 +84,19 @@ class Call:
         if url != route[0] and not url.startswith(route[0]):
             route = guard.route(url, request.auth_path)
         self.route = route
-        if self.handed_out and not guard.corrects_handed_out():
-            return None
         keeper = guard.keeper
         if self.handed_out:
+            if not guard.corrects_handed_out():
+                return None
             signing = keeper.irrevocable_time(route[1], route[0])
-        elif self.retried and (self.known is not None or self.by_wall):
+        elif self.known is not None or self.by_wall:
             signing = keeper.time_by(self.known)
         else:
             signing = keeper.signing_time(route[1])
-            if signing[0] != signing[1] and not route[1].firm and not (self.rewindable and may_follow(request.context)):
+            if signing[0] == signing[1]:
+                self.signing = signing
+                return None
+            if not route[1].firm and not (self.rewindable and may_follow(request.context)):
                 signing = keeper.irrevocable_time(route[1], route[0])
         self.signing = signing
         signed = signing[0]
