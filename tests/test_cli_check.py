@@ -211,10 +211,11 @@ class TestTheCommands:
             deaf.bind(("127.0.0.1", 0))
             source = f"ntp://127.0.0.1:{deaf.getsockname()[1]}"
             assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
-            assert deaf.recv(100)  # a request was sent
-        out, _ = capsys.readouterr()
+            out, _ = capsys.readouterr()
+            # On a busy machine the time is over before the source is asked.
+            assert "no answer in time" in out or deaf.recv(100)
         assert out.startswith(NAMES[code])
-        assert re.search(r"did not answer within|no answer in time", out)  # depends on the machine's load
+        assert re.search(r"did not answer within|no answer in time", out)
         assert out.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["--json"], []])
