@@ -213,9 +213,9 @@ class TestTheCommands:
             assert main(["check", "--source", source, "--timeout", "0.2", *flags]) == code
             out, _ = capsys.readouterr()
             # On a busy machine the time is over before the source is asked.
-            assert "no answer in time" in out or deaf.recv(100)
+            assert "did not answer within" not in out or deaf.recv(100)
         assert out.startswith(NAMES[code])
-        assert re.search(r"did not answer within|no answer in time", out)
+        assert re.search(r"did not answer within|no answer in time|was given no time", out)
         assert out.count("\n") == 1
 
     @pytest.mark.parametrize("arguments", [["--json"], []])

@@ -78,5 +78,6 @@ def test_transfers_of_64_parts_succeed_and_one_request_is_extra(
     found = json.loads(done.stdout.splitlines()[-1])
     for transfer, requests in (("upload", 66), ("piped", 66), ("download", 65), ("trailer", 1)):
         seen = found[transfer]
-        assert [status for status in seen if status not in (200, 206)] in ([403], [400]), (transfer, seen)
-        assert len(seen) <= requests + 3, transfer  # S3's redirector asks where the bucket is after a bare HEAD error
+        # S3's redirector asks where the bucket is after a bare HEAD error, by a HEAD that may be refused too.
+        assert [status for status in seen if status not in (200, 206)] in ([403], [400], [400] * 2), (transfer, seen)
+        assert len(seen) <= requests + 3, transfer
