@@ -301,7 +301,7 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     # The wall clock was not read at exactly the instant of `known`.
     said = known.estimate
     bound = (said.width / 2 + APART_NS) / SECOND
-    return Offset((said.midpoint - reading.wall) / SECOND, bound, said.source, known.grade.name.lower())
+    return Offset((said.midpoint - reading.wall) / SECOND, bound, said.source, known.grade.label)
 
 
 def _in_force(settings: Settings) -> Settings | None:

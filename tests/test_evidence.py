@@ -23,7 +23,7 @@ from skewguard.testing import Canned, StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
-from tests.fakes import FakeSource
+from tests.fakes import Emitted, FakeSource
 from tests.support import OPERATIONS, aws_client, client, code_of, config, with_bucket
 
 Run = Callable[[], list[str]]
@@ -267,3 +267,15 @@ def test_what_is_told_says_how_well_it_is_proved(aws: StrictEndpoint) -> None:
         known = skewguard.measure().offset
         assert known is not None
         assert (known.grade, skewguard.status().state) == ("vote", "synchronized")
+
+
+@pytest.mark.parametrize("year", [1970, 2020, 2100, 9999])
+def test_implausible_dates_are_refused(strict_endpoint: StrictEndpoint, year: int, emitted: Emitted) -> None:
+    """Before this package was built, or decades ahead: not believed, reported, and no reason to try again."""
+    strict_endpoint.date_mode = f"Thu, 01 Jan {year} 00:00:00 GMT"
+    strict_endpoint.offset, strict_endpoint.explain = 1200, False
+    with skewguard.install(sources=["response"]):
+        assert code_of(client("sts", strict_endpoint).get_caller_identity) == "SignatureDoesNotMatch"
+        assert skewguard.status().domains == {}
+    assert strict_endpoint.count == 1
+    assert emitted.of(events.Refused) == [events.Refused(strict_endpoint.url, "it states an implausible date")]

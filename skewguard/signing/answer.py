@@ -34,7 +34,7 @@ class Answer(NamedTuple):
         elapsed: The time from signing to reading, ns; the longer of what the clocks show.
         source: The origin that answered.
         known: What is known of the server's clock, as of the signing.
-        quiet: Whether a guess did not help there lately.
+        quiet: Whether a bare ``Date`` did not help there lately.
         given_up: Whether corrections there are given up.
         trusted: Whether its certificate was checked; for other servers than AWS always true.
         learns: Whether answers may teach the time.
@@ -173,7 +173,7 @@ def _did_not_help(call: Call, reply: Reply, verdict: Verdict, *, utc: bool) -> b
     shows that it was right.
     """
     first = call.first
-    if first is None or reply.status not in range(400, 500) or reply.status == 407:
+    if first is None or reply.status < 300 or not _is_the_servers_own(reply.status):
         return False
     if first.reply.explicit:
         return reply.explicit and verdict is Verdict.SKEW

@@ -9,7 +9,7 @@ from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.signing.domains import find_domain, origin, virtual_bucket
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Grade
-from skewguard.timekeeping.timekeeper import Signing, Timekeeper
+from skewguard.timekeeping.timekeeper import Timekeeper
 
 _MAX_ROUTES = 1024
 
@@ -86,18 +86,13 @@ class Guard:
         """Return the time (ns) to sign as of where no call is recorded, or None for the wall clock."""
         if not self.is_on() or (handed_out and not self.corrects_handed_out()):
             return None
-        route = self.route(url, auth_path)
-        find = self.keeper.irrevocable_time if handed_out else self.irrevocable_time
-        signed, wall, _ = find(route.domain, route.prefix)
+        keeper, (prefix, domain) = self.keeper, self.route(url, auth_path)
+        if not handed_out:  # it is sent at once, so the wall clock serves within the deadband
+            signed, wall, _ = keeper.signing_time(domain)
+            if signed == wall:
+                return None
+        signed, wall, _ = keeper.irrevocable_time(domain, prefix)
         return None if signed == wall else signed
-
-    def irrevocable_time(self, domain: Domain, where: str) -> Signing:
-        """Return the time to sign as of where no retry can mend it, but the answer comes at once.
-
-        So the wall clock serves within the deadband, as for other requests.
-        """
-        signing = self.keeper.signing_time(domain)
-        return signing if signing[0] == signing[1] else self.keeper.irrevocable_time(domain, where)
 
     def route(self, url: str, auth_path: str | None) -> Route:
         """Return where a URL leads, and remember it."""

@@ -1,4 +1,4 @@
-"""The event handlers: ``before-sign`` records the call, ``needs-retry`` learns, judges, and asks for one retry.
+"""The event handlers: ``before-sign`` records the call, ``needs-retry`` learns, judges, and asks for a retry.
 
 They carry out what `answer` decides, and fail open: whatever goes wrong here, the call goes on as botocore alone would
 make it.
@@ -100,7 +100,7 @@ class Hooks:
         event_name: Any = None,
         **_: Any,
     ) -> Awaitable[float | None] | float | None:
-        """Learn from the answer; return 0 (seconds to wait) if this attempt is to be signed again, once."""
+        """Learn from the answer; return 0 (seconds to wait) if this attempt is to be signed again."""
         try:
             context = request_dict["context"]
             call: Call | None = context.get(KEY)

@@ -80,7 +80,7 @@ def _known(keeper: Timekeeper, domain: Domain) -> str:
         return "the correct time is not known"
     reference = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
     estimate = known.estimate
-    grade = known.grade.name.lower()
+    grade = known.grade.label
     off = clock_offset(estimate.midpoint - wall, estimate.width // 2, estimate.source, reference, grade)
     return f"this host's clock is {off}"
 

@@ -105,13 +105,13 @@ class Domain:
         return True
 
     def quieten(self, where: str, steady: int) -> None:
-        """Act on no guess at an origin for a while, because one did not help there."""
+        """Try nothing again for a bare ``Date`` at an origin for a while, because it did not help there."""
         if len(self._quiet) >= _MAX_QUIET:
             self._quiet.clear()
         self._quiet[where] = steady + QUIET_FOR
 
     def quiet(self, where: str, steady: int) -> bool:
-        """Return whether no guess is acted on at an origin at a steady instant."""
+        """Return whether nothing is tried again for a bare ``Date`` at an origin at a steady instant."""
         return steady < self._quiet.get(where, -1)
 
     def lose(self, steady: int) -> None:

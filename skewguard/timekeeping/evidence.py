@@ -34,6 +34,11 @@ class Grade(enum.IntEnum):
     PROOF = 4
     """A server accepted a request that was dated by it."""
 
+    @property
+    def label(self) -> str:
+        """The name that is told: ``"guess"``, ``"claim"``, ``"vote"``, ``"proof"``."""
+        return self.name.lower()
+
 
 class Evidence(NamedTuple):
     """What is known of one clock.

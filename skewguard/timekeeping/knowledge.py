@@ -104,16 +104,17 @@ class Knowledge:
         """
         evidence = self.of(domain, now.steady)
         offset = 0 if evidence is None else self.offset(evidence.estimate, now.wall, domain.announced.correction)
-        if self._forbidden(offset):
+        if self.forbids(offset):
             return Correction(evidence, 0, withheld=True)
         return Correction(evidence, offset, withheld=False)
 
     def offset_by(self, said: Interval, wall: int) -> int:
         """Return by how much to correct the wall clock, ns, by one statement; 0 if `max_offset` forbids it."""
         offset = self.offset(said, wall)
-        return 0 if self._forbidden(offset) else offset
+        return 0 if self.forbids(offset) else offset
 
-    def _forbidden(self, offset: int) -> bool:
+    def forbids(self, offset: int) -> bool:
+        """Return whether `max_offset` forbids a correction, ns."""
         limit = self.settings.max_offset
         return limit is not None and abs(offset) > limit
 

@@ -156,8 +156,7 @@ class Timekeeper:
     def forbids(self, said: Interval) -> bool:
         """Return whether `max_offset` forbids the correction that a statement about the server's clock demands."""
         steady, wall = self.clocks.read()
-        now = said.aged(steady)
-        return self._knowledge.offset(now, wall) != self._knowledge.offset_by(now, wall)
+        return self._knowledge.forbids(self._knowledge.offset(said.aged(steady), wall))
 
     def _signing_time(self, domain: Domain) -> tuple[Signing, Correction | None]:
         """Compute the time to sign with, and cache the correction; None stands for it where the clock is faked."""
@@ -193,7 +192,7 @@ class Timekeeper:
             emit(CorrectionChanged(domain.key, offset, 0, "", wall, 0))
         else:
             known = evidence.estimate
-            found, bound, grade = known.midpoint - wall, known.width // 2, evidence.grade.name.lower()
+            found, bound, grade = known.midpoint - wall, known.width // 2, evidence.grade.label
             emit(CorrectionChanged(domain.key, offset, bound, known.source, wall, found, withheld, grade))
 
     def now(self) -> Interval | None:
@@ -268,18 +267,16 @@ class Timekeeper:
         """Learn what an answer shows of its own domain's clock; return the change, for `revert`."""
         self._detect_step(self.clocks.read())
         with self._lock:
-            known = domain.evidence
-            usable = known is not None and self._knowledge.usable(known.estimate, seen.estimate.at) is not None
-            change = domain.learn(seen, known if usable else None)
+            usable = self._knowledge.own(domain, seen.estimate.at) is not None
+            change = domain.learn(seen, domain.evidence if usable else None)
             self._expire_caches()
             self._learned.notify_all()
         return change
 
     def quieten(self, domain: Domain, where: str) -> None:
-        """Act on no guess at an origin for a while, because one did not help there."""
+        """Try nothing again for a bare ``Date`` at an origin for a while, because it did not help there."""
         with self._lock:
             domain.quieten(where, self.clocks.read().steady)
-            self._expire_caches()
 
     def disprove(self, domain: Domain) -> None:
         """Forget a claim that did not help."""
