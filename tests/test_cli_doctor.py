@@ -85,12 +85,20 @@ class TestFindings:
         [
             ({"faked": "freezegun"}, "freezegun fakes the clock in this process", Level.FAIL),
             ({"preloaded": "LD_PRELOAD"}, "[NOTE] LD_PRELOAD is set for libfaketime", Level.NOTE),
-            ({"kernel_ahead": -20 * SECOND}, "s clock is faked: it is 20.0 s ahead of the kernel's", Level.FAIL),
+            (
+                {"kernel_ahead": -20 * SECOND},
+                "This process's clock is faked: it is 20.0 s ahead of the kernel's",
+                Level.FAIL,
+            ),
             ({"kernel_ahead": SECOND // 2}, "AWS accepts it", Level.OK),
             ({"host": FINE._replace(daemons=())}, "No time daemon is running", Level.NOTE),
             ({"host": FINE._replace(daemons=None)}, "cannot be seen from here", Level.NOTE),
             ({"host": FINE._replace(synchronized=False)}, "reports the clock as not synchronized.", Level.NOTE),
-            ({"host": FINE._replace(max_error=5_000_000)}, "the clock as synchronized, within 5.0 ms", Level.OK),
+            (
+                {"host": FINE._replace(max_error=5_000_000)},
+                "reports the clock as synchronized, within 5.0 ms",
+                Level.OK,
+            ),
             ({"host": FINE._replace(timesyncd_synchronized_at=WALL - 90 * SECOND)}, "its server 90.0 s ago", Level.OK),
             ({"host": FINE._replace(timesyncd_saved_at=WALL + HOUR)}, "saved a time that is 1 h 0 min 0 s", Level.WARN),
             ({"rtc": Rtc(SECOND // 2)}, "[ OK ] Hardware clock: right.", Level.OK),
@@ -158,7 +166,11 @@ class TestFindings:
             ("ntp://a cannot be reached: Network is unreachable", True, "gets no answer"),
             ("ntp://a cannot be reached: Connection refused", False, "where no NTP server listens"),
             ("ntp://a cannot be looked up: Name or service not known", False, "name cannot be looked up"),
-            ("ntp://a asks this host to slow down (kiss code RATE)", False, "answers, but none with a usable time"),
+            (
+                "ntp://a asks this host to slow down (kiss code RATE)",
+                False,
+                "gets answers, but none with a usable time",
+            ),
         ],
     )
     def test_udp(self, error: str, silent: bool, words: str) -> None:
