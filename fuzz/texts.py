@@ -20,13 +20,13 @@ from fuzz.check import only, sound
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH, Settings, resolve
 from skewguard.errors import ConfigError, StoreError
+from skewguard.http_date import read_date, response_interval
 from skewguard.interval import SECOND, Trust, plausible
 from skewguard.signing import domains
-from skewguard.signing.reply import Attempt, Reply, Verdict, judge, read, read_date, read_stamp
+from skewguard.signing.reply import Attempt, Reply, Verdict, judge, read, read_stamp
 from skewguard.sources import from_uri
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.evidence import Grade
-from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, parse, render
 
 # Log records are formatted, which checks them, but not printed.

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skewguard.clocks import Reading
+from skewguard.http_date import response_interval
 from skewguard.interval import SECOND, Interval, Trust, intersect, vote
-from skewguard.timekeeping.knowledge import response_interval
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 OFFSET = 1200.3  # s: true time minus wall clock, in the picture of responses

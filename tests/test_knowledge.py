@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from skewguard.clocks import Reading
 from skewguard.config import Settings
+from skewguard.http_date import response_interval
 from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, SECOND, Interval, Trust, plausible
 from skewguard.timekeeping.domain import UTC, Change, Domain
 from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown
@@ -15,7 +16,6 @@ from skewguard.timekeeping.knowledge import (
     MAX_LAG,
     OUTRANKS_FOR,
     Knowledge,
-    response_interval,
 )
 
 ZERO = EARLIEST + 10**17

@@ -10,8 +10,9 @@ from botocore.parsers import create_parser
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skewguard.http_date import Span, read_date
 from skewguard.interval import SECOND
-from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Span, Verdict, judge, read, read_date, read_stamp
+from skewguard.signing.reply import TOLERANCE, Attempt, Reply, Verdict, judge, read, read_stamp
 from tests.skew_fixtures import CURRENT, FIXTURES, SERVERS, Fixture, early
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)

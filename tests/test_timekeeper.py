@@ -17,11 +17,12 @@ from skewguard import events
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.events import Stepped
+from skewguard.http_date import response_interval
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping.domain import Change, Domain
 from skewguard.timekeeping.evidence import Grade, Shown
-from skewguard.timekeeping.knowledge import OUTRANKS_FOR, response_interval
+from skewguard.timekeeping.knowledge import OUTRANKS_FOR
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted, FakeSource, accepted
 from tests.forking import forked_while, needs_fork

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from skewguard.http_date import Span
 from skewguard.interval import SECOND
 from skewguard.signing.call import Call
 from skewguard.signing.domains import same_server
@@ -14,7 +15,6 @@ from skewguard.signing.reply import (
     Attempt,
     Judgement,
     Reply,
-    Span,
     Verdict,
     judge,
 )

@@ -14,6 +14,7 @@ from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
 from skewguard.clocks import Reading
 from skewguard.events import Refused, Retried, emit
+from skewguard.http_date import response_interval
 from skewguard.interval import Interval, Trust, plausible
 from skewguard.signing.answer import Answer, Decision, decide, would_help
 from skewguard.signing.call import Call, First, attempts_left
@@ -25,7 +26,6 @@ from skewguard.signing.report import Refusal, note_failure, report
 from skewguard.signing.responses import Responses
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Observation
-from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.timekeeper import NEVER
 
 BEFORE_SIGN = "before-sign.*.*"

@@ -7,15 +7,14 @@ two quote a timestamp, they count only if it is this attempt's own.
 
 from __future__ import annotations
 
-import calendar
 import enum
 import http.client
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
+from skewguard.http_date import Span, fixdate, read_date, utc
 from skewguard.interval import SECOND
 
 TOLERANCE = 240 * SECOND
@@ -24,12 +23,10 @@ TOLERANCE = 240 * SECOND
 
 _TEXT_LIMIT = 8192  # a message is searched no further
 _QUOTE_SLACK = SECOND  # a quoted timestamp has whole seconds
-_FIXDATE_LENGTH = len("Sun, 06 Nov 1994 08:49:37 GMT")
 _ANSWERED_WITHIN = 60 * SECOND  # between stating the time in a message and stamping the answer
 _SLOP = 2 * SECOND  # stated tolerances are applied by the server to whole seconds
 
-# A header's second may be a cached or rounded one; a stated clock was read for this very answer.
-_DATE_BEFORE, _DATE_AFTER = SECOND // 2, 2 * SECOND
+# A stated clock was read for this very answer.
 _TEXT_BEFORE, _TEXT_AFTER = SECOND // 2, 3 * SECOND // 2
 
 _REASONS = http.client.responses
@@ -56,17 +53,6 @@ _NOT_YET_TEXT = re.compile(r"^\s*request is not yet valid", re.I)
 _EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+?)\.?(?:\s|$)", re.I)
 WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
 
-_IMF_FIXDATE = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4}) "
-    r"(\d\d):(\d\d):(\d\d) GMT",
-    re.ASCII,
-)
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
-    )
-}
 _BASIC_ISO = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 _EXTENDED_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?Z", re.ASCII)
 _EPOCH_MS = re.compile(r"\d{12,14}", re.ASCII)
@@ -81,16 +67,6 @@ class Verdict(enum.Enum):
     """The attempt carried an acceptable time, but took too long to arrive."""
     NOT_TIME = "not-time"
     """No error, or one that another timestamp would not mend."""
-
-
-class Span(NamedTuple):
-    """The server's clock when it made its answer: somewhere in [`earliest`, `latest`], ns since the Unix epoch.
-
-    Neither end includes the time that the answer travelled.
-    """
-
-    earliest: int
-    latest: int
 
 
 class Attempt(NamedTuple):
@@ -167,28 +143,6 @@ class Judgement(NamedTuple):
 
     verdict: Verdict
     reason: str
-
-
-def read_date(headers: Mapping[str, Any]) -> Span | None:
-    """Return the ``Date`` header (RFC 9110, §6.6.1), unless it is missing, malformed, ambiguous or a cache's.
-
-    Several equal ones are one. A cache's (``Age`` above 0, ``X-Cache: Hit``, ``Warning: 110``) is old.
-    """
-    text = headers.get("Date")
-    if not isinstance(text, str):
-        return None
-    once = text[:_FIXDATE_LENGTH]
-    second = _fixdate(once) if set(text.split(f"{once}, ")) in ({once}, {"", once}) else None
-    if second is None:
-        return None
-    age = headers.get("Age")
-    if age is not None and str(age).strip() != "0":
-        return None
-    if str(headers.get("X-Cache", "")).lstrip()[:3].lower() == "hit":
-        return None
-    if str(headers.get("Warning", "")).lstrip().startswith("110"):
-        return None
-    return Span(second - _DATE_BEFORE, second + _DATE_AFTER)
 
 
 def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | None) -> Reply:
@@ -311,27 +265,10 @@ def read_stamp(text: str) -> int | None:
     The result is ns since the Unix epoch; None for anything else, including dates that no calendar has.
     """
     if match := _BASIC_ISO.fullmatch(text):
-        return _utc(*map(int, match.groups()))
+        return utc(*map(int, match.groups()))
     if match := _EXTENDED_ISO.fullmatch(text):
-        second = _utc(*map(int, match.groups()[:6]))
+        second = utc(*map(int, match.groups()[:6]))
         return None if second is None else second + int((match[7] or "").ljust(9, "0"))
     if _EPOCH_MS.fullmatch(text):
         return int(text) * 1_000_000
-    return _fixdate(text)
-
-
-@lru_cache(maxsize=64)
-def _fixdate(text: str) -> int | None:
-    match = _IMF_FIXDATE.fullmatch(text)
-    if not match:
-        return None
-    day, month, year, hour, minute, second = match.groups()
-    return _utc(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
-
-
-def _utc(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:
-    if not (1 <= year and 1 <= month <= 12 and 1 <= day <= calendar.monthrange(year, month)[1]):
-        return None
-    if hour > 23 or minute > 59 or second > 60:  # 60 is a leap second, which POSIX time counts as the next second
-        return None
-    return calendar.timegm((year, month, day, hour, minute, second)) * SECOND
+    return fixdate(text)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from skewguard.clocks import Reading
 from skewguard.config import Settings
-from skewguard.interval import SECOND, Interval, Trust, drift_over, intersect, plausible
+from skewguard.interval import SECOND, Interval, Trust, intersect, plausible
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Evidence, Grade
 
@@ -188,16 +188,3 @@ class Knowledge:
         if self.settings.require_authenticated and said.trust < Trust.AUTHENTICATED:
             return "it is not authenticated, and require_authenticated is set"
         return None
-
-
-def response_interval(
-    earliest: int, latest: int, sent: Reading, received: Reading, trust: Trust, source: str
-) -> Interval:
-    """Turn the server's clock in an answer into an interval as of its receipt.
-
-    The server read its clock at some moment between sending and receipt, so the answer may be as old as the whole
-    exchange. If the wall clock advanced more than the steady one meanwhile, the machine may have been frozen: then the
-    answer may be older still; and a clock that is slow counts too little of the exchange.
-    """
-    elapsed = max(received.steady - sent.steady, received.wall - sent.wall, 0)
-    return Interval(received.steady, earliest, latest + elapsed + drift_over(elapsed), trust, source)

@@ -10,6 +10,7 @@ from botocore.credentials import RefreshableCredentials
 
 from skewguard import interval
 from skewguard.clocks import Clocks, Reading
+from skewguard.http_date import Span, read_date
 from skewguard.interval import Interval, Trust, Vote
 from skewguard.signing import answer, domains, guard, hooks, reply
 from skewguard.signing.call import Call
@@ -47,11 +48,8 @@ def _never_stale(attempt: Attempt, answer: Reply) -> Judgement:
     return Judgement(Verdict.NOT_TIME, "") if judgement.verdict is Verdict.STALE else judgement
 
 
-_read_date = reply.read_date
-
-
-def _ageless(headers: Any) -> reply.Span | None:
-    return _read_date({"Date": headers.get("Date")})
+def _ageless(headers: Any) -> Span | None:
+    return read_date({"Date": headers.get("Date")})
 
 
 def _one_for_all(keeper: Timekeeper, key: str, **_: bool) -> Domain:

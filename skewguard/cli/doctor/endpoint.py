@@ -11,11 +11,10 @@ from urllib.parse import urlsplit
 
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError
+from skewguard.http_date import read_date, response_interval
 from skewguard.interval import Trust
 from skewguard.signing.domains import find_domain
-from skewguard.signing.reply import read_date
 from skewguard.timekeeping.domain import UTC
-from skewguard.timekeeping.knowledge import response_interval
 
 if TYPE_CHECKING:
     import ssl

@@ -16,12 +16,11 @@ from urllib.parse import urlsplit
 from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
 from skewguard.config import Settings
+from skewguard.http_date import read_date, response_interval
 from skewguard.interval import Trust
 from skewguard.signing.domains import is_loopback, origin
 from skewguard.signing.patches.patching import Group, NamePatch, Patch
-from skewguard.signing.reply import read_date
 from skewguard.signing.responses import AioResponses, Responses
-from skewguard.timekeeping.knowledge import response_interval
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 _FETCHES = (
