@@ -98,13 +98,14 @@ def decide(call: Call, answer: Answer) -> Decision:
     no_help = _did_not_help(call, reply, judgement.verdict, utc=utc) or (call.first is not None and disproves)
     by_wall = _is_undone(call, answer, judgement.verdict, no_help or disproves, utc=utc)
     by_wall = by_wall and not _obstacle(call, answer, Verdict.SKEW, by_wall)
+    unheard = by_wall and judgement.verdict is not Verdict.SKEW
     if by_wall:
         refused, no_help = True, False
         judgement = Judgement(Verdict.SKEW, "the timestamp may have been wrong")
     elif refused and not reply.explicit and (no_help or (answer.quiet and not call.undoable)):
         refused = False
         judgement = Judgement(Verdict.NOT_TIME, "another timestamp did not help")
-    shown, heard, objection = (None, None, "") if by_wall else _observe(call, answer, refused, no_help)
+    shown, heard, objection = (None, None, "") if unheard else _observe(call, answer, refused, no_help)
     if heard is not None and not _may_teach(call, answer):
         shown = heard = None
     obstacle = _obstacle(call, answer, judgement.verdict, by_wall) if refused else ""
@@ -217,10 +218,15 @@ def _is_undone(call: Call, answer: Answer, verdict: Verdict, did_not_help: bool,
     if call.renewed:
         return did_not_help or verdict is Verdict.SKEW
     if verdict is Verdict.SKEW:
-        return answer.given_up or (not utc and reply.stated is None)
-    guessed = not utc and answer.known is not None and answer.known.grade is Grade.GUESS
+        return answer.given_up or (reply.heard if utc else reply.stated) is None
+    guessed = not utc and answer.known is not None and _is_guess(answer.known, call.route.prefix)
     # A refusal for time whose Date finds the timestamp right is dated by another machine.
     return did_not_help or guessed or reply.date is None or reply.explicit
+
+
+def _is_guess(known: Evidence, where: str) -> bool:
+    """Return whether what is known of a server's clock is a guess, as UTC is for any that answers over plain http."""
+    return known.grade is Grade.GUESS or (known.where != where and where.startswith("http:"))
 
 
 def would_help(refused: Signing, again: Signing, reply: Reply) -> bool:

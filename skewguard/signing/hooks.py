@@ -235,7 +235,9 @@ class Hooks:
         verdict, reason = decision.judgement
         if verdict is Verdict.SKEW:
             keeper, by_wall = self.keeper, decision.by_wall
-            if said is None and not by_wall:  # the answer did not tell the time, so what else is known counts
+            if by_wall:
+                said = None
+            elif said is None:  # the answer did not tell the time, so what else is known counts
                 known = keeper.known(call.route.domain, keeper.clocks.read().steady)
                 said = known and known.estimate
             if said is None or not would_help(call.signing, keeper.time_by(said), first.reply):

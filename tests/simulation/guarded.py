@@ -223,8 +223,8 @@ class GuardedCall(PlainCall):
 
     def _end(self, outcome: str, answer: Answer | None) -> None:
         program, url = self.program, self.server.url
-        if outcome == "ok":
-            program.quiet.pop(url, None)
+        if outcome == "ok" and program.quiet.get(url):
+            program.quiet[url] = 1  # perhaps over: what teaches nothing does not end it
         elif answer is not None and answer.error == self._needless:
             program.quiet[url] = program.world.truth + 59 * SECOND
         if outcome == "time" and not self.server.utc:
@@ -244,7 +244,7 @@ class GuardedCall(PlainCall):
             return  # EXCEPTION: the wall clock jumped so far under way that the answer may be that old
         if not answer.explained and self.program.quiet.get(server.url, 0):
             return  # EXCEPTION: the last refusal without words was not about time
-        if server.two_faced or server.tenant:
-            return  # EXCEPTION: servers that contradict themselves are given up for a while
+        if server.two_faced or server.tenant or self.program.world.truth < self.program.lost.get(server.url, 0):
+            return  # EXCEPTION: servers that contradict themselves, or seem to, are given up for a while
         if settings.max_offset is None and answer.from_socket:
             self.program.world.fail("a call that was refused for its time was not repeated")

@@ -94,8 +94,12 @@ class Oracle:
             sent: The steady instant at which the request was signed, ns.
         """
         said = self._possible(key)
-        verdicts = {claim is None or not claim.proved or sent - claim.at >= _FRESH for claim in said}
+        verdicts = {claim is None or sent - claim.at >= _FRESH or self._unproved(key, claim) for claim in said}
         return verdicts.pop() if len(verdicts) == 1 else None
+
+    def _unproved(self, key: str, claim: Claim) -> bool | None:
+        """Return whether a claim is no proof. None: perhaps, because a refusal that agrees with a proof renews it."""
+        return not claim.proved and (None if key in self.accepted else True)
 
     def heard(
         self, key: str, honest: bool, seen: int, passed: int, *, firm: bool, perhaps: bool, proved: bool = False

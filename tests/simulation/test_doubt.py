@@ -46,6 +46,37 @@ def test_a_vote_is_undone_by_a_refusal_that_tells_no_time(date: str) -> None:
         script.succeeds(script.server(dialect="terse", date=date), requests=2)
 
 
+def test_a_lost_answer_and_a_liar_leave_the_last_attempt_to_the_wall_clock() -> None:
+    """AWS states no time, and the source has a new lie each time it is asked: to ask it again would lose the call."""
+    with Script(source="lying") as script:
+        aws = script.server(dialect="terse", date="absent")
+        script.sleep("frozen", MINUTE)
+        call = script.call(aws, attempts=3, fault="reset")
+        assert (call.outcome, len(call.stamps)) == ("ok", 3)
+
+
+def test_over_plain_http_utc_is_a_guess() -> None:
+    """Anything may answer there, whatever its name; a silent refusal beside a proxy's Date is undone."""
+    with Script(wall_error=-1_200, source="instant") as script:
+        url = "http://sts.us-east-1.amazonaws.com"
+        fake = script.server(url, kind="plain", utc=False, offset=-1_200 * SECOND, dialect="head", date="proxy")
+        fake.proxy_error = 1_200 * SECOND
+        script.succeeds(fake, requests=2)
+
+
+def test_words_are_heard_where_the_call_goes_on_by_the_wall_clock() -> None:
+    """A store is set twice while a call is under way; what the second refusal says dates the calls after it."""
+    with Script() as script:
+        store = a_store(script, offset=2 * HOUR)
+        script.succeeds(store, requests=2)
+        script.set_clock(store, 4 * HOUR)
+        call = script.program.call(store)
+        script.world.run(lambda: len(call.stamps) == 2)
+        script.set_clock(store, 6 * HOUR)
+        script.world.run(lambda: len(call.stamps) == 3)
+        script.succeeds(store)
+
+
 def test_a_genuine_error_leaves_the_guess_in_use() -> None:
     """Each such error costs a second request, but the calls that follow are right."""
     with Script(wall_error=-7_200, source="instant") as script:
