@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.credentials import RefreshableCredentials
 
-from skewguard import interval
+from skewguard import http_date, interval
 from skewguard.clocks import Clocks, Reading
 from skewguard.http_date import Span, read_date
 from skewguard.interval import Interval, Trust, Vote
@@ -62,7 +62,7 @@ def _first_wins(statements: Any, steady: int) -> Vote:
 
 
 def _stumble(text: str) -> int | None:
-    if reply._IMF_FIXDATE.fullmatch(text) is None:
+    if http_date._IMF_FIXDATE.fullmatch(text) is None:
         raise ValueError(text)
     return None
 
@@ -141,7 +141,7 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "any Date of an acceptance is proved": [(answer, "_near", lambda heard, signed, elapsed, tolerance: True)],
     "the first source wins": [(polling, "vote", _first_wins)],
     "sources outrank answers": [(knowledge, "OUTRANKS_FOR", -1)],
-    "a garbled Date raises": [(reply, "_fixdate", _stumble)],
+    "a garbled Date raises": [(http_date, "fixdate", _stumble)],
     "what sources say is shared": [(Timekeeper, "_on_results", _shares_sources)],
     "a shared file of another boot is believed": [(Store, "_checked", _of_any_boot)],
     "a shared file that was altered is believed": [(shared_file, "parse", _unchecked)],
