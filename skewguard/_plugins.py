@@ -1,27 +1,37 @@
 """The entry points of plugins that receive a client or a session: botocore's, and the AWS CLI's.
 
 They also call `skewguard.install`, for later sessions and for the time sources. botocore hides exceptions of a plugin,
-and the AWS CLI ends with them, so nothing is raised: a warning is logged.
+and the AWS CLI ends with them, so nothing is raised.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from skewguard import _api
+from skewguard import _api, events
 from skewguard._fail_open import pass_signals
-from skewguard._reach import adopt
-from skewguard.events import logger
+from skewguard._reach import adopt, signs_by_true_time
+from skewguard.events import Degraded, Event, logger
 
 
-def guard(target: Any) -> None:
-    """Install, and guard a session or client that was created earlier."""
+def guard(target: Any) -> str:
+    """Install, and guard a session or client that was created earlier; return why it is not guarded, or nothing."""
+    missing: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Degraded):
+            missing.append(event.reason)
+
+    unsubscribe = events.subscribe(listen)
     try:
         _api.install()
         adopt(target)
+        return "" if signs_by_true_time() else "".join(missing[:1]) or "its requests cannot be signed as of true time"
     except Exception as error:
         pass_signals(error)
-        logger.warning("%r is not guarded: %s", target, error)
+        return str(error) or type(error).__name__
+    finally:
+        unsubscribe()
 
 
 def initialize_client_plugin(client: Any) -> None:
@@ -30,4 +40,5 @@ def initialize_client_plugin(client: Any) -> None:
     Args:
         client: A botocore client that has just been created.
     """
-    guard(client)
+    if reason := guard(client):
+        logger.warning("%r is not guarded: %s", client, reason)

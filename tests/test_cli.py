@@ -222,6 +222,12 @@ class TestTheGuard:
         """)
         assert (done.stdout, done.stderr) == (f"True {5 * 10**9}\n", "")
 
+    def test_a_botocore_without_initializers(self, slow_host: StrictEndpoint) -> None:
+        """As in version 2 of the AWS CLI."""
+        done = python("import botocore; del botocore.register_initializer; " + CALLS, AWS_ENDPOINT_URL=slow_host.url)
+        assert json.loads(done.stdout) == ["ok", "ok"], done.stderr
+        assert [record.status for record in slow_host.requests] == [403, 200, 200]
+
     def test_a_python_that_has_no_skewguard_gets_ours(self, slow_host: StrictEndpoint, tmp_path: Path) -> None:
         """The program, in a virtual environment of its own, gets nothing else that is installed with ours."""
         venv.create(tmp_path / "theirs", symlinks=True)

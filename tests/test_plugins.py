@@ -6,14 +6,18 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
+import botocore.auth
 import botocore.session
 import pytest
+from botocore.config import Config
 from botocore.hooks import HierarchicalEmitter
 
 import skewguard
 from skewguard import _api
 from skewguard.contrib import awscli
+from skewguard.signing.patches import library
 from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
 from tests.support import client, completed
@@ -79,9 +83,47 @@ class TestTheAwsClisPlugin:
         assert len(emitter.emit(WHO)) == 1
         assert skewguard.status().installed
 
-    def test_an_unusable_session_raises_nothing(self, caplog: pytest.LogCaptureFixture) -> None:
-        """An exception would end every command of the CLI."""
+    def initialized(self, session: Any = None) -> None:
+        """Let the plugin see a session, as the CLI does."""
         emitter = HierarchicalEmitter()
         awscli.awscli_initialize(emitter)
-        emitter.emit("session-initialized", session=object(), parsed_args=None)
-        assert "is not guarded: " in caplog.text
+        emitter.emit("session-initialized", session=session or botocore.session.Session(), parsed_args=None)
+
+    def test_an_unusable_session_raises_nothing(self, capsys: pytest.CaptureFixture[str]) -> None:
+        """An exception would end every command of the CLI, and it shows no log."""
+        self.initialized(session=object())
+        assert capsys.readouterr().err.startswith("skewguard: the AWS CLI is not guarded: <object ")
+
+    def test_a_python_that_cannot_import_skewguard(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "skewguard._plugins", None)
+        self.initialized()
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("skewguard: the AWS CLI is not guarded: import of skewguard._plugins halted")
+
+    def test_a_botocore_that_cannot_be_corrected(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr(botocore.auth, library.clock_name(), None)
+        self.initialized()
+        [line] = capsys.readouterr().err.splitlines()
+        assert line.startswith("skewguard: the AWS CLI is not guarded: this botocore (")
+
+
+class TestTheBotocoreOfVersion2:
+    """It has no initializers, and names the total of attempts otherwise. `tests/real/test_awscli2.py` runs it."""
+
+    def test_its_sessions_are_guarded_while_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(library, "_HAS_INITIALIZERS", False)
+        monkeypatch.setattr(botocore.session.Session, "__init__", botocore.session.Session.__init__)
+        for _ in range(2):
+            with skewguard.install():
+                [_] = botocore.session.Session().get_component("event_emitter").emit(WHO)
+            assert not botocore.session.Session().get_component("event_emitter").emit(WHO)
+
+    def test_its_total_of_attempts(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        context = {"client_config": Config(retries={"max_attempts": 1})}
+        assert library.total_attempts(context) is None
+        monkeypatch.setattr(library, "_HAS_INITIALIZERS", False)
+        assert library.total_attempts(context) == 1

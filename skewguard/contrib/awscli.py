@@ -1,10 +1,16 @@
-"""A plugin of the AWS CLI: ``skewguard = skewguard.contrib.awscli``, below ``[plugins]`` in its config file."""
+"""A plugin of the AWS CLI, version 1 or 2, which ``skewguard awscli enable`` sets up.
+
+The CLI ends if it cannot import a plugin. So this file is read before anything of skewguard is imported, by any Python
+3, and what fails after that is told once.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+import sys
 
-from skewguard._plugins import guard
+TYPE_CHECKING = False  # to import typing's would cost time
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def awscli_initialize(event_emitter: Any) -> None:
@@ -13,4 +19,11 @@ def awscli_initialize(event_emitter: Any) -> None:
 
 
 def _initialized(session: Any, **_: Any) -> None:
-    guard(session)
+    try:
+        from skewguard._plugins import guard
+    except Exception as error:  # such as a frozen Python without a module that skewguard needs
+        reason = str(error)
+    else:
+        reason = guard(session)
+    if reason and sys.stderr is not None:
+        sys.stderr.write(f"skewguard: the AWS CLI is not guarded: {reason}\n")

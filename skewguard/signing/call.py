@@ -110,9 +110,8 @@ class Call:
 
 def attempts_left(context: Any, attempts: int) -> bool:
     """Return whether the caller allows one more attempt than so many."""
-    retries = getattr(context.get("client_config"), "retries", None) or {}
-    total = retries.get("total_max_attempts") or context.get("retries", {}).get("max")
-    return total is None or attempts < int(total)  # without a count, this is the first of several
+    total = library.total_attempts(context)
+    return total is None or attempts < total  # without a count, this is the first of several
 
 
 def may_follow(context: Any) -> bool:

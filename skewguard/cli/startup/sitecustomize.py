@@ -12,6 +12,7 @@ import sys
 TYPE_CHECKING = False  # to import typing's would cost time
 if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
+    from typing import Any
 
 
 class _SkewguardStartup:
@@ -23,17 +24,24 @@ class _SkewguardStartup:
         self.done = False
         self.warned = False
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
-        """Register the initializer when ``botocore.session`` is about to be loaded; find nothing.
+    def find_spec(self, name: str, path: "Any" = None, target: "Any" = None) -> "ModuleSpec | None":
+        """Register the initializer when ``botocore.session`` is about to be loaded.
 
         Its package is complete by then. It may be loaded again: ddtrace-run drops the modules loaded at the start.
         """
         if name != "botocore.session" or self.done:
-            return
+            return None
+        botocore = sys.modules["botocore"]
         try:
-            sys.modules["botocore"].register_initializer(self.first_session)
+            if hasattr(botocore, "register_initializer"):
+                botocore.register_initializer(self.first_session)
+                return None
+            # The AWS CLI, version 2. What is installed now reaches its sessions by a finder of its own.
+            self.first_session(None)
+            return next(filter(None, (each.find_spec(name, path, target) for each in sys.meta_path)), None)
         except Exception as error:
             self.warn(f"not guarded: {error}")
+            return None
 
     def first_session(self, _session: object) -> None:
         """Install. botocore calls the initializer that this registers next, for this session too.

@@ -15,6 +15,8 @@ from typing import Any
 
 import botocore
 
+from skewguard._late_imports import WhenImported
+
 VERSION: str = botocore.__version__
 
 _CHUNKED_BODIES = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
@@ -48,7 +50,9 @@ def crt_auth() -> ModuleType | None:
     ImportError if awscrt is there, but not as this botocore expects it.
     """
     compat = importlib.import_module("botocore.compat")
-    return importlib.import_module("botocore.crt.auth") if compat.HAS_CRT else None
+    # The AWS CLI's own botocore always uses it, and asks nothing.
+    uses = getattr(compat, "HAS_CRT", "botocore.crt.auth" in sys.modules)
+    return importlib.import_module("botocore.crt.auth") if uses else None
 
 
 def loaded(module: str, name: str) -> Any:
@@ -107,12 +111,49 @@ def awaits_handlers(emitter: Any) -> bool:
     return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
 
 
+def total_attempts(context: Any) -> int | None:
+    """Return how many attempts a call may take in all; None where this botocore does not tell."""
+    retries = getattr(context.get("client_config"), "retries", None) or {}
+    # The AWS CLI's own botocore has the total under a name that elsewhere means the number of retries.
+    total = retries.get("total_max_attempts" if _HAS_INITIALIZERS else "max_attempts")
+    total = total or context.get("retries", {}).get("max")
+    return None if total is None else int(total)
+
+
+_HAS_INITIALIZERS = hasattr(botocore, "register_initializer")
+_initializers: list[Callable[[Any], None]] = []
+
+
 def register_initializer(callback: Callable[[Any], None]) -> None:
     """Call `callback` with every botocore session made from now on."""
-    botocore.register_initializer(callback)
+    if _HAS_INITIALIZERS:
+        botocore.register_initializer(callback)
+    else:
+        _initializers.append(callback)
+        WhenImported("botocore.session", _call_initializers)
 
 
 def unregister_initializer(callback: Callable[[Any], None]) -> None:
     """Stop calling it, if it is registered."""
     with contextlib.suppress(ValueError):
-        botocore.unregister_initializer(callback)
+        if _HAS_INITIALIZERS:
+            botocore.unregister_initializer(callback)
+        else:
+            _initializers.remove(callback)
+
+
+def _call_initializers() -> None:
+    """Make new sessions call initializers where botocore does not: in version 2 of the AWS CLI."""
+    session = sys.modules["botocore.session"].Session
+    original = session.__init__
+    if hasattr(original, "_skewguard"):
+        return
+
+    @functools.wraps(original)
+    def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it wraps one
+        original(self, *args, **kwargs)
+        for callback in tuple(_initializers):
+            callback(self)
+
+    __init__._skewguard = True  # type: ignore[attr-defined]
+    session.__init__ = __init__
