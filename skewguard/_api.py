@@ -117,10 +117,11 @@ class Installation:
 
 
 def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
-    """Guard every botocore session of this process made from now on, and boto3's default session.
+    """Guard every botocore session and client of this process, those that exist included.
 
-    `attach` guards sessions, clients and resources that exist already. A second call while installed changes nothing:
-    the handle it returns can end the installation, but does not at the end of a ``with``.
+    A client that exists is guarded from its next signing on. What was attached or detached stays as it is. A second
+    call while installed changes nothing: the handle it returns can end the installation, but does not at the end of a
+    ``with``.
 
     Args:
         wait: Block up to this many seconds until true time is known; 0 never blocks.
@@ -148,8 +149,7 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
                 keeper.configure(settings, clocks)
                 process.everywhere.settings = _in_force(settings)
                 library.register_initializer(_reach.initialize)
-                _reach.reach_default_session()
-                process.watch = _reach.reach_direct_users(keeper)
+                process.watch = _reach.reach_what_exists(keeper)
             except BaseException:
                 uninstall()
                 raise
@@ -205,14 +205,14 @@ def attach(target: Any, **options: Any) -> None:
 
 
 def detach(target: Any) -> None:
-    """Stop guarding a target, attached or installed. Clients that were made from a session before keep their guard.
+    """Stop guarding a target, attached or installed, until it is attached again.
+
+    Clients that were made from a session before keep their guard.
 
     Raises:
         ConfigError: `target` cannot be guarded.
     """
-    from skewguard.signing.hooks import Hooks
-
-    Hooks.unregister(_reach.reach(target)[0])
+    _reach.release(target, for_good=True)
 
 
 def session(**boto3_session_kwargs: Any) -> boto3.Session:

@@ -35,10 +35,7 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     """Read one key of the profile; None if there is no such file, profile or key."""
     name, path = _selected(os.environ if environ is None else environ)
     try:
-        file = Path(os.path.expandvars(path)).expanduser()
-        # A pipe, such as the shell's <(...), can be read only once, and botocore must read it. Most files have no such
-        # key: then botocore's parser need not be loaded.
-        if not file.is_file() or key.encode() not in file.read_bytes():
+        if not _mentions(path, key):  # as in most files: then botocore's parser need not be loaded
             return None
         with _late_imports.importing:
             from botocore.configloader import load_config
@@ -47,6 +44,15 @@ def read(key: str, environ: Mapping[str, str] | None = None) -> Any:
     except Exception as error:  # botocore needs the file more, and will report what is wrong with it
         fail_open(error, "the AWS profile could not be read")
         return None
+
+
+def mentions(key: str, environ: Mapping[str, str] | None = None) -> bool:
+    """Return whether any profile in the file may have a key."""
+    try:
+        return _mentions(_selected(os.environ if environ is None else environ)[1], key)
+    except Exception as error:
+        fail_open(error, "the AWS profiles could not be read")
+        return False
 
 
 def location(environ: Mapping[str, str]) -> str:
@@ -59,3 +65,9 @@ def _selected(environ: Mapping[str, str]) -> tuple[str, str]:
     """Return the profile's name, and the path of its file."""
     name = environ.get("AWS_PROFILE") or environ.get("AWS_DEFAULT_PROFILE") or "default"
     return name, environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
+
+
+def _mentions(path: str, key: str) -> bool:
+    file = Path(os.path.expandvars(path)).expanduser()
+    # A pipe, such as the shell's <(...), can be read only once, and botocore must read it.
+    return file.is_file() and key.encode() in file.read_bytes()

@@ -32,6 +32,7 @@ class _Process:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self.registering = threading.RLock()  # held while event handlers of ours are registered: briefly
         self.everywhere = Switch()
         self.attached: Settings | None = None  # those of whatever was attached last, if it is switched on
         self._switches: weakref.WeakSet[Switch] = weakref.WeakSet()  # one for each `attach`
@@ -91,6 +92,7 @@ class _Process:
         else:
             self.lock = threading.RLock()
             self.cut_short = True
+        self.registering = threading.RLock()
         _late_imports.importing = threading.RLock()
         reset_lock()
         if "skewguard.signing.patches.patching" in sys.modules:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from skewguard import _aws_profile, _late_imports
@@ -13,6 +14,7 @@ from skewguard._process import Switch, process
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings
 from skewguard.errors import ConfigError
 from skewguard.events import logger
+from skewguard.signing.patches import library
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 
@@ -24,26 +26,50 @@ def initialize(session: Any) -> None:
         fail_open(error, "a session is not guarded")
 
 
-def hook(switch: Switch, emitter: Any, session: Any) -> None:
-    """Register the event handlers of a new guard with an emitter, and apply the patches they need."""
+def hook(switch: Switch, emitter: Any, session: Any, *, unless_guarded: bool = False) -> None:
+    """Register the event handlers of a new guard with an emitter, and apply the patches they need.
+
+    With `unless_guarded`, any event handlers of ours that the emitter has are left alone.
+    """
+    if not prepare():
+        return  # nothing may be retried or announced that cannot be signed
     # Imported here, because botocore's signers take some hundred milliseconds to load, and a program that imports
     # skewguard need not make an AWS call.
     with _late_imports.importing:
         from skewguard.signing.guard import Guard
         from skewguard.signing.hooks import Hooks
-        from skewguard.signing.patches import expiry, library, metadata, signers, transfers
+        from skewguard.signing.patches import signers
+
+    keeper = process.keeper()
+    if library.awaits_handlers(emitter):
+        with _late_imports.importing:
+            from skewguard.signing.aio import AioGuard, AioHooks
+
+        _prepare_aio()
+        hooks: Hooks = AioHooks(AioGuard(switch, keeper, session))
+    else:
+        hooks = Hooks(Guard(switch, keeper, session))
+    with process.registering:
+        if not (unless_guarded and signers.is_guarded(emitter)):
+            hooks.register(emitter)
+
+
+def prepare() -> bool:
+    """Apply the patches that a guarded client needs; return whether requests can be signed as of true time."""
+    with _late_imports.importing:
+        from skewguard.signing.patches import expiry, metadata, transfers
 
     keeper = process.keeper()
     if not apply_patches():
-        return  # nothing may be retried or announced that cannot be signed
+        return False
     expiry.judge_expiry_by(expiry.ExpiryClock(keeper, _settings_anywhere))
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
     transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
-    if not library.awaits_handlers(emitter):
-        Hooks(Guard(switch, keeper, session)).register(emitter)
-        return
-    with _late_imports.importing:
-        from skewguard.signing.aio import AioGuard, AioHooks
+    return True
+
+
+def _prepare_aio() -> None:
+    from skewguard.signing.patches import expiry, metadata, signers
 
     if "aiobotocore.signers" in sys.modules:
         signers.AIO_POST_FORMS.apply()
@@ -51,7 +77,6 @@ def hook(switch: Switch, emitter: Any, session: Any) -> None:
         expiry.AIO_EXPIRY.apply()
     if "aiobotocore.utils" in sys.modules:
         metadata.AIO_METADATA.apply()
-    AioHooks(AioGuard(switch, keeper, session)).register(emitter)
 
 
 def apply_patches() -> bool:
@@ -77,7 +102,7 @@ def undo_patches() -> None:
     with _late_imports.importing:
         from skewguard.signing.patches import patching, signers
 
-    signers.leave_direct_use()
+    signers.leave_unrecorded()
     patching.undo_all()
 
 
@@ -98,31 +123,75 @@ def reach(target: Any) -> tuple[Any, Any]:
     raise ConfigError(f"{target!r} is not a boto3 or botocore session, client or resource")
 
 
-def reach_default_session() -> None:
-    """Guard the session that boto3 has made for its own functions, if it has made one."""
-    boto3 = sys.modules.get("boto3")
-    made = getattr(boto3, "DEFAULT_SESSION", None)
-    if made is not None:
-        try:
-            adopt(made)
-        except ConfigError as error:  # a program has replaced it by an object of its own
-            logger.warning("boto3's default session is not guarded: %s", error)
-
-
 def adopt(target: Any) -> None:
     """Guard a session or client that was made before `install`, unless it is guarded already."""
+    emitter, session = reach(target)
+    if session is None:
+        client = getattr(target.meta, "client", target)
+        session = _Maker(library.credentials_of(getattr(client, "_request_signer", None)))
+    hook(process.everywhere, emitter, session, unless_guarded=True)
+
+
+def release(target: Any, *, for_good: bool) -> None:
+    """Remove any event handlers of ours from a target; `for_good`, so that `install` does not guard it, either."""
+    from skewguard.signing.hooks import Hooks
+
+    emitter, _ = reach(target)
+    with process.registering:
+        Hooks.unregister(emitter)
+        if for_good:
+            Hooks.exempt(emitter)
+
+
+def reach_what_exists(keeper: Timekeeper) -> WhenImported:
+    """Guard the clients and sessions that exist, and signers that are used without a client once they are imported.
+
+    Clients are adopted when they next sign. What they need before that is patched now.
+    """
+    try:
+        if library.loaded("botocore.session", "Session") is not None:
+            prepare()
+        if library.loaded("aiobotocore.session", "AioSession") is not None:
+            _prepare_aio()
+    except Exception as error:
+        fail_open(error, "the clients that exist are guarded from their first signing only")
     with _late_imports.importing:
-        from skewguard.signing.patches import signers
-
-    emitter, inner = reach(target)
-    if not signers.is_guarded(emitter):
-        hook(process.everywhere, emitter, inner)
+        return WhenImported("botocore.auth", functools.partial(_guard_unrecorded, keeper))
 
 
-def reach_direct_users(keeper: Timekeeper) -> WhenImported:
-    """Guard signers that are used without a client, once they are imported."""
-    with _late_imports.importing:
-        return WhenImported("botocore.auth", functools.partial(_guard_direct_use, keeper))
+def _adopt_client_of(request_signer: Any) -> None:
+    """Guard the client of a `RequestSigner`, which was made before `install`."""
+    if process.everywhere.settings is not None:
+        maker = _Maker(library.credentials_of(request_signer))
+        hook(process.everywhere, library.emitter_of(request_signer), maker, unless_guarded=True)
+
+
+class _Maker:
+    """Replaces the session that made a client, which the client does not know."""
+
+    def __init__(self, credentials: Any) -> None:
+        self._credentials = credentials
+
+    def get_scoped_config(self) -> dict[str, Any]:
+        """Return the one key of the session's profile that a guard reads."""
+        if not _aws_profile.mentions(OFF_SWITCH_PROFILE_KEY):
+            return {}
+        for session in _living_sessions():
+            if self._credentials is not None and library.credentials_of(session) is self._credentials:
+                return dict(session.get_scoped_config())
+        logger.debug("a client is left alone, because some profile switches correction off, and its own is not known")
+        return {OFF_SWITCH_PROFILE_KEY: True}
+
+
+def _living_sessions() -> Iterator[Any]:
+    """List botocore's sessions that exist; not those in a frozen heap, boto3's default session excepted."""
+    import gc
+
+    yield getattr(library.loaded("boto3", "DEFAULT_SESSION"), "_session", None)
+    kind = library.loaded("botocore.session", "Session")
+    for found in gc.get_objects():
+        if issubclass(type(found), kind):  # `isinstance` would ask proxies, which may be of any code
+            yield found
 
 
 class _NoSession:
@@ -134,9 +203,9 @@ class _NoSession:
         return {OFF_SWITCH_PROFILE_KEY: _aws_profile.read(OFF_SWITCH_PROFILE_KEY) or False}
 
 
-def _guard_direct_use(keeper: Timekeeper) -> None:
+def _guard_unrecorded(keeper: Timekeeper) -> None:
     # Runs while botocore.auth is being imported, so it must take no lock under which another thread imports that.
-    from skewguard.signing.direct import guard_direct_use
     from skewguard.signing.guard import Guard
+    from skewguard.signing.unrecorded import guard_unrecorded
 
-    guard_direct_use(Guard(process.everywhere, keeper, _NoSession()))
+    guard_unrecorded(Guard(process.everywhere, keeper, _NoSession()), _adopt_client_of)

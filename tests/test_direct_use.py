@@ -25,7 +25,8 @@ import skewguard
 from skewguard import _late_imports
 from skewguard._reach import apply_patches
 from skewguard.interval import SECOND
-from skewguard.signing import direct as direct_use
+from skewguard.signing import unrecorded
+from skewguard.signing.hooks import Hooks
 from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
@@ -116,12 +117,13 @@ class TestInstalled:
         """Byte for byte, and the stack is not searched."""
         expected = sorted(direct().headers.items())
         with install(clocks, 9), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(direct_use, "by_a_client", lambda request: pytest.fail("searched"))
+            patch.setattr(unrecorded, "signing_of", lambda request: pytest.fail("searched"))
             assert sorted(direct().headers.items()) == expected
 
     def test_inside_the_signing_of_a_client_that_is_not_guarded(self, clocks: FakeClocks) -> None:
         """What a client's handler signs by itself is direct use; the client's own request is not."""
         emitter = HierarchicalEmitter()
+        Hooks.exempt(emitter)
         inner: list[int] = []
         emitter.register("before-sign", lambda **_: inner.append(off(clocks, direct())))
         with install(clocks):
@@ -141,16 +143,17 @@ def plain_session() -> Any:
     return botocore.session.Session().get_component("event_emitter")
 
 
-class TestUntouched:
-    """Without `install`, nothing is guarded, although the request's context looks alike."""
+class TestByAClient:
+    """What a client signs follows its own guard, although the request's context looks alike."""
 
     @pytest.mark.parametrize("context", [{}, {"client_config": None}, {"is_presign_request": True}])
     def test_a_client_made_before_install(self, clocks: FakeClocks, context: dict[str, Any]) -> None:
         """Its context may be empty, as for a database token."""
         emitter = plain_session()
         with install(clocks):
-            assert by_a_client(clocks, emitter, context) == 0
+            assert by_a_client(clocks, emitter, context) == 7200
             assert by_a_client(clocks, plain_session(), context) == 7200
+        assert by_a_client(clocks, emitter, context) == 0
 
     def test_a_client_whose_profile_switches_correction_off(
         self, clocks: FakeClocks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,10 @@ _FORBIDDEN = "max_offset forbids the correction"
 _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retry", WHO: "skewguard-who"}
 
 
+def _no_guard(**_: Any) -> None:
+    """Return no guard, for an emitter that is left alone."""
+
+
 class Hooks:
     """The event handlers of one guarded session, client or resource."""
 
@@ -58,6 +62,11 @@ class Hooks:
         """Remove any hooks of ours from an emitter."""
         for event, unique_id in _IDS.items():
             emitter.unregister(event, unique_id=unique_id)
+
+    @staticmethod
+    def exempt(emitter: Any) -> None:
+        """Mark an emitter without hooks of ours, so that it is not guarded unless it is attached."""
+        emitter.register_first(WHO, _no_guard, unique_id=_IDS[WHO])
 
     # -- the event handlers -------------------------------------------------------------------------------------
 

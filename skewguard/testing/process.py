@@ -27,11 +27,11 @@ def reset() -> None:
     process.reset()
     events.reset()
     if "skewguard.signing.patches.signers" in sys.modules:  # else nothing is guarded, and importing it takes 200 ms
-        from skewguard._reach import undo_patches
+        from skewguard import _reach
 
-        undo_patches()
+        _reach.undo_patches()
         with contextlib.suppress(ConfigError):  # there is none, or it is of a kind that cannot be guarded
-            _api.detach(getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None))
+            _reach.release(getattr(sys.modules.get("boto3"), "DEFAULT_SESSION", None), for_good=False)
     endpoint = sys.modules.get("skewguard.testing.endpoint")
     if endpoint is None or not endpoint.any_running():
         shared_file.keep_private(False)

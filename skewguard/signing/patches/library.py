@@ -99,9 +99,14 @@ def stream_of(body: Any) -> Any:
     return getattr(body, "_raw", body) if type(body).__name__ in _CHUNKED_BODIES else body
 
 
-def emitter_of(presigner: Any) -> Any:
-    """Return the event emitter of the client for which an `S3PostPresigner` signs."""
-    return presigner._request_signer._event_emitter
+def emitter_of(request_signer: Any) -> Any:
+    """Return the event emitter of the client for which a `RequestSigner` signs."""
+    return request_signer._event_emitter
+
+
+def credentials_of(signs_or_session: Any) -> Any:
+    """Return the credentials that a `RequestSigner` signs with, or a session has found; None if there are none."""
+    return getattr(signs_or_session, "_credentials", None)
 
 
 def awaits_handlers(emitter: Any) -> bool:

@@ -6,7 +6,8 @@ older signatures). Those names are replaced by what `as_of` has for them. A guar
 of each signer class, the last moment before the clock is read: any refresh of credentials is over by then, and nested
 signings nest.
 
-A request is guarded if its context carries a call, which ``before-sign`` put there. `direct` decides about the others.
+A request is guarded if its context carries a call, which ``before-sign`` put there. `unrecorded` decides about the
+others.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ def _guarded_add_auth(original: Callable[..., Any]) -> Callable[..., Any]:
             call: GuardedCall | None = request.context.get(KEY)
             if call is not None:
                 at = call.begin(request)
-            elif _direct_time is not None:
-                at = _direct_time(self, request)
+            elif _unrecorded_time is not None:
+                at = _unrecorded_time(self, request)
         except Exception as error:
             fail_open(error, "the guard failed, so the wall clock is used")
         before = AS_OF.get()
@@ -68,9 +69,9 @@ def _guarded_post(original: Callable[..., Any]) -> Callable[..., Any]:
     def generate_presigned_post(self: Any, request_dict: Any, *args: Any, **kwargs: Any) -> Any:
         before = at = AS_OF.get()
         try:
-            for _, guard in library.emitter_of(self).emit(WHO):
-                if guard is not None:
-                    at = guard.handed_out_time(request_dict["url"], request_dict.get("auth_path"))
+            guard = guard_of(self._request_signer)
+            if guard is not None:
+                at = guard.handed_out_time(request_dict["url"], request_dict.get("auth_path"))
         except Exception as error:
             fail_open(error, "the guard failed, so the wall clock is used")
         try:
@@ -89,9 +90,9 @@ def _guarded_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
     async def generate_presigned_post(self: Any, request_dict: Any, *args: Any, **kwargs: Any) -> Any:
         before = at = AS_OF.get()
         try:
-            for _, guard in await library.emitter_of(self).emit(WHO):
-                if guard is not None:
-                    at = await guard.handed_out_time_soon(request_dict["url"], request_dict.get("auth_path"))
+            guard = guard_of(self._request_signer)
+            if guard is not None:
+                at = await guard.handed_out_time_soon(request_dict["url"], request_dict.get("auth_path"))
         except Exception as error:
             fail_open(error, "the guard failed, so the wall clock is used")
         try:
@@ -103,36 +104,53 @@ def _guarded_aio_post(original: Callable[..., Any]) -> Callable[..., Any]:
     return generate_presigned_post
 
 
-_direct_time: Callable[[Any, Any], int | None] | None = None
+_unrecorded_time: Callable[[Any, Any], int | None] | None = None
+_adopt: Callable[[Any], None] | None = None
 
 
-def guard_direct_use(time_of: Callable[[Any, Any], int | None]) -> None:
+def guard_unrecorded(time_of: Callable[[Any, Any], int | None], adopt: Callable[[Any], None]) -> None:
     """Guard requests without a call. May be called while `botocore.signers` is being imported.
 
-    `time_of` returns, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
+    Args:
+        time_of: Returns, for a signer and a request, the time (ns) to sign as of, or None for the wall clock.
+        adopt: Guards the client of a `RequestSigner`, which has no event handlers of ours.
     """
-    global _direct_time
+    global _unrecorded_time, _adopt
     if CLOCKS.apply():
-        _direct_time = time_of
+        _unrecorded_time, _adopt = time_of, adopt
 
 
-def leave_direct_use() -> None:
+def leave_unrecorded() -> None:
     """Stop guarding requests without a call."""
-    global _direct_time
-    _direct_time = None
+    global _unrecorded_time, _adopt
+    _unrecorded_time = _adopt = None
+
+
+def guard_of(request_signer: Any) -> Any:
+    """Return the guard of the client of a `RequestSigner`, if it is on. A client without one gets it now."""
+    emitter = library.emitter_of(request_signer)
+    if _adopt is not None and not _guards(emitter):
+        _adopt(request_signer)
+    return next((guard for guard in _guards(emitter) if guard is not None), None)
 
 
 def is_guarded(emitter: Any) -> bool:
     """Return whether an emitter has event handlers of ours, even if they are switched off."""
-    guards = emitter.emit(WHO)
-    if inspect.iscoroutine(guards):  # aiobotocore's; ours return at once, so it need not be awaited
+    return bool(_guards(emitter))
+
+
+def _guards(emitter: Any) -> list[Any]:
+    """Return what the event handlers of ours on an emitter say of their guard: None if it is off."""
+    said = emitter.emit(WHO)
+    if inspect.iscoroutine(said):  # aiobotocore's; ours return at once, so it need not be awaited
         try:
-            guards.send(None)
+            said.send(None)
         except StopIteration as done:
-            guards = done.value
+            said = done.value
         else:
-            guards.close()
-    return bool(guards)
+            said.close()
+            return []
+    return [guard for _, guard in said]
 
 
 def _clock(part: str, module: Any) -> Patch:
