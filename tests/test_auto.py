@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import botocore.session
 import pytest
 
-from skewguard.sources.auto import LINK_LOCAL, PUBLIC, HostSources
+from skewguard.sources.auto import LINK_LOCAL, PUBLIC, HostSources, regional_endpoint
+
+STS = regional_endpoint(os.environ)
 
 
 def host(root: Path, *files: str, **texts: str) -> HostSources:
@@ -23,7 +27,7 @@ def host(root: Path, *files: str, **texts: str) -> HostSources:
 
 def test_a_bare_host_asks_the_public_service(tmp_path: Path) -> None:
     """Any host that has a network has that."""
-    assert list(host(tmp_path).uris()) == [PUBLIC]
+    assert list(host(tmp_path).uris()) == [PUBLIC, STS]
 
 
 def test_the_cheapest_come_first(tmp_path: Path) -> None:
@@ -36,7 +40,7 @@ def test_the_cheapest_come_first(tmp_path: Path) -> None:
         "dev/ptp3",
         **{"sys/class/ptp/ptp3/clock_name": "ena-ptp-05\n", "sys/devices/virtual/dmi/id/sys_vendor": "Amazon EC2\n"},
     )
-    assert list(found.uris()) == ["clockbound", "clockboundd", "phc:/dev/ptp3", "chrony", *LINK_LOCAL, PUBLIC]
+    assert list(found.uris()) == ["clockbound", "clockboundd", "phc:/dev/ptp3", "chrony", *LINK_LOCAL, PUBLIC, STS]
     assert [tuple(source.name for source in tier) for tier in found.tiers()] == [(uri,) for uri in found.uris()]
 
 
@@ -74,12 +78,12 @@ def test_an_instance_is_recognised_by_its_firmware(tmp_path: Path, path: str, te
 def test_only_a_clock_known_to_show_utc_is_asked(tmp_path: Path, name: str, uris: list[str]) -> None:
     """Most network cards' clocks show TAI, or nothing."""
     found = host(tmp_path, "dev/ptp0", **{"sys/class/ptp/ptp0/clock_name": name})
-    assert list(found.uris()) == [*uris, PUBLIC]
+    assert list(found.uris()) == [*uris, PUBLIC, STS]
 
 
 def test_a_clock_without_a_device_is_not_asked(tmp_path: Path) -> None:
     """A container sees the kernel's list, but not the device."""
-    assert list(host(tmp_path, **{"sys/class/ptp/ptp0/clock_name": "hyperv"}).uris()) == [PUBLIC]
+    assert list(host(tmp_path, **{"sys/class/ptp/ptp0/clock_name": "hyperv"}).uris()) == [PUBLIC, STS]
 
 
 def test_ec2s_own_name_for_its_clock_is_preferred(tmp_path: Path) -> None:
@@ -93,4 +97,37 @@ def test_files_that_cannot_be_read_are_not_there(tmp_path: Path) -> None:
     for path in ("sys/devices/virtual/dmi/id/sys_vendor", "sys/class/ptp/ptp0/clock_name", "sys/hypervisor/uuid"):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "run").write_text("a file where a directory should be")
-    assert list(HostSources(tmp_path).uris()) == [PUBLIC]
+    assert list(HostSources(tmp_path).uris()) == [PUBLIC, STS]
+
+
+@pytest.mark.parametrize(
+    ("region", "uri"),
+    [
+        ("eu-central-1", "https://sts.eu-central-1.amazonaws.com"),
+        ("us-gov-west-1", "https://sts.us-gov-west-1.amazonaws.com"),
+        ("cn-north-1", "https://sts.cn-north-1.amazonaws.com.cn"),
+        ("eusc-de-east-1", "https://sts.eusc-de-east-1.amazonaws.eu"),
+        ("us-isob-east-1", None),
+        ("eu-isoe-west-1", None),
+        ("local", "https://sts.us-east-1.amazonaws.com"),
+        ("x.example/", "https://sts.us-east-1.amazonaws.com"),
+    ],
+)
+def test_the_endpoint_of_a_region(tmp_path: Path, region: str, uri: str | None) -> None:
+    """The environment's region, else the profile's; what is none is not part of a URI."""
+    nowhere = {"AWS_CONFIG_FILE": str(tmp_path / "config")}
+    assert regional_endpoint({"AWS_REGION": region, **nowhere}) == uri
+    assert regional_endpoint({"AWS_DEFAULT_REGION": region, **nowhere}) == uri
+    (tmp_path / "config").write_text(f"[default]\nregion = {region}\n")
+    assert regional_endpoint(nowhere) == uri
+
+
+def test_every_region_has_its_endpoint() -> None:
+    """botocore's own names of STS, in all partitions that a public network reaches."""
+    session = botocore.session.get_session()
+    resolver = session._get_internal_component("endpoint_resolver")
+    for partition in ("aws", "aws-cn", "aws-us-gov"):
+        for region in session.get_available_regions("sts", partition):
+            if region != "aws-global":
+                name = resolver.construct_endpoint("sts", region)["hostname"]
+                assert regional_endpoint({"AWS_REGION": region}) == f"https://{name}"

@@ -17,6 +17,7 @@ from skewguard.sources import FORMS, Source, from_uri
 from skewguard.sources.chrony import ChronySource
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockboundd import ClockBounddSource
+from skewguard.sources.https import HttpsSource
 from skewguard.sources.ntp import NtpSource
 from skewguard.sources.phc import PhcSource
 from skewguard.sources.uri import Uri, path_uri, split_uri, usable_path
@@ -29,6 +30,7 @@ SOURCES = {
     "chrony": ChronySource,
     "phc": PhcSource,
     "ntp": NtpSource,
+    "https": HttpsSource,
 }
 SWITCHES = {"chrony": ("allow_local",), "phc": ("utc",), "ntp": ("allow_local",)}
 
@@ -202,6 +204,7 @@ def test_any_text_makes_a_source_or_a_config_error(scheme: str, begin: str, text
         (["chrony://127.0.0.1:323", ChronySource("127.0.0.1")], ChronySource("127.0.0.1", allow_local=True)),
         (["phc", PhcSource(), PhcSource("/dev/ptp0")], PhcSource(utc=True)),
         (["ntp://host", NtpSource("host"), NtpSource("Host")], NtpSource("host", allow_local=True)),
+        (["https://Host:443", HttpsSource("host"), HttpsSource("HOST", 443)], HttpsSource("host", 8443)),
     ],
     ids=SOURCES,
 )

@@ -41,7 +41,7 @@ class Source(Protocol):
         ...
 
 
-FORMS = "clockbound[:/path], clockboundd[:/path], chrony[:/path], phc[:/dev/ptpN] and ntp://host[:port]"
+FORMS = "clockbound[:/path], clockboundd[:/path], chrony[:/path], phc[:/dev/ptpN], ntp://host[:port] and https://host[:port]"
 """All forms of URIs, for messages."""
 
 
@@ -70,4 +70,8 @@ def from_uri(uri: str) -> Source:
                 from skewguard.sources.ntp import NtpSource
 
                 return NtpSource.from_uri(uri)
+            case "https":
+                from skewguard.sources.https import HttpsSource
+
+                return HttpsSource.from_uri(uri)
     raise ConfigError(f"{uri!r} is not a time source; there are {FORMS}")

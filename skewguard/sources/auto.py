@@ -6,11 +6,13 @@ of devices, and an EC2 instance by what its firmware states.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import re
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from skewguard import _files, _late_imports
+from skewguard import _aws_profile, _files, _late_imports
 from skewguard.sources import Source, from_uri
 
 LINK_LOCAL = ("ntp://169.254.169.123", "ntp://[fd00:ec2::123]")
@@ -18,6 +20,10 @@ LINK_LOCAL = ("ntp://169.254.169.123", "ntp://[fd00:ec2::123]")
 
 PUBLIC = "ntp://time.aws.com"
 """Amazon Time Sync, as any other host reaches it."""
+
+_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}")
+_SECRET = ("us-iso", "eu-iso")  # regions that other networks cannot reach
+_SUFFIXES = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}  # by the beginning of a region's name
 
 _DAEMONS = (
     ("clockbound", "var/run/clockbound"),
@@ -56,6 +62,9 @@ class HostSources:
         if self.on_ec2():
             yield from LINK_LOCAL
         yield PUBLIC
+        endpoint = regional_endpoint(os.environ)
+        if endpoint:
+            yield endpoint
 
     def on_ec2(self) -> bool:
         """Return whether the host is an EC2 instance, as far as its firmware shows."""
@@ -82,3 +91,16 @@ class HostSources:
             if named.startswith(UTC_CLOCKS) and _files.exists(self._root / "dev" / device.name):
                 return f"/dev/{device.name}"
         return None
+
+
+def regional_endpoint(environ: Mapping[str, str]) -> str | None:
+    """Return the URI of STS in the process's region, as environment or profile name it; None if it is a secret one.
+
+    It is asked last, because it costs a TLS handshake. Its region is the caller's, so that networks which let nothing
+    but a VPC endpoint through have it.
+    """
+    named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or _aws_profile.read("region", environ)
+    region = named if isinstance(named, str) and _REGION.fullmatch(named) else "us-east-1"
+    if region.startswith(_SECRET):
+        return None
+    return f"https://sts.{region}.{_SUFFIXES.get(region.partition('-')[0], 'amazonaws.com')}"

@@ -26,8 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     survey.configure(parser)
     parser.epilog = (
         "Needs no AWS credentials and sets nothing. Sends one NTP packet to each address of each time source that is "
-        "an NTP server (if none is configured: time.aws.com, and on EC2 169.254.169.123 and fd00:ec2::123), and to "
-        "an endpoint one HEAD request without credentials. Exit codes: 0 nothing is wrong, 1 something is, 2 wrong "
+        "an NTP server (if none is configured: time.aws.com, and on EC2 169.254.169.123 and fd00:ec2::123). Sends one "
+        "HEAD request without credentials to each that is an HTTPS server (if none is configured and NTP is silent: "
+        "STS), and to an endpoint. Exit codes: 0 nothing is wrong, 1 something is, 2 wrong "
         "arguments, 3 the correct time is not known."
     )
 
