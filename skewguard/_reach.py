@@ -65,6 +65,8 @@ def prepare() -> bool:
     expiry.judge_expiry_by(expiry.ExpiryClock(keeper, _settings_anywhere))
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
     transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
+    if "kombu.asynchronous.aws.connection" in sys.modules:
+        _prepare_kombu()
     return True
 
 
@@ -77,6 +79,13 @@ def _prepare_aio() -> None:
         expiry.AIO_EXPIRY.apply()
     if "aiobotocore.utils" in sys.modules:
         metadata.AIO_METADATA.apply()
+
+
+def _prepare_kombu() -> None:
+    with _late_imports.importing:
+        from skewguard.signing.patches import kombu
+        from skewguard.signing.polls import hear
+    kombu.hear_kombu(hear)
 
 
 def apply_patches() -> bool:
