@@ -42,10 +42,8 @@ class Call:
         rewindable: Whether its body can be sent again.
         retried: Whether it was signed again.
         first: The answer for which it was signed again.
-        known: The server's clock by that answer; what is signed again is dated by it.
-        tried_wall: Whether it was signed again after, or with, the wall clock's time.
+        known: The server's clock by that answer, which dates what is signed again; None for the wall clock.
         renewed: How often it was signed again because of its time.
-        by_wall: Whether what is signed again is dated by the wall clock.
         refusal: Its last attempt that was refused for its time.
         obstacle: Why it is not signed again after that; empty if nothing forbids it.
         route: Where its last attempt went.
@@ -55,9 +53,7 @@ class Call:
     obstacle = ""
     first: First | None = None
     known: Interval | None = None
-    tried_wall = False
     renewed = 0
-    by_wall = False
     refusal: Refusal | None = None
     retried = False
     signing = NEVER
@@ -89,7 +85,7 @@ class Call:
             if not guard.corrects_handed_out():
                 return None
             signing = keeper.irrevocable_time(route[1], route[0])
-        elif self.known is not None or self.by_wall:
+        elif self.renewed:
             signing = keeper.time_by(self.known)
         else:
             signing = keeper.signing_time(route[1])
@@ -103,9 +99,15 @@ class Call:
         return None if signed == signing[1] else signed
 
     @property
+    def by_wall(self) -> bool:
+        """Whether it was signed again by the wall clock."""
+        return self.renewed > 0 and self.known is None
+
+    @property
     def undoable(self) -> bool:
-        """Whether its last attempt was dated by another clock than the wall clock, by which none was refused."""
-        return not self.tried_wall and self.signing[0] != self.signing[1]
+        """Whether its last attempt was dated by another clock than the wall clock, which dated none before."""
+        tried = self.by_wall or (self.first is not None and self.first.by_wall)
+        return self.signing[0] != self.signing[1] and not tried
 
 
 def attempts_left(context: Any, attempts: int) -> bool:

@@ -16,7 +16,7 @@ from skewguard.clocks import Reading
 from skewguard.events import Refused, Retried, emit
 from skewguard.http_date import response_interval
 from skewguard.interval import Interval, Trust, plausible
-from skewguard.signing.answer import Answer, Decision, decide, would_help
+from skewguard.signing.answer import Answer, Decision, Then, decide, would_help
 from skewguard.signing.call import Call, First, attempts_left
 from skewguard.signing.domains import is_named_for, origin
 from skewguard.signing.guard import Guard
@@ -160,7 +160,7 @@ class Hooks:
             reply=read(status, self.responses.headers_of(http_response), parsed),
             elapsed=max(now.steady - steady, now.wall - wall, 0),
             source=origin(http_response.url),
-            known=keeper.known(domain, steady),
+            known=None if domain is keeper.utc else keeper.known(domain, steady),
             quiet=domain.quiet(where, now.steady),
             given_up=domain.given_up(now.steady),
             trusted=domain is not keeper.utc or self.responses.verified(endpoint),
@@ -175,12 +175,12 @@ class Hooks:
         if decision.quietens:
             keeper.quieten(domain, where)
             call.refusal = None
-        if decision.restores_first and call.first is not None:
+        if decision.then is Then.FIRST and call.first is not None:
             http_response.status_code = call.first.reply.status
             parsed.clear()
             parsed.update(call.first.parsed)
             return None
-        if not decision.refused:
+        if decision.then in {Then.FIRST, Then.CALLERS}:
             return None
         judgement = decision.judgement
         call.refusal = Refusal(call.signing, judgement, answer.reply.explicit)
@@ -195,7 +195,7 @@ class Hooks:
         if not answer.trusted:
             call.obstacle = "the server's certificate is not verified"
         sign_again = functools.partial(self._sign_again, call, first, decision, said, operation, waited)
-        in_line = not skewed or said is not None or decision.by_wall
+        in_line = not skewed or said is not None or decision.then is Then.BY_WALL
         return sign_again() if in_line else self._after_sources(domain, steady, sign_again)
 
     def _learn(self, call: Call, answer: Answer, decision: Decision, now: Reading) -> Interval | None:
@@ -215,7 +215,7 @@ class Hooks:
                 said = None
             elif decision.shown is not None:
                 seen = Observation(decision.shown, said, call.route.prefix, signed + now.steady - steady)
-                self._observe(domain, seen, announces=decision.refused or call.retried)
+                self._observe(domain, seen, announces=decision.then is not Then.CALLERS or call.retried)
         if decision.lost and was_known:  # else it was signed before the last that was learned
             keeper.lose(domain)
         return said
@@ -243,7 +243,7 @@ class Hooks:
         """Ask for one more attempt, unless it would carry as bad a timestamp."""
         verdict, reason = decision.judgement
         if verdict is Verdict.SKEW:
-            keeper, by_wall = self.keeper, decision.by_wall
+            keeper, by_wall = self.keeper, decision.then is Then.BY_WALL
             if by_wall:
                 said = None
             elif said is None:  # the answer did not tell the time, so what else is known counts
@@ -255,8 +255,7 @@ class Hooks:
                         call.obstacle = _FORBIDDEN if keeper.forbids(said) else "another timestamp would not help"
                     return None
                 by_wall, said = True, None
-            call.first, call.known, call.by_wall = None if by_wall else first, said, by_wall
-            call.tried_wall = call.tried_wall or by_wall or call.signing[0] == call.signing[1]
+            call.first, call.known = None if by_wall else first, said
             call.renewed += 1
         call.retried = True
         emit(Retried(operation.service_model.service_name, operation.name, verdict.value, reason, waited))

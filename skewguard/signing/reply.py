@@ -120,6 +120,16 @@ class Reply:
         return self.explicit or self.code in POSSIBLE_CODES or silent
 
     @property
+    def own(self) -> bool:
+        """Whether the called server itself answered, rather than a redirect, a gateway or a proxy."""
+        return self.status < 300 or (400 <= self.status < 500 and self.status != 407)
+
+    @property
+    def refuses(self) -> bool:
+        """Whether this is a refusal that may be about time, whatever its code."""
+        return self.status in REFUSALS and not WRONG_KEY_TEXT.search(self.message)
+
+    @property
     def contradictory(self) -> bool:
         """Whether the stated clock and the ``Date`` are further apart than making an answer takes."""
         if self.stated is None or self.date is None:
@@ -224,7 +234,7 @@ def _suspicion(reply: Reply) -> str | None:
         return "not a refusal"
     if WRONG_KEY_TEXT.search(reply.message):
         return "the secret key is wrong"
-    return None if reply.explicit or reply.status in REFUSALS else _OTHER_ERROR
+    return None if reply.explicit or reply.refuses else _OTHER_ERROR
 
 
 def _error_of(parsed: Mapping[str, Any] | None) -> Mapping[str, Any]:

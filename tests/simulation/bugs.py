@@ -13,6 +13,7 @@ from skewguard.clocks import Clocks, Reading
 from skewguard.http_date import Span, read_date
 from skewguard.interval import Interval, Trust, Vote
 from skewguard.signing import answer, domains, guard, hooks, reply
+from skewguard.signing.answer import Then
 from skewguard.signing.call import Call
 from skewguard.signing.domains import DomainSpec
 from skewguard.signing.reply import Attempt, Judgement, Reply, Verdict
@@ -103,13 +104,14 @@ def _stands_in_for_all(url: str, bucket: str) -> DomainSpec:
     return spec._replace(stand_in=Grade.PROOF) if spec.stand_in else spec
 
 
-def _keeps_dates(call: Call, heard: Any, refused: bool, restores_first: bool) -> Any:
-    shown, clock, objection = _observe(call, heard, refused, restores_first)
+def _keeps_dates(call: Call, heard: Any, *, refused: bool, helped: bool) -> Any:
+    shown, clock, objection = _observe(call, heard, refused=refused, helped=helped)
     return Shown.REFUSAL if refused and clock is not None else shown, clock, objection
 
 
 def _shows_the_last(call: Call, heard: Any) -> Any:
-    return _decide(call, heard)._replace(restores_first=False)
+    decision = _decide(call, heard)
+    return decision._replace(then=Then.CALLERS) if decision.then is Then.FIRST else decision
 
 
 def _shares_claims(keeper: Timekeeper, domain: Domain) -> None:
@@ -155,8 +157,8 @@ BUGS: dict[str, list[tuple[Any, str, Any]]] = {
     "claims are shared": [(Timekeeper, "share", _shares_claims)],
     "the second answer is shown": [(hooks, "decide", _shows_the_last)],
     "a proof never ends": [(evidence, "TRANSITIONS", _endless())],
-    "a redirect's Date teaches": [(answer, "_is_the_servers_own", lambda status: True)],
-    "nothing is undone": [(answer, "_is_undone", lambda *_, **__: False)],
+    "a redirect's Date teaches": [(Reply, "own", True)],
+    "nothing is undone": [(Call, "undoable", False)],
     "every grade dates what cannot be signed again": [(Evidence, "suffices", lambda known, where: True)],
     "fresh credentials are dead by true time alone": [
         (credentials.GuardedCredentials, "_is_expired", RefreshableCredentials._is_expired),
