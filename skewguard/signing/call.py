@@ -98,6 +98,10 @@ class Call:
         signed = signing[0]
         return None if signed == signing[1] else signed
 
+    def leave(self) -> None:
+        """Leave this attempt to botocore: it was signed without skewguard, so its answer is not heard."""
+        self.signing = NEVER
+
     @property
     def by_wall(self) -> bool:
         """Whether it was signed again by the wall clock."""

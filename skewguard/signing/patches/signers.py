@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 from skewguard._fail_open import fail_open
-from skewguard.signing.patches import library
+from skewguard.signing.patches import library, own_correction
 from skewguard.signing.patches.as_of import AS_OF, SteeredTime, clock_patch, steered_datetime, steered_formatdate
 from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
 
@@ -35,6 +35,10 @@ class GuardedCall(Protocol):
 
     def begin(self, request: Any) -> int | None:
         """Note that an attempt is being signed; return the time to sign as of (ns), or None for the wall clock."""
+        ...
+
+    def leave(self) -> None:
+        """Leave this attempt to botocore: it was signed without skewguard, so its answer is not heard."""
         ...
 
 
@@ -55,11 +59,25 @@ def _guarded_add_auth(original: Callable[..., Any]) -> Callable[..., Any]:
             return original(self, request)
         try:
             AS_OF.set(at)
-            return original(self, request)
+            return original(self, request) if at is None else _sign_as_of(at, original, self, request)
         finally:
             AS_OF.set(before)
 
     return add_auth
+
+
+def _sign_as_of(at: int, original: Callable[..., Any], signer: Any, request: Any) -> Any:
+    """Sign as of a time; if botocore corrects that by itself, sign again without us."""
+    unsigned = own_correction.remember(request)
+    signed = original(signer, request)
+    if unsigned is None or not own_correction.carries_another_time(request, at):
+        return signed
+    AS_OF.set(None)
+    own_correction.restore(request, unsigned)
+    call: GuardedCall | None = request.context.get(KEY)
+    if call is not None:
+        call.leave()
+    return original(signer, request)
 
 
 def _guarded_post(original: Callable[..., Any]) -> Callable[..., Any]:
