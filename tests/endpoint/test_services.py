@@ -15,8 +15,14 @@ def test_services_keep_state(endpoint: StrictEndpoint) -> None:
     assert dynamo.get_item(TableName="t", Key={"k": {"S": "1"}})["Item"]["v"] == {"N": "5"}
     assert "Item" not in dynamo.get_item(TableName="t", Key={"k": {"S": "2"}})
     assert dynamo.list_tables()["TableNames"] == ["t"]
-    sent = client(endpoint, "sqs").send_message(QueueUrl=endpoint.url + "/123456789012/q", MessageBody="grüß")
+    sqs, queue = client(endpoint, "sqs"), {"QueueUrl": endpoint.url + "/123456789012/q"}
+    sent = sqs.send_message(**queue, MessageBody="grüß")
     assert sent["MessageId"]  # botocore has compared the MD5
+    if sqs.meta.service_model.protocol == "json":
+        (got,) = sqs.receive_message(**queue)["Messages"]
+        assert got["Body"] == "grüß"
+        assert "Messages" not in sqs.receive_message(**queue)
+        sqs.delete_message(**queue, ReceiptHandle=got["ReceiptHandle"])
     assert client(endpoint, "lambda").list_functions()["Functions"] == []
     ec2 = client(endpoint, "ec2")
     assert "us-east-1" in [region["RegionName"] for region in ec2.describe_regions()["Regions"]]

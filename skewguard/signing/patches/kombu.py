@@ -76,7 +76,8 @@ _hear: Callable[[KombuRequest, Any], Any] | None = None
 def hear_kombu(hear: Callable[[KombuRequest, Any], Any]) -> None:
     """Pass each answer to a request of kombu's to `hear` before kombu gets it.
 
-    To be called once kombu's connections to AWS are imported. `hear` returns, for a request and the answer to it, what kombu is to get; None if the request is to be made again.
+    To be called once kombu's connections to AWS are imported. `hear` returns, for a request and the answer to it, what
+    kombu is to get; None if the request is to be made again.
     """
     global _hear
     _hear = hear

@@ -42,6 +42,7 @@ class Services:
         self._verifier = verifier
         self._lock = threading.Lock()
         self._tables: dict[str, list[dict[str, object]]] = {}
+        self._queues: dict[str, dict[str, tuple[str, bool]]] = {}  # body, and whether it was received, by handle
 
     def serve(self, claim: Claim, operation: str | None, now: float) -> Content:
         """Serve an accepted request; `now` in seconds by the server's clock. Problem if a parameter is unusable."""
@@ -110,12 +111,48 @@ class Services:
         return {}
 
     def _send_message(self, asked: Asked) -> Mapping[str, object]:
-        body = str(asked.parameters.get("MessageBody", "")).encode("utf-8", "replace")
-        digest = hashlib.md5(body, usedforsecurity=False).hexdigest()
-        return {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": digest}
+        body = str(asked.parameters.get("MessageBody", ""))
+        with self._lock:
+            self._queue(asked)[secrets.token_hex(8)] = (body, False)
+        return {"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": _md5(body)}
+
+    def _receive_message(self, asked: Asked) -> Mapping[str, object]:
+        with self._lock:
+            queue = self._queue(asked)
+            waiting = [handle for handle, (_, received) in queue.items() if not received]
+            found = {
+                handle: queue[handle][0] for handle in waiting[: int(asked.parameters.get("MaxNumberOfMessages", 1))]
+            }
+            queue.update({handle: (body, True) for handle, body in found.items()})
+        if not found:
+            return {}
+        common = {"MessageId": str(uuid.uuid4()), "Attributes": {"ApproximateReceiveCount": "1"}}
+        return {
+            "Messages": [
+                {**common, "ReceiptHandle": handle, "Body": body, "MD5OfBody": _md5(body)}
+                for handle, body in found.items()
+            ]
+        }
+
+    def _delete_message(self, asked: Asked) -> Mapping[str, object]:
+        with self._lock:
+            self._queue(asked).pop(str(asked.parameters.get("ReceiptHandle")), None)
+        return {}
+
+    def _queue_attributes(self, asked: Asked) -> Mapping[str, object]:
+        with self._lock:
+            waiting = sum(not received for _, received in self._queue(asked).values())
+        return {"Attributes": {"ApproximateNumberOfMessages": str(waiting)}}
+
+    def _queue(self, asked: Asked) -> dict[str, tuple[str, bool]]:
+        return self._queues.setdefault(str(asked.parameters.get("QueueUrl")), {})
 
     def _describe_regions(self, asked: Asked) -> Mapping[str, object]:
         return {"regionInfo": [{"regionName": one, "regionEndpoint": f"ec2.{one}.amazonaws.com"} for one in _REGIONS]}
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode("utf-8", "replace"), usedforsecurity=False).hexdigest()
 
 
 def _session_name(asked: Asked) -> str:
@@ -137,6 +174,9 @@ _HANDLERS: dict[tuple[str, str | None], _Handler] = {  # None: every operation o
     ("ec2", "DescribeRegions"): Services._describe_regions,
     ("lambda", "ListFunctions"): lambda *_: {"Functions": []},
     ("ses", None): lambda *_: {"MessageId": str(uuid.uuid4())},
+    ("sqs", "DeleteMessage"): Services._delete_message,
+    ("sqs", "GetQueueAttributes"): Services._queue_attributes,
+    ("sqs", "ReceiveMessage"): Services._receive_message,
     ("sqs", "SendMessage"): Services._send_message,
     ("sso", "GetRoleCredentials"): Services._role_credentials,
     ("sts", "AssumeRole"): Services._assume_role,
