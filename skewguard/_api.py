@@ -149,7 +149,8 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
                 keeper.configure(settings, clocks)
                 process.everywhere.settings = _in_force(settings)
                 library.register_initializer(_reach.initialize)
-                process.watch = _reach.reach_what_exists(keeper)
+                process.watches = (_reach.reach_what_exists(keeper),)
+                process.watches += _reach.reach_other_signers(keeper, settings.other_signers)
             except BaseException:
                 uninstall()
                 raise
@@ -169,8 +170,8 @@ def uninstall() -> None:
             return
         process.everywhere.settings = None
         library.unregister_initializer(_reach.initialize)
-        if process.watch is not None:
-            process.watch.stop()
+        for watch in process.watches:
+            watch.stop()
         process.keeper().reset(resolve({}, profile=_aws_profile.options()))
         process.installed = None  # last, so that an interrupted call can be repeated
 

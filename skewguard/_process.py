@@ -38,7 +38,7 @@ class _Process:
         self._switches: weakref.WeakSet[Switch] = weakref.WeakSet()  # one for each `attach`
         self.installed: Settings | None = None  # what `install` was given; handles know it by identity
         self.cut_short = False  # forked while another thread of the parent, perhaps in install(), held the lock
-        self.watch: WhenImported | None = None
+        self.watches: tuple[WhenImported, ...] = ()
         self._keeper: Timekeeper | None = None
         self._renew = False  # the timekeeper is to read its settings again before it is next used
 

@@ -11,7 +11,7 @@ from skewguard import _aws_profile, _late_imports
 from skewguard._fail_open import fail_open
 from skewguard._late_imports import WhenImported
 from skewguard._process import Switch, process
-from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings
+from skewguard.config import OFF_SWITCH_PROFILE_KEY, OTHER_SIGNERS, Settings
 from skewguard.errors import ConfigError
 from skewguard.events import logger
 from skewguard.signing.patches import library
@@ -166,6 +166,21 @@ def reach_what_exists(keeper: Timekeeper) -> WhenImported:
         fail_open(error, "the clients that exist are guarded from their first signing only")
     with _late_imports.importing:
         return WhenImported("botocore.auth", functools.partial(_guard_unrecorded, keeper))
+
+
+def reach_other_signers(keeper: Timekeeper, names: tuple[str, ...]) -> tuple[WhenImported, ...]:
+    """Patch the signers of other libraries, once they are imported."""
+    if not names:
+        return ()
+    with _late_imports.importing:
+        from skewguard.signing.guard import Guard
+        from skewguard.signing.patches import other_signers
+
+    guard = Guard(process.everywhere, keeper, _NoSession())
+    modules = [OTHER_SIGNERS[name] for name in names]
+    return tuple(
+        WhenImported(module, functools.partial(other_signers.patch_signer, module, guard)) for module in modules
+    )
 
 
 def _adopt_client_of(request_signer: Any) -> None:

@@ -28,6 +28,17 @@ AUTO = "auto"
 RESPONSE = "response"
 """AWS's answers, which are always a source. Alone, it means that no other source is asked."""
 
+OTHER_SIGNERS = {
+    "awscrt": "awscrt.auth",
+    "aws-requests-auth": "aws_requests_auth.aws_auth",
+    "hvac": "hvac.aws_utils",
+    "minio": "minio.time",
+    "requests-auth-aws-sigv4": "requests_auth_aws_sigv4",
+    "requests-aws4auth": "requests_aws4auth.aws4auth",
+    "s3cmd": "S3.Crypto",
+}
+"""Libraries with signers of their own, each with the module that reads the wall clock for them."""
+
 
 class Settings(NamedTuple):
     """The options of `install`. Lengths of time are given in seconds and kept in nanoseconds.
@@ -55,6 +66,8 @@ class Settings(NamedTuple):
         share: Whether this process starts with the estimates that answers taught the user's other processes, and
             gives them its own (Linux). Without ``learn_from_responses`` it does neither.
         correct_presigned: Whether to correct what is handed out (presigned URLs, forms, tokens), too.
+        other_signers: Libraries whose own signers read true time, too: names from docs/signers.md, such as
+            ``requests-aws4auth``, separated by commas.
     """
 
     enabled: bool | None = None
@@ -69,6 +82,7 @@ class Settings(NamedTuple):
     require_authenticated: bool = False
     share: bool = True
     correct_presigned: bool = True
+    other_signers: tuple[str, ...] = ()
 
 
 ATTACH_OPTIONS = ("enabled", "learn_from_responses", "correct_presigned", "sources")
@@ -193,6 +207,14 @@ def _sources(value: Any) -> tuple[Source, ...] | None:
     return tuple(found)
 
 
+def _other_signers(value: Any) -> tuple[str, ...]:
+    names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+    for name in names:
+        if name not in OTHER_SIGNERS:
+            raise ValueError(f"{name!r} is not a library whose signer is known; there are {', '.join(OTHER_SIGNERS)}")
+    return tuple(names)
+
+
 _PARSERS: dict[str, Callable[[Any], Any]] = {
     "enabled": _as_boolean_or_none,
     "learn_from_responses": as_boolean,
@@ -206,5 +228,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "require_authenticated": as_boolean,
     "share": as_boolean,
     "correct_presigned": as_boolean,
+    "other_signers": _other_signers,
 }
 _ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch does this there

@@ -87,6 +87,8 @@ def _text(name: str, value: Any) -> str:
         return "no limit" if value is None else f"{plain(value)} s"
     if value is None:  # enabled, unless the AWS profile switches it off
         return "true"
+    if isinstance(value, tuple):
+        return ", ".join(value) or "none"
     return str(value).lower()
 
 

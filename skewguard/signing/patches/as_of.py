@@ -19,7 +19,7 @@ from skewguard.signing.patches.patching import NamePatch, Patch
 
 Clock: TypeAlias = Callable[..., datetime.datetime]
 
-_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
 AS_OF: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
 """The time to sign as of in this context, ns since the Unix epoch; None for the wall clock.
@@ -48,10 +48,11 @@ class SteeredTime:
         return time.gmtime(seconds)
 
 
-class _Datetime:
+class SteeredDatetime:
     """Replaces the class `datetime.datetime`, but reads another clock."""
 
     def __init__(self, module: Any, wrap: Callable[[Clock], Clock]) -> None:
+        """Make the replacement of a module's class. `wrap` makes the clock to read from the wall clock."""
         self._module = module  # not its class, which test libraries replace
         self._now = wrap(lambda: module.datetime.now(datetime.timezone.utc))
 
@@ -59,6 +60,7 @@ class _Datetime:
         return getattr(self._module.datetime, name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Make a value, as the class does."""
         return self._module.datetime(*args, **kwargs)
 
     def __instancecheck__(self, value: object) -> bool:
@@ -80,7 +82,7 @@ class DatetimeModule:
     def __init__(self, module: Any, wrap: Callable[[Clock], Clock]) -> None:
         """Make the replacement of a module. `wrap` makes the clock to read from the wall clock."""
         self._module = module
-        self.datetime = _Datetime(module, wrap)
+        self.datetime = SteeredDatetime(module, wrap)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
@@ -97,7 +99,7 @@ def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch
 
 def steered_datetime(original: Clock) -> Clock:
     """Wrap what reads the wall clock; the result has the form of the original's."""
-    epoch = None if original().tzinfo else _EPOCH.replace(tzinfo=None)
+    epoch = None if original().tzinfo else EPOCH.replace(tzinfo=None)
 
     @functools.wraps(original)
     def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
@@ -107,7 +109,7 @@ def steered_datetime(original: Clock) -> Clock:
         if epoch is not None and not args and not kwargs:  # as botocore calls it
             return epoch + datetime.timedelta(0, 0, at // 1000)
         wall = original(*args, **kwargs)
-        moment = _EPOCH + datetime.timedelta(microseconds=at // 1000)
+        moment = EPOCH + datetime.timedelta(microseconds=at // 1000)
         return moment.replace(tzinfo=None) if wall.tzinfo is None else moment.astimezone(wall.tzinfo)
 
     return get_current_datetime
