@@ -1,9 +1,9 @@
 """Noticing that botocore corrects the time of a request by itself, as other AWS SDKs do.
 
 They add the offset that they have learned to the clock, inside the signer. What is signed as of true time would be
-corrected twice, and refused, for good. So the time of every corrected signing is read: if it is another one than the one
-handed out, the request is restored, and signed as without skewguard. What botocore does not correct, such as a
-presigned URL, stays corrected.
+corrected twice, and refused, for good. So the time of every corrected signing is read: if it is not the one handed out,
+the request is restored, and signed as without skewguard. What botocore does not correct, such as a presigned URL, stays
+corrected.
 """
 
 from __future__ import annotations
