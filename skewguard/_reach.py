@@ -57,12 +57,15 @@ def hook(switch: Switch, emitter: Any, session: Any, *, unless_guarded: bool = F
 def prepare() -> bool:
     """Apply the patches that a guarded client needs; return whether requests can be signed as of true time."""
     with _late_imports.importing:
-        from skewguard.signing.patches import expiry, metadata, transfers
+        from skewguard.signing.patches import expiry, login, metadata, sessions, transfers
 
     keeper = process.keeper()
     if not apply_patches():
         return False
-    expiry.judge_expiry_by(expiry.ExpiryClock(keeper, _settings_anywhere))
+    expiry_clock = expiry.ExpiryClock(keeper, _settings_anywhere)
+    expiry.judge_expiry_by(expiry_clock)
+    login.repeat_refused_renewals(expiry_clock.behind)
+    sessions.adopt_sessions(_adopt_session)
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
     transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
     if "kombu.asynchronous.aws.connection" in sys.modules:
@@ -181,6 +184,16 @@ def reach_other_signers(keeper: Timekeeper, names: tuple[str, ...]) -> tuple[Whe
     return tuple(
         WhenImported(module, functools.partial(other_signers.patch_signer, module, guard)) for module in modules
     )
+
+
+def _adopt_session(session: Any) -> None:
+    """Guard a session that was made before `install`."""
+    from skewguard.signing.patches import signers
+
+    if process.everywhere.settings is not None:
+        emitter = session.get_component("event_emitter")
+        if not signers.is_guarded(emitter):
+            hook(process.everywhere, emitter, session, unless_guarded=True)
 
 
 def _adopt_client_of(request_signer: Any) -> None:

@@ -169,6 +169,50 @@ class TestLogin:
         assert abs(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9) < 5
         assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
 
+    @pytest.mark.parametrize("made", ["before", "after"])
+    @pytest.mark.parametrize("status", [400, 401])
+    def test_a_renewal_refused_for_its_date_is_repeated(
+        self, aws: StrictEndpoint, cached: Path, offset: int, status: int, made: str
+    ) -> None:
+        """Nothing knew the time: the refusal tells it, and a new proof is dated by it. The program notices nothing."""
+        self.refuse(aws, status)
+        self.given(aws, cached, -3 * HOUR)
+        session = botocore.session.get_session() if made == "before" else None
+        with skewguard.install():
+            call(session or botocore.session.get_session())
+        refused, renewal, used = aws.requests
+        assert [record.status for record in aws.requests] == [status, 200, 200]
+        assert self.dated(aws, refused) == pytest.approx(-offset, abs=5)
+        assert self.dated(aws, renewal) == pytest.approx(0, abs=5)
+        assert used.access_key == "ASIANEW"
+        assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
+
+    def test_a_login_that_is_over_is_tried_once_more_at_most(
+        self, aws: StrictEndpoint, cached: Path, offset: int
+    ) -> None:
+        """The program gets botocore's own error; once the time is known, there is no second attempt."""
+        for expected in (2, 1):
+            aws.clear()
+            self.refuse(aws, 400, times=expected)
+            with skewguard.install() if expected == 2 else skewguard.install(sources=[FakeSource(offset=offset)]):
+                self.given(aws, cached, -3 * HOUR)
+                with pytest.raises(botocore.exceptions.LoginRefreshRequired):
+                    call(botocore.session.get_session())
+            assert [record.status for record in aws.requests] == [400] * expected
+
+    @staticmethod
+    def refuse(aws: StrictEndpoint, status: int, times: int = 1) -> None:
+        """Let the service say that the login has expired, as it does whatever is wrong with the proof."""
+        headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "AccessDeniedException"}
+        aws.reply_next(
+            status, headers, json.dumps({"error": "TOKEN_EXPIRED", "message": "expired"}).encode(), times=times
+        )
+
+    @staticmethod
+    def dated(aws: StrictEndpoint, renewal: Any) -> float:
+        """Return how far a proof's date is ahead of true time, s."""
+        return float(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9)
+
     def test_it_is_left_alone_while_it_lives(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
         """The service is not asked for a new one."""
         self.given(aws, cached, 3000)
