@@ -6,7 +6,7 @@ import boto3
 
 from skewguard.contrib import aws_lambda
 
-aws_lambda.install()  # outside the handler: once for each environment, and before the client
+aws_lambda.install()  # outside the handler: once for each environment
 s3 = boto3.client("s3", region_name="us-east-1")
 
 

@@ -1,4 +1,4 @@
-"""For AWS Lambda: ``aws_lambda.install()`` outside the handler, before the first client."""
+"""For AWS Lambda: ``aws_lambda.install()`` outside the handler."""
 
 from __future__ import annotations
 

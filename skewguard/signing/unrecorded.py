@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from skewguard.signing.call import Call
 from skewguard.signing.guard import Guard
-from skewguard.signing.patches import library, signers
+from skewguard.signing.patches import git, library, signers
 
 
 class Signing(NamedTuple):
@@ -56,6 +56,7 @@ def guard_unrecorded(guard: Guard, adopt: Callable[[Any], None]) -> None:
         return call.begin(request)
 
     signers.guard_unrecorded(time_of, adopt)
+    git.date_passwords(lambda url: guard.time_without_call(url, None, handed_out=True))
 
 
 def signing_of(request: Any) -> Signing | None:

@@ -21,13 +21,11 @@ _FIELDS, _POLICY = "s3-presign-post-fields", "s3-presign-post-policy"
 
 
 class Unsigned(NamedTuple):
-    """What signing changes of a request, as it was before."""
+    """What signing changes of a request, as it was before, except for headers, which are replaced by a signing."""
 
     url: str
     data: Any
     params: Any
-    headers: Any
-    pairs: list[tuple[str, Any]]
     fields: dict[str, Any] | None
     conditions: list[Any] | None
 
@@ -42,8 +40,6 @@ def remember(request: Any) -> Unsigned | None:
             request.url,
             request.data,
             request.params,
-            request.headers,
-            list(request.headers.items()),
             None if fields is None else dict(fields),
             None if policy is None else list(policy["conditions"]),
         )
@@ -70,11 +66,6 @@ def restore(request: Any, unsigned: Unsigned) -> None:
     """Make a request what it was before it was signed, and tell why, once."""
     try:
         request.url, request.data, request.params = unsigned.url, unsigned.data, unsigned.params
-        headers = request.headers = unsigned.headers
-        for name in list(headers.keys()):
-            del headers[name]
-        for name, text in unsigned.pairs:
-            headers[name] = text
         if unsigned.fields is not None:
             fields = request.context[_FIELDS]  # the caller has this very object
             fields.clear()
