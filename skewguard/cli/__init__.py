@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from _typeshed import SupportsWrite
 
 _COMMANDS = {
+    "awscli": ("awscli.command", "Guard the AWS CLI, version 1 or 2, by its plugin."),
     "check": ("check", "Check the clock for a monitoring system."),
     "doctor": ("doctor.command", "Find out which clock is wrong, by how much, and what to do."),
     "exec": ("exec_", "Run a Python program, and its Python children, with skewguard installed."),

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 def awscli_initialize(event_emitter: Any) -> None:
     """Register for the CLI's session: it exists, but its profile is known only after an event."""
-    event_emitter.register("session-initialized", _initialized, unique_id="skewguard-awscli")
+    event_emitter.register("session-initialized", _skewguard, unique_id="skewguard-awscli")
 
 
-def _initialized(session: Any, **_: Any) -> None:
+def _skewguard(session: Any, **_: Any) -> None:  # `skewguard awscli status` looks for this name
     try:
         from skewguard._plugins import guard
     except Exception as error:  # such as a frozen Python without a module that skewguard needs

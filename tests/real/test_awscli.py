@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import venv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,6 @@ boto3.client("s3").upload_file(*sys.argv[1:])
 """
 
 CONFIG = """
-[plugins]
-skewguard = skewguard.contrib.awscli
-
 [default]
 retry_mode = standard
 
@@ -53,11 +51,30 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def plugged(tmp_path: Path) -> dict[str, str]:
-    """Return the environment in which the CLI finds the plugin: importable, and named in the config file."""
+def own_aws(tmp_path: Path) -> Path:
+    """The CLI in a virtual environment of its own, to which `skewguard awscli enable` may add a file."""
+    need(AWS.exists(), "the AWS CLI", "make setup")
+    venv.create(tmp_path / "cli", symlinks=True)
+    [modules] = (tmp_path / "cli").glob("lib/python*/site-packages")
+    [installed] = AWS.parents[1].glob("lib/python*/site-packages")
+    (modules / "awscli.pth").write_text(f"{installed}\n")
+    own = tmp_path / "cli" / "bin" / "aws"
+    own.write_text(f"#!{own.with_name('python')}\n" + AWS.read_text().partition("\n")[2])
+    own.chmod(0o755)
+    return own
+
+
+@pytest.fixture
+def plugged(own_aws: Path, tmp_path: Path) -> dict[str, str]:
+    """Set up the plugin in that CLI; return the environment with its config file."""
     config = tmp_path / "config"
     config.write_text(CONFIG)
-    return {"AWS_CONFIG_FILE": str(config), "PYTHONPATH": str(ROOT)}
+    environment = {"AWS_CONFIG_FILE": str(config), "HOME": str(tmp_path)}
+    path = f"{own_aws.parent}{os.pathsep}{os.environ['PATH']}"
+    command = [sys.executable, "-m", "skewguard", "awscli", "enable"]
+    done = completed(*command, env=os.environ | environment | {"PATH": path}, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return environment
 
 
 def aws(*arguments: str | Path) -> list[str | Path]:
@@ -82,15 +99,17 @@ class TestALargeUploadOnAClock20MinutesFast:
 
     @pytest.mark.parametrize("way", ["unguarded", "plugin", "exec"])
     def test_aws_s3_cp(
-        self, way: str, fake_time: FakeTime, seaweedfs: Server, large: Path, plugged: dict[str, str]
+        self, way: str, fake_time: FakeTime, seaweedfs: Server, large: Path, request: pytest.FixtureRequest
     ) -> None:
         fake_time.shift("+20m")
         environment = fake_time.env(**seaweedfs.environment())
         environment.pop("PYTHONPATH", None)
+        program = AWS
         if way == "plugin":
-            environment |= plugged
+            environment |= request.getfixturevalue("plugged")
+            program = request.getfixturevalue("own_aws")
         command = aws("s3", "cp", "--no-progress", large, f"s3://{BUCKET}/cli-{way}")
-        upload(way, command, environment, seaweedfs, f"cli-{way}")
+        upload(way, [program, *command[1:]], environment, seaweedfs, f"cli-{way}")
 
     @pytest.mark.parametrize("way", ["unguarded", "exec"])
     def test_a_python_script(
@@ -110,7 +129,12 @@ class TestThePlugin:
         ("arguments", "statuses"), [([], [403, 200]), (["--profile", "off"], [403])], ids=["", "switched off"]
     )
     def test_the_profile_that_the_cli_uses_decides(
-        self, arguments: list[str], statuses: list[int], plugged: dict[str, str], slow_host: StrictEndpoint
+        self,
+        arguments: list[str],
+        statuses: list[int],
+        own_aws: Path,
+        plugged: dict[str, str],
+        slow_host: StrictEndpoint,
     ) -> None:
         """A refused command takes one request more; a profile with the off switch gets no correction."""
         environment = {**os.environ, **plugged, "AWS_ENDPOINT_URL": slow_host.url}
@@ -119,6 +143,6 @@ class TestThePlugin:
         pair = "aws_access_key_id = {AWS_ACCESS_KEY_ID}\naws_secret_access_key = {AWS_SECRET_ACCESS_KEY}\n"
         keys.write_text("[off]\n" + pair.format_map(os.environ))
         environment["AWS_SHARED_CREDENTIALS_FILE"] = str(keys)
-        done = completed(*aws("sts", "get-caller-identity", *arguments), env=environment, cwd=ROOT)
+        done = completed(own_aws, "sts", "get-caller-identity", *arguments, env=environment, cwd=ROOT)
         assert [record.status for record in slow_host.requests] == statuses, done.stderr
         assert done.returncode == (0 if statuses[-1] == 200 else 255)
