@@ -172,7 +172,7 @@ class Machine:
         patch.setenv("PATH", str(home / "nothing"))
 
     def has(self, version: str, body: str = CALLED, directory: str = "bin") -> None:
-        """Put a command in PATH, behind those that are there."""
+        """Write a command, and name its directory in PATH, behind the others."""
         place = self.home / directory
         place.mkdir()
         (place / "aws").write_text(PRETENDER.format(version=version, body=body))
