@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from skewguard._fail_open import fail_open
 from skewguard.interval import Interval
-from skewguard.signing.guard import Guard
+from skewguard.signing.guard import Guard, Route
 from skewguard.signing.patches import library
 from skewguard.signing.reply import Reply
 from skewguard.signing.report import Refusal
@@ -50,10 +50,10 @@ class Call:
         signing: When its last attempt was signed, and as of what time.
     """
 
+    route: Route
     obstacle = ""
     first: First | None = None
     known: Interval | None = None
-    renewed = 0
     refusal: Refusal | None = None
     retried = False
     signing = NEVER
@@ -63,7 +63,7 @@ class Call:
         self.handed_out = signature_version in _HANDED_OUT and _is_handed_out(context)
         self.timeless = signature_version in _TIMELESS
         self.rewindable = type(body) in _PLAIN_BODIES or _is_rewindable(body)
-        self.route = guard.last
+        self.renewed = 0  # not of the class, where each signing would look it up longer
 
     def __deepcopy__(self, memo: object) -> Call:
         return self  # tracing libraries copy contexts; a copy is still this call
