@@ -1,4 +1,4 @@
-"""The pictures of intervals in the docs, drawn from the results of skewguard's own arithmetic.
+"""The pictures in the docs, drawn from the results of skewguard's own arithmetic and rules.
 
 ``python -m tests.pictures --write`` draws them; tests/test_docs.py checks that they are up to date.
 """
@@ -10,13 +10,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from skewguard.clocks import Reading
+from skewguard.config import Settings
 from skewguard.http_date import response_interval
-from skewguard.interval import SECOND, Interval, Trust, intersect, vote
+from skewguard.interval import EARLIEST, SECOND, Interval, Trust, intersect, vote
+from skewguard.testing.clocks import FakeClocks
+from skewguard.timekeeping.domain import UTC, Domain
+from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown, after
+from skewguard.timekeeping.knowledge import Correction, Knowledge
+from skewguard.timekeeping.timekeeper import Timekeeper
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 OFFSET = 1200.3  # s: true time minus wall clock, in the picture of responses
 OFFSET_AXIS = "true time minus wall clock, s"
 WIDTH, LEFT, RIGHT, ROW, TOP = 720, 210, 40, 34, 30  # pixels
+HOUR = 3_600 * SECOND
 GREY, BLUE, GREEN, RED = "#8a8f98", "#3b6fb6", "#2e8b57", "#c0392b"
 
 
@@ -29,6 +36,16 @@ class Bar(NamedTuple):
     colour: str
 
 
+def sheet(title: str, height: int, font: int = 13) -> list[str]:
+    """Begin an SVG: white paper, with a title."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'font-family="sans-serif" font-size="{font}">',
+        f"<title>{title}</title>",
+        f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#fff"/>',
+    ]
+
+
 def picture(title: str, axis: str, bars: list[Bar], ends: tuple[float, float], ticks: list[float]) -> str:
     """Draw bars above an axis, as SVG."""
     low, high = ends
@@ -37,12 +54,7 @@ def picture(title: str, axis: str, bars: list[Bar], ends: tuple[float, float], t
     def x(seconds: float) -> float:
         return round(LEFT + (seconds - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
-    lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
-        f'font-family="sans-serif" font-size="13">',
-        f"<title>{title}</title>",
-        f'<rect width="{WIDTH}" height="{height}" rx="6" fill="#fff"/>',
-    ]
+    lines = sheet(title, height)
     bottom = TOP + ROW * len(bars)
     for tick in ticks:
         lines.append(f'<path d="M{x(tick)} {TOP - 14}V{bottom + 4}" stroke="#ddd"/>')
@@ -110,7 +122,94 @@ def ageing() -> str:
     return picture("How a measurement widens with age", axis, bars, (-10, 10), [-10, -5, 0, 5, 10])
 
 
-PICTURES = {"answers.svg": responses, "vote.svg": votes, "ageing.svg": ageing}
+A_SERVER, ANOTHER = "https://a", "https://b"
+
+
+def evidence(grade: Grade) -> Evidence | None:
+    """Build evidence of a grade, an hour ahead of the wall clock; None for `Grade.NONE`."""
+    said = Interval(0, EARLIEST + HOUR, EARLIEST + HOUR + SECOND, Trust.AUTHENTICATED, "")
+    return Evidence(grade, said, A_SERVER) if grade else None
+
+
+def moves() -> dict[str, dict[Grade, Grade]]:
+    """Compute to which grade each kind of answer leads, from each that may have been known; and what a vote adds."""
+    stored = [grade for grade in Grade if grade is not Grade.VOTE]
+    later = Interval(0, EARLIEST + 9 * HOUR, EARLIEST + 9 * HOUR + SECOND, Trust.AUTHENTICATED, "")
+    found = {}
+    for shown in Shown:
+        seen = Observation(shown, later, ANOTHER, later.earliest)
+        found[shown.value.replace("`", "")] = {grade: after(evidence(grade), seen).grade for grade in stored}
+    voted = {}
+    for grade in stored:
+        known = Knowledge(Settings(), Domain(UTC))
+        known.utc.evidence = evidence(grade)
+        known.witness = Interval(0, EARLIEST, EARLIEST + 2 * HOUR, Trust.WITNESS, "")
+        agreed = known.of(known.utc, 0)
+        assert agreed is not None
+        voted[grade] = agreed.grade
+    return {**found, "the time sources agree": voted}
+
+
+def uses() -> dict[str, list[Grade]]:
+    """Compute what each grade may be used for."""
+    keeper = Timekeeper(Settings(), FakeClocks())
+    published: list[Grade] = []
+    found: dict[str, list[Grade]] = {
+        "dates requests that can be made again": [],
+        "dates what cannot be made again, at the server that said so": [],
+        "dates what cannot be made again, at every server with that clock": [],
+        "is told to other processes": published,
+    }
+    again, there, everywhere, _ = found.values()
+    rules, domain = keeper._knowledge, keeper.utc
+    for grade in list(Grade)[1:]:
+        domain.evidence = evidence(grade)
+        correction = Correction(domain.evidence, HOUR, withheld=False)
+        assert domain.evidence is not None
+        if rules.offset(domain.evidence.estimate, EARLIEST):
+            again.append(grade)
+        if rules.irrevocable(domain, correction, A_SERVER, EARLIEST) != EARLIEST:
+            there.append(grade)
+        if rules.irrevocable(domain, correction, ANOTHER, EARLIEST) != EARLIEST:
+            everywhere.append(grade)
+        keeper._others.publish = lambda *_, grade=grade: published.append(grade)  # type: ignore[method-assign]
+        keeper.share(domain)
+    return found
+
+
+def grades() -> str:
+    """Draw how an answer changes the grade of what is known, and what each grade may be used for."""
+    left, wide, top = 440, 56, 56
+    changes, allowed = moves(), uses()
+    rows = [*changes, "", *allowed]
+    height = top + 26 * len(rows) + 12
+
+    def x(grade: Grade) -> int:
+        return left + wide * grade + wide // 2
+
+    lines = sheet("The grades of evidence: what leads to each, and what it may be used for", height, font=12)
+    for grade in Grade:
+        name = grade.label if grade else "nothing"
+        lines.append(f'<text x="{x(grade)}" y="24" text-anchor="middle" font-weight="bold">{name}</text>')
+        lines.append(f'<path d="M{x(grade)} 34V{height - 16}" stroke="#ddd"/>')
+    for row, label in enumerate(rows):
+        y = top + 26 * row
+        lines.append(f'<text x="{left - 8}" y="{y + 4}" text-anchor="end">{label}</text>')
+        for before, now in changes.get(label, {}).items():
+            if before is not now:
+                colour = GREEN if now > before else RED
+                lines.append(f'<path d="M{x(before)} {y}H{x(now)}" stroke="{colour}" stroke-width="2"/>')
+                lines.append(f'<circle cx="{x(before)}" cy="{y}" r="3" fill="{colour}"/>')
+                lines.append(f'<circle cx="{x(now)}" cy="{y}" r="6" fill="{colour}"/>')
+        if label in allowed:
+            lowest = allowed[label][0]
+            assert allowed[label] == list(Grade)[lowest:]  # what a grade may be used for, a higher one may
+            start, end = x(lowest) - wide // 2 + 4, x(Grade.PROOF) + wide // 2 - 4
+            lines.append(f'<rect x="{start}" y="{y - 8}" width="{end - start}" height="16" rx="3" fill="{BLUE}"/>')
+    return "\n".join([*lines, "</svg>"]) + "\n"
+
+
+PICTURES = {"answers.svg": responses, "vote.svg": votes, "ageing.svg": ageing, "grades.svg": grades}
 
 
 if __name__ == "__main__":
