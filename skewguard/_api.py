@@ -116,7 +116,7 @@ class Installation:
         return f"<skewguard.Installation {'in force' if self.in_force else 'ended'}>"
 
 
-def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) -> Installation:
+def install(*, clocks: Clocks | None = None, **options: Any) -> Installation:
     """Guard every botocore session and client of this process, those that exist included.
 
     A client that exists is guarded from its next signing on. What was attached or detached stays as it is. A second
@@ -124,18 +124,16 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
     ``with``.
 
     Args:
-        wait: Block up to this many seconds until true time is known; 0 never blocks.
         clocks: Other clocks than the system's, for tests.
         **options: See `skewguard.config.Settings`; times in seconds. ``sources=["ntp://host:port"]`` names time
-            sources instead of those that the host has, ``sources=["response"]`` asks none,
-            ``learn_from_responses=False`` stops answers from teaching the time, ``correct_presigned=False`` leaves
-            presigned URLs alone, ``enabled=True`` overrides AWS's off switches.
+            sources instead of those that the host has, ``sources=["response"]`` asks none, ``wait=2`` blocks up to two
+            seconds until true time is known, ``learn_from_responses=False`` stops answers from teaching the time,
+            ``correct_presigned=False`` leaves presigned URLs alone, ``enabled=True`` overrides AWS's off switches.
 
     Raises:
         ConfigError: An option is unknown or its value unusable.
     """
     settings = resolve(options, profile=_aws_profile.options())
-    limit = parse_keyword("wait", wait, nanoseconds)
     keeper = process.keeper()
     with process.lock:
         if process.cut_short:
@@ -156,10 +154,10 @@ def install(*, wait: float = 0.0, clocks: Clocks | None = None, **options: Any) 
                 raise
     if found is None and process.everywhere.settings is not None:
         keeper.start()  # without the lock: a listener may install, as botocore's plugin does
-    elif found is not None and options and settings != found:
+    elif found is not None and options and settings._replace(wait=found.wait) != found:
         logger.warning("install() was called again with different options; they are ignored. Call uninstall() first.")
-    if limit and _in_force(handle.settings):
-        keeper.wait_until(_WITHIN, limit)
+    if settings.wait and _in_force(handle.settings):
+        keeper.wait_until(_WITHIN, settings.wait)
     return handle
 
 

@@ -58,7 +58,9 @@ class Settings(NamedTuple):
         max_age: Measurements older than this are not used. A day's drift stays below the deadband.
         refresh_interval: A signing that finds the sources' measurement older than this asks them again, in the
             background.
-        timeout: How long the sources may take to answer, if a call names no other timeout.
+        timeout: How long the sources may take to answer, if a call names no other timeout. What is handed out waits for
+            them no longer, and only if they are named or there is a ``wait``.
+        wait: How long `install` may block until true time is known. Silent sources are asked again meanwhile.
         min_sources: How many sources must agree before they are believed.
         max_offset: A larger correction than this is never made. ``none`` sets no limit.
         require_authenticated: Whether to believe only sources that authenticate their measurements, which NTP does not.
@@ -77,6 +79,7 @@ class Settings(NamedTuple):
     max_age: int = 86_400 * SECOND
     refresh_interval: int = 1_024 * SECOND
     timeout: int = 1 * SECOND
+    wait: int = 0
     min_sources: int = 1
     max_offset: int | None = None
     require_authenticated: bool = False
@@ -223,6 +226,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "max_age": nanoseconds,
     "refresh_interval": nanoseconds,
     "timeout": nanoseconds,
+    "wait": nanoseconds,
     "min_sources": _count,
     "max_offset": _nanoseconds_or_none,
     "require_authenticated": as_boolean,

@@ -166,12 +166,17 @@ def refusing() -> Iterator[int]:
         yield held.getsockname()[1]
 
 
-def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:
-    """A server whose clock is the host's wall clock, or that many seconds ahead of it."""
+def by_wall(offset: float = 0) -> Handler:
+    """Make a server whose clock is the host's wall clock, or that many seconds ahead of it."""
 
     def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         now = time.time_ns() + round(offset * SECOND)
         reference = to_stamp(now - 60 * SECOND)
         server.send(Answer(to_stamp(now), to_stamp(now), request[40:48], reference), peer)
 
-    return serving(answer)
+    return answer
+
+
+def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:
+    """A server whose clock is the host's wall clock, or that many seconds ahead of it."""
+    return serving(by_wall(offset))

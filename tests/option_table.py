@@ -10,7 +10,6 @@ import re
 import sys
 from pathlib import Path
 
-import skewguard
 from skewguard.cli.doctor.option_origins import trace
 from skewguard.config import ATTACH_OPTIONS, OFF_SWITCH, OFF_SWITCH_PROFILE_KEY, Settings
 
@@ -38,7 +37,6 @@ def table() -> str:
             variable, key = f"{OFF_SWITCH}=true", f"{OFF_SWITCH_PROFILE_KEY} = true"
         attach = "yes" if row.name in ATTACH_OPTIONS else ""
         rows.append(f"| `{row.name}` | {attach} | `{variable}` | `{key}` | {row.value} | {described[row.name]} |")
-    rows.append(f"| `wait` | | | | 0 s | {meanings(skewguard.install)['wait']} |")
     return "\n".join(rows) + "\n"
 
 

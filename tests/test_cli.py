@@ -8,15 +8,19 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import venv
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
 from skewguard.cli import exec_, main
 from skewguard.testing import StrictEndpoint
+from skewguard.testing.aws.sigv4 import parse_time
+from tests.ntp_server import after, by_wall, serving
 from tests.support import completed
 
 pytestmark = pytest.mark.slow
@@ -97,6 +101,29 @@ class TestTheCommand:
         """As on Windows, where exec would end the process that the caller waits for."""
         monkeypatch.setattr(exec_, "REPLACES", False)
         assert main(["exec", "--", sys.executable, "-c", "raise SystemExit(7)"]) == 7
+
+
+HANDED_OUT = {
+    "a URL": "made('s3').generate_presigned_url('get_object', {'Bucket': 'bucket', 'Key': 'key'})",
+    "a database's token": "made('rds').generate_db_auth_token('db.x.us-east-1.rds.amazonaws.com', 5432, 'me')",
+    "a cluster's token": "made('sts').generate_presigned_url('get_caller_identity', ExpiresIn=60)",
+}
+"""What programs make that make one signature, and end."""
+
+
+@pytest.mark.parametrize("expression", HANDED_OUT.values(), ids=HANDED_OUT)
+def test_what_a_program_hands_out_waits_for_a_named_source(expression: str) -> None:
+    """A server that answers after 150 ms would be too late for it."""
+    program = f"""
+    import botocore.session
+    made = lambda service: botocore.session.Session().create_client(service, region_name="eu-central-1")
+    print({expression})
+    """
+    with serving(after(lambda: time.sleep(0.15), by_wall(-7200))) as server:
+        done = python(program, SKEWGUARD_SOURCES=server.uri, SKEWGUARD_TIMEOUT="60")
+    assert done.returncode == 0, done.stderr
+    (date,) = parse_qs(done.stdout.partition("?")[2].strip())["X-Amz-Date"]
+    assert abs(parse_time(date) - (time.time() - 7200)) < 60
 
 
 class TestTheProgram:

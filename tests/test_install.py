@@ -19,6 +19,7 @@ from skewguard.signing.hooks import _IDS
 from skewguard.sources.auto import HostSources
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
+from tests.ntp_server import Server, honest, serving
 from tests.patience import PATIENCE
 from tests.support import aws_client, client, code_of, with_bucket
 
@@ -146,6 +147,22 @@ class TestWaysIn:
             skewguard.attach(boto3.Session(), sources=["ntp://127.0.0.1:3"])
             assert names() == ["ntp://127.0.0.1:3"]
         assert names() == ["ntp://127.0.0.1:1", "ntp://127.0.0.1:3"]
+
+    def test_the_environment_can_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """And silence is asked again meanwhile."""
+        lost = iter([True])
+
+        def loses_one(server: Server, request: bytes, peer: tuple[str, int]) -> None:
+            if not next(lost, False):
+                honest(server, request, peer)
+
+        with serving(loses_one) as server:
+            monkeypatch.setenv("SKEWGUARD_SOURCES", server.uri)
+            monkeypatch.setenv("SKEWGUARD_TIMEOUT", "0.2")
+            monkeypatch.setenv("SKEWGUARD_WAIT", "60")
+            with skewguard.install():
+                assert skewguard.offset() is not None
+                assert len(server.requests) == 2
 
     @pytest.mark.parametrize("wait", ["soon", None, -1])
     def test_a_wrong_wait_is_an_error_before_anything_happens(self, wait: Any) -> None:

@@ -99,7 +99,7 @@ def test_reply_with_extensions_is_accepted() -> None:
 
 
 def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A resolver cannot be cut short, but nothing is sent for which no time is left."""
+    """A resolver cannot be cut short, and takes none of the server's time."""
     look_up = socket.getaddrinfo
 
     def slow(*args: Any, **options: Any) -> Any:
@@ -108,10 +108,7 @@ def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
     with serving(honest) as server:
-        with pytest.raises(SourceError, match="was looked up too slowly to be asked in time"):
-            ask(source_of(server), 0.1)
-        time.sleep(0.05)
-        assert not server.requests
+        check(ask(source_of(server), 0.1))
 
 
 def test_distant_deadline() -> None:
@@ -245,16 +242,34 @@ def test_eight_answers_are_kept() -> None:
 
 
 def test_asked_too_soon_after_a_failure() -> None:
-    """A server that does not answer is not pestered either; the message says why and how long."""
+    """A server that gives no time is not pestered either; the message says why and how long."""
+    clocks = Ahead()
+    with serving(answering(stratum=0)) as server:
+        source = source_of(server, min_poll=MIN_POLL)
+        with pytest.raises(SourceError):
+            ask(source, clocks=clocks)
+        clocks.seconds = 5
+        with pytest.raises(SourceError, match=r"; it is asked again in 10 s$"):
+            ask(source, clocks=clocks)
+        assert len(server.requests) == 1
+
+
+def test_silence_is_asked_again_soon() -> None:
+    """A packet may be lost; but not many in a row: after four, the server counts as silent."""
     clocks = Ahead()
     with serving(silent) as server:
         source = source_of(server, min_poll=MIN_POLL)
+        for second in range(8):
+            clocks.seconds = second
+            with pytest.raises(SourceError, match=r"did not answer within 0\.1 s"):
+                ask(source, 0.1, clocks)
+        eventually(lambda: len(server.requests) == 4)
+        with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in 11 s$"):
+            ask(source, 0.1, clocks)
+        clocks.seconds = 19
         with pytest.raises(SourceError):
             ask(source, 0.1, clocks)
-        clocks.seconds = 5
-        with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in 10 s$"):
-            ask(source, 0.1, clocks)
-        assert len(server.requests) == 1
+        eventually(lambda: len(server.requests) == 5)
 
 
 def test_failure_is_not_covered_up_by_an_earlier_success() -> None:

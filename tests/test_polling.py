@@ -30,10 +30,13 @@ def network(name: str, **options: Any) -> FakeSource:
 class Desk:
     """A poller and what came of its polls."""
 
-    def __init__(self, *tiers: tuple[FakeSource, ...], quorum: int = 1) -> None:
+    def __init__(self, *tiers: tuple[FakeSource, ...], quorum: int = 1, threads: Threads | None = None) -> None:
         self.clocks = FakeClocks()
         self.told: list[tuple[tuple[Result, ...], Vote]] = []
-        self.poller = Poller(self.clocks, lambda _said, _steady: None, lambda *said: self.told.append(said), Threads())
+        told = self.told
+        self.poller = Poller(
+            self.clocks, lambda _said, _steady: None, lambda *said: told.append(said), threads or Threads()
+        )
         self.poller.set_sources(lambda: list(tiers), quorum)
 
     def start(self, limit: int = LIMIT) -> threading.Event:
@@ -224,6 +227,21 @@ class TestAgreement:
         desk.poll()
         shares = [(source.deadlines[0] - desk.clocks.steady) / SECOND for source in sources]
         assert shares == pytest.approx([10 / 3 - 0.02, 5 - 0.02, 10 - 0.02])
+
+    def test_a_sources_time_counts_from_when_its_thread_runs(self) -> None:
+        """On a busy machine, that may be long after it was started."""
+
+        class Busy(Threads):
+            def start(self, target: Callable[..., None], *args: object) -> None:
+                if target is polling._ask:
+                    desk.clocks.advance(5)
+                super().start(target, *args)
+
+        slow = network("slow")
+        desk = Desk((slow,), threads=Busy())
+        began = desk.clocks.steady
+        desk.poll()
+        assert slow.deadlines == [began + 5 * SECOND + LIMIT - SECOND // 50]
 
     def test_a_tier_that_contradicts_is_followed_by_the_next(self) -> None:
         """Two that disagree settle nothing; a third may."""

@@ -729,6 +729,32 @@ class TestSources:
         assert world.keeper.wait_until(SECOND, 10 * SECOND)
         assert not world.keeper.wait_until(1000, SECOND // 20)
 
+    def test_what_is_handed_out_waits_for_named_sources(self) -> None:
+        """And for those of a host that is told to wait; no longer than they may take, and not once they have failed."""
+        world = World(1200)
+        source = world.source()
+        source.gate = gate = threading.Event()
+        world.keeper.await_sources(world.keeper.utc)
+        assert not source.asked.is_set()
+        world.keeper.configure(Settings(sources=(source,), timeout=60 * SECOND))
+        opening = threading.Thread(target=lambda: source.asked.wait(60) and gate.set())
+        opening.start()
+        world.keeper.await_sources(world.keeper.utc)
+        opening.join()
+        assert abs(world.error(handed_out=True)) < 0.01
+        assert not world.keeper.lacks_sources(world.keeper.utc)
+
+        silent = World(1200)
+        mute = silent.source()
+        mute.gate = threading.Event()
+        silent.keeper.configure(Settings(sources=(mute,), timeout=SECOND // 20))
+        for _ in range(3):
+            silent.keeper.await_sources(silent.keeper.utc)
+        assert mute.count == 1
+        mute.gate.set()
+        for other, lacks in ((World(wait=SECOND), True), (World(), False)):
+            assert other.keeper.lacks_sources(other.keeper.utc) is lacks
+
     @needs_fork
     def test_a_child_forked_while_measuring_measures_for_itself(self) -> None:
         """The poll under way lives in the parent only, and no lock stays held."""

@@ -29,6 +29,7 @@ _COMMANDS = {
     "doctor": ("doctor.command", "Find out which clock is wrong, by how much, and what to do."),
     "exec": ("exec_", "Run a Python program, and its Python children, with skewguard installed."),
     "offset": ("offset", "Print how far the clock is off: true time minus wall clock, s; positive when slow."),
+    "wait": ("wait", "Wait until true time is known, for scripts and systemd units."),
     "watch": ("watch.command", "Watch how far off the clock is by each time source: a table and a plot, or lines."),
 }
 """The subcommands: the module of each, and its help text."""

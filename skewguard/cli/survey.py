@@ -117,6 +117,13 @@ def seconds(text: str) -> int:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every command that asks the sources once."""
+    configure_sources(parser)
+    parser.add_argument("--timeout", metavar="S", help="how long the sources may take, s")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def configure_sources(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every command that asks the sources."""
     parser.add_argument(
         "--source",
@@ -124,9 +131,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="URI",
         help=f"a time source to use instead of those configured; may be repeated; auto, or one of {FORMS}",
     )
-    parser.add_argument("--timeout", metavar="S", help="how long the sources may take, s")
     parser.add_argument("--min-sources", metavar="N", help="how many sources must agree")
-    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def given(options: argparse.Namespace) -> dict[str, str]:
@@ -150,13 +155,18 @@ def ask(settings: Settings, *, all_sources: bool = False, clocks: Clocks | None 
     keeper.measure()
     if not keeper.results:
         keeper.measure(_GRACE)  # joins the poll that is just ending, to learn why it failed
+    return outcome(keeper)
+
+
+def outcome(keeper: Timekeeper) -> Survey:
+    """Return what a timekeeper knows now, and the last result of each source."""
     reading = keeper.clocks.read()
     known = keeper.now()
     return Survey(
         None if known is None else _clock_offset(known.aged(reading.steady), reading.wall),
         tuple(_source_result(result, reading.steady, reading.wall) for result in keeper.results),
         reading.wall,
-        settings.min_sources,
+        keeper.settings.min_sources,
     )
 
 

@@ -16,6 +16,7 @@ from skewguard.signing.domains import origin
 from skewguard.signing.errand import Errand, quietly
 from skewguard.signing.guard import Guard, Route, Switch
 from skewguard.signing.hooks import Hooks
+from skewguard.signing.patches import library
 from skewguard.signing.responses import AioResponses
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Grade
@@ -31,20 +32,26 @@ class AioGuard(Guard):
     def __init__(self, switch: Switch, keeper: Timekeeper, session: Any = None) -> None:
         super().__init__(switch, keeper, session)
         self._starting = Errand()
+        self._waiting = Errand()
         self._unchecked: Domain | None = None  # used instead of UTC once a host name was not checked
 
     async def handed_out_time_soon(self, url: str, auth_path: str | None) -> int | None:
         """Return what `handed_out_time` returns, without blocking the event loop."""
-        due = self.sources_due(url, auth_path)
+        due = self.sources_due(url, auth_path, handed_out=True)
         if due is not None:
             await due
         return self.handed_out_time(url, auth_path)
 
-    def sources_due(self, url: str, auth_path: str | None) -> Awaitable[None] | None:
+    def await_sources(self, domain: Domain) -> None:
+        """Do nothing: they were awaited before the signing began, because this thread is the event loop's."""
+
+    def sources_due(self, url: str, auth_path: str | None, *, handed_out: bool) -> Awaitable[None] | None:
         """Return what to await if signing for a URL would ask sources in its own thread: the event loop's."""
         route = self.last
         if not url.startswith(route.prefix):
             route = self.route(url, auth_path)
+        if handed_out and self.corrects_handed_out() and self.keeper.lacks_sources(route.domain):
+            return quietly(self._waiting.run(self.keeper.await_sources, route.domain))
         if self.keeper.settled(route.domain) or _clocks.faked():
             return None
         if self._starting.under_way or self.keeper.due(route.domain):
@@ -81,7 +88,8 @@ class AioHooks(Hooks):
     def before_sign(self, *, request: Any, signature_version: Any = None, **_: Any) -> Awaitable[None] | None:
         """Record the call; return what to await if sources are to be asked before it is signed."""
         try:
-            due = self.guard.sources_due(request.url, request.auth_path) if self.guard.is_on() else None
+            guard, handed_out = self.guard, signature_version in library.handed_out_versions()
+            due = guard.sources_due(request.url, request.auth_path, handed_out=handed_out) if guard.is_on() else None
         except Exception as error:
             fail_open(error, "the sources were not asked")
             due = None

@@ -84,6 +84,7 @@ class Call:
         if self.handed_out:
             if not guard.corrects_handed_out():
                 return None
+            guard.await_sources(route[1])
             signing = keeper.irrevocable_time(route[1], route[0])
         elif self.renewed:
             signing = keeper.time_by(self.known)

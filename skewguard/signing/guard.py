@@ -91,8 +91,14 @@ class Guard:
             signed, wall, _ = keeper.signing_time(domain)
             if signed == wall:
                 return None
+        else:
+            self.await_sources(domain)
         signed, wall, _ = keeper.irrevocable_time(domain, prefix)
         return None if signed == wall else signed
+
+    def await_sources(self, domain: Domain) -> None:
+        """Wait for sources that may yet tell the time, before something that is handed out is signed."""
+        self.keeper.await_sources(domain)
 
     def route(self, url: str, auth_path: str | None) -> Route:
         """Return where a URL leads, and remember it."""

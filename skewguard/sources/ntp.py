@@ -33,6 +33,11 @@ FORM = "ntp://host[:port], with or without ?allow_local=1"
 MIN_POLL = 15 * SECOND
 """RFC 4330, §10: never ask a server more often."""
 
+_RESENT_AFTER = SECOND // 2
+"""A request or its reply may be lost. Silence is asked again so soon, at first."""
+_RESENT = 3
+"""How often, before `min_poll` counts again: four packets are what ntpdate sends."""
+
 _LONGEST_BACKOFF = 2**17 * SECOND
 """RFC 5905, MAXPOLL: 36 hours."""
 _STAGGER = 250_000_000
@@ -54,6 +59,10 @@ class _Request(NamedTuple):
     sent: int
 
 
+class _SilenceError(SourceError):
+    """No reply came in time."""
+
+
 class NtpSource(Named):
     """Asks one NTP server for the time (SNTP version 4, RFC 4330 and RFC 5905, §14).
 
@@ -61,14 +70,15 @@ class NtpSource(Named):
     until one replies. The last eight measurements are kept: one with a short round trip narrows those after it, and one
     that contradicts the newest is forgotten.
 
-    An object sends no more often than `min_poll`. If asked sooner, it returns its last measurement again, which stays
-    true because `at` dates it, unless the wall clock has jumped forward since; or it repeats its last error. It obeys
-    servers that ask it to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be
-    shared by threads (they take turns) and used on both sides of a fork. All measurements must be made with clocks that
-    count from one zero.
+    An object sends no more often than `min_poll`; only silence is asked again sooner, up to three times in a row,
+    because packets get lost. If asked too soon, it returns its last measurement again, which stays true because `at`
+    dates it, unless the wall clock has jumped forward since; or it repeats its last error. It obeys servers that ask it
+    to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared by threads
+    (they take turns) and used on both sides of a fork. All measurements must be made with clocks that count from one
+    zero.
 
-    The system's name lookup cannot be cut short, so with a dead resolver `measure` may return after its deadline. With
-    a numeric address it never does.
+    The time until the deadline counts from the first packet: a slow lookup of the name, which cannot be cut short,
+    takes none of the server's. So `measure` may return after its deadline.
     """
 
     def __init__(
@@ -115,6 +125,7 @@ class NtpSource(Named):
         self._last: Interval | None = None  # its result
         self._samples: deque[Interval] = deque(maxlen=_SAMPLES)  # the measurement of each reply alone, oldest first
         self._failure = ""  # or the reason why there is none
+        self._silent = 0  # how often in a row there was no reply at all
         self._backoff = 0  # ns to wait since the server sent RATE
         self._barred: str | None = None  # the kiss code by which the server refused this host
 
@@ -153,8 +164,12 @@ class NtpSource(Named):
             said = self._recall(clocks.read())
             if said is None:
                 self._last, self._failure = None, ""
+                silent, self._silent = self._silent, 0
                 try:
-                    said = self._last = self._filtered(self._ask(clocks, deadline))
+                    said = self._last = self._filtered(self._ask(clocks, deadline - began))
+                except _SilenceError as error:
+                    self._failure, self._silent = str(error), silent + 1
+                    raise
                 except SourceError as error:
                     self._failure = str(error)
                     raise
@@ -183,19 +198,22 @@ class NtpSource(Named):
             if stepped(self._asked, now) <= 0:
                 return self._last
             reason = f"{self._name} was asked before the wall clock was set"
-        wait = max(self._min_poll, self._backoff) - age
+        resent = 0 < self._silent <= _RESENT
+        wait = max(min(self._min_poll, _RESENT_AFTER) if resent else self._min_poll, self._backoff) - age
         if wait <= 0:
             return None
         raise SourceError(f"{reason}; it is asked again in {wait / SECOND:.0f} s")
 
-    def _ask(self, clocks: Clocks, deadline: int) -> Interval:
-        """Ask one address after another, none of them twice, until one gives the time."""
-        began = clocks.read().steady
-        if began >= deadline:
+    def _ask(self, clocks: Clocks, patience: int) -> Interval:
+        """Ask one address after another, none of them twice, until one gives the time, or `patience` ns are over.
+
+        They count from the first packet: a slow look-up takes none of the server's time.
+        """
+        if patience <= 0:
             raise SourceError(f"{self._name} was given no time to answer")
         waiting = deque(self._addresses())
-        if clocks.read().steady >= deadline:
-            raise SourceError(f"{self._name} was looked up too slowly to be asked in time")
+        began = clocks.read().steady
+        deadline = began + patience
         failures: list[SourceError] = []
         ignored = ""
         with contextlib.ExitStack() as closing:
@@ -212,7 +230,7 @@ class NtpSource(Named):
                         failures.append(SourceError(f"{self._name} cannot be reached: {_reason(error)}"))
                     else:
                         selector.register(sock, selectors.EVENT_READ, asked)
-                        due = now + min(_STAGGER, (deadline - began) // 2)
+                        due = now + min(_STAGGER, patience // 2)
                 if not selector.get_map():
                     raise failures[-1]
                 until = min(due, deadline) if waiting else deadline
@@ -243,8 +261,8 @@ class NtpSource(Named):
                     selector.unregister(key.fileobj)
         if failures:
             raise failures[-1]
-        silence = f"{self._name} did not answer within {(deadline - began) / SECOND:.1f} s"
-        raise SourceError(f"{silence} (a datagram was ignored: {ignored})" if ignored else silence)
+        silence = f"{self._name} did not answer within {patience / SECOND:.1f} s"
+        raise _SilenceError(f"{silence} (a datagram was ignored: {ignored})" if ignored else silence)
 
     def _addresses(self) -> list[_Address]:
         """Look up the host's first few addresses, IPv6 and IPv4 in turn, so that a dead family costs one step."""

@@ -45,7 +45,7 @@ class Threads:
         """Create an event."""
         return threading.Event()
 
-    def results(self) -> queue.SimpleQueue[tuple[int, Interval | str]]:
+    def results(self) -> queue.SimpleQueue[tuple[int, Interval | str | None]]:
         """Create a queue of sources' results."""
         return queue.SimpleQueue()
 
@@ -163,6 +163,12 @@ class Poller:
                 self._conclude(poll)
         return poll.done
 
+    def join(self, limit: int) -> None:
+        """Wait for the end of the poll that is under way, if there is one, for at most `limit` ns."""
+        poll = self._under_way
+        if poll is not None and not poll.overdue():
+            poll.done.wait(min(limit, MAX_WAIT) / SECOND)
+
     def reset_after_fork(self) -> None:
         """Drop, in a forked child, the lock and the poll that only the parent's threads will finish."""
         self._lock = threading.RLock()
@@ -229,8 +235,8 @@ class _Poll:
         self._quorum = quorum
         self._threads = threads
         self._inside = inside
-        self._end = threads.monotonic() + limit / SECOND
-        self._deadline = clocks.read().steady + limit
+        self._left = limit / SECOND  # s, for the tiers that are left
+        self._end = threads.monotonic() + self._left
         self._asked: list[Source] = []  # the sources of all tiers so far, the present one included
         self._answers: dict[int, Interval | str] = {}  # of those, by index
 
@@ -254,29 +260,38 @@ class _Poll:
             self._next_tier()
 
     def ask_in_parallel(self) -> None:
-        """Ask all others, each in a thread of its own; end when the poll is settled, or all are late."""
+        """Ask all others, each in a thread of its own; end when the poll is settled, or all are late.
+
+        A source's time counts from when its thread runs: on a busy machine that may be a while after it was started.
+        """
         threads = self._threads
         answers = threads.results()
         while True:
-            now = threads.monotonic()
-            share = (self._end - now) / (len(self._tiers) + 1)
+            share = self._left / (len(self._tiers) + 1)
+            began = threads.monotonic()
+            self._end = began + self._left
             patience = round(share * SECOND)
-            deadline = min(self._deadline, self._clocks.read().steady + patience) - min(patience // 10, _ERROR_TIME)
+            patience -= min(patience // 10, _ERROR_TIME)
             for index in self._unanswered():
                 source, inside = self._asked[index], self._inside
                 if inside.count(id(source)) < _MAX_HUNG:
-                    threads.start(_ask, index, source, self._clocks, deadline, self._objection, inside, answers)
+                    threads.start(_ask, index, source, self._clocks, patience, self._objection, inside, answers)
                 else:
                     self._answers[index] = f"{_MAX_HUNG} threads still wait for its answer"
             while self._unanswered():
                 try:
-                    index, answer = answers.get(timeout=max(0.0, now + share - threads.monotonic()))
+                    index, answer = answers.get(timeout=max(0.0, began + share - threads.monotonic()))
                 except queue.Empty:
                     break
-                self._answers[index] = answer
+                if answer is None:  # it is being asked from now on
+                    began = threads.monotonic()
+                    self._end = began + self._left
+                else:
+                    self._answers[index] = answer
             self._answers.update(dict.fromkeys(self._unanswered(), "no answer in time"))
             if self._settled() or not self._tiers:
                 return
+            self._left -= threads.monotonic() - began
             self._next_tier()
 
     def outcome(self) -> Vote:
@@ -342,14 +357,15 @@ def _ask(
     index: int,
     source: Source,
     clocks: Clocks,
-    deadline: int,
+    patience: int,
     objection: Objection,
     inside: list[int],
-    answers: queue.SimpleQueue[tuple[int, Interval | str]],
+    answers: queue.SimpleQueue[tuple[int, Interval | str | None]],
 ) -> None:
     inside.append(id(source))
     try:
-        answers.put((index, _answer(source, clocks, deadline, objection)))
+        answers.put((index, None))
+        answers.put((index, _answer(source, clocks, clocks.read().steady + patience, objection)))
     finally:
         inside.remove(id(source))
 

@@ -33,6 +33,7 @@ _CACHE_FOR = 30 * SECOND  # a cached offset is valid this long...
 _CACHE_SLACK = 2_000_000  # ... while wall and quick clock have not moved apart by more than this
 _FRESH_FOR = SECOND  # after an answer, another success has nothing to add for this long
 _POLL_MARGIN = 0.1  # s; a poll that took all its time must still be evaluated
+_ROUND = 1.0  # s; while the time is waited for, the sources are asked no more often
 _MAX_DOMAINS = 1024
 
 Signing: TypeAlias = tuple[int, int, int]
@@ -146,6 +147,28 @@ class Timekeeper:
             return signing
         _, wall, steady = signing
         return self._knowledge.irrevocable(domain, correction, where, wall), wall, steady
+
+    def await_sources(self, domain: Domain) -> None:
+        """Wait, no longer than `timeout`, for sources that may yet tell the time of what no retry can mend."""
+        if self.lacks_sources(domain):
+            if self.due(domain):
+                self.start()
+            self._poller.join(self.settings.timeout)
+
+    def lacks_sources(self, domain: Domain) -> bool:
+        """Return whether what no retry can mend is to wait for the sources, because nothing else tells the time.
+
+        Only for those that are named, or with a ``wait``: a host's own may be silent, where a network lets no UDP pass.
+        """
+        settings = self.settings
+        if not (settings.sources or self._attached or settings.wait) or _clocks.faked():
+            return False
+        if domain is not self.utc and domain.stand_in <= Grade.GUESS:
+            return False
+        if domain.inherited is False:
+            self._inherit(domain)
+        known = self.known(domain, self.clocks.read().steady)
+        return known is None or known.grade <= Grade.GUESS
 
     def time_by(self, said: Interval | None) -> Signing:
         """Return the time to sign with now by a statement about the server's clock; without one, by the wall clock."""
@@ -405,13 +428,13 @@ class Timekeeper:
         """
         end = time.monotonic() + timeout / SECOND
         while not self._known_within(within):
-            left = end - time.monotonic()
-            if left <= 0:
+            began = time.monotonic()
+            if began >= end:
                 return False
-            self.measure(min(self.settings.timeout, int(left * SECOND)))
+            self.measure(min(self.settings.timeout, int((end - began) * SECOND)))
             with self._lock:
                 if not self._known_within(within):
-                    self._learned.wait(max(0.0, min(1.0, end - time.monotonic())))
+                    self._learned.wait(max(0.0, min(began + _ROUND, end) - time.monotonic()))
         return True
 
     def _known_within(self, within: int) -> bool:

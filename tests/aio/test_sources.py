@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Iterator
+from urllib.parse import parse_qs, urlsplit
 
 import anyio
 import pytest
+from aiobotocore.session import AioSession
 
 import skewguard
 from skewguard import events
 from skewguard.signing.errand import Errand
 from skewguard.testing import StrictEndpoint
-from tests.aio.support import client, code_of, each_way, run, with_bucket
+from skewguard.testing.aws.sigv4 import parse_time
+from tests.aio.support import client, code_of, config, each_way, run, with_bucket
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
 
@@ -50,6 +54,23 @@ def test_a_refusal_without_a_time_has_sources_asked_in_a_thread(way: str, endpoi
             tasks.start_soon(tick, source, lambda: endpoint.count == 1)
             await s3.list_objects_v2(Bucket="bucket")
         assert [record.status for record in endpoint.requests] == [403, 200]
+
+    source = gated()
+    run(main, way)
+
+
+@each_way
+def test_what_is_handed_out_waits_for_a_named_source(way: str) -> None:
+    """A URL is right the first time; the loop runs on meanwhile."""
+
+    async def main() -> None:
+        skewguard.install(sources=[source], timeout=60)
+        made = AioSession().create_client("s3", region_name="eu-central-1", config=config(way))
+        async with made as s3, anyio.create_task_group() as tasks:
+            tasks.start_soon(tick, source)
+            url = await s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
+        (date,) = parse_qs(urlsplit(url).query)["X-Amz-Date"]
+        assert abs(parse_time(date) - time.time() - 1200) < 60
 
     source = gated()
     run(main, way)

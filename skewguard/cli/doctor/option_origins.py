@@ -15,7 +15,7 @@ from skewguard.config import OFF_SWITCH, Settings, as_boolean, resolve
 from skewguard.wording import plain
 
 _PREFIX = "SKEWGUARD_"
-_LENGTHS = frozenset({"deadband", "max_age", "refresh_interval", "timeout", "max_offset"})
+_LENGTHS = frozenset({"deadband", "max_age", "refresh_interval", "timeout", "wait", "max_offset"})
 
 
 class Row(NamedTuple):
