@@ -43,6 +43,8 @@ SIGNING = [
     "faults",
     "handed_out",
     "install",
+    "login",
+    "made_before",
     "patched_signers",
     "patching",
     "report",
