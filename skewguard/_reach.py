@@ -67,7 +67,7 @@ def prepare() -> bool:
     login.repeat_refused_renewals(expiry_clock.behind)
     sessions.adopt_sessions(_adopt_session)
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
-    transfers.watch_crt_transfers(lambda: _settings_anywhere() is not None)
+    transfers.guard_crt_transfers(lambda: _settings_anywhere() is not None)
     if "kombu.asynchronous.aws.connection" in sys.modules:
         _prepare_kombu()
     return True

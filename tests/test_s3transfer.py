@@ -135,7 +135,7 @@ def test_many_clients_of_a_server_that_hangs_up(endpoint: StrictEndpoint) -> Non
 
 
 class TestCrt:
-    """Transfers inside awscrt's S3 client, which native code signs by the wall clock."""
+    """Transfers by awscrt's S3 client that were not begun by boto3; tests/test_crt_transfers.py has those."""
 
     @pytest.fixture
     def with_crt(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,12 +149,10 @@ class TestCrt:
 
     @staticmethod
     def transfer(s3: Any) -> None:
-        """Begin a transfer; its endpoint does not exist, which shows later."""
-        import s3transfer.crt  # not to be imported where awscrt is missing
-        from boto3.s3.transfer import create_transfer_manager
+        """Make a manager as boto3 does, but not where it does that."""
+        import boto3.crt  # not to be imported where awscrt is missing
 
-        manager = create_transfer_manager(s3, TransferConfig(preferred_transfer_client="auto"))
-        assert isinstance(manager, s3transfer.crt.CRTTransferManager)
+        assert boto3.crt.create_crt_transfer_manager(s3, TransferConfig(preferred_transfer_client="auto")) is not None
 
     @pytest.mark.usefixtures("with_crt")
     def test_cause_one_warning(self, emitted: Emitted, caplog: pytest.LogCaptureFixture) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from types import FunctionType
 from typing import Any, Protocol
 
+from skewguard._late_imports import WhenImported
 from skewguard.events import Degraded, emit
 from skewguard.signing.patches import library
 
@@ -117,6 +118,35 @@ class CodePatch:
 
 def _call_default(now: Callable[[], Any]) -> Any:
     return now()
+
+
+class WhenImportedPatch:
+    """Patches of a module, applied once it is imported."""
+
+    def __init__(self, module: str, list_patches: Callable[[], Iterable[Patch]]) -> None:
+        """Describe the patches. `list_patches` makes them, when the module is there."""
+        self._module = module
+        self._list_patches = list_patches
+        self._patches: tuple[Patch, ...] = ()
+        self._watch: WhenImported | None = None
+
+    def apply(self) -> None:
+        """Wait for the import."""
+        if self._watch is None:
+            self._watch = WhenImported(self._module, self._imported)
+
+    def _imported(self) -> None:
+        self._patches = tuple(self._list_patches())
+        for degraded in [event for patch in self._patches if (event := patch.apply()) is not None]:
+            emit(degraded)
+
+    def undo(self) -> None:
+        """Stop waiting, and undo the patches."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+        for patch in reversed(self._patches):
+            patch.undo()
 
 
 class Absent:
