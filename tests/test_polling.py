@@ -56,6 +56,26 @@ def names(said: tuple[Interval, ...]) -> set[str]:
 class TestInLine:
     """Sources that answer at once are asked in the thread that needs them."""
 
+    def test_one_that_a_busy_machine_gave_no_time(self) -> None:
+        """It is asked again, in the background, with all the time there is."""
+        source = FakeSource("daemon", offset=None)
+        desk = Desk((source,))
+        measure = source.measure
+
+        def late(clocks: Clocks, deadline: int) -> Interval:
+            if not source.count:
+                desk.clocks.advance(1.0)
+            try:
+                return measure(clocks, deadline)
+            finally:
+                source.offset = 0.0
+
+        source.measure = late  # type: ignore[method-assign]
+        _, outcome = desk.poll()
+        assert names(outcome.truechimers) == {"daemon"}
+        assert source.count == 2
+        assert source.threads[0] is threading.current_thread() is not source.threads[1]
+
     def test_one_that_answers_at_once_has_answered_upon_return(self) -> None:
         """So the first request of a process is signed right."""
         quick = FakeSource("quick")

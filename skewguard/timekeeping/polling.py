@@ -250,7 +250,10 @@ class _Poll:
             for index in self._unanswered():
                 source = self._asked[index]
                 if getattr(source, "instant", False):
-                    self._answers[index] = _answer(source, self._clocks, deadline, self._objection)
+                    answer = _answer(source, self._clocks, deadline, self._objection)
+                    # A busy machine may have given it no time; then it is asked again, in the background.
+                    if isinstance(answer, Interval) or self._clocks.read().steady < deadline:
+                        self._answers[index] = answer
             if self._settled():
                 return True
             if self._unanswered():

