@@ -57,7 +57,7 @@ def hook(switch: Switch, emitter: Any, session: Any, *, unless_guarded: bool = F
 def prepare() -> bool:
     """Apply the patches that a guarded client needs; return whether requests can be signed as of true time."""
     with _late_imports.importing:
-        from skewguard.signing.patches import expiry, login, metadata, sessions, transfers
+        from skewguard.signing.patches import expiry, login, metadata, msk, sessions, transfers
 
     keeper = process.keeper()
     if not apply_patches():
@@ -67,6 +67,7 @@ def prepare() -> bool:
     login.repeat_refused_renewals(expiry_clock.behind)
     sessions.adopt_sessions(_adopt_session)
     metadata.hear_metadata_services(metadata.MetadataListener(keeper, _settings_anywhere))
+    msk.MSK.apply()
     transfers.guard_crt_transfers(lambda: _settings_anywhere() is not None)
     if "kombu.asynchronous.aws.connection" in sys.modules:
         _prepare_kombu()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import importlib
 import importlib.util
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -64,7 +65,7 @@ def test_opensearch_py(aws: StrictEndpoint, kind: str, monkeypatch: pytest.Monke
 
 
 def test_kafkas_tokens() -> None:
-    """A presigned URL, and the expiry that the library reads from it."""
+    """A presigned URL, dated by true time; and its expiry, which Kafka's clients compare with the wall clock."""
     library = load("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws-msk-iam-sasl-signer-python")
 
     def made() -> tuple[int, int]:
@@ -73,8 +74,36 @@ def test_kafkas_tokens() -> None:
         when = parse_time(url.partition("X-Amz-Date=")[2].partition("&")[0])
         return when, until
 
-    plain, _ = made()
+    plain, expires = made()
+    assert expires == (plain + 900) * 1000
     with skewguard.install(sources=[FakeSource(offset=AHEAD)]):
         when, until = made()
     assert AHEAD <= when - plain < AHEAD + 30
-    assert until == (when + 900) * 1000
+    assert 0 <= until - expires < 30_000
+    plain, expires = made()
+    assert expires == (plain + 900) * 1000
+
+
+@pytest.mark.parametrize("ahead", [1200, -1200])
+def test_kafkas_client(ahead: int) -> None:
+    """It takes the token on a host that is slow or fast, and will renew it in time: it is good for 15 minutes."""
+    library = load("aws_msk_iam_sasl_signer.MSKAuthTokenProvider", "aws-msk-iam-sasl-signer-python")
+    kafka = load("confluent_kafka", "confluent-kafka")
+    lengths = []
+
+    def token(_config: str) -> tuple[str, float]:
+        made, until = library.generate_auth_token("us-east-1")
+        lengths.append(until / 1000 - time.time())
+        return made, until / 1000
+
+    with skewguard.install(sources=[FakeSource(offset=ahead)]):
+        kafka.Producer(
+            {
+                "bootstrap.servers": "127.0.0.1:1",
+                "security.protocol": "SASL_PLAINTEXT",
+                "sasl.mechanisms": "OAUTHBEARER",
+                "oauth_cb": token,
+                "log_level": 0,
+            }
+        )
+    assert lengths[0] == pytest.approx(900, abs=30)
