@@ -51,6 +51,7 @@ def by_steps(stamp: str, method: str = "GIT") -> tuple[str, str]:
     return request.context["timestamp"], signer.signature(text, request)
 
 
+@pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # the helper calls it
 class TestGitRemoteCodecommit:
     @each_clock
     def test_a_password_is_dated_by_true_time(self, ahead: int) -> None:
