@@ -162,7 +162,7 @@ class TestWaysIn:
             monkeypatch.setenv("SKEWGUARD_WAIT", "60")
             with skewguard.install():
                 assert skewguard.offset() is not None
-                assert len(server.requests) == 2
+                assert len(server.requests) >= 2
 
     @pytest.mark.parametrize("wait", ["soon", None, -1])
     def test_a_wrong_wait_is_an_error_before_anything_happens(self, wait: Any) -> None:

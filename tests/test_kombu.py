@@ -25,7 +25,6 @@ import pycurl  # noqa: E402
 from kombu.asynchronous import Hub, set_event_loop  # noqa: E402
 from kombu.asynchronous.aws.connection import AsyncAWSQueryConnection  # noqa: E402
 from kombu.asynchronous.aws.sqs.connection import AsyncSQSConnection  # noqa: E402
-from kombu.asynchronous.http.curl import CurlClient  # noqa: E402
 
 # pycurl deprecates what kombu uses.
 pytestmark = pytest.mark.filterwarnings("ignore:(IOCTLFUNCTION|socket_all) is deprecated:DeprecationWarning")
@@ -208,6 +207,8 @@ def test_answers_of_aws_teach_true_time(
     clocks: FakeClocks, polling: Polling, monkeypatch: pytest.MonkeyPatch, tls_endpoint: StrictEndpoint
 ) -> None:
     """Over TLS that libcurl verifies; without that, nothing is learned and nothing repeated."""
+    from kombu.asynchronous.http.curl import CurlClient
+
     setup = CurlClient._setup_request
 
     def to_server(self: Any, curl: Any, request: Any, *args: Any) -> None:

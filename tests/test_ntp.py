@@ -264,7 +264,7 @@ def test_silence_is_asked_again_soon() -> None:
             with pytest.raises(SourceError, match=r"did not answer within 0\.1 s"):
                 ask(source, 0.1, clocks)
         eventually(lambda: len(server.requests) == 4)
-        with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in 11 s$"):
+        with pytest.raises(SourceError, match=r"did not answer within 0\.1 s; it is asked again in \d+ s$"):
             ask(source, 0.1, clocks)
         clocks.seconds = 19
         with pytest.raises(SourceError):

@@ -153,13 +153,13 @@ def ask(settings: Settings, *, all_sources: bool = False, clocks: Clocks | None 
         settings = settings._replace(sources=tuple(_Patient(source) for source in sources(settings)))
     keeper = Timekeeper(settings, clocks)
     keeper.measure()
-    if not keeper.results:
-        keeper.measure(_GRACE)  # joins the poll that is just ending, to learn why it failed
     return outcome(keeper)
 
 
 def outcome(keeper: Timekeeper) -> Survey:
-    """Return what a timekeeper knows now, and the last result of each source."""
+    """Return what a timekeeper that has asked its sources knows, and the last result of each."""
+    if not keeper.results:
+        keeper.measure(_GRACE)  # joins the poll that is just ending, to learn why it failed
     reading = keeper.clocks.read()
     known = keeper.now()
     return Survey(

@@ -18,14 +18,14 @@ class _Answer:
 
     Attributes:
         headers: kombu's client for libcurl adds those of the answer to those of the request.
-        url: Where it came from, after redirects.
+        url: Where it came from, after redirects; kombu 5.5's client knows but the path.
         restored: Whether kombu is to get the first answer instead.
     """
 
     def __init__(self, response: Any, sender: Any) -> None:
         self.sender = sender
         self.headers = botocore.awsrequest.HeadersDict({**response.request.headers, **response.headers})
-        self.url = response.effective_url
+        self.url = response.effective_url if "://" in response.effective_url else response.request.url
         self.content = response.body
         self.restored = False
         self._status: int = response.code
