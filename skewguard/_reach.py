@@ -162,10 +162,11 @@ def reach_what_exists(keeper: Timekeeper) -> WhenImported:
     Clients are adopted when they next sign. What they need before that is patched now.
     """
     try:
-        if library.loaded("botocore.session", "Session") is not None:
-            prepare()
-        if library.loaded("aiobotocore.session", "AioSession") is not None:
-            _prepare_aio()
+        if process.everywhere.settings is not None:
+            if library.loaded("botocore.session", "Session") is not None:
+                prepare()
+            if library.loaded("aiobotocore.session", "AioSession") is not None:
+                _prepare_aio()
     except Exception as error:
         fail_open(error, "the clients that exist are guarded from their first signing only")
     with _late_imports.importing:

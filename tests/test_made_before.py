@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import botocore.auth
+import botocore.credentials
 import botocore.session
 import pytest
 from botocore.model import ServiceId
@@ -255,6 +256,17 @@ class TestLeftAlone:
 
 
 class TestNothingBreaks:
+    def test_switched_off_nothing_is_patched(self) -> None:
+        """What makes clients, and what judges credentials, is botocore's own."""
+        before = botocore.session.Session.create_client, botocore.credentials.RefreshableCredentials._is_expired
+        with skewguard.install(enabled=False):
+            assert before == (
+                botocore.session.Session.create_client,
+                botocore.credentials.RefreshableCredentials._is_expired,
+            )
+        with skewguard.install():
+            assert botocore.session.Session.create_client is not before[0]
+
     def test_threads_that_adopt_at_once(self, endpoint: StrictEndpoint) -> None:
         """The client gets one set of event handlers, and every call is guarded."""
         for _ in range(5):
