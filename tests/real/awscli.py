@@ -43,6 +43,7 @@ sso_role_name = r
 
 [profile login]
 login_session = {LOGIN}
+region = us-east-1
 """
 
 
@@ -82,10 +83,10 @@ class Host:
         """Run a line of the shell."""
         return completed(*self._within, "sh", "-c", f"cd && {line}", env=self.variables | variables, cwd="/")
 
-    def skewguard(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def skewguard(self, *arguments: str, cwd: Path = _ROOT) -> subprocess.CompletedProcess[str]:
         """Run this project's own command, by this Python, for which this CLI is the one in PATH."""
         path = f"{self.home / 'outside'}:{self.variables['PATH']}"
-        return completed(sys.executable, "-m", "skewguard", *arguments, env=self.variables | {"PATH": path}, cwd=_ROOT)
+        return completed(sys.executable, "-m", "skewguard", *arguments, env=self.variables | {"PATH": path}, cwd=cwd)
 
     def forget(self) -> None:
         """Remove what processes have told each other of the time."""

@@ -59,6 +59,12 @@ COMMANDS = [
         "aws rds generate-db-auth-token --hostname db.cluster-x.us-east-1.rds.amazonaws.com --port 5432 --username me",
         None,
     ),
+    Command(
+        "`codecommit credential-helper`",
+        "printf 'protocol=https\\nhost=git-codecommit.us-east-1.amazonaws.com\\npath=/v1/repos/r\\n' "
+        "| aws codecommit credential-helper get",
+        None,
+    ),
 ]
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import base64
 import http.client
 import json
+import shutil
 import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import ntplib
 import pytest
 
+import skewguard
 from skewguard.testing import StrictEndpoint
+from skewguard.testing.aws.sigv4 import parse_time
 from tests.real import awscli_cells
-from tests.real.awscli import CLASSIC, LARGE, SMALL, Host, as_aws, furnish, log_in, proxy
+from tests.real.awscli import CLASSIC, LARGE, SMALL, Host, as_aws, furnish, log_in, proxy, temporary
 from tests.real.awscli_cells import CLOCKS, COMMANDS, RELEASES, Command, has
 from tests.support import client, with_bucket
 
@@ -99,12 +103,16 @@ def accepted(aws: StrictEndpoint, url: str, headers: dict[str, str]) -> int:
     return status
 
 
-def handed_out(command: Command, output: str) -> tuple[str, dict[str, str]]:
-    """Return the URL and the headers of the request for which a command has handed out a signature."""
+def is_right(aws: StrictEndpoint, command: Command, output: str) -> bool:
+    """Return whether the server accepts what a command has handed out, or would."""
+    if "codecommit" in command.name:
+        stamp, _, signature = output.partition("password=")[2].strip().partition("Z")
+        return abs(parse_time(f"{stamp}Z") - aws.now() / 1e9) < 60 and len(signature) == 64
     if "eks" in command.name:
         token = json.loads(output)["status"]["token"].removeprefix("k8s-aws-v1.")
-        return base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode(), {"x-k8s-aws-id": "cluster"}
-    return (output if "presign" in command.name else f"https://{output}").strip(), {}
+        url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+        return accepted(aws, url, {"x-k8s-aws-id": "cluster"}) == 200
+    return accepted(aws, (output if "presign" in command.name else f"https://{output}").strip(), {}) == 200
 
 
 @pytest.mark.parametrize(("release", "clock", "command"), CELLS)
@@ -120,12 +128,72 @@ def test_a_cell_of_the_table(host: Host, aws: StrictEndpoint, clock: str, comman
     later = host.run(command.lines.format(n=f"{clock}-2"))
     assert (later.returncode, later.stderr) == (0, "")
     if command.wasted is None:
-        url, headers = handed_out(command, later.stdout)
-        assert accepted(aws, url, headers) == 200
+        assert is_right(aws, command, later.stdout)
         return
     assert [status for status in statuses if status >= 300] == statuses[: command.wasted]
     assert all(record.status < 300 for record in aws.requests)
     assert len(statuses) == aws.count + command.wasted
+
+
+@pytest.mark.parametrize(("release", "clock"), [("sid", clock) for clock in CLOCKS])
+def test_a_login_is_renewed_by_a_proof_dated_now(host: Host, aws: StrictEndpoint, clock: str) -> None:
+    """Once the time is known. Without that, the proof would be refused."""
+    aws.offset = CLOCKS[clock]
+    assert host.run("aws sts get-caller-identity").returncode == 0
+    log_in(host.home, aws, 60)
+    new = {"accessToken": temporary(aws, "ASIANEW", 900), "expiresIn": 900, "refreshToken": "r", "tokenType": "t"}
+    aws.clear()
+    aws.reply_next(200, {"Content-Type": "application/json"}, json.dumps(new).encode())
+    done = host.run("aws sts get-caller-identity --profile login")
+    assert (done.returncode, done.stderr) == (0, "")
+    renewal, used = aws.requests
+    assert (used.status, used.access_key) == (200, "ASIANEW")
+    claims = renewal.headers["dpop"].split(".")[1]
+    issued = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["iat"]
+    assert abs(issued - aws.now() / 1e9) < 60
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_one_attempt_is_never_made_two(host: Host, aws: StrictEndpoint) -> None:
+    """And the error says why."""
+    aws.offset = 1200
+    done = host.run("aws sts get-caller-identity", AWS_MAX_ATTEMPTS="1")
+    assert "Signature expired: " in done.stderr
+    assert [record.status for record in aws.requests] == [403]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_exec(release: str, aws: StrictEndpoint, through: str, directory: Path) -> None:
+    """`skewguard exec -- aws ...` needs no config file."""
+    aws.offset = 1200
+    home = directory / f"{release}-exec"
+    home.mkdir()
+    host = Host(release, home, as_aws(aws, through) | {"AWS_DEFAULT_REGION": "us-east-1"})
+    package = Path(skewguard.__file__).parent
+    shutil.copytree(package, home / "skewguard", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ntplib.__file__, home)
+    done = host.skewguard("exec", "--", "aws", "sts", "get-caller-identity", cwd=home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [record.status for record in aws.requests] == [403, 200]
+
+
+@pytest.mark.parametrize("release", RELEASES)
+def test_a_plugin_that_fails(release: str, aws: StrictEndpoint, through: str, directory: Path) -> None:
+    """It says so once, and the command goes on. After `disable`, the file is as it was."""
+    home = directory / f"{release}-own"
+    home.mkdir()
+    host = Host(release, home, as_aws(aws, through))
+    furnish(home, aws)
+    before = (home / ".aws" / "config").read_bytes()
+    assert host.skewguard("awscli", "enable").returncode == 0
+    assert host.skewguard("awscli", "status").returncode == 0
+    shutil.rmtree(home / ".local" / "share" / "skewguard" / "awscli" / "skewguard")
+    done = host.run("aws sts get-caller-identity")
+    assert done.returncode == 0
+    assert done.stderr == "skewguard: the AWS CLI is not guarded: No module named 'skewguard'\n"
+    assert host.skewguard("awscli", "status").returncode == 1
+    assert host.skewguard("awscli", "disable").returncode == 0
+    assert (home / ".aws" / "config").read_bytes() == before
 
 
 def test_the_table() -> None:

@@ -12,8 +12,8 @@ expiry may be stamped by the wall clock: by this host, or by a store that shares
 botocore reads the wall clock by ``_local_now`` (`botocore.credentials`) and ``_utc_now`` (`botocore.tokens`), which are
 bound as default arguments, kept by living objects and copied by aiobotocore, so that replacing the names would reach
 none of them. Their code is replaced instead, inside the functions that all of these hold. The clock of
-`botocore.utils`, where IMDS credentials are extended, and ``time`` (`botocore.credentials`, where a DPoP proof is
-dated) are looked up at each use, so replacing the name suffices.
+`botocore.utils`, where IMDS credentials are extended, and ``time``, where a DPoP proof is dated, are looked up at each
+use, so replacing the name suffices.
 """
 
 from __future__ import annotations
@@ -364,7 +364,8 @@ def _expiry() -> Iterable[Patch]:
     yield CodePatch(_PART, botocore.credentials, "_local_now", _corrected)
     yield CodePatch(_PART, botocore.tokens, "_utc_now", _corrected)
     yield clock_patch(_PART, botocore.utils, _corrected)
-    yield NamePatch(_PART, botocore.credentials, "time", lambda _: _CorrectedTime(), lambda found: found is time)
+    for module in library.proof_modules():
+        yield NamePatch(_PART, module, "time", lambda _: _CorrectedTime(), lambda found: found is time)
     yield NamePatch(_PART, token, "_should_refresh", _bounded_wait)
     yield NamePatch(_PART, token, "_is_expired", _dead_by_both)
     yield NamePatch(_PART, botocore.credentials.RefreshableCredentials, "_seconds_remaining", _judged_by_either)

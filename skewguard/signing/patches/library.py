@@ -116,6 +116,16 @@ def awaits_handlers(emitter: Any) -> bool:
     return inspect.iscoroutinefunction(getattr(getattr(emitter, "_emitter", emitter), "_emit", None))
 
 
+def proof_modules() -> list[ModuleType]:
+    """Return the modules that date proofs of possession for `aws login`, by their global ``time``."""
+    import botocore.credentials
+    import botocore.utils
+
+    if hasattr(botocore.utils, "build_dpop_header"):  # as in version 2 of the AWS CLI
+        return [botocore.credentials, botocore.utils]
+    return [botocore.credentials]
+
+
 def total_attempts(context: Any) -> int | None:
     """Return how many attempts a call may take in all; None where this botocore does not tell."""
     retries = getattr(context.get("client_config"), "retries", None) or {}
