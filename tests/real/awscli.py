@@ -147,15 +147,15 @@ def as_aws(aws: StrictEndpoint, proxy_url: str) -> dict[str, str]:
     }
 
 
-CLASSIC = "\ns3 =\n  preferred_transfer_client = classic\n\n"
-"""The S3 client that is guarded. The CLI's other one is its default from 2.37 on; 2.9 has no such setting."""
+BY_CRT = "max_attempts = 3\ns3 =\n  preferred_transfer_client = crt\n"
+"""The newest release's defaults, unless another process makes transfers at the same time."""
 
 
-def furnish(home: Path, aws: StrictEndpoint, classic: str = "\n\n") -> None:
+def furnish(home: Path, aws: StrictEndpoint, by_crt: bool = False) -> None:
     """Fill a home: the config file, the caches of SSO and `aws login`, whose credentials live, and files to copy."""
     aws_directory = home / ".aws"
     (aws_directory / "sso" / "cache").mkdir(parents=True)
-    (aws_directory / "config").write_text(CONFIG.replace("\n\n", classic, 1))
+    (aws_directory / "config").write_text(CONFIG.replace("\n\n", f"\n{BY_CRT}\n", 1) if by_crt else CONFIG)
     token = {"accessToken": "t", "startUrl": START, "region": "us-east-1", "expiresAt": _text(aws, 8 * 3600)}
     (aws_directory / "sso" / "cache" / f"{_sha1(START)}.json").write_text(json.dumps(token))
     (home / "small").write_bytes(SMALL)

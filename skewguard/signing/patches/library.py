@@ -126,6 +126,12 @@ def proof_modules() -> list[ModuleType]:
     return [botocore.credentials]
 
 
+def classic_transfers(factory: Any) -> Callable[..., Any]:
+    """Return what makes the transfer manager that botocore signs for, from one of the CLI's factories."""
+    made: Callable[..., Any] | None = getattr(factory, "_create_classic_transfer_manager", None)
+    return made or factory._create_default_transfer_manager  # as 2.9 calls it
+
+
 def total_attempts(context: Any) -> int | None:
     """Return how many attempts a call may take in all; None where this botocore does not tell."""
     retries = getattr(context.get("client_config"), "retries", None) or {}

@@ -1,7 +1,7 @@
 """awscrt's S3 client, which signs in native code, by the wall clock: it overwrites the date that it is given.
 
-So where the wall clock is known to be wrong, boto3 is told that this client cannot serve, and uses its classic one.
-Elsewhere, what fails for its time is repeated by that one.
+So where the wall clock is known to be wrong, boto3 and the AWS CLI make transfers by their classic client. Elsewhere,
+what fails for its time is repeated by that one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from skewguard.signing.patches.signers import guard_of
 from skewguard.signing.repeated import RepeatingManager, wall_clock_is_wrong
 
 _REASON = "it signs by the wall clock, whatever date it is given; preferred_transfer_client='classic' is guarded"
+_CLI = "awscli.customizations.s3.factory"
 
 _guarded: Callable[[], bool] = bool  # never
 _repeatable: ContextVar[bool] = ContextVar("skewguard-repeatable", default=False)
@@ -71,6 +72,17 @@ def _repeating_factory(original: Callable[..., Any]) -> Callable[..., Any]:
     return create_crt_transfer_manager
 
 
+def _repeating_clis_factory(original: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def _create_crt_transfer_manager(self: Any, params: Any, runtime_config: Any, *more: Any, **named: Any) -> Any:
+        client = next(iter((*more, *named.values())), None) or self._botocore_client_factory.create_client(params)
+        make = functools.partial(original, self, params, runtime_config, *more, **named)
+        make_classic = functools.partial(library.classic_transfers(self), params, runtime_config, client)
+        return repeating(client, make, make_classic) or make_classic()
+
+    return _create_crt_transfer_manager
+
+
 def _watched_init(original: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(original)
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807 - it wraps one
@@ -87,6 +99,12 @@ def _boto3s_factory() -> Iterable[Patch]:
         yield NamePatch("guarding transfers by awscrt", module, "create_crt_transfer_manager", _repeating_factory)
 
 
+def _clis_factory() -> Iterable[Patch]:
+    factory = library.loaded(_CLI, "TransferManagerFactory")
+    part = "guarding the AWS CLI's transfers by awscrt"
+    yield NamePatch(part, factory, "_create_crt_transfer_manager", _repeating_clis_factory)
+
+
 def _managers() -> Iterable[Patch]:
     manager = library.loaded("s3transfer.crt", "CRTTransferManager")
     yield NamePatch("noticing transfers by awscrt", manager, "__init__", _watched_init)
@@ -94,6 +112,7 @@ def _managers() -> Iterable[Patch]:
 
 def _transfers() -> Iterable[Patch]:
     yield WhenImportedPatch("boto3.s3.transfer", _boto3s_factory)
+    yield WhenImportedPatch(_CLI, _clis_factory)
     yield WhenImportedPatch("s3transfer.crt", _managers)
 
 
