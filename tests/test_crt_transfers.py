@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -19,8 +20,9 @@ from botocore.exceptions import ClientError
 import skewguard
 from skewguard import events
 from skewguard.signing import repeated
-from skewguard.testing import StrictEndpoint
+from skewguard.testing import FakeClocks, StrictEndpoint
 from tests.fakes import Emitted
+from tests.patience import eventually
 from tests.real.need import need
 from tests.support import with_bucket
 
@@ -204,3 +206,117 @@ class TestStreams:
         stream.write(b"x")
         assert not body.rewind()
         assert not repeated._Download(Pipe()).rewind()
+
+
+class TooSkewedError(Exception):
+    name = "AWS_ERROR_S3_REQUEST_TIME_TOO_SKEWED"
+
+
+class FakeManager:
+    """A transfer manager that moves some bytes at once, and then succeeds or fails."""
+
+    def __init__(self, *moves: int, error: Exception | None = None, crt: bool = False) -> None:
+        self.moves = moves
+        self.error = error
+        self.crt = crt
+        self.given: list[dict[str, Any]] = []
+        self.ended: list[bool] = []
+
+    def upload(self, *args: Any, extra_args: Any, subscribers: Any) -> Any:
+        self.given.append(dict(extra_args))
+        future = SimpleNamespace(
+            meta=SimpleNamespace(call_args=SimpleNamespace(extra_args=extra_args)),
+            done=lambda: True,
+            result=self.result,
+            cancel=lambda: None,
+            set_exception=lambda error: setattr(self, "error", error),
+        )
+        (subscriber,) = subscribers
+        subscriber.on_queued(future=future)
+        extra_args["ContentMD5"] = "awscrt's manager adds this"
+        for move in self.moves:
+            subscriber.on_progress(future=future, bytes_transferred=move)
+        subscriber.on_done(future=future, **({"error": self.error, "status_code": None} if self.crt else {}))
+        return future
+
+    delete = upload
+
+    def result(self, _timeout: float | None = None) -> str:
+        if self.error is not None:
+            raise self.error
+        return "moved"
+
+    def shutdown(self, cancel: bool = False) -> None:
+        self.ended.append(cancel)
+
+
+class Subscriber:
+    """What a caller subscribes, such as the AWS CLI: it adds arguments, and notes each event."""
+
+    def __init__(self) -> None:
+        self.seen: list[Any] = []
+
+    def on_queued(self, future: Any, **_: Any) -> None:
+        future.meta.call_args.extra_args["ContentType"] = "text/plain"
+        self.seen.append("queued")
+
+    def on_progress(self, bytes_transferred: int, **_: Any) -> None:
+        self.seen.append(bytes_transferred)
+
+    def on_done(self, future: Any, **_: Any) -> None:
+        try:
+            self.seen.append(future.result())
+        except Exception as error:
+            self.seen.append(error)
+
+
+class TestSubscribers:
+    """They see one transfer, whichever client ends it."""
+
+    @staticmethod
+    def managers(crt: FakeManager, make_classic: Callable[[], Any]) -> repeated.RepeatingManager:
+        clocks = FakeClocks()
+        keeper = SimpleNamespace(clocks=clocks, signing_time=lambda _: (clocks.wall, clocks.wall, clocks.steady))
+        guard: Any = SimpleNamespace(is_on=lambda: True, keeper=keeper, route=lambda *_: SimpleNamespace(domain=None))
+        return repeated.RepeatingManager(crt, lambda _: None, make_classic, guard, "https://s3")
+
+    def test_no_byte_counts_twice_and_what_they_add_is_kept(self) -> None:
+        """awscrt fails after four bytes; the classic client moves all ten."""
+        crt, classic, caller = FakeManager(1, 3, error=TooSkewedError(), crt=True), FakeManager(3, 3, 4), Subscriber()
+        manager = self.managers(crt, lambda: classic)
+        transfer = manager.upload("file", "bucket", "key", {"ACL": "private"}, [caller])
+        assert transfer.result() == "moved"
+        manager.shutdown(cancel=False)
+        assert (crt.ended, classic.ended) == ([False], [False])
+        eventually(lambda: len(caller.seen) == 6)
+        assert caller.seen == ["queued", 1, 3, 2, 4, "moved"]
+        assert classic.given == [{"ACL": "private", "ContentType": "text/plain"}]
+        assert transfer.done()
+
+    @pytest.mark.parametrize("name", ["upload", "delete"])
+    def test_another_failure_is_theirs_at_once(self, name: str) -> None:
+        """The classic manager is not even made."""
+        error = ValueError("of another kind")
+        crt, caller = FakeManager(error=error, crt=True), Subscriber()
+        manager = self.managers(crt, lambda: 1 / 0)
+        args = ("file", "bucket", "key") if name == "upload" else ("bucket", "key")
+        transfer = getattr(manager, name)(*args, {}, [caller])
+        with pytest.raises(ValueError, match="of another kind"):
+            transfer.result()
+        transfer.cancel()
+        manager.shutdown(cancel=True)
+        assert caller.seen == ["queued", error]
+        assert manager.given == crt.given  # all else is awscrt's manager's
+
+    def test_a_classic_manager_that_cannot_be_made_leaves_the_first_failure(self) -> None:
+        """As if nothing had been tried."""
+        error, caller = TooSkewedError(), Subscriber()
+        manager = self.managers(FakeManager(error=error, crt=True), lambda: 1 / 0)
+        transfer = manager.upload("file", "bucket", "key", {}, [caller])
+        with pytest.raises(TooSkewedError):
+            transfer.result()
+        eventually(lambda: caller.seen == ["queued", error])
+        replaced = KeyError("replaced")
+        transfer.set_exception(replaced)
+        with pytest.raises(KeyError):
+            transfer.result()
