@@ -18,7 +18,7 @@ from botocore.parsers import create_parser
 
 from fuzz.check import only, sound
 from skewguard.clocks import Reading
-from skewguard.config import OFF_SWITCH, Settings, resolve
+from skewguard.config import OFF_SWITCH, OTHER_SIGNERS, Settings, resolve
 from skewguard.errors import ConfigError, StoreError
 from skewguard.http_date import read_date, response_interval
 from skewguard.interval import SECOND, Trust, plausible
@@ -140,6 +140,8 @@ def _usable(settings: Settings) -> None:
             assert value is None or all(source.name for source in value)
         elif option in {"enabled", "learn_from_responses", "require_authenticated", "share", "correct_presigned"}:
             assert value in {True, False, None}
+        elif option == "other_signers":
+            assert set(value) <= set(OTHER_SIGNERS)
         else:
             assert (type(value) is int and value >= 0) or (option == "max_offset" and value is None)
 

@@ -9,6 +9,8 @@ corrected.
 from __future__ import annotations
 
 import calendar
+import time
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from skewguard._fail_open import fail_open
@@ -16,6 +18,7 @@ from skewguard.events import Degraded, emit_once
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
 
+_DAY = 86_400  # s
 _NEAR = 2  # s; a timestamp is in whole seconds, and what botocore adds only matters beyond this
 _FIELDS, _POLICY = "s3-presign-post-fields", "s3-presign-post-policy"
 
@@ -26,8 +29,8 @@ class Unsigned(NamedTuple):
     url: str
     data: Any
     params: Any
-    fields: dict[str, Any] | None
-    conditions: list[Any] | None
+    fields: dict[str, Any] | None = None
+    conditions: list[Any] | None = None
 
 
 def remember(request: Any) -> Unsigned | None:
@@ -35,13 +38,13 @@ def remember(request: Any) -> Unsigned | None:
     try:
         context = request.context
         context.pop("timestamp", None)
+        plain = Unsigned(request.url, request.data, request.params)
+        if _FIELDS not in context and _POLICY not in context:
+            return plain
         fields, policy = context.get(_FIELDS), context.get(_POLICY)
-        return Unsigned(
-            request.url,
-            request.data,
-            request.params,
-            None if fields is None else dict(fields),
-            None if policy is None else list(policy["conditions"]),
+        return plain._replace(
+            fields=None if fields is None else dict(fields),
+            conditions=None if policy is None else list(policy["conditions"]),
         )
     except Exception as error:
         fail_open(error, "a signing cannot be repeated")
@@ -55,11 +58,21 @@ def carries_another_time(request: Any, at: int) -> bool:
         text = text or request.url.partition("X-Amz-Date=")[2][:16]
         if not text:
             return False  # a signature of an older kind
-        parts = (text[:4], text[4:6], text[6:8], text[9:11], text[11:13], text[13:15])
-        return abs(calendar.timegm(tuple(map(int, parts))) - at // SECOND) > _NEAR
+        day, second = divmod(at // SECOND, _DAY)
+        if text[:8] != _date(day):
+            # Perhaps for midnight's sake.
+            parts = (text[:4], text[4:6], text[6:8], "0", "0", "0")
+            second -= calendar.timegm(tuple(map(int, parts))) - day * _DAY
+        return abs(int(text[9:11]) * 3600 + int(text[11:13]) * 60 + int(text[13:15]) - second) > _NEAR
     except Exception as error:
         fail_open(error, "a signature's time was not read")
         return False
+
+
+@lru_cache(maxsize=8)
+def _date(day: int) -> str:
+    """Return the date of a day since the Unix epoch, as in a timestamp."""
+    return time.strftime("%Y%m%d", time.gmtime(day * _DAY))
 
 
 def restore(request: Any, unsigned: Unsigned) -> None:
