@@ -21,6 +21,9 @@ Clock: TypeAlias = Callable[..., datetime.datetime]
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 
+_AS_AWSCRT_CALLS = {"remove_tzinfo": False}
+"""How botocore's signers that use awscrt read the clock."""
+
 AS_OF: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
 """The time to sign as of in this context, ns since the Unix epoch; None for the wall clock.
 
@@ -100,6 +103,10 @@ def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch
 def steered_datetime(original: Clock) -> Clock:
     """Wrap what reads the wall clock; the result has the form of the original's."""
     epoch = None if original().tzinfo else EPOCH.replace(tzinfo=None)
+    try:
+        has_utc = original(**_AS_AWSCRT_CALLS).tzinfo is datetime.timezone.utc
+    except TypeError:
+        has_utc = False
 
     @functools.wraps(original)
     def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
@@ -108,8 +115,10 @@ def steered_datetime(original: Clock) -> Clock:
             return original(*args, **kwargs)
         if epoch is not None and not args and not kwargs:  # as botocore calls it
             return epoch + datetime.timedelta(0, 0, at // 1000)
+        moment = EPOCH + datetime.timedelta(0, 0, at // 1000)
+        if has_utc and not args and kwargs == _AS_AWSCRT_CALLS:
+            return moment
         wall = original(*args, **kwargs)
-        moment = EPOCH + datetime.timedelta(microseconds=at // 1000)
         return moment.replace(tzinfo=None) if wall.tzinfo is None else moment.astimezone(wall.tzinfo)
 
     return get_current_datetime

@@ -89,6 +89,7 @@ def signer_classes() -> list[type]:
     return found
 
 
+@functools.cache
 def handed_out_signers() -> tuple[type, ...]:
     """Return the classes whose signatures are handed out, for callers that name no signature version."""
     return tuple(signer for signer in signer_classes() if signer.__name__.endswith(("QueryAuth", "PostAuth")))

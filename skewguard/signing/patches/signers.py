@@ -68,12 +68,13 @@ def _guarded_add_auth(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _sign_as_of(at: int, original: Callable[..., Any], signer: Any, request: Any) -> Any:
     """Sign as of a time; if botocore corrects that by itself, sign again without us."""
-    unsigned = own_correction.remember(request)
+    undo = own_correction.undoing(signer, request)
     signed = original(signer, request)
-    if unsigned is None or not own_correction.carries_another_time(request, at):
+    if not own_correction.carries_another_time(request, at):
         return signed
     AS_OF.set(None)
-    own_correction.restore(request, unsigned)
+    undo()
+    own_correction.tell()
     call: GuardedCall | None = request.context.get(KEY)
     if call is not None:
         call.leave()
