@@ -69,6 +69,6 @@ def _minute(count: int) -> str:
 
 
 def tell() -> None:
-    """Tell, once, that botocore corrects the time by itself."""
+    """Report, once, that botocore corrects the time by itself."""
     reason = f"this botocore ({library.VERSION}) corrects their time by itself"
     emit_once(Degraded("correcting requests", reason))
