@@ -40,11 +40,10 @@ class SimulatedSource:
         self._told = 0
         self._late = False
 
-    def begin(self, deadline: int) -> int:
+    def begin(self, limit: int) -> int:
         """Send the request; return the time until the answer comes or is given up, ns."""
         world = self._world
         self._began, self.lost = (world.host.steady, world.host.wall), world.host.lost
-        limit = deadline - world.host.steady
         travel = int(10 ** self._rng.uniform(5, 8)) if self.kind != "slow" else int(10 ** self._rng.uniform(8, 9.6))
         there = int(travel * self._rng.random())
         self._told = world.truth + there
