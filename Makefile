@@ -1,7 +1,7 @@
 # make demo   show boto3 fail on a wrong clock, and succeed with skewguard
 # make check  in under a minute: style, types, import contracts, the fast tests
 # make test   all tests, including those against real servers
-# make coverage  the tests that need no daemon, with branches counted; PYTEST_ARGS adds to them
+# make coverage  the fast tests, and those slow ones that run other code, with branches counted
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
 # make cost   count instructions, and fail if guarding costs more than it may
 # make fuzz   run RUNS (1000000) inputs through each parser
@@ -44,9 +44,13 @@ PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTE
 test: setup
 	$(ENVIRONMENTS) $(VENV)/bin/python $(PYTEST)
 
+# The slow tests of what no fast one runs: frameworks, aiobotocore, awscrt's transfers, and child processes.
+COVERING := $(wildcard tests/test_contrib_*.py) $(patsubst %,tests/test_%.py,aiobotocore cli cli_transfers \
+	crt_transfers direct_use expiry_caches made_before plugins s3transfer)
 coverage: setup
 	$(VENV)/bin/coverage erase
-	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) --ignore tests/real
+	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) -m "not slow" --ignore tests/real --ignore tests/aio
+	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) -k "not differential and not stalls" $(COVERING)
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report
 
