@@ -96,6 +96,7 @@ def awscli_initialize(emitter):
 """
 
 
+@pytest.mark.slow
 @each_clock
 def test_the_aws_clis_credential_helper(ahead: int, tmp_path: Path) -> None:
     """`aws codecommit credential-helper get`, in the CLI itself."""
