@@ -44,6 +44,7 @@ class HostSources:
         """Find nothing yet. `root` is the directory of the host's files, for tests."""
         self._root = Path(root)
         self._made: dict[str, Source] = {}
+        self._endpoint: str | None = None
 
     def tiers(self) -> list[tuple[Source, ...]]:
         """List the sources that there are now, each to be asked only if those before it gave no time."""
@@ -62,9 +63,10 @@ class HostSources:
         if self.on_ec2():
             yield from LINK_LOCAL
         yield PUBLIC
-        endpoint = regional_endpoint(os.environ)
-        if endpoint:
-            yield endpoint
+        if self._endpoint is None:  # once, because the profile may have to be parsed
+            self._endpoint = regional_endpoint(os.environ) or ""
+        if self._endpoint:
+            yield self._endpoint
 
     def on_ec2(self) -> bool:
         """Return whether the host is an EC2 instance, as far as its firmware shows."""

@@ -7,15 +7,13 @@ wall clock: where that is so wrong that the certificate seems expired or not yet
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from skewguard.clocks import Clocks
 from skewguard.errors import ConfigError, SourceError
 from skewguard.http_date import response_interval
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources.http_head import Failure, Head, explain, head
 from skewguard.sources.limits import LONGEST_WAIT, MAX_DELAY, check_date
-from skewguard.sources.uri import Named, split_uri
+from skewguard.sources.uri import Named, server_uri, split_server
 
 PORT = 443
 FORM = "https://host[:port]"
@@ -46,25 +44,12 @@ class HttpsSource(Named):
         """
         if not host or any(char.isspace() or not char.isprintable() or char in "/\\[]?#@%" for char in host):
             raise ConfigError(f"{host!r} is not a host name or address of an HTTPS server")
-        if not 0 < port < 65536:
-            raise ConfigError(f"{port} is not a port: 1 to 65535 are")
-        bracketed = f"[{host.lower()}]" if ":" in host else host.lower()
-        self._name = f"https://{bracketed}" if port == PORT else f"https://{bracketed}:{port}"
+        self._name = server_uri("https", host.lower(), port, PORT)
 
     @classmethod
     def from_uri(cls, uri: str) -> HttpsSource:
         """Make a source from ``https://host[:port]``; an IPv6 address stands in brackets."""
-        authority = split_uri(uri, "https", FORM, host=True).authority
-        problem = f"{uri!r} is not {FORM}"
-        if authority is None:
-            raise ConfigError(f"{problem}: it does not begin with https://")
-        try:
-            server = urlsplit(f"//{authority}")
-            host, port = server.hostname, server.port
-        except ValueError as error:
-            raise ConfigError(f"{problem}: {error}") from None
-        if not host or server.username is not None:
-            raise ConfigError(f"{problem}: {'it must not name a user' if host else 'it names no host'}")
+        host, port, _ = split_server(uri, "https", FORM)
         return cls(host, PORT if port is None else port)
 
     @property

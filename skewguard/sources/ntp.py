@@ -18,7 +18,7 @@ import socket
 import threading
 from collections import deque
 from typing import NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote
 
 from skewguard import _late_imports
 from skewguard.clocks import Clocks, Reading, stepped
@@ -26,7 +26,7 @@ from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval, narrowed
 from skewguard.sources.limits import LONGEST_WAIT, check_max_distance
 from skewguard.sources.ntp_packet import NtpPacket, decode, request, to_interval
-from skewguard.sources.uri import Named, split_uri
+from skewguard.sources.uri import Named, server_uri, split_server
 
 PORT = 123
 FORM = "ntp://host[:port], with or without ?allow_local=1"
@@ -106,8 +106,7 @@ class NtpSource(Named):
         """
         if not host or any(char.isspace() or not char.isprintable() or char in "/[]?#@" for char in host):
             raise ConfigError(f"{host!r} is not a host name or address of an NTP server")
-        if not 0 < port < 65536:
-            raise ConfigError(f"{port} is not a port: 1 to 65535 are")
+        self._name = server_uri("ntp", host, port, PORT)
         if min_poll < 0:
             raise ConfigError(f"min_poll is {min_poll} ns, but must not be negative")
         self._host = host
@@ -115,9 +114,6 @@ class NtpSource(Named):
         self._allow_local = allow_local
         self._max_distance = check_max_distance(max_distance)
         self._min_poll = min_poll
-        quoted = quote(host, safe=":")  # a scoped address has a percent sign
-        bracketed = f"[{quoted}]" if ":" in host else quoted
-        self._name = f"ntp://{bracketed}" if port == PORT else f"ntp://{bracketed}:{port}"
 
         # One lock for each process: in a forked child, one that another thread held would stay locked.
         self._locks: dict[int, threading.Lock] = {}
@@ -132,17 +128,7 @@ class NtpSource(Named):
     @classmethod
     def from_uri(cls, uri: str) -> NtpSource:
         """Make a source from ``ntp://host[:port][?allow_local=1]``; an IPv6 address stands in brackets."""
-        parts = split_uri(uri, "ntp", FORM, host=True, switches=("allow_local",))
-        problem = f"{uri!r} is not {FORM}"
-        if parts.authority is None:
-            raise ConfigError(f"{problem}: it does not begin with ntp://")
-        try:
-            server = urlsplit(f"//{parts.authority}")
-            host, port = server.hostname, server.port
-        except ValueError as error:
-            raise ConfigError(f"{problem}: {error}") from None
-        if not host or server.username is not None:
-            raise ConfigError(f"{problem}: {'it must not name a user' if host else 'it names no host'}")
+        host, port, parts = split_server(uri, "ntp", FORM, switches=("allow_local",))
         name, percent, zone = unquote(host).partition("%")  # the zone is an interface's name, whose case counts
         address = f"{name.lower()}{percent}{zone}"
         return cls(address, PORT if port is None else port, allow_local=parts.switches["allow_local"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes, urlsplit
 
 from skewguard.errors import ConfigError
 
@@ -92,6 +92,35 @@ def split_uri(uri: str, scheme: str, forms: str, *, host: bool = False, switches
     if path:
         raise ConfigError(f"{problem}: only options may follow the host and port")
     return Uri(authority, None, chosen)
+
+
+def split_server(uri: str, scheme: str, form: str, switches: tuple[str, ...] = ()) -> tuple[str, int | None, Uri]:
+    """Parse the URI of a server; return its host, its port if one is named, and the URI.
+
+    Raises:
+        ConfigError: It is not `form`. One sentence with the URI and the reason.
+    """
+    parts = split_uri(uri, scheme, form, host=True, switches=switches)
+    problem = f"{uri!r} is not {form}"
+    if parts.authority is None:
+        raise ConfigError(f"{problem}: it does not begin with {scheme}://")
+    try:
+        server = urlsplit(f"//{parts.authority}")
+        host, port = server.hostname, server.port
+    except ValueError as error:
+        raise ConfigError(f"{problem}: {error}") from None
+    if not host or server.username is not None:
+        raise ConfigError(f"{problem}: {'it must not name a user' if host else 'it names no host'}")
+    return host, port, parts
+
+
+def server_uri(scheme: str, host: str, port: int, default_port: int) -> str:
+    """Return the URI of a server, for a host that may be an IPv6 address. ConfigError if the port is none."""
+    if not 0 < port < 65536:
+        raise ConfigError(f"{port} is not a port: 1 to 65535 are")
+    quoted = quote(host, safe=":")  # a scoped address has a percent sign
+    bracketed = f"[{quoted}]" if ":" in host else quoted
+    return f"{scheme}://{bracketed}" if port == default_port else f"{scheme}://{bracketed}:{port}"
 
 
 def _decoded(path: str, problem: str) -> str:

@@ -56,8 +56,9 @@ def read_clock(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> EndpointCl
     except Exception as error:
         failure = explain(error)
         return EndpointClock(url, problem=failure.reason, certificate=failure.certificate)
-    if response.date is None:
+    date = response.date
+    if date is None:
         return EndpointClock(url, problem="its response has no usable Date")
     received = response.received
-    server = response_interval(*response.date, response.sent, received, Trust.WITNESS, url)
+    server = response_interval(*date, response.sent, received, Trust.WITNESS, url)
     return EndpointClock(url, server.midpoint - received.wall, server.width // 2 + 1, utc=find_domain(url).key == UTC)
