@@ -117,6 +117,10 @@ def s3_of_aws(endpoint: StrictEndpoint) -> Any:
 class TestAnUnknownRequest:
     """It is signed once, whatever cannot be read of it."""
 
+    def test_cannot_be_remembered(self) -> None:
+        signer = botocore.auth.SigV4QueryAuth(None, "sts", "us-east-1")
+        noticing.undoing(signer, object())()
+
     @pytest.mark.parametrize("stamp", ["soon", "", b"20260101T000000Z"])
     def test_has_no_readable_time(self, stamp: Any) -> None:
         request = botocore.awsrequest.AWSRequest("GET", "https://example.com/")

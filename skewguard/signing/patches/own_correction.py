@@ -28,12 +28,17 @@ def undoing(signer: Any, request: Any) -> Callable[[], None]:
     """Return what undoes the signing of a request, except for its headers, which another signing replaces."""
     if not isinstance(signer, library.handed_out_signers()):
         return _nothing
-    context = request.context
-    context.pop("timestamp", None)
-    url, data, params = request.url, request.data, request.params
-    fields: dict[str, Any] = context.get(_FIELDS, {})  # the caller has this very object
-    conditions: list[Any] = context.get(_POLICY, {}).get("conditions", [])
-    plain_fields, plain_conditions = dict(fields), list(conditions)
+    try:
+        context = request.context
+        context.pop("timestamp", None)
+        url, data, params = request.url, request.data, request.params
+        given, policy = context.get(_FIELDS), context.get(_POLICY)
+        fields: dict[str, Any] = {} if given is None else given  # the caller has this very object
+        conditions: list[Any] = [] if policy is None else policy["conditions"]
+        plain_fields, plain_conditions = dict(fields), list(conditions)
+    except Exception as error:
+        fail_open(error, "a signing cannot be undone")
+        return _nothing
 
     def undo() -> None:
         request.url, request.data, request.params = url, data, params
