@@ -17,6 +17,7 @@ VENV := .venv
 SERVERS := .venv-servers
 AWSCLI := .venv-awscli
 COMPANY := .venv-company
+STUBS := .venv-stubs
 AIO := .venv-aiobotocore
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
@@ -67,8 +68,10 @@ fuzz: $(FUZZ)
 check: lint-python
 	$(VENV)/bin/python -m pytest -q --numprocesses 2 -m "not slow" --ignore tests/real --ignore tests/aio
 
-lint: lint-python lint-workflows
+lint: lint-python lint-workflows $(STUBS)/.ready
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
+	$(VENV)/bin/mypy --strict --follow-imports silent --python-executable $(STUBS)/bin/python tests/typing
+	$(VENV)/bin/pyright --pythonpath $(STUBS)/bin/python tests/typing
 
 lint-python: $(LINT)
 	$(VENV)/bin/ruff check .
@@ -146,6 +149,12 @@ $(COMPANY)/.ready: Makefile
 		aws-xray-sdk ddtrace newrelic opentelemetry-instrumentation-botocore opentelemetry-sdk sentry-sdk
 	touch $@
 
+# Separate, because users have these types or not. No boto3: type checkers need none.
+$(STUBS)/.ready: Makefile
+	$(PYTHON) -m venv $(STUBS)
+	$(STUBS)/bin/python -m pip --disable-pip-version-check --quiet install 'boto3-stubs[s3,sts]'
+	touch $@
+
 # Separate, because aiobotocore pins botocore.
 $(AIO)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(AIO)
@@ -154,6 +163,6 @@ $(AIO)/.ready: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(AIO) .fuzz build dist site \
+	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(STUBS) $(AIO) .fuzz build dist site \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

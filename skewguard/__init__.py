@@ -5,9 +5,6 @@
 
 from skewguard._api import (
     Installation,
-    Offset,
-    Status,
-    TrueTime,
     attach,
     detach,
     install,
@@ -20,6 +17,7 @@ from skewguard._api import (
     wait_until_synchronized,
 )
 from skewguard._plugins import initialize_client_plugin
+from skewguard._status import Offset, Status, TrueTime
 from skewguard.errors import ConfigError, SkewguardError, SourceError
 from skewguard.host_clock import HostClock
 from skewguard.interval import Interval, Trust

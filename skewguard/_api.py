@@ -3,87 +3,35 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from skewguard import _aws_profile, _reach, host_clock
 from skewguard import clocks as _clocks
 from skewguard._process import process
+from skewguard._reach import Target
+from skewguard._status import Offset, State, Status, TrueTime, why_unknown
 from skewguard.clocks import APART_NS, Clocks
-from skewguard.config import ATTACH_OPTIONS, Settings, nanoseconds, parse_keyword, resolve
+from skewguard.config import (
+    ATTACH_OPTIONS,
+    AttachOptions,
+    InstallOptions,
+    Settings,
+    nanoseconds,
+    parse_keyword,
+    resolve,
+)
 from skewguard.events import logger
-from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
 from skewguard.timekeeping.domain import Domain
-from skewguard.timekeeping.polling import Result
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     import boto3
+    from typing_extensions import Unpack  # no dependency: every type checker knows it
 
 
 _WITHIN = 10 * SECOND  # waiting ends once time is known within this, by default
-
-
-class TrueTime(NamedTuple):
-    """True time lies in [`earliest`, `latest`], integer nanoseconds since the Unix epoch."""
-
-    earliest: int
-    latest: int
-
-    @property
-    def midpoint(self) -> int:
-        """The best single guess, ns since the Unix epoch."""
-        return (self.earliest + self.latest) // 2
-
-
-class Offset(NamedTuple):
-    """How far the wall clock is off.
-
-    Attributes:
-        seconds: True time minus wall clock; positive when the host is behind.
-        error_bound: The truth lies within this of `seconds`, s.
-        source: Where this is known from.
-        grade: How well it is proved: ``"guess"``, ``"claim"``, ``"vote"`` or ``"proof"``.
-    """
-
-    seconds: float
-    error_bound: float
-    source: str
-    grade: str = ""
-
-    @property
-    def proved(self) -> bool:
-        """Whether the time sources agree on it, or a server has accepted a request that was dated by it."""
-        return self.grade in ("vote", "proof")
-
-
-class Status(NamedTuple):
-    """What skewguard knows and does at the moment.
-
-    Attributes:
-        installed: Whether `install` is in force, even if the environment switches correction off.
-        state: ``"unknown"``; ``"unproved"`` if nothing has confirmed the time that was told; ``"synchronized"``;
-            ``"doubtful"`` after an unexplained jump of the wall clock; or ``"faked"`` while a test library fakes the
-            wall clock.
-        now: True time, if known.
-        offset: The wall clock's offset, if known.
-        correcting: Whether requests to AWS are signed as of true time, not by the wall clock.
-        sources: The last result of each source.
-        domains: The offset of every time domain that has answered, by key: ``"utc"``, or an endpoint's origin.
-        inherited: Those of them that are known from another process only.
-        host: What the host reports about its own clock: a hint for people, which corrects nothing.
-    """
-
-    installed: bool
-    state: str
-    now: TrueTime | None
-    offset: Offset | None
-    correcting: bool
-    sources: tuple[Result, ...]
-    domains: dict[str, Offset]
-    inherited: tuple[str, ...]
-    host: HostClock
 
 
 class Installation:
@@ -116,7 +64,7 @@ class Installation:
         return f"<skewguard.Installation {'in force' if self.in_force else 'ended'}>"
 
 
-def install(*, clocks: Clocks | None = None, **options: Any) -> Installation:
+def install(*, clocks: Clocks | None = None, **options: Unpack[InstallOptions]) -> Installation:
     """Guard every botocore session and client of this process, those that exist included.
 
     A client that exists is guarded from its next signing on. What was attached or detached stays as it is. A second
@@ -183,7 +131,7 @@ def forget() -> None:
             keeper.start()
 
 
-def attach(target: Any, **options: Any) -> None:
+def attach(target: Target, **options: Unpack[AttachOptions]) -> None:
     """Guard one boto3 or botocore session (and the clients made from it later), client or resource.
 
     Args:
@@ -203,7 +151,7 @@ def attach(target: Any, **options: Any) -> None:
         keeper.start()
 
 
-def detach(target: Any) -> None:
+def detach(target: Target) -> None:
     """Stop guarding a target, attached or installed, until it is attached again.
 
     Clients that were made from a session before keep their guard.
@@ -244,6 +192,7 @@ def status() -> Status:
     keeper = process.keeper()
     time_now = now()
     known_offset = offset()
+    state: State
     if _clocks.faked():
         state = "faked"
     elif time_now is None:
@@ -263,6 +212,7 @@ def status() -> Status:
         domains={key: value for key, value in found.items() if value is not None},
         inherited=tuple(domain.key for domain in keeper.inherited()),
         host=host_clock.inspect(),
+        reason="" if known_offset is not None else _why_unknown(keeper),
     )
 
 
@@ -301,6 +251,11 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     said = known.estimate
     bound = (said.width / 2 + APART_NS) / SECOND
     return Offset((said.midpoint - reading.wall) / SECOND, bound, said.source, known.grade.label)
+
+
+def _why_unknown(keeper: Timekeeper) -> str:
+    settings = keeper.settings
+    return why_unknown(keeper.results, settings.min_sources, configured=settings.sources != ())
 
 
 def _in_force(settings: Settings) -> Settings | None:

@@ -6,15 +6,13 @@ and the AWS CLI ends with them, so nothing is raised.
 
 from __future__ import annotations
 
-from typing import Any
-
 from skewguard import _api, events
 from skewguard._fail_open import pass_signals
-from skewguard._reach import adopt, signs_by_true_time
+from skewguard._reach import BotocoreSession, Client, adopt, signs_by_true_time
 from skewguard.events import Degraded, Event, logger
 
 
-def guard(target: Any) -> str:
+def guard(target: Client | BotocoreSession) -> str:
     """Install, and guard a session or client that was created earlier; return why it is not guarded, or nothing."""
     missing: list[str] = []
 
@@ -34,7 +32,7 @@ def guard(target: Any) -> str:
         unsubscribe()
 
 
-def initialize_client_plugin(client: Any) -> None:
+def initialize_client_plugin(client: Client) -> None:
     """Install, and guard a client. botocore calls this for ``BOTOCORE_EXPERIMENTAL__PLUGINS=skewguard=skewguard``.
 
     Args:

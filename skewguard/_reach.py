@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 from skewguard import _aws_profile, _late_imports
 from skewguard._fail_open import fail_open
@@ -16,6 +16,33 @@ from skewguard.errors import ConfigError
 from skewguard.events import logger
 from skewguard.signing.patches import library
 from skewguard.timekeeping.timekeeper import Timekeeper
+
+
+class Client(Protocol):
+    """A client or resource, of botocore, boto3 or aiobotocore."""
+
+    @property
+    def meta(self) -> Any:
+        """Its metadata, with the event emitter."""
+
+
+class BotocoreSession(Protocol):
+    """A session of botocore or aiobotocore."""
+
+    def get_component(self, name: str, /) -> Any:
+        """Return a component, such as the event emitter."""
+
+
+class Boto3Session(Protocol):
+    """A session of boto3."""
+
+    @property
+    def events(self) -> Any:
+        """The event emitter."""
+
+
+Target: TypeAlias = Client | BotocoreSession | Boto3Session
+"""What can be guarded. As protocols, because botocore and boto3 are untyped where their stubs are not installed."""
 
 
 def initialize(session: Any) -> None:

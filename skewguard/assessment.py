@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from skewguard.interval import SECOND
-from skewguard.wording import clock_offset, decimal, plain
+from skewguard.wording import decimal, plain, this_clock
 
 WARN_FROM, FAIL_FROM = 60 * SECOND, 240 * SECOND
 """The offsets beyond which a check warns, and fails, ns. The first AWS services refuse from 300 s on."""
@@ -41,9 +41,11 @@ def severity(offset: int, warning: int = WARN_FROM, critical: int = FAIL_FROM) -
     return CRITICAL if abs(offset) > critical else WARNING if abs(offset) > warning else OK
 
 
-def assess(offset: int, bound: int, source: str, warning: int = WARN_FROM, critical: int = FAIL_FROM) -> Outcome:
+def assess(
+    offset: int, bound: int, source: str, warning: int = WARN_FROM, critical: int = FAIL_FROM, grade: str = ""
+) -> Outcome:
     """Assess this host's clock by its offset, true time minus wall clock, and the thresholds. All in ns."""
     ranges = ";".join(f"-{plain(limit)}:{plain(limit)}" for limit in (warning, critical))
     performance = f"offset={decimal(offset)}s;{ranges} bound={decimal(bound)}s;;;0"
-    text = f"this host's clock is {clock_offset(offset, bound, source)}"
+    text = this_clock(offset, bound, source, grade=grade)
     return Outcome(severity(offset, warning, critical), text, performance)

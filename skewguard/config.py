@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from skewguard.errors import ConfigError
 from skewguard.events import logger
@@ -88,7 +88,36 @@ class Settings(NamedTuple):
     other_signers: tuple[str, ...] = ()
 
 
-ATTACH_OPTIONS = ("enabled", "learn_from_responses", "correct_presigned", "sources")
+class AttachOptions(TypedDict, total=False):
+    """The keywords of `attach`, for type checkers. Lengths of time are in seconds; `Settings` has the meanings."""
+
+    enabled: bool | None
+    learn_from_responses: bool
+    correct_presigned: bool
+    sources: Iterable[str | Source]
+
+
+class ProcessOptions(AttachOptions, total=False):
+    """The keywords of functions that install and have a ``wait`` of their own, for type checkers."""
+
+    deadband: float
+    max_age: float
+    refresh_interval: float
+    timeout: float
+    min_sources: int
+    max_offset: float | None
+    require_authenticated: bool
+    share: bool
+    other_signers: Iterable[str]
+
+
+class InstallOptions(ProcessOptions, total=False):
+    """The keywords of `install`, for type checkers."""
+
+    wait: float
+
+
+ATTACH_OPTIONS = tuple(AttachOptions.__annotations__)
 """The options of `attach`; the others belong to the process, and to `install`."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from skewguard.interval import SECOND
 
@@ -42,6 +43,33 @@ def clock_offset(ns: int, bound: int, source: str, reference: str = "true time",
     """
     side = "behind" if ns > 0 else "ahead of"
     return f"{length(ns)} {side} {reference} (within {length(bound)}, by {source}{_GRADES.get(grade, '')})"
+
+
+def this_clock(ns: int, bound: int, source: str, reference: str = "true time", grade: str = "") -> str:
+    """Format how far this host's clock is off, as a sentence without its capital and its full stop."""
+    return f"this host's clock is {clock_offset(ns, bound, source, reference, grade)}"
+
+
+def source_verdict(name: str, error: str | None, off_by: int | None) -> str:
+    """Format the result of asking one source: its error, or how far its time is from the majority's, ns."""
+    if error is not None:
+        return error.removeprefix(name).strip()
+    if off_by is None:
+        return "too few sources agree with it"
+    return f"{length(off_by)} off what most sources agree on" if off_by else "agrees"
+
+
+def unknown_time(results: Sequence[tuple[str, str | None]], min_sources: int) -> str:
+    """Format why the sources do not show the time, from the name and the error of each."""
+    if not results:
+        return "no time source is configured"
+    answers = sum(error is None for _, error in results)
+    if not answers:
+        each = "; ".join(f"{name}: {source_verdict(name, error, None)}" for name, error in results)
+        return f"no time source gave the time: {each}"
+    if answers < min_sources:
+        return f"only {answers} of the time sources answered; min_sources is {min_sources}"
+    return f"the {answers} time sources that answered disagree"
 
 
 def decimal(ns: int, digits: int = 6) -> str:

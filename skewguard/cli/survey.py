@@ -9,14 +9,14 @@ import argparse
 from typing import NamedTuple
 
 from skewguard import _aws_profile
-from skewguard.clocks import Clocks
+from skewguard.clocks import APART_NS, Clocks
 from skewguard.config import Settings, nanoseconds, resolve
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import FORMS, Source
 from skewguard.sources.auto import HostSources
 from skewguard.timekeeping.polling import Result
 from skewguard.timekeeping.timekeeper import Timekeeper
-from skewguard.wording import clock_offset, decimal, length
+from skewguard.wording import clock_offset, decimal, length, source_verdict, this_clock, unknown_time
 
 _GRACE = SECOND
 
@@ -46,6 +46,11 @@ class ClockOffset(NamedTuple):
         """How far the clock can be off, either way, ns."""
         return abs(self.offset) + self.bound
 
+    @property
+    def sentence(self) -> str:
+        """How far this host's clock is off, if that is the clock."""
+        return this_clock(self.offset, self.bound, self.source)
+
     def __str__(self) -> str:
         return clock_offset(self.offset, self.bound, self.source)
 
@@ -67,11 +72,7 @@ class SourceResult(NamedTuple):
     @property
     def verdict(self) -> str:
         """Whether it agrees with the others, in a few words; if it gave no time, why."""
-        if self.measured is None:
-            return (self.error or "").removeprefix(self.name).strip()
-        if self.off_by is None:
-            return "too few sources agree with it"
-        return f"{length(self.off_by)} off what most sources agree on" if self.off_by else "agrees"
+        return source_verdict(self.name, self.error, self.off_by)
 
     def __str__(self) -> str:
         if self.measured is None:
@@ -98,14 +99,7 @@ class Survey(NamedTuple):
     @property
     def why_not(self) -> str:
         """Why there is no estimate, in a few words."""
-        if not self.results:
-            return "no time source is configured"
-        answers = [result for result in self.results if result.measured is not None]
-        if not answers:
-            return "no time source gave the time: " + "; ".join(map(str, self.results))
-        if len(answers) < self.min_sources:
-            return f"only {len(answers)} of the time sources answered; min_sources is {self.min_sources}"
-        return f"the {len(answers)} time sources that answered disagree"
+        return unknown_time([(result.name, result.error) for result in self.results], self.min_sources)
 
 
 def seconds(text: str) -> int:
@@ -163,7 +157,7 @@ def outcome(keeper: Timekeeper) -> Survey:
     reading = keeper.clocks.read()
     known = keeper.now()
     return Survey(
-        None if known is None else _clock_offset(known.aged(reading.steady), reading.wall),
+        None if known is None else _clock_offset(known.aged(reading.steady), reading.wall, APART_NS),
         tuple(_source_result(result, reading.steady, reading.wall) for result in keeper.results),
         reading.wall,
         keeper.settings.min_sources,
@@ -196,9 +190,10 @@ def _source_result(result: Result, steady: int, wall: int) -> SourceResult:
     return SourceResult(result.name, measured, result.error, result.off_by)
 
 
-def _clock_offset(measured: Interval, wall: int) -> ClockOffset:
+def _clock_offset(measured: Interval, wall: int, apart: int = 0) -> ClockOffset:
+    """Compare a measurement with the wall clock, which was read `apart` ns from it, as `skewguard.offset` does."""
     authenticated = measured.trust >= Trust.AUTHENTICATED
-    return ClockOffset(measured.midpoint - wall, -(-measured.width // 2), measured.source, authenticated)
+    return ClockOffset(measured.midpoint - wall, -(-measured.width // 2) + apart, measured.source, authenticated)
 
 
 def offset_json(known: ClockOffset | None) -> dict[str, object]:

@@ -48,9 +48,9 @@ def run(options: argparse.Namespace) -> int:
     known = bool(survey.sources(settings)) and keeper.wait_until(options.within, options.limit)
     found = survey.outcome(keeper)
     if known and found.estimate is not None:
-        write(f"this host's clock is {found.estimate}")
+        write(found.estimate.sentence)
         return 0
     waited = f" after {plain(options.limit)} s" if found.results else ""
-    why = found.why_not if found.estimate is None else f"this host's clock is {found.estimate}"
+    why = found.why_not if found.estimate is None else found.estimate.sentence
     write(f"skewguard wait: true time is not known well enough{waited}: {why}", to_stderr=True)
     return UNKNOWN

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 import skewguard
 from skewguard._api import forget
+from skewguard.config import InstallOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 _hooked = False
 
 
-def install(**options: Any) -> skewguard.Installation:
+def install(**options: Unpack[InstallOptions]) -> skewguard.Installation:
     """Install, and forget the time when SnapStart restores a snapshot.
 
     No source is asked for the time unless one is configured: many functions reach only AWS's network, and a thread

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
 from celery.signals import beat_init, worker_init
 
 import skewguard
+from skewguard.config import ProcessOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
-def init_app(app: Celery, *, wait: float = 0.0, **options: Any) -> None:
+def init_app(app: Celery, *, wait: float = 0.0, **options: Unpack[ProcessOptions]) -> None:
     """Install in every process that imports the app: workers, beat, and senders of tasks.
 
     A worker's pool is forked from it, and inherits its estimate of the time.

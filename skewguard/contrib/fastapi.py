@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import skewguard
+from skewguard.config import ProcessOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Lifespan: TypeAlias = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 def lifespan(
-    inner: Lifespan | None = None, *, wait: float = 0.0, **options: Any
+    inner: Lifespan | None = None, *, wait: float = 0.0, **options: Unpack[ProcessOptions]
 ) -> Callable[[Any], AbstractAsyncContextManager[Mapping[str, Any] | None]]:
     """Install now, so that clients created at import are guarded too, and return a lifespan for the app.
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
 import skewguard
+from skewguard.config import InstallOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Skewguard:
     """A Flask extension. A process has one clock, so the first app's options apply, and it stays installed."""
 
-    def __init__(self, app: Flask | None = None, **options: Any) -> None:
+    def __init__(self, app: Flask | None = None, **options: Unpack[InstallOptions]) -> None:
         """Store the options, and call `init_app` if an app is given.
 
         Args:
@@ -31,5 +35,5 @@ class Skewguard:
         Raises:
             ConfigError: An option is unknown or its value unusable.
         """
-        options = app.config.get_namespace("SKEWGUARD_") | self._options
+        options: dict[str, Any] = app.config.get_namespace("SKEWGUARD_") | {**self._options}
         app.extensions["skewguard"] = skewguard.install(**options)

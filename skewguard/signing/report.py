@@ -13,7 +13,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.reply import Judgement
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Signing, Timekeeper
-from skewguard.wording import clock_offset
+from skewguard.wording import this_clock
 
 KEY = "SkewGuard"
 """The key of the report in ``ResponseMetadata``."""
@@ -81,8 +81,7 @@ def _known(keeper: Timekeeper, domain: Domain) -> str:
     reference = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
     estimate = known.estimate
     grade = known.grade.label
-    off = clock_offset(estimate.midpoint - wall, estimate.width // 2, estimate.source, reference, grade)
-    return f"this host's clock is {off}"
+    return this_clock(estimate.midpoint - wall, estimate.width // 2, estimate.source, reference, grade)
 
 
 def _note(error: BaseException, text: str) -> None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import TypedDict
 
 from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.behaviour import Behaviour
@@ -21,6 +22,17 @@ from skewguard.timekeeping import shared_file
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
+
+
+class ClientKwargs(TypedDict, total=False):
+    """The arguments of ``boto3.client`` that `StrictEndpoint.client_kwargs` gives, as type checkers see them."""
+
+    endpoint_url: str
+    aws_access_key_id: str
+    aws_secret_access_key: str
+    region_name: str
+    verify: str
+
 
 _running: weakref.WeakSet[StrictEndpoint] = weakref.WeakSet()
 
@@ -149,10 +161,10 @@ class StrictEndpoint(Behaviour):
         return self._authority.bundle
 
     @property
-    def client_kwargs(self) -> dict[str, str | bool]:
+    def client_kwargs(self) -> ClientKwargs:
         """Arguments with which ``boto3.client(name, **kwargs)`` talks to this server: URL, keys, region, trust."""
         access, secret = next(iter(self._verifier.keys.items()))
-        kwargs: dict[str, str | bool] = {
+        kwargs: ClientKwargs = {
             "endpoint_url": self.url,
             "aws_access_key_id": access,
             "aws_secret_access_key": secret.secret,

@@ -26,9 +26,9 @@ def use() -> None:
         again.uninstall()
     handle.uninstall()
     skewguard.uninstall()
-    skewguard.attach(object(), learn_from_responses=False)
-    skewguard.detach(object())
-    skewguard.initialize_client_plugin(object())
+    skewguard.attach(skewguard.session(), learn_from_responses=False)
+    skewguard.detach(skewguard.session())
+    skewguard.initialize_client_plugin(skewguard.session().client("sts"))
     skewguard.session(region_name="us-east-1").client("s3")
     now: skewguard.TrueTime | None = skewguard.now()
     if now is not None:
