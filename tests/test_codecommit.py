@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import importlib
 import importlib.util
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +29,15 @@ KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 each_clock = pytest.mark.parametrize("ahead", [7200, -7200], ids=["slow", "fast"])
 
 
-def password(host: str = HOST) -> str:
-    """Let git-remote-codecommit make a password."""
+@pytest.fixture
+def helper() -> Any:
     need(importlib.util.find_spec("git_remote_codecommit") is not None, "it", "pip install git-remote-codecommit")
-    import git_remote_codecommit
+    return importlib.import_module("git_remote_codecommit")
 
-    return str(git_remote_codecommit.sign(host, PATH, "us-east-1", KEYS))
+
+def password(helper: Any, host: str = HOST) -> str:
+    """Let git-remote-codecommit make a password."""
+    return str(helper.sign(host, PATH, "us-east-1", KEYS))
 
 
 def lead(made: str) -> float:
@@ -54,21 +59,22 @@ def by_steps(stamp: str, method: str = "GIT") -> tuple[str, str]:
 @pytest.mark.filterwarnings("ignore:datetime.datetime.utcnow:DeprecationWarning")  # the helper calls it
 class TestGitRemoteCodecommit:
     @each_clock
-    def test_a_password_is_dated_by_true_time(self, ahead: int) -> None:
+    def test_a_password_is_dated_by_true_time(self, helper: Any, ahead: int) -> None:
         """As soon as it is known, and while skewguard is installed."""
         with skewguard.install(sources=[FakeSource(offset=ahead)]):
-            assert lead(password()) == pytest.approx(ahead, abs=60)
-        assert lead(password()) == pytest.approx(0, abs=60)
+            assert lead(password(helper)) == pytest.approx(ahead, abs=60)
+        assert lead(password(helper)) == pytest.approx(0, abs=60)
 
-    def test_it_is_handed_out(self) -> None:
+    def test_it_is_handed_out(self, helper: Any) -> None:
         """So `correct_presigned` decides, and a host that is not AWS's keeps a clock of its own."""
         with skewguard.install(sources=[FakeSource(offset=7200)], correct_presigned=False):
-            assert lead(password()) == pytest.approx(0, abs=60)
+            assert lead(password(helper)) == pytest.approx(0, abs=60)
         with skewguard.install(sources=[FakeSource(offset=7200)]):
-            stamp = password("git.example.com").partition("Z")[0]
+            stamp = password(helper, "git.example.com").partition("Z")[0]
             assert parse_time(f"{stamp}Z") == pytest.approx(datetime.datetime.now().timestamp(), abs=60)
 
 
+@pytest.mark.usefixtures("helper")
 class TestSteps:
     """What else calls a signer step by step chooses its time."""
 
@@ -85,6 +91,21 @@ class TestSteps:
         with skewguard.install(sources=[FakeSource(offset=7200)]):
             assert by_steps(now, "GET")[0] == now
             assert by_steps(now, "GIT")[0] != now
+
+
+def test_without_a_helper_nothing_is_patched() -> None:
+    """So no other signing pays for it."""
+    program = """if True:
+        import botocore.auth, skewguard
+        plain = botocore.auth.SigV4Auth.string_to_sign
+        with skewguard.install():
+            assert botocore.auth.SigV4Auth.string_to_sign is plain
+            import git_remote_codecommit
+            assert botocore.auth.SigV4Auth.string_to_sign is not plain
+        """
+    need(importlib.util.find_spec("git_remote_codecommit") is not None, "it", "pip install git-remote-codecommit")
+    done = completed(sys.executable, "-c", program, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 PLUGIN = """

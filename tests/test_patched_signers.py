@@ -9,6 +9,7 @@ import importlib
 import io
 import json
 import pkgutil
+import types
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -33,7 +34,7 @@ from skewguard._reach import apply_patches, undo_patches
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
 from skewguard.signing.patches import signers as seam
-from skewguard.signing.patches.as_of import AS_OF, DatetimeModule, steered_datetime
+from skewguard.signing.patches.as_of import AS_OF, DatetimeModule, clock_patch, steered_datetime
 from tests.fakes import Emitted
 from tests.patience import in_threads
 
@@ -189,18 +190,29 @@ def test_other_threads_see_the_real_clock_meanwhile() -> None:
 
 
 def test_a_clock_is_asked_as_botocore_asks_it() -> None:
-    """Whatever that may be in a later version; the answer has the form that it would have had."""
+    """The answer has the form that it would have had."""
 
-    def get_current_datetime(remove_tzinfo: bool = True, *, zone: datetime.tzinfo = UTC) -> datetime.datetime:
-        now = datetime.datetime.now(zone)
+    def get_current_datetime(remove_tzinfo: bool = True) -> datetime.datetime:
+        now = datetime.datetime.now(UTC)
         return now.replace(tzinfo=None) if remove_tzinfo else now
 
-    east = datetime.timezone(datetime.timedelta(hours=9))
     stand_in = steered_datetime(get_current_datetime)
+    asked: list[dict[str, bool]] = [{}, {"remove_tzinfo": True}, {"remove_tzinfo": False}]
     with at_that_moment():
-        answers = [stand_in(), stand_in(remove_tzinfo=False), stand_in(False, zone=east)]
-    assert answers == [MOMENT.replace(tzinfo=None), MOMENT, MOMENT]
-    assert [answer.tzinfo for answer in answers] == [None, UTC, east]
+        answers = [stand_in(**how) for how in asked]
+    assert answers == [MOMENT.replace(tzinfo=None), MOMENT.replace(tzinfo=None), MOMENT]
+    for how in asked:
+        assert stand_in(**how).tzinfo is get_current_datetime(**how).tzinfo
+
+
+def test_a_clock_of_another_form_is_left_alone() -> None:
+    """A later botocore may ask its clock for more, which the replacement could not give."""
+    module: Any = types.ModuleType("botocore.later")
+    module.get_current_datetime = lambda remove_tzinfo=True, zone=UTC: datetime.datetime.now(zone)
+    found = module.get_current_datetime
+    degraded = clock_patch("signing", module, steered_datetime).apply()
+    assert degraded is not None
+    assert module.get_current_datetime is found
 
 
 def test_the_clock_of_an_older_botocore() -> None:

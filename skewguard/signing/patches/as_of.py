@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import inspect
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -18,11 +19,10 @@ from skewguard.signing.patches import library
 from skewguard.signing.patches.patching import NamePatch, Patch
 
 Clock: TypeAlias = Callable[..., datetime.datetime]
+"""Returns UTC: naive, or with ``remove_tzinfo=False`` aware. So botocore's own ``get_current_datetime`` does."""
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
-
-_AS_AWSCRT_CALLS = {"remove_tzinfo": False}
-"""How botocore's signers that use awscrt read the clock."""
+_NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 
 AS_OF: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
 """The time to sign as of in this context, ns since the Unix epoch; None for the wall clock.
@@ -57,7 +57,12 @@ class SteeredDatetime:
     def __init__(self, module: Any, wrap: Callable[[Clock], Clock]) -> None:
         """Make the replacement of a module's class. `wrap` makes the clock to read from the wall clock."""
         self._module = module  # not its class, which test libraries replace
-        self._now = wrap(lambda: module.datetime.now(datetime.timezone.utc))
+
+        def read(remove_tzinfo: bool = True) -> datetime.datetime:
+            now: datetime.datetime = module.datetime.now(datetime.timezone.utc)
+            return now.replace(tzinfo=None) if remove_tzinfo else now
+
+        self._now = wrap(read)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module.datetime, name)
@@ -71,12 +76,12 @@ class SteeredDatetime:
 
     def now(self, tz: datetime.tzinfo | None = None) -> datetime.datetime:
         """Return the time in a zone; without one, in this host's, as a naive value."""
-        now = self._now().astimezone(tz)
+        now = self._now(remove_tzinfo=False).astimezone(tz)
         return now if tz else now.replace(tzinfo=None)
 
     def utcnow(self) -> datetime.datetime:
         """Return UTC as a naive value."""
-        return self._now().replace(tzinfo=None)
+        return self._now()
 
 
 class DatetimeModule:
@@ -95,31 +100,25 @@ def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch
     """Make the patch on the name by which a module of botocore reads the wall clock."""
     name = library.clock_name()
     if name != "datetime":
-        return NamePatch(part, module, name, wrap)
+        return NamePatch(part, module, name, wrap, known=_is_clock)
     stand_in = functools.partial(DatetimeModule, wrap=wrap)
     return NamePatch(part, module, name, stand_in, known=lambda found: hasattr(found, "datetime"))
 
 
+def _is_clock(found: Any) -> bool:
+    """Return whether a function takes just what `Clock` takes."""
+    return callable(found) and list(inspect.signature(found).parameters) == ["remove_tzinfo"]
+
+
 def steered_datetime(original: Clock) -> Clock:
-    """Wrap what reads the wall clock; the result has the form of the original's."""
-    epoch = None if original().tzinfo else EPOCH.replace(tzinfo=None)
-    try:
-        has_utc = original(**_AS_AWSCRT_CALLS).tzinfo is datetime.timezone.utc
-    except TypeError:
-        has_utc = False
+    """Wrap what reads the wall clock."""
 
     @functools.wraps(original)
-    def get_current_datetime(*args: Any, **kwargs: Any) -> datetime.datetime:
+    def get_current_datetime(remove_tzinfo: bool = True) -> datetime.datetime:
         at = AS_OF.get()
         if at is None:
-            return original(*args, **kwargs)
-        if epoch is not None and not args and not kwargs:  # as botocore calls it
-            return epoch + datetime.timedelta(0, 0, at // 1000)
-        moment = EPOCH + datetime.timedelta(0, 0, at // 1000)
-        if has_utc and not args and kwargs == _AS_AWSCRT_CALLS:
-            return moment
-        wall = original(*args, **kwargs)
-        return moment.replace(tzinfo=None) if wall.tzinfo is None else moment.astimezone(wall.tzinfo)
+            return original(remove_tzinfo)
+        return (_NAIVE_EPOCH if remove_tzinfo else EPOCH) + datetime.timedelta(0, 0, at // 1000)
 
     return get_current_datetime
 

@@ -2,7 +2,7 @@
 
 They read the wall clock themselves, put it into the request's context, and call the steps of a signer one by one, with
 the method ``GIT`` and never ``add_auth``. The password shows the context's time beside the signature. So the time is
-replaced there, before it is signed.
+replaced there, before it is signed. A process without these helpers signs without this patch.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from skewguard._fail_open import fail_open
-from skewguard.signing.patches.patching import Group, NamePatch, Patch
+from skewguard.signing.patches.patching import Group, NamePatch, Patch, WhenImportedPatch
 
+_HELPERS = ("git_remote_codecommit", "awscli.customizations.codecommit")
 _FORM = re.compile(r"(\d{8}T\d{6})(Z?)")
 _FORMAT = "%Y%m%dT%H%M%S"
 _OWN = 5  # s; a time that is further from the wall clock was chosen by the caller
@@ -57,7 +58,9 @@ def _date(request: Any) -> None:
 def _patches() -> Iterable[Patch]:
     import botocore.auth
 
-    yield NamePatch("dating passwords for Git", botocore.auth.SigV4Auth, "string_to_sign", _dated)
+    step = NamePatch("dating passwords for Git", botocore.auth.SigV4Auth, "string_to_sign", _dated)
+    for helper in _HELPERS:
+        yield WhenImportedPatch(helper, lambda: [step])
 
 
 GIT = Group(_patches)
