@@ -59,7 +59,8 @@ class Settings(NamedTuple):
         refresh_interval: A signing that finds the sources' measurement older than this asks them again, in the
             background.
         timeout: How long the sources may take to answer, if a call names no other timeout. What is handed out waits for
-            them no longer, and only if they are named or there is a ``wait``.
+            them no longer, and only if they are named, there is a ``wait``, or the AWS CLI runs on a host whose kernel
+            reports no synchronization.
         wait: How long `install` may block until true time is known. Silent sources are asked again meanwhile.
         min_sources: How many sources must agree before they are believed.
         max_offset: A larger correction than this is never made. ``none`` sets no limit.

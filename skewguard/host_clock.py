@@ -1,4 +1,4 @@
-"""The host's own statements about its clock: a hint for `skewguard.status`, never a source of time.
+"""The host's own statements about its clock: hints for `skewguard.status` and for waiting, never a source of time.
 
 Nothing here can keep a bound. The kernel repeats the error that its last writer claimed, and does not name the writer:
 chronyd and ntpd write their distance from the reference, systemd-timesyncd writes 0 whatever its server's distance is,
@@ -216,3 +216,13 @@ def inspect() -> HostClock:
     except Exception as error:
         fail_open(error, "the host's clock was not inspected")
         return HostClock()
+
+
+def is_unsynchronized() -> bool:
+    """Return whether the kernel reports that no program keeps its clock right. Never raises."""
+    try:
+        answer = ask_kernel()
+        return answer is not None and parse_timex(*answer).synchronized is False
+    except Exception as error:
+        fail_open(error, "the kernel was not asked about its clock")
+        return False

@@ -6,7 +6,9 @@ import base64
 import contextlib
 import datetime
 import json
+import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -24,7 +26,9 @@ from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.wire import Request
 from tests.fakes import FakeSource, ahead_of
-from tests.support import attach, client
+from tests.patience import PATIENCE
+from tests.real.test_awscli import ROOT, aws
+from tests.support import attach, client, completed
 
 KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
 
@@ -192,3 +196,45 @@ def test_only_what_is_handed_out_lasts(clocks: FakeClocks) -> None:
     sent, asked, bare = {"client_config": None}, {"client_config": None, "is_presign_request": True}, {}
     assert [Call(guard, "v4-query", b"", context).handed_out for context in (sent, asked, bare)] == [False, True, True]
     assert not Call(guard, "v4", b"", bare).handed_out
+
+
+PLUGIN = """
+import threading
+from skewguard import host_clock
+from skewguard.sources.auto import HostSources
+from skewguard.timekeeping.polling import Poller
+from tests.fakes import FakeSource
+
+asked_for, join = threading.Event(), Poller.join
+source = FakeSource(offset={ahead}, instant=False, gate=asked_for)
+HostSources.tiers = lambda self: [(source,)]
+Poller.join = lambda *arguments: (asked_for.set(), join(*arguments))[1]
+host_clock.ask_kernel = lambda: (5, host_clock.TIMEX.pack(0, 0, 0, {error}, *[0] * 17))
+
+def awscli_initialize(emitter):
+    pass
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ahead", [7200, -7200], ids=["slow", "fast"])
+@pytest.mark.parametrize("error", [16_000_000, 1000], ids=["unsynchronized", "synchronized"])
+def test_the_aws_cli_waits_for_the_hosts_own_sources(ahead: int, error: int, tmp_path: Path) -> None:
+    """`aws eks get-token` makes no call, so only a source can tell the time; this one answers what waits for it."""
+    (tmp_path / "host.py").write_text(PLUGIN.format(ahead=ahead, error=error))
+    config = tmp_path / "config"
+    config.write_text("[plugins]\nhost = host\nskewguard = skewguard.contrib.awscli\n")
+    environment = {
+        **os.environ,
+        "AWS_CONFIG_FILE": str(config),
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
+        "SKEWGUARD_SOURCES": "auto",
+        "SKEWGUARD_TIMEOUT": str(PATIENCE),
+    }
+    done = completed(*aws("eks", "get-token", "--cluster-name", "cluster"), env=environment, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    token = json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1.")
+    url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
+    stamp = parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
+    expected = ahead if error > 1000 else 0
+    assert stamp - datetime.datetime.now(datetime.timezone.utc).timestamp() == pytest.approx(expected, abs=60)

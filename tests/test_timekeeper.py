@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import math
+import sys
 import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skewguard import events
+from skewguard import events, host_clock
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.events import Stepped
@@ -754,6 +756,23 @@ class TestSources:
         mute.gate.set()
         for other, lacks in ((World(wait=SECOND), True), (World(), False)):
             assert other.keeper.lacks_sources(other.keeper.utc) is lacks
+
+    @pytest.mark.parametrize("synchronized", [True, False, None])
+    @pytest.mark.parametrize("sources", [None, ()], ids=["auto", "response"])
+    def test_the_aws_cli_waits_for_the_hosts_sources(
+        self, monkeypatch: pytest.MonkeyPatch, synchronized: bool | None, sources: tuple[()] | None
+    ) -> None:
+        """Where the kernel says that its clock is kept by no program; not where it says nothing."""
+        error = 16_000_000 if synchronized is False else 1000
+        timex = host_clock.TIMEX.pack(0, 0, 0, error, *[0] * 17)
+        monkeypatch.setattr(host_clock, "ask_kernel", lambda: None if synchronized is None else (0, timex))
+        world = World(sources=sources)
+        assert not world.keeper.lacks_sources(world.keeper.utc)
+        monkeypatch.setitem(sys.modules, "awscli", types.ModuleType("awscli"))
+        expected = synchronized is False and sources is None
+        assert world.keeper.lacks_sources(world.keeper.utc) is expected
+        world.hear()
+        assert not world.keeper.lacks_sources(world.keeper.utc)
 
     @needs_fork
     def test_a_child_forked_while_measuring_measures_for_itself(self) -> None:

@@ -9,6 +9,7 @@ Reading is lock-free: a signing needs one tuple per domain, which is replaced wh
 from __future__ import annotations
 
 import functools
+import sys
 import threading
 import time
 import weakref
@@ -16,6 +17,7 @@ from collections import deque
 from typing import TypeAlias
 
 from skewguard import clocks as _clocks
+from skewguard import host_clock
 from skewguard.clocks import Clocks, Reading, stepped
 from skewguard.config import Settings
 from skewguard.events import CorrectionChanged, Stepped, emit
@@ -159,16 +161,18 @@ class Timekeeper:
         """Return whether what no retry can mend is to wait for the sources, because nothing else tells the time.
 
         Only for those that are named, or with a ``wait``: a host's own may be silent, where a network lets no UDP pass.
+        The AWS CLI has no second chance, so it waits for those too, where the kernel vouches for no clock.
         """
         settings = self.settings
-        if not (settings.sources or self._attached or settings.wait) or _clocks.faked():
+        named = bool(settings.sources or self._attached or settings.wait)
+        if not (named or (settings.sources is None and "awscli" in sys.modules)) or _clocks.faked():
             return False
         if domain is not self.utc and domain.stand_in <= Grade.GUESS:
             return False
         if domain.inherited is False:
             self._inherit(domain)
         known = self.known(domain, self.clocks.read().steady)
-        return known is None or known.grade <= Grade.GUESS
+        return (known is None or known.grade <= Grade.GUESS) and (named or host_clock.is_unsynchronized())
 
     def time_by(self, said: Interval | None) -> Signing:
         """Return the time to sign with now by a statement about the server's clock; without one, by the wall clock."""
