@@ -44,18 +44,19 @@ NO_CLOCK = "the server stated no time"
 
 _OTHER_ERROR = "the error is not about time"
 
-_GRAMMAR = re.compile(
+# Patterns that `re` compiles at their first use, so that a process without an error does not pay for them.
+_GRAMMAR = (
     r"Signature (expired|not yet current): (\d{8}T\d{6}Z) is (?:now earlier|still later) than (\d{8}T\d{6}Z) "
     r"\((\d{8}T\d{6}Z) ([-+]) (\d{1,4}) min\.\)"
 )
-_SKEW_TEXT = re.compile(r"difference between the request time and the (?:current|server's|server&#39;s) time", re.I)
-_NOT_YET_TEXT = re.compile(r"^\s*request is not yet valid", re.I)
-_EXPIRED_STAMP = re.compile(r"^\s*request has expired\. timestamp date is (\S+?)\.?(?:\s|$)", re.I)
-WRONG_KEY_TEXT = re.compile(r"does not match the signature you provided", re.I)
+_SKEW_TEXT = r"(?i)difference between the request time and the (?:current|server's|server&#39;s) time"
+_NOT_YET_TEXT = r"(?i)\s*request is not yet valid"
+_EXPIRED_STAMP = r"(?i)\s*request has expired\. timestamp date is (\S+?)\.?(?:\s|$)"
+WRONG_KEY_TEXT = r"(?i)does not match the signature you provided"
 
-_BASIC_ISO = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
-_EXTENDED_ISO = re.compile(r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?Z", re.ASCII)
-_EPOCH_MS = re.compile(r"\d{12,14}", re.ASCII)
+_BASIC_ISO = r"(?a)(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z"
+_EXTENDED_ISO = r"(?a)(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?Z"
+_EPOCH_MS = r"(?a)\d{12,14}"
 
 
 class Verdict(enum.Enum):
@@ -127,7 +128,7 @@ class Reply:
     @property
     def refuses(self) -> bool:
         """Whether this is a refusal that may be about time, whatever its code."""
-        return self.status in REFUSALS and not WRONG_KEY_TEXT.search(self.message)
+        return self.status in REFUSALS and not re.search(WRONG_KEY_TEXT, self.message)
 
     @property
     def contradictory(self) -> bool:
@@ -176,15 +177,15 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
             message = ""
     stated = requested = tolerance = None
     time_text = False
-    if match := _GRAMMAR.search(message):
+    if match := re.search(_GRAMMAR, message):
         claim = _coral(match)
         if claim:
             requested, stated, tolerance = claim
             time_text = True
-    elif match := _EXPIRED_STAMP.match(message):
+    elif match := re.match(_EXPIRED_STAMP, message):
         requested, time_text = read_stamp(match[1]), True
     else:
-        time_text = bool(_SKEW_TEXT.search(message) or _NOT_YET_TEXT.match(message))
+        time_text = bool(re.search(_SKEW_TEXT, message) or re.match(_NOT_YET_TEXT, message))
     if stated is None and (server := read_stamp(_text(error.get("ServerTime")))) is not None:
         stated = Span(server - _TEXT_BEFORE, server + _TEXT_AFTER)
     if requested is None:
@@ -232,7 +233,7 @@ def _suspicion(reply: Reply) -> str | None:
     """Return why a clock cannot have caused this error; None if one can."""
     if reply.status < 400 or reply.status >= 500:
         return "not a refusal"
-    if WRONG_KEY_TEXT.search(reply.message):
+    if re.search(WRONG_KEY_TEXT, reply.message):
         return "the secret key is wrong"
     return None if reply.explicit or reply.refuses else _OTHER_ERROR
 
@@ -274,11 +275,11 @@ def read_stamp(text: str) -> int | None:
 
     The result is ns since the Unix epoch; None for anything else, including dates that no calendar has.
     """
-    if match := _BASIC_ISO.fullmatch(text):
+    if match := re.fullmatch(_BASIC_ISO, text):
         return utc(*map(int, match.groups()))
-    if match := _EXTENDED_ISO.fullmatch(text):
+    if match := re.fullmatch(_EXTENDED_ISO, text):
         second = utc(*map(int, match.groups()[:6]))
         return None if second is None else second + int((match[7] or "").ljust(9, "0"))
-    if _EPOCH_MS.fullmatch(text):
+    if re.fullmatch(_EPOCH_MS, text):
         return int(text) * 1_000_000
     return fixdate(text)

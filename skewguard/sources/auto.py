@@ -21,7 +21,7 @@ LINK_LOCAL = ("ntp://169.254.169.123", "ntp://[fd00:ec2::123]")
 PUBLIC = "ntp://time.aws.com"
 """Amazon Time Sync, as any other host reaches it."""
 
-_REGION = re.compile(r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}")
+_REGION = r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}"
 _SECRET = ("us-iso", "eu-iso")  # regions that other networks cannot reach
 _SUFFIXES = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}  # by the beginning of a region's name
 
@@ -102,7 +102,7 @@ def regional_endpoint(environ: Mapping[str, str]) -> str | None:
     but a VPC endpoint through have it.
     """
     named = environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION") or _aws_profile.read("region", environ)
-    region = named if isinstance(named, str) and _REGION.fullmatch(named) else "us-east-1"
+    region = named if isinstance(named, str) and re.fullmatch(_REGION, named) else "us-east-1"
     if region.startswith(_SECRET):
         return None
     return f"https://sts.{region}.{_SUFFIXES.get(region.partition('-')[0], 'amazonaws.com')}"

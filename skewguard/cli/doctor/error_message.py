@@ -69,7 +69,7 @@ def _sentences(text: str, known: ClockOffset | None) -> list[str]:
         return [f"it is about time, but does not state both clocks. {_here(known)}"]
     if found.reason == NO_CLOCK:
         return [f"it may be about time, or about wrong credentials. {_here(known, 'check the credentials')}"]
-    if not (reply.code or _CLIENT_ERROR.search(text) or WRONG_KEY_TEXT.search(text)):
+    if not (reply.code or _CLIENT_ERROR.search(text) or re.search(WRONG_KEY_TEXT, text)):
         return ["no AWS error was found in it. Paste the whole message."]
     return [f"no clock is to blame: {found.reason}."]
 

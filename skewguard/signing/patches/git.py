@@ -18,7 +18,7 @@ from skewguard._fail_open import fail_open
 from skewguard.signing.patches.patching import Group, NamePatch, Patch, WhenImportedPatch
 
 _HELPERS = ("git_remote_codecommit", "awscli.customizations.codecommit")
-_FORM = re.compile(r"(\d{8}T\d{6})(Z?)")
+_FORM = r"(\d{8}T\d{6})(Z?)"
 _FORMAT = "%Y%m%dT%H%M%S"
 _OWN = 5  # s; a time that is further from the wall clock was chosen by the caller
 
@@ -44,7 +44,7 @@ def _dated(original: Callable[..., Any]) -> Callable[..., Any]:
 
 def _date(request: Any) -> None:
     try:
-        found = _FORM.fullmatch(request.context["timestamp"])
+        found = re.fullmatch(_FORM, request.context["timestamp"])
         at = _time_of(request.url) if found is not None and _time_of is not None else None
         if found is None or at is None:
             return
