@@ -17,6 +17,7 @@ from skewguard._api import (
     wait_until_synchronized,
 )
 from skewguard._plugins import initialize_client_plugin
+from skewguard._signed_call import SignedCall
 from skewguard._status import Offset, Status, TrueTime
 from skewguard.errors import ConfigError, SkewguardError, SourceError
 from skewguard.host_clock import HostClock
@@ -30,6 +31,7 @@ __all__ = [
     "Installation",
     "Interval",
     "Offset",
+    "SignedCall",
     "SkewguardError",
     "SourceError",
     "Status",

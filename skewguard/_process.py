@@ -95,8 +95,9 @@ class _Process:
         self.registering = threading.RLock()
         _late_imports.importing = threading.RLock()
         reset_lock()
-        if "skewguard.signing.patches.patching" in sys.modules:
-            sys.modules["skewguard.signing.patches.patching"].reset_lock()
+        for name in ("skewguard.signing.patches.patching", "skewguard.signing.remembered"):
+            if name in sys.modules:
+                sys.modules[name].reset_lock()
         if self._keeper is not None:
             self._keeper.reset_after_fork()
 

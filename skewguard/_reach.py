@@ -140,9 +140,11 @@ def signs_by_true_time() -> bool:
 def undo_patches() -> None:
     """Undo every patch on botocore. For tests: in a program, a guard that is off leaves them inert."""
     with _late_imports.importing:
+        from skewguard.signing import remembered
         from skewguard.signing.patches import patching, signers
 
     signers.leave_unrecorded()
+    remembered.forget()
     patching.undo_all()
 
 
@@ -213,6 +215,23 @@ def reach_other_signers(keeper: Timekeeper, names: tuple[str, ...]) -> tuple[Whe
     return tuple(
         WhenImported(module, functools.partial(other_signers.patch_signer, module, guard)) for module in modules
     )
+
+
+_foreign: tuple[Settings, Any] | None = None
+
+
+def foreign_guard() -> Any:
+    """Return the guard of calls that other code signs and sends; None while `install` is not in force."""
+    global _foreign
+    settings = process.everywhere.settings
+    if settings is None:
+        return None
+    found = _foreign
+    if found is None or found[0] is not settings:
+        with _late_imports.importing:
+            from skewguard.signing.guard import Guard
+        found = _foreign = settings, Guard(process.everywhere, process.keeper(), _NoSession())
+    return found[1]
 
 
 def _adopt_session(session: Any) -> None:

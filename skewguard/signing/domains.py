@@ -44,7 +44,7 @@ AWS_SUFFIXES = (
 _PLAIN_HOST = re.compile(r"[a-z0-9._-]+")
 _TENANTS = frozenset({"compute", "compute-1", "elb"})  # labels under which customers' own machines answer
 # Labels under which AWS checks the signature, but customers' code words the answer.
-_CUSTOMERS_CODE = frozenset({"execute-api", "lambda-url", "s3-object-lambda"})
+_CUSTOMERS_CODE = frozenset({"execute-api", "lambda-url", "s3-object-lambda", "vpc-lattice-svcs"})
 # Other names that some services' hosts have.
 _HOST_NAMES = {
     "data-ats.iot": "data.ats.iot",

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
+from skewguard.signing import remembered
 from skewguard.signing.call import Call
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches import git, library, signers
+from skewguard.signing.patches.under_way import call_to
 
 
 class Signing(NamedTuple):
@@ -42,12 +44,15 @@ def guard_unrecorded(guard: Guard, adopt: Callable[[Any], None]) -> None:
             return None
         client = signing_of(request) if request.context else None
         if client is None:
+            under_way = call_to(request.url)
+            if under_way is not None:
+                return under_way.begin()
             auth_path = getattr(request, "auth_path", None)
             at = guard.time_without_call(request.url, auth_path, handed_out=isinstance(signer, handed_out))
-            if at is None:
-                return None  # a right clock needs no search of the stack
-            client = signing_of(request)
+            # A right clock needs no search of the stack.
+            client = None if at is None else signing_of(request)
             if client is None:
+                remembered.remember(signer, request, at, guard)
                 return at
         theirs = signers.guard_of(client.request_signer)
         if theirs is None:

@@ -44,6 +44,11 @@ def use() -> None:
     print(host.synchronized, host.max_error, host.daemons)
     reached: bool = skewguard.wait_until_synchronized(timeout=1.0, within=0.5)
     print(reached, skewguard.SkewguardError, skewguard.ConfigError)
+    call = skewguard.SignedCall("bedrock", repeatable=False)
+    with call.signing("https://bedrock-runtime.us-east-1.amazonaws.com/"):
+        year: int = call.timestamp().year
+    repeat: bool = call.answered("https://example.com/", 403, {"date": ""}, b"", verified=True)
+    print(year, repeat, call.note, call.service, call.repeatable)
     with StrictEndpoint(offset=1200) as endpoint:
         url: str = endpoint.url
         print(url, endpoint.count)

@@ -2,7 +2,7 @@
 
 Their modules read the wall clock by a global of their own, ``datetime``: the module or the class. It is replaced by one
 that shows true time where the wall clock is known to be wrong. They tell no URL, so UTC is assumed; and their answers
-are not heard, so nothing but a vote or a proof counts.
+are not heard, so nothing but a vote or a proof counts. Within a `SignedCall`, both are known.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from skewguard._fail_open import fail_open
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches.as_of import EPOCH, Clock, DatetimeModule, SteeredDatetime
 from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
+from skewguard.signing.patches.under_way import UNDER_WAY
 
 _AWS = "https://sts.amazonaws.com/"
 """Any URL of AWS: what is signed is taken for a request to AWS."""
@@ -52,7 +53,8 @@ def _steered(guard: Guard, original: Clock) -> Clock:
     def now() -> datetime.datetime:
         at = None
         try:
-            at = guard.time_without_call(_AWS, None, handed_out=False)
+            call = UNDER_WAY.get()
+            at = guard.time_without_call(_AWS, None, handed_out=False) if call is None else call.begin()
         except Exception as error:
             fail_open(error, "the guard failed, so the wall clock is used")
         return original() if at is None else EPOCH + datetime.timedelta(microseconds=at // 1000)

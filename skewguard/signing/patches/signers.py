@@ -22,6 +22,7 @@ from skewguard._fail_open import fail_open
 from skewguard.signing.patches import library, own_correction
 from skewguard.signing.patches.as_of import AS_OF, SteeredTime, clock_patch, steered_datetime, steered_formatdate
 from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
+from skewguard.signing.patches.under_way import call_to
 
 KEY = "skewguard"
 """The key of a guarded call in ``request.context``."""
@@ -75,9 +76,9 @@ def _sign_as_of(at: int, original: Callable[..., Any], signer: Any, request: Any
     AS_OF.set(None)
     undo()
     own_correction.tell()
-    call: GuardedCall | None = request.context.get(KEY)
-    if call is not None:
-        call.leave()
+    for call in (request.context.get(KEY), call_to(request.url)):
+        if call is not None:
+            call.leave()
     return original(signer, request)
 
 

@@ -1,0 +1,102 @@
+"""What the authenticators for requests, httpx and httpx2 share."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+from skewguard._signed_call import SignedCall
+from skewguard.events import logger
+from skewguard.signing import remembered
+from skewguard.signing.reply import REFUSALS
+
+_unsteered: set[type] = set()
+
+
+class SignedRequest:
+    """One request of a client library's, over all its attempts.
+
+    Attributes:
+        call: What hears its answers.
+        url: Its URL before it was signed.
+        sent_url: Its URL as signed.
+    """
+
+    def __init__(self, signer: Any, url: str, headers: Mapping[str, Any]) -> None:
+        self.call = SignedCall("")
+        self.url = self.sent_url = url
+        self._signer = signer
+        self._plain = dict(headers)
+        self._changed: dict[str, Any] = {}
+        self._by_botocore: remembered.SignedRequest | None = None
+
+    def find(self, headers: Mapping[str, Any]) -> None:
+        """Find what one of botocore's signers has signed already, by its signature."""
+        self._by_botocore = found = remembered.take(_authorization(headers))
+        if found is not None:
+            self.call._was_signed(self.url, found.signing)  # noqa: SLF001 - not for users, who have `signing`
+
+    def note_signed(self, url: str, headers: Mapping[str, Any], *, repeatable: bool) -> None:
+        """Note an attempt that has been signed."""
+        self.sent_url = url
+        before = {name.lower(): value for name, value in self._plain.items()}
+        self._changed = {
+            name: before.get(name.lower()) for name, value in headers.items() if before.get(name.lower()) != value
+        }
+        self.call.service = service_of(_authorization(headers))
+        self.call.repeatable = repeatable
+
+    def hear(self, url: str, status: int, headers: Mapping[str, str], body: bytes, *, verified: bool) -> bool:
+        """Learn from an answer; return whether to sign and send again. A refusal for time that stays is logged."""
+        again = self.call.answered(url, status, headers, body, verified=verified)
+        if self.call.note:
+            logger.info("%s", self.call.note)
+            kind = type(self._signer)
+            if not self.call._steered and kind not in _unsteered:  # noqa: SLF001 - as above
+                _unsteered.add(kind)
+                logger.warning("%s.%s read the wall clock itself; see other_signers", kind.__module__, kind.__name__)
+        return again
+
+    def restore(self, headers: MutableMapping[str, Any]) -> None:
+        """Undo in the headers what signing changed: some signers keep a timestamp that they find."""
+        for name, plain in self._changed.items():
+            if plain is None:
+                headers.pop(name, None)
+            else:
+                headers[name] = plain
+
+    def sign_again(self, headers: MutableMapping[str, Any]) -> None:
+        """Sign again what one of botocore's signers had signed; change the headers that signing changes."""
+        if self._by_botocore is not None:
+            with self.call.signing(self.url):
+                new = self._by_botocore.sign_again()
+            plain = dict(self._by_botocore.headers)
+            headers.update({name: value for name, value in new.items() if plain.get(name) != value})
+
+
+def is_refusal(status: int) -> bool:
+    """Return whether an answer with this status may be a refusal for time, so that its body tells more."""
+    return status in REFUSALS
+
+
+def _authorization(headers: Mapping[str, Any]) -> str:
+    value = headers.get("Authorization", "")
+    return value.decode("latin-1") if isinstance(value, bytes) else value  # requests may have either
+
+
+def service_of(authorization: str) -> str:
+    """Return the service in the scope of a signature, ``.../us-east-1/bedrock/aws4_request``; empty if it has none."""
+    scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")
+    return scope[-2] if len(scope) >= 4 else ""
+
+
+def remember_signed_requests() -> None:
+    """Let `SignedRequest.find` find what is signed from now on."""
+    remembered.remember_from_now_on()
+
+
+def is_verified(context: Any) -> bool:
+    """Return whether TLS with these settings checks the server's certificate, and its host name."""
+    verified = getattr(context, "verify_mode", None) is ssl.CERT_REQUIRED
+    return verified and bool(getattr(context, "check_hostname", False))

@@ -1,0 +1,129 @@
+"""For requests: sign a request once more if it is refused for its time.
+
+Usage::
+
+    import requests
+    import skewguard
+    from skewguard.contrib.requests import SkewAuth
+
+    skewguard.install()
+    session = requests.Session()
+    session.auth = SkewAuth(signer)
+
+The signer is any of requests' authenticators that signs for AWS. `skewguard.install` must be in force; otherwise the
+signer is used as it is.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from requests import PreparedRequest, Response
+from requests.auth import AuthBase
+from requests.utils import rewind_body
+
+from skewguard._fail_open import fail_open
+from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
+from skewguard.signing.responses import Responses
+
+
+class SkewAuth(AuthBase):
+    """Sign by another authenticator, and once more if the server refuses the request for its time.
+
+    The answer teaches the time, as those to botocore's calls do. The refusal is in the response's ``history``. A body
+    that cannot be sent again is not.
+    """
+
+    def __init__(self, signer: Callable[[PreparedRequest], PreparedRequest] | None = None) -> None:
+        """Wrap an authenticator.
+
+        Args:
+            signer: What signs. Without it, requests are to be signed by botocore's signers before requests has them;
+                what is refused is signed again by the same signer.
+        """
+        self.signer = signer
+        if signer is None:
+            remember_signed_requests()
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Sign a request; its answer will be heard."""
+        signed = SignedRequest(self.signer, request.url or "", request.headers)
+        signed.call.repeatable = _is_repeatable(request)
+        if self.signer is None:
+            signed.find(request.headers)
+        else:
+            request = self._sign(signed, request)
+        signed.note_signed(request.url or "", request.headers, repeatable=_is_repeatable(request))
+        request.register_hook("response", functools.partial(self._answered, signed))
+        return request
+
+    def _sign(self, signed: SignedRequest, request: PreparedRequest) -> PreparedRequest:
+        if self.signer is None:
+            signed.sign_again(request.headers)
+            return request
+        with signed.call.signing(signed.url):
+            return self.signer(request)
+
+    def _answered(self, signed: SignedRequest, response: Response, **options: Any) -> Response:
+        try:
+            again = self._again(signed, response) if _hear(signed, response, options) else None
+            if again is None:
+                return response
+            # As requests' own HTTPDigestAuth does it.
+            second: Response = response.connection.send(again, **options)
+            second.history.append(response)
+            second.request = again
+        except Exception as error:
+            fail_open(error, "a request was not signed and sent again")
+            return response
+        try:
+            _hear(signed, second, options)
+        except Exception as error:
+            fail_open(error, "an answer was not heard")
+        return second
+
+    def _again(self, signed: SignedRequest, response: Response) -> PreparedRequest | None:
+        """Return the refused request, signed again; None if another was refused, after a redirect."""
+        if response.request.url != signed.sent_url:
+            return None
+        again = response.request.copy()
+        signed.restore(again.headers)
+        again.url = signed.url
+        if hasattr(again.body, "read"):
+            rewind_body(again)
+        return self._sign(signed, again)
+
+
+def _hear(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
+    """Learn from a response; return whether to sign and send again. Its connection is free then."""
+    if not Responses.from_socket(response):
+        return False
+    verified = bool(options.get("verify", True)) and _checks_host_names(response)
+    content = b""
+    if is_refusal(response.status_code):
+        content = response.content
+    url, status = response.url, response.status_code
+    if signed.hear(url, status, response.headers, content, verified=verified):
+        response.close()
+        return True
+    return False
+
+
+def _checks_host_names(response: Response) -> bool:
+    """Return whether the pool of a response's connection checks host names, as requests has it do."""
+    pool = getattr(response.raw, "_pool", None)
+    if pool is None or getattr(pool, "assert_hostname", "") is not None or pool.assert_fingerprint is not None:
+        return False
+    context = pool.conn_kw.get("ssl_context")
+    forwarded = getattr(pool.proxy_config, "use_forwarding_for_https", False)
+    return not forwarded and (context is None or is_verified(context))
+
+
+def _is_repeatable(request: PreparedRequest) -> bool:
+    """Return whether a request's body can be sent again; requests notes where a file was."""
+    body = request.body
+    if body is None or isinstance(body, (bytes, str)):
+        return True
+    return hasattr(body, "seek") and isinstance(getattr(request, "_body_position", None), int)

@@ -1,0 +1,434 @@
+"""skewguard.contrib for requests, httpx and httpx2: real clients, whose requests are refused once, and then right."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+import skewguard
+from skewguard.contrib import _signed_requests
+from skewguard.contrib._signed_requests import service_of
+from skewguard.testing import StrictEndpoint
+from tests.fakes import FakeSource
+from tests.real.need import need
+
+AHEAD = 1200
+URL = "https://sts.us-east-1.amazonaws.com/"
+FORM = b"Action=GetCallerIdentity&Version=2011-06-15"
+TYPE = {"content-type": "application/x-www-form-urlencoded"}
+
+try:
+    import httpx
+    import httpx2
+    import requests
+    import requests_aws4auth
+except ImportError as error:
+    need(False, str(error.name), "pip install --group tests")
+
+from skewguard.contrib import httpx as for_httpx  # noqa: E402
+from skewguard.contrib import httpx2 as for_httpx2  # noqa: E402
+from skewguard.contrib import requests as for_requests  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def _aws() -> Iterator[StrictEndpoint]:
+    with StrictEndpoint(tls=True) as running:
+        yield running
+
+
+@pytest.fixture(params=[AHEAD, -AHEAD])
+def aws(request: pytest.FixtureRequest, _aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> StrictEndpoint:
+    """AWS's names, on true time, which is ahead of this host's clock or behind."""
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    _aws.offset = request.param
+    _aws.clear()
+    return _aws
+
+
+_opened: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def names(aws: StrictEndpoint) -> Iterator[None]:
+    """AWS's names lead there; clients are closed afterwards."""
+    with aws.as_aws():
+        yield
+        for client in _opened:
+            client.close()
+        _opened.clear()
+        aws.clear()
+
+
+def headers_for(endpoint: StrictEndpoint, url: str = URL, body: bytes = FORM) -> dict[str, str]:
+    """Sign by one of botocore's signers; return the headers."""
+    keys = endpoint.client_kwargs
+    credentials = Credentials(str(keys["aws_access_key_id"]), str(keys["aws_secret_access_key"]))
+    request = AWSRequest("POST", url, headers=TYPE, data=body)
+    SigV4Auth(credentials, "sts", "us-east-1").add_auth(request)
+    return dict(request.headers.items())
+
+
+class Signer:
+    """Signs requests of any library by botocore's signer, as the program's own code does."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        self.endpoint = endpoint
+
+    def __call__(self, request: Any) -> Any:
+        request.headers.update(headers_for(self.endpoint, str(request.url)))
+        return request
+
+
+class HttpxSigner(httpx.Auth):
+    """The same, as an authenticator of httpx."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        self.endpoint = endpoint
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        request.headers.update(headers_for(self.endpoint, str(request.url)))
+        yield request
+
+
+def trusting(endpoint: StrictEndpoint) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=endpoint.ca_bundle)
+
+
+class ByRequests:
+    """Sends by requests."""
+
+    def __init__(self, endpoint: StrictEndpoint, auth: Any = None) -> None:
+        self.session = requests.Session()
+        self.session.auth = auth or for_requests.SkewAuth(Signer(endpoint))
+        self.session.verify = endpoint.ca_bundle
+        _opened.append(self.session)
+
+    def post(self, url: str = URL, body: Any = FORM, **options: Any) -> Any:
+        return self.session.post(url, data=body, headers=TYPE, **options)
+
+
+class ByHttpx:
+    """Sends by httpx."""
+
+    library: Any = httpx
+    contrib: Any = for_httpx
+
+    def __init__(self, endpoint: StrictEndpoint, auth: Any = None, **options: Any) -> None:
+        auth = auth or self.contrib.SkewAuth(Signer(endpoint))
+        self.client = self.library.Client(auth=auth, **{"verify": trusting(endpoint), **options})
+        _opened.append(self.client)
+
+    def post(self, url: str = URL, body: Any = FORM, **options: Any) -> Any:
+        return self.client.post(url, content=body, headers={**TYPE, **options.pop("headers", {})}, **options)
+
+
+class ByHttpx2(ByHttpx):
+    library = httpx2
+    contrib = for_httpx2
+
+
+class ByAuthenticator(ByHttpx):
+    """Sends by httpx, with an authenticator of httpx's own kind."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        super().__init__(endpoint, for_httpx.SkewAuth(HttpxSigner(endpoint)))
+
+
+class SignedBefore(ByHttpx):
+    """Signs before httpx has the request, as AnthropicBedrock and litellm do."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        super().__init__(endpoint, for_httpx.SkewAuth())
+        self.endpoint = endpoint
+
+    def post(self, url: str = URL, body: Any = FORM, **options: Any) -> Any:
+        return super().post(url, body, headers=headers_for(self.endpoint, url), **options)
+
+
+class SignedBeforeRequests(ByRequests):
+    """The same, with requests."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        super().__init__(endpoint, for_requests.SkewAuth())
+        self.endpoint = endpoint
+
+    def post(self, url: str = URL, body: Any = FORM, **options: Any) -> Any:
+        self.session.headers.update(headers_for(self.endpoint, url))
+        return super().post(url, body, **options)
+
+
+class SignedByHook(ByHttpx):
+    """Signs in an event hook, as mcp-proxy-for-aws does."""
+
+    def __init__(self, endpoint: StrictEndpoint) -> None:
+        super().__init__(endpoint, for_httpx.SkewAuth(), event_hooks={"request": [Signer(endpoint)]})
+
+
+WAYS: list[Callable[[StrictEndpoint], Any]] = [
+    ByRequests,
+    ByHttpx,
+    ByHttpx2,
+    ByAuthenticator,
+    SignedBefore,
+    SignedBeforeRequests,
+    SignedByHook,
+]
+
+
+def outcomes(endpoint: StrictEndpoint) -> list[int]:
+    return [record.status for record in endpoint.requests]
+
+
+@pytest.mark.parametrize("way", WAYS)
+class TestEach:
+    """Whatever sends, and wherever it signs."""
+
+    def test_refused_once_then_right(self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any]) -> None:
+        """The refusal is in the response's history. After `uninstall` all is as before."""
+        sender = way(aws)
+        with skewguard.install(sources="response"):
+            first = sender.post()
+            assert (first.status_code, [each.status_code for each in first.history]) == (200, [403])
+            assert sender.post().history in ([], ())
+            assert outcomes(aws) == [403, 200, 200]
+            found = skewguard.offset()
+            assert found is not None
+            assert found.grade == "proof"
+            assert abs(found.seconds - aws.offset) < 3
+        assert sender.post().status_code == 403
+        assert outcomes(aws) == [403, 200, 200, 403]
+
+    def test_right_at_once_with_a_source(self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any]) -> None:
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
+            assert way(aws).post().status_code == 200
+        assert outcomes(aws) == [200]
+
+    def test_never_more_than_once(self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any]) -> None:
+        aws.fail_next("RequestTimeTooSkewed", "The difference between the request time and the server's time", times=9)
+        with skewguard.install(sources="response"):
+            assert way(aws).post().status_code >= 400
+        assert len(outcomes(aws)) == 2
+
+    def test_another_error(self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any]) -> None:
+        """It is the caller's, and teaches no more than its Date."""
+        aws.fail_next("ValidationException", "No")
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
+            assert way(aws).post().status_code == 403
+        assert outcomes(aws) == [403]
+
+
+def grade() -> str:
+    found = skewguard.offset()
+    return "" if found is None else found.grade
+
+
+class TestBodies:
+    """A body is sent again where it can be."""
+
+    def test_a_file_is_sent_again_from_where_it_was(self, aws: StrictEndpoint) -> None:
+        body = io.BytesIO(b"no part of it " + FORM)
+        body.seek(14)
+        with skewguard.install(sources="response"):
+            assert ByRequests(aws).post(body=body).status_code == 200
+        assert outcomes(aws) == [403, 200]
+        assert aws.requests[1].body == FORM
+
+    @pytest.mark.parametrize("way", [ByRequests, ByHttpx])
+    def test_a_generator_is_not(
+        self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It teaches; and the log says why it was not sent again."""
+        with skewguard.install(sources="response"), caplog.at_level(logging.INFO, "skewguard"):
+            assert way(aws).post(body=iter([FORM])).status_code == 403
+            assert grade() == "claim"
+            assert way(aws).post(body=iter([FORM])).status_code == 200
+        assert outcomes(aws) == [403, 200]
+        assert "its body cannot be sent again" in caplog.text
+
+    def test_a_success_is_not_read(self, aws: StrictEndpoint) -> None:
+        """Streams stay streams."""
+        with skewguard.install(sources="response"):
+            with ByRequests(aws).post(stream=True) as response:
+                assert response.raw.tell() == 0
+                assert b"GetCallerIdentityResult" in response.content
+            with ByHttpx(aws).client.stream("POST", URL, content=FORM, headers=TYPE) as streamed:
+                assert not streamed.is_closed
+                assert b"GetCallerIdentityResult" in b"".join(streamed.iter_bytes())
+
+
+class TestRequests:
+    """What is particular to requests."""
+
+    def test_the_connection_is_used_again(self, aws: StrictEndpoint) -> None:
+        sender = ByRequests(aws)
+        with skewguard.install(sources="response"):
+            sender.session.post(URL, data=FORM, headers=TYPE)
+            pools = sender.session.get_adapter(URL).poolmanager.pools
+            assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118 - it is no mapping
+
+    def test_other_hooks_get_the_second_response(self, aws: StrictEndpoint) -> None:
+        seen: list[int] = []
+        with skewguard.install(sources="response"):
+            ByRequests(aws).post(hooks={"response": lambda response, **_: seen.append(response.status_code)})
+        assert seen == [200]
+
+    def test_an_unverified_certificate_teaches_nothing(self, aws: StrictEndpoint) -> None:
+        sender = ByRequests(aws)
+        sender.session.verify = False
+        with skewguard.install(sources="response"):
+            with pytest.warns(Warning, match="Unverified HTTPS"):
+                assert sender.post().status_code == 403
+            assert grade() == ""
+        assert outcomes(aws) == [403]
+
+    def test_a_connection_that_ends_leaves_the_first_response(self, aws: StrictEndpoint) -> None:
+        """Without skewguard, the caller would have had it, too."""
+        from skewguard.testing import DROP
+
+        text = "The difference between the request time and the current time is too large."
+        aws.fail_next("RequestTimeTooSkewed", text, status=403)
+        aws.script(DROP)
+        with skewguard.install(sources="response"):
+            assert ByRequests(aws).post().status_code == 403
+        aws.clear()
+
+    def test_another_signer_that_is_named(
+        self, aws: StrictEndpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It keeps a timestamp that it finds, so its signing is undone; unnamed, one warning tells of the option."""
+        monkeypatch.setattr(_signed_requests, "_unsteered", set())
+        keys = aws.client_kwargs
+        auth = requests_aws4auth.AWS4Auth(keys["aws_access_key_id"], keys["aws_secret_access_key"], "us-east-1", "sts")
+        for _ in range(2):
+            with skewguard.install(sources="response"):
+                assert ByRequests(aws, for_requests.SkewAuth(auth)).post().status_code == 403
+        with skewguard.install(sources="response", other_signers="requests-aws4auth"):
+            assert ByRequests(aws, for_requests.SkewAuth(auth)).post().status_code == 200
+        assert outcomes(aws) == [403, 403, 403, 200]
+        assert caplog.text.count("read the wall clock itself; see other_signers") == 1
+
+
+class TestHttpx:
+    """What is particular to httpx."""
+
+    def test_a_mock_teaches_nothing(self, aws: StrictEndpoint) -> None:
+        """Its answer comes from no socket."""
+
+        def refuse(request: httpx.Request) -> httpx.Response:
+            text = (
+                "Signature expired: 20260101T000000Z is now earlier than 20260101T015500Z (20260101T020000Z - 5 min.)"
+            )
+            return httpx.Response(403, json={"message": text})
+
+        with skewguard.install(sources="response"):
+            sender = ByHttpx(aws, transport=httpx.MockTransport(refuse))
+            assert sender.post().status_code == 403
+            assert grade() == ""
+
+    @pytest.mark.parametrize("unverified", ["certificate", "host name"])
+    def test_unverified_tls_teaches_nothing(self, aws: StrictEndpoint, unverified: str) -> None:
+        context = trusting(aws)
+        context.check_hostname = False
+        if unverified == "certificate":
+            context.verify_mode = ssl.CERT_NONE
+        with skewguard.install(sources="response"):
+            assert ByHttpx(aws, verify=context).post().status_code == 403
+            assert grade() == ""
+
+    def test_an_authenticator_that_asks_for_more(self, aws: StrictEndpoint) -> None:
+        """Its own further requests are sent, and heard."""
+        seen: list[int] = []
+
+        class Curious(httpx.Auth):
+            def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+                Signer(aws)(request)
+                seen.append((yield request).status_code)  # type: ignore[func-returns-value]
+                yield request
+
+        with skewguard.install(sources="response"):
+            assert ByHttpx(aws, for_httpx.SkewAuth(Curious())).post().status_code == 200
+        assert (seen, outcomes(aws)) == ([200], [403, 200, 200])
+
+    @pytest.mark.parametrize("library", [httpx, httpx2])
+    @pytest.mark.parametrize("sign", ["function", "authenticator", "before", "hook"])
+    def test_asynchronous(self, library: Any, sign: str) -> None:
+        """On an event loop, to a private server, whose own clock it teaches."""
+        contrib = for_httpx if library is httpx else for_httpx2
+
+        async def hook(request: Any) -> None:
+            Signer(server)(request)
+
+        async def calls(url: str) -> None:
+            inner = Signer(server) if sign == "function" else None
+            if sign == "authenticator":
+                inner = type("Inner", (library.Auth,), {"auth_flow": HttpxSigner.auth_flow})()
+                inner.endpoint = server
+            hooks = {"request": [hook]} if sign == "hook" else {}
+            async with library.AsyncClient(auth=contrib.SkewAuth(inner), event_hooks=hooks) as client:
+                for history in ([403], []):
+                    headers = headers_for(server, url) if sign == "before" else TYPE
+                    response = await client.post(url, content=FORM, headers=headers)
+                    assert response.status_code == 200
+                    assert [each.status_code for each in response.history] == history
+
+        with StrictEndpoint(offset=AHEAD) as server, skewguard.install(sources="response"):
+            asyncio.run(calls(f"{server.url}/"))
+            assert outcomes(server) == [403, 200, 200]
+            assert skewguard.status().domains[server.url].grade == "proof"
+
+
+@pytest.mark.parametrize(
+    ("authorization", "service"),
+    [
+        ("AWS4-HMAC-SHA256 Credential=AKID/20260101/us-east-1/bedrock/aws4_request, SignedHeaders=host", "bedrock"),
+        ("AWS4-ECDSA-P256-SHA256 Credential=AKID/20260101/s3/aws4_request, SignedHeaders=host", "s3"),
+        ("Bearer token", ""),
+        ("", ""),
+        ("AWS AKID:signature", ""),
+    ],
+)
+def test_the_service_is_read_from_the_signature(authorization: str, service: str) -> None:
+    assert service_of(authorization) == service
+
+
+@pytest.mark.slow
+def test_anthropics_client(aws: StrictEndpoint, tmp_path: Path) -> None:
+    """AnthropicBedrock signs by botocore and sends by httpx2: every call failed unless a source knew the time."""
+    try:
+        import anthropic
+    except ImportError:
+        need(False, "anthropic", "pip install --group tests")
+    keys = aws.client_kwargs
+    with anthropic.DefaultHttpxClient(auth=for_httpx2.SkewAuth(), verify=trusting(aws)) as http:
+        client = anthropic.AnthropicBedrock(
+            aws_region="us-east-1",
+            aws_access_key=str(keys["aws_access_key_id"]),
+            aws_secret_key=str(keys["aws_secret_access_key"]),
+            http_client=http,
+            max_retries=0,
+        )
+
+        def call() -> None:
+            client.messages.create(model="model", max_tokens=1, messages=[{"role": "user", "content": "Hello"}])
+
+        with pytest.raises(anthropic.PermissionDeniedError):
+            call()
+        with skewguard.install(sources="response"):
+            call()
+            call()
+        assert outcomes(aws) == [403, 403, 200, 200]
+        aws.clear()
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
+            call()
+        assert outcomes(aws) == [200]
