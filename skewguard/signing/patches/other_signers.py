@@ -50,13 +50,16 @@ def _replace(wrap: Callable[[Clock], Clock], original: Any) -> Any:
 def _steered(guard: Guard, original: Clock) -> Clock:
     """Wrap what reads the wall clock."""
 
-    def now() -> datetime.datetime:
+    def now(remove_tzinfo: bool = True) -> datetime.datetime:
         at = None
         try:
             call = UNDER_WAY.get()
             at = guard.time_without_call(_AWS, None, handed_out=False) if call is None else call.begin()
         except Exception as error:
             fail_open(error, "the guard failed, so the wall clock is used")
-        return original() if at is None else EPOCH + datetime.timedelta(microseconds=at // 1000)
+        if at is None:
+            return original(remove_tzinfo)
+        when = EPOCH + datetime.timedelta(microseconds=at // 1000)
+        return when.replace(tzinfo=None) if remove_tzinfo else when
 
     return now
