@@ -24,9 +24,22 @@ from skewguard.sources import chrony_packet, clockbound_segment, clockboundd, nt
 from skewguard.sources.limits import MAX_DISTANCE
 from skewguard.sources.ntp_packet import SECOND
 from skewguard.sources.phc import PhcSource
+from skewguard.tls.dates import validity
 
 NOW = EARLIEST + 30 * 86_400 * SECOND
 STEADY = 1000 * SECOND
+
+
+def certificate(data: bytes) -> None:
+    """A server's certificate in DER, and its beginnings."""
+    with only(ValueError):
+        not_before, not_after = validity(data)
+        assert -62_167_219_200 <= not_before < 253_402_300_800  # the years 0 to 9999
+        assert -62_167_219_200 <= not_after < 253_402_300_800
+        for cut in (1, len(data) // 2):
+            with only(ValueError):
+                validity(data[:-cut])
+                raise AssertionError("a certificate that is cut short was accepted")
 
 
 def clockbound(data: bytes) -> None:

@@ -19,6 +19,7 @@ class Target(NamedTuple):
 
 
 TARGETS = {
+    "certificate": Target(packets.certificate, 1024),
     "chrony": Target(packets.chrony, 128),
     "clockbound": Target(packets.clockbound, 128),
     "clockboundd": Target(packets.clockbound_daemon, 32),

@@ -138,7 +138,14 @@ def _usable(settings: Settings) -> None:
         value = getattr(settings, option)
         if option == "sources":
             assert value is None or all(source.name for source in value)
-        elif option in {"enabled", "learn_from_responses", "require_authenticated", "share", "correct_presigned"}:
+        elif option in {
+            "enabled",
+            "learn_from_responses",
+            "require_authenticated",
+            "share",
+            "correct_presigned",
+            "true_time_tls",
+        }:
             assert value in {True, False, None}
         elif option == "other_signers":
             assert set(value) <= set(OTHER_SIGNERS)

@@ -118,6 +118,7 @@ def uninstall() -> None:
         library.unregister_initializer(_reach.initialize)
         for watch in process.watches:
             watch.stop()
+        _reach.undo_tls()
         process.keeper().reset(resolve({}, profile=_aws_profile.options()))
         process.installed = None  # last, so that an interrupted call can be repeated
 

@@ -95,7 +95,8 @@ class _Process:
         self.registering = threading.RLock()
         _late_imports.importing = threading.RLock()
         reset_lock()
-        for name in ("skewguard.signing.patches.patching", "skewguard.signing.remembered"):
+        for module in ("signing.patches.patching", "signing.remembered", "tls.connection"):
+            name = f"skewguard.{module}"
             if name in sys.modules:
                 sys.modules[name].reset_lock()
         if self._keeper is not None:

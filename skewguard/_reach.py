@@ -98,7 +98,22 @@ def prepare() -> bool:
     transfers.guard_crt_transfers(lambda: _settings_anywhere() is not None)
     if "kombu.asynchronous.aws.connection" in sys.modules:
         _prepare_kombu()
+    if keeper.settings.true_time_tls:
+        _prepare_tls(keeper)
     return True
+
+
+def _prepare_tls(keeper: Timekeeper) -> None:
+    with _late_imports.importing:
+        from skewguard.signing.patches import tls
+    tls.judge_on_true_time(keeper)
+
+
+def undo_tls() -> None:
+    """Let OpenSSL alone judge certificates again."""
+    tls = sys.modules.get("skewguard.signing.patches.tls")
+    if tls is not None:
+        tls.stop()
 
 
 def _prepare_aio() -> None:

@@ -71,6 +71,8 @@ class Settings(NamedTuple):
         correct_presigned: Whether to correct what is handed out (presigned URLs, forms, tokens), too.
         other_signers: Libraries whose own signers read true time, too: names from docs/signers.md, such as
             ``requests-aws4auth``, separated by commas.
+        true_time_tls: Whether the dates of servers' certificates are judged by true time while the wall clock is known
+            to be wrong. See docs/security.md.
     """
 
     enabled: bool | None = None
@@ -87,6 +89,7 @@ class Settings(NamedTuple):
     share: bool = True
     correct_presigned: bool = True
     other_signers: tuple[str, ...] = ()
+    true_time_tls: bool = False
 
 
 class AttachOptions(TypedDict, total=False):
@@ -110,6 +113,7 @@ class ProcessOptions(AttachOptions, total=False):
     require_authenticated: bool
     share: bool
     other_signers: Iterable[str]
+    true_time_tls: bool
 
 
 class InstallOptions(ProcessOptions, total=False):
@@ -263,5 +267,6 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "share": as_boolean,
     "correct_presigned": as_boolean,
     "other_signers": _other_signers,
+    "true_time_tls": as_boolean,
 }
 _ELSEWHERE = frozenset(_PARSERS) - {"enabled"}  # AWS's own switch does this there

@@ -227,7 +227,7 @@ def test_beside_boto3_import_adds_few_modules() -> None:
     rooms = """_api _aws_profile _fail_open _files _late_imports _plugins _process _reach _signed_call _status clocks
         config errors events host_clock interval sources sources.auto timekeeping timekeeping.domain
         timekeeping.evidence signing signing.patches signing.patches.library timekeeping.knowledge timekeeping.polling
-        timekeeping.shared_file timekeeping.sharing timekeeping.timekeeper wording"""
+        timekeeping.certificates timekeeping.shared_file timekeeping.sharing timekeeping.timekeeper wording"""
     expected = {f"skewguard.{room}" for room in rooms.split()}
     assert added == {"skewguard", *expected}
 

@@ -41,6 +41,7 @@ class Call:
         timeless: Whether its signature carries no timestamp that could be wrong.
         rewindable: Whether its body can be sent again.
         retried: Whether it was signed again.
+        reconnected: Whether it was sent again because its server's certificate was judged by a wrong clock.
         first: The answer for which it was signed again.
         known: The server's clock by that answer, which dates what is signed again; None for the wall clock.
         renewed: How often it was signed again because of its time.
@@ -56,6 +57,7 @@ class Call:
     known: Interval | None = None
     refusal: Refusal | None = None
     retried = False
+    reconnected = False
     signing = NEVER
 
     def __init__(self, guard: Guard, signature_version: Any, body: Any, context: Any = ()) -> None:

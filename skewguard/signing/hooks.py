@@ -20,9 +20,10 @@ from skewguard.signing.answer import Answer, Decision, Then, decide, would_help
 from skewguard.signing.call import Call, First, attempts_left
 from skewguard.signing.domains import is_named_for, origin
 from skewguard.signing.guard import Guard
+from skewguard.signing.patches import tls
 from skewguard.signing.patches.signers import KEY, WHO
 from skewguard.signing.reply import Verdict, read
-from skewguard.signing.report import Refusal, note_failure, report
+from skewguard.signing.report import Refusal, is_about_dates, is_ours, note_failure, report
 from skewguard.signing.responses import Responses
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Observation
@@ -116,9 +117,9 @@ class Hooks:
             if call is None or call.signing is NEVER:
                 return None
             if response is None:
-                if caught_exception is not None:
-                    note_failure(caught_exception, self.keeper)
-                return None
+                if caught_exception is None or not is_about_dates(caught_exception):
+                    return None
+                return self._after_handshake(call, endpoint, operation, attempts, context, caught_exception)
             http_response, parsed = response
             signed, wall, steady = call.signing
             if http_response.status_code < 300 and signed == wall and not call.retried:
@@ -151,7 +152,9 @@ class Hooks:
         faked = _clocks.faked()
         if (faked and status < 400) or not self.responses.from_socket(http_response):
             return None  # a test's clock or a test's answer
-        if domain is keeper.utc and not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix):
+        if domain is keeper.utc and (
+            tls.judged(endpoint) or not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix)
+        ):
             call.route = self.guard.contain(call.route)
             domain = call.route.domain
         where = call.route.prefix
@@ -229,6 +232,33 @@ class Hooks:
         if announces:  # now, because there may be no next signing
             keeper.signing_time(domain)
         keeper.share(domain)
+
+    def _after_handshake(
+        self, call: Call, endpoint: Any, operation: Any, attempts: int, context: Any, error: BaseException
+    ) -> Awaitable[float | None] | float | None:
+        """Decide after a handshake has failed because of a certificate's dates. Nothing of the request was sent."""
+
+        def decide() -> float | None:
+            if not tls.would_judge(endpoint):
+                note_failure(error, self.keeper)
+                return None
+            waited = self.keeper.clocks.read().steady - call.signing[2]
+            reason = "the server's certificate was judged by a wrong clock"
+            emit(Retried(operation.service_model.service_name, operation.name, Verdict.SKEW.value, reason, waited))
+            return 0
+
+        allowed = self.keeper.settings.true_time_tls and self.guard.is_on() and not _clocks.faked()
+        if (
+            not allowed
+            or call.reconnected
+            or is_ours(error)
+            or not call.rewindable
+            or not attempts_left(context, attempts)
+        ):
+            note_failure(error, self.keeper)
+            return None
+        call.reconnected = True
+        return self._after_sources(self.keeper.utc, call.signing[2], decide)
 
     def _after_sources(
         self, domain: Domain, since: int, sign_again: Callable[[], float | None]

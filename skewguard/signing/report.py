@@ -13,6 +13,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.reply import Judgement
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Signing, Timekeeper
+from skewguard.tls.connection import BY_TRUE_TIME
 from skewguard.wording import this_clock
 
 KEY = "SkewGuard"
@@ -66,10 +67,39 @@ def note_refusal(error: Any, response: Any) -> None:
         _note(error, found)
 
 
+def is_about_dates(error: BaseException) -> bool:
+    """Return whether a TLS handshake failed because of a certificate's dates."""
+    return any(words in _text(error) for words in _TLS_WORDS)
+
+
+def is_ours(error: BaseException) -> bool:
+    """Return whether true time, and not the wall clock, has judged that certificate."""
+    return BY_TRUE_TIME in _text(error)
+
+
+def _text(error: BaseException) -> str:
+    """Return an exception's words, and those of the one that it wraps: a proxy's are only there."""
+    return f"{error} {getattr(error, 'kwargs', {}).get('error', '')}"
+
+
 def note_failure(error: BaseException, keeper: Timekeeper) -> None:
-    """Add to the exception of a failed TLS handshake what is known of the clock, if its words are about time."""
-    if any(words in str(error) for words in _TLS_WORDS):
-        _note(error, f"skewguard: certificates are judged by this host's clock; {_known(keeper, keeper.utc)}")
+    """Add to the exception of a handshake that failed because of a certificate's dates what is known of the clock."""
+    if is_ours(error):
+        _note(error, f"skewguard: true_time_tls is set, so certificates are judged by true time; {_known_utc(keeper)}")
+        return
+    found = f"skewguard: certificates are judged by this host's clock; {_known_utc(keeper)}"
+    basis, known = keeper.certificates(), keeper.now() is not None
+    if keeper.settings.true_time_tls:
+        found += f"; true_time_tls does not apply: {basis.obstacle}" if basis.obstacle else ""
+    elif basis.interval is not None:
+        found += "; true_time_tls=True would judge them by true time"
+    elif basis.obstacle or not known:  # else the clock may be right, and the certificate wrong
+        found += "; the option true_time_tls judges them by true time where that is known well enough"
+    _note(error, found)
+
+
+def _known_utc(keeper: Timekeeper) -> str:
+    return _known(keeper, keeper.utc)
 
 
 def _known(keeper: Timekeeper, domain: Domain) -> str:

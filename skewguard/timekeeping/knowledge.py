@@ -11,6 +11,7 @@ from typing import NamedTuple
 from skewguard.clocks import Reading
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval, Trust, intersect, plausible
+from skewguard.timekeeping.certificates import Basis, Known, basis
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Evidence, Grade
 
@@ -43,6 +44,9 @@ class Knowledge:
     Attributes:
         utc: The domain of AWS and all time sources.
         witness: What most sources agreed on.
+        voters: The statements of those that agreed.
+        named: Whether the user has named the sources.
+        newest: The newest time that an authenticated statement has shown, ns; 0 without one.
         overheard: The clock of a metadata service.
         jumps: How far the wall clock jumped forward, ns, each with the steady instant of the last reading before.
     """
@@ -51,6 +55,9 @@ class Knowledge:
         self.settings = settings
         self.utc = utc
         self.witness: Interval | None = None
+        self.voters: tuple[Interval, ...] = ()
+        self.named = False
+        self.newest = 0
         self.overheard: Interval | None = None
         self.jumps: deque[tuple[int, int]] = deque(maxlen=32)
 
@@ -173,6 +180,36 @@ class Knowledge:
         since = newest.at if wall > newest.aged(estimate.at).latest + self.settings.deadband else said[0].at
         jumped = sum(by for at, by in list(self.jumps) if at >= since)
         return wall - jumped <= estimate.latest + max(self.settings.deadband, jumped)
+
+    def certificates(self, now: Reading) -> Basis:
+        """Return what certificates are to be judged by at one instant."""
+        answer = self.own(self.utc, now.steady)
+        proved = answer is not None and answer.grade is Grade.PROOF and answer.estimate.trust >= Trust.AUTHENTICATED
+        known = Known(
+            answer.estimate if answer is not None and proved else None,
+            self.usable(self.witness, now.steady),
+            tuple(said for each in self.voters if (said := self.usable(each, now.steady)) is not None),
+            self.named,
+            self.newest,
+        )
+        found = basis(
+            known,
+            now.wall,
+            lambda said: self.offset(said, now.wall),
+            authenticated_only=self.settings.require_authenticated,
+        )
+        if found.interval is None:
+            return found
+        if self.forbids(self.offset(found.interval, now.wall)):
+            return Basis(None, "max_offset forbids the correction")
+        if self.in_doubt(self.utc, found.interval, now.wall):
+            return Basis(None, "the clock has jumped since, and may be right")
+        return found
+
+    def authenticated(self, said: Interval) -> None:
+        """Note an authenticated statement: what is earlier than it has passed."""
+        if said.trust >= Trust.AUTHENTICATED:
+            self.newest = max(self.newest, said.earliest)
 
     def objection(self, said: Interval, steady: int) -> str | None:
         """Return why a source's statement may not count at a steady instant; None if it may."""

@@ -24,6 +24,7 @@ from skewguard.events import CorrectionChanged, Stepped, emit
 from skewguard.interval import SECOND, Interval, Vote, plausible
 from skewguard.sources import Source
 from skewguard.sources.auto import HostSources
+from skewguard.timekeeping.certificates import Basis
 from skewguard.timekeeping.domain import EXPIRED, UTC, Announced, Change, Domain
 from skewguard.timekeeping.evidence import Evidence, Grade, Observation
 from skewguard.timekeeping.knowledge import MAX_LAG, Correction, Knowledge
@@ -281,6 +282,16 @@ class Timekeeper:
         """Whether requests to AWS are signed as of true time, not by the wall clock."""
         return self._knowledge.correction(self.utc, self.clocks.read()).offset != 0 and not _clocks.faked()
 
+    def certificates(self) -> Basis:
+        """Return what certificates are to be judged by now. While a library fakes the wall clock, that judges them."""
+        if _clocks.faked():
+            return Basis(None)
+        if self.utc.inherited is False:
+            self._inherit(self.utc)
+        now = self.clocks.read()
+        self._detect_step(now)
+        return self._knowledge.certificates(now)
+
     @property
     def doubtful(self) -> bool:
         """Whether the wall clock may be right although it contradicts the estimate of UTC."""
@@ -296,6 +307,8 @@ class Timekeeper:
         with self._lock:
             usable = self._knowledge.own(domain, seen.estimate.at) is not None
             change = domain.learn(seen, domain.evidence if usable else None)
+            if domain is self.utc and change.after.grade is Grade.PROOF:
+                self._knowledge.authenticated(change.after.estimate)
             self._expire_caches()
             self._learned.notify_all()
         return change
@@ -367,6 +380,8 @@ class Timekeeper:
                     grade = Grade.PROOF if each is self.utc else Grade.GUESS
                     each.inherited = Evidence(grade, said) if said is not None and plausible(said) else None
                     each.evidence = each.evidence or each.inherited
+                    if each is self.utc and each.inherited is not None:
+                        self._knowledge.authenticated(each.inherited.estimate)
                     self._expire_caches()
 
     def share(self, domain: Domain) -> None:
@@ -453,7 +468,10 @@ class Timekeeper:
                 return
             self.results = results
             if outcome.interval is not None:
-                self._knowledge.witness = outcome.interval
+                self._knowledge.witness, self._knowledge.voters = outcome.interval, outcome.truechimers
+                self._knowledge.named = self.settings.sources is not None or bool(self._attached)
+                for said in outcome.truechimers:
+                    self._knowledge.authenticated(said)
                 self._expire_caches()
             self._learned.notify_all()
 

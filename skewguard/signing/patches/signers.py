@@ -159,6 +159,11 @@ def is_guarded(emitter: Any) -> bool:
     return bool(_guards(emitter))
 
 
+def guards_on(emitter: Any) -> bool:
+    """Return whether an emitter has event handlers of ours that are switched on."""
+    return any(guard is not None for guard in _guards(emitter))
+
+
 def _guards(emitter: Any) -> list[Any]:
     """Return what the event handlers of ours on an emitter say of their guard: None if it is off."""
     said = emitter.emit(WHO)
