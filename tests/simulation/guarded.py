@@ -105,6 +105,8 @@ class GuardedCall(PlainCall):
         except Exception as error:  # the patch would catch it, and sign by the wall clock
             world.fail(f"an exception inside skewguard: {error!r}")
             return
+        if program.ended:
+            return  # it was killed while it waited for its sources
         program.oracle.begins(self.server.key)
         self._by_wall = signed is None
         stamp = self._check(signed)
