@@ -70,9 +70,8 @@ def _true_time(emitter: Callable[[], Any]) -> Interval | None:
 
 def _arm(session: Any, emitter: Any) -> None:
     """Give an HTTP session its judge, and adopt the contexts that it has."""
-    judge = _judges.get(session)
-    if judge is None:
-        judge = _judges[session] = Judge(functools.partial(_true_time, weakref.ref(emitter)))
+    # One judge, even if two threads send first: it remembers that it was used.
+    judge = _judges.setdefault(session, Judge(functools.partial(_true_time, weakref.ref(emitter))))
     _armed.add(session)
     if getattr(session, "_cert_file", None) is None:  # OpenSSL shows a client certificate before we can judge
         for context in _contexts(session):
