@@ -34,8 +34,8 @@ KNOWN = {"console", "ini", "json", "python", "text", "yaml"}
 
 FRAMEWORKS = "celery|django|fastapi|flask|opentelemetry|prometheus_client"
 
-TESTED_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch"}
-"""Remarks of the blocks that tests/test_cli_doctor.py and test_cli_watch.py compare with the real output."""
+TESTED_ELSEWHERE = {"healthy", "wrong", "check", "config", "error", "watch", "tutorial"}
+"""Remarks of the blocks whose output test_cli_doctor.py, test_cli_watch.py and test_tutorial.py compare."""
 
 SCRIPT = "import boto3; boto3.client('sts', region_name='us-east-1').get_caller_identity()\n"
 

@@ -205,6 +205,10 @@ class StrictEndpoint(Behaviour):
         """
         self._verifier.keys[access_key] = Key(secret_key, token, expires)
 
+    def put_object(self, bucket: str, key: str, data: bytes = b"") -> None:
+        """Store an object in S3, without a request; the bucket is made if there is none."""
+        self._exchange.buckets.fill(bucket, key, data, self.now() / 1_000_000_000)
+
     @property
     def tolerance(self) -> float | None:
         """Seconds by which a request's date may be off; None: as the service has it."""

@@ -39,7 +39,7 @@ class Exchange:
         self._pause = pause
         self._verifier = verifier
         self._services = Services(verifier)
-        self._buckets = buckets.Buckets(self._services.temporary)
+        self.buckets = buckets.Buckets(self._services.temporary)
 
     def run(self, request: wire.Request, receive: Callable[[], None], step: Step) -> tuple[Response, Record]:
         """Handle a request, whose body `receive` reads into it.
@@ -77,7 +77,7 @@ class Exchange:
             else:
                 verifier.check(claim, arrived)
                 if operation is not None:
-                    content = self._buckets.serve(claim, operation, arrived)
+                    content = self.buckets.serve(claim, operation, arrived)
                 else:
                     content = self._services.serve(claim, name, arrived)
         except Problem as problem:

@@ -100,6 +100,11 @@ class Buckets:
         self._uploads: dict[str, _Upload] = {}
         self._temporary = temporary
 
+    def fill(self, bucket: str, key: str, data: bytes, now: float) -> None:
+        """Store an object, in a bucket that is made if there is none; `now` in seconds by the server's clock."""
+        with self._lock:
+            self._buckets.setdefault(bucket, {})[key] = _store(data, (), now)
+
     def serve(self, claim: Claim, operation: Operation, now: float) -> Content:
         """Serve an accepted request; `now` in seconds by the server's clock. Problem if there is nothing to serve."""
         with self._lock:
