@@ -19,7 +19,7 @@ from skewguard._api import (
 from skewguard._plugins import initialize_client_plugin
 from skewguard._signed_call import SignedCall
 from skewguard._status import Offset, Status, TrueTime
-from skewguard.errors import ConfigError, SkewguardError, SourceError
+from skewguard.errors import ConfigError, SkewguardError, SkewguardWarning, SourceError
 from skewguard.host_clock import HostClock
 from skewguard.interval import Interval, Trust
 
@@ -33,6 +33,7 @@ __all__ = [
     "Offset",
     "SignedCall",
     "SkewguardError",
+    "SkewguardWarning",
     "SourceError",
     "Status",
     "TrueTime",

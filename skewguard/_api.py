@@ -10,6 +10,7 @@ from skewguard import clocks as _clocks
 from skewguard._process import process
 from skewguard._reach import Target
 from skewguard._status import Offset, State, Status, TrueTime, why_unknown
+from skewguard._warnings import warn_once
 from skewguard.clocks import APART_NS, Clocks
 from skewguard.config import (
     ATTACH_OPTIONS,
@@ -20,7 +21,6 @@ from skewguard.config import (
     parse_keyword,
     resolve,
 )
-from skewguard.events import logger
 from skewguard.interval import SECOND
 from skewguard.signing.patches import library
 from skewguard.timekeeping.domain import Domain
@@ -102,8 +102,11 @@ def install(*, clocks: Clocks | None = None, **options: Unpack[InstallOptions]) 
                 raise
     if found is None and process.everywhere.settings is not None:
         keeper.start()  # without the lock: a listener may install, as botocore's plugin does
-    elif found is not None and options and settings._replace(wait=found.wait) != found:
-        logger.warning("install() was called again with different options; they are ignored. Call uninstall() first.")
+    elif found is not None and options:
+        ignored = [name for name in options if name != "wait" and getattr(settings, name) != getattr(found, name)]
+        if ignored:
+            again = f"install() was called again with different options ({', '.join(ignored)})"
+            warn_once(f"{again}; they are ignored. Call uninstall() first.")
     if settings.wait and _in_force(handle.settings):
         keeper.wait_until(_WITHIN, settings.wait)
     return handle

@@ -17,7 +17,7 @@ from typing import Any
 
 from skewguard import _late_imports
 from skewguard._fail_open import fail_open
-from skewguard.events import logger
+from skewguard._warnings import warn_once
 
 BLOCK = "skewguard"
 
@@ -27,7 +27,7 @@ def options(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
     block = read(BLOCK, environ)
     if isinstance(block, dict) or not block:
         return block or {}
-    logger.warning("the AWS profile's %s block is ignored: it must hold indented options, not %r", BLOCK, block)
+    warn_once(f"the AWS profile's {BLOCK} block is ignored: it must hold indented options, not {block!r}")
     return {}
 
 

@@ -1,7 +1,7 @@
 """Settings: keyword, else environment, else AWS profile, else default; one frozen object.
 
 A wrong keyword is a `ConfigError`, because its author will see it. A wrong value in the environment or the profile is a
-warning and the default, because an AWS call must not fail for it.
+warning and the default, because an AWS call must not fail for it; so is a name there that is no option.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, TypedDict
 
+from skewguard._warnings import warn_once
 from skewguard.errors import ConfigError
-from skewguard.events import logger
 from skewguard.interval import SECOND
 from skewguard.sources import Source, from_uri
+from skewguard.wording import did_you_mean
 
 OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
 """AWS's cross-SDK environment variable that switches correction off."""
@@ -21,6 +22,9 @@ OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
 OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
 """The same switch in a profile of the AWS config file."""
 
+
+PREFIX = "SKEWGUARD_"
+"""What the environment variables of all other options begin with."""
 
 AUTO = "auto"
 """The word for all sources that this host has."""
@@ -148,18 +152,22 @@ def resolve(
     permitted = names if allowed is None else list(allowed)
     for name in options:
         if name not in permitted:
-            hint = "an option of install() only" if name in names else f"unknown; there are {', '.join(permitted)}"
-            raise ConfigError(f"option {name!r} is {hint}")
+            if name in names:
+                raise ConfigError(f"option {name!r} is an option of install() only")
+            hint = did_you_mean(name, permitted)
+            raise ConfigError(f"option {name!r} is unknown; there are {', '.join(permitted)}.{hint}")
     written = {name: (f"{name!r} in the AWS profile", text) for name, text in (profile or {}).items()}
     chosen = {name: value for name, value in _read(written).items() if name not in options}
-    variables = {name: f"SKEWGUARD_{name.upper()}" for name in _ELSEWHERE if name not in options}
+    for variable in unknown_variables(environ):
+        warn_once(f"{variable} is ignored: {no_such_option(variable)}")
+    variables = {name: f"{PREFIX}{name.upper()}" for name in _ELSEWHERE if name not in options}
     chosen |= _read({name: (where, environ[where]) for name, where in variables.items() if where in environ})
     chosen |= {name: parse_keyword(name, value, _PARSERS[name]) for name, value in options.items()}
     if chosen.get("enabled") is None and OFF_SWITCH in environ:
         try:
             chosen["enabled"] = not as_boolean(environ[OFF_SWITCH])
         except ValueError as error:
-            logger.warning("%s is ignored: %s", OFF_SWITCH, error)
+            warn_once(f"{OFF_SWITCH} is ignored: {error}")
     return Settings(**chosen)
 
 
@@ -168,14 +176,34 @@ def _read(written: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
     found = {}
     for name, (place, text) in written.items():
         try:
-            found[name] = (_PARSERS[name] if name in _ELSEWHERE else _unknown)(text)
+            found[name] = (_PARSERS[name] if name in _ELSEWHERE else _unknown(name))(text)
         except (ValueError, TypeError) as error:
-            logger.warning("%s is ignored: %s", place, error)
+            warn_once(f"{place} is ignored: {error}")
     return found
 
 
-def _unknown(_value: Any) -> None:
-    raise ValueError(f"there is no such option; there are {', '.join(sorted(_ELSEWHERE))}")
+def _unknown(name: str) -> Callable[[Any], Any]:
+    raise ValueError(no_such_option(name))
+
+
+def unknown_variables(environ: Iterable[str]) -> list[str]:
+    """List the variables that are named as options are, and are none."""
+    return sorted(
+        name for name in environ if name.startswith(PREFIX) and name.removeprefix(PREFIX).lower() not in _ELSEWHERE
+    )
+
+
+def no_such_option(name: str) -> str:
+    """Explain that a name in the environment or the AWS profile is no option there."""
+    option = name.removeprefix(PREFIX).lower()
+    if option == "enabled":
+        return f"the switch is {OFF_SWITCH}, or {OFF_SWITCH_PROFILE_KEY} in the AWS profile"
+    known = sorted(_ELSEWHERE)
+    if not name.startswith(PREFIX):
+        return f"there is no such option.{did_you_mean(option, known) or ' There are ' + ', '.join(known)}"
+    upper = [one.upper() for one in known]
+    meant = did_you_mean(option.upper(), upper, f"{PREFIX}{{}}")
+    return f"there is no such option.{meant or f' There are {PREFIX}' + f', {PREFIX}'.join(upper)}"
 
 
 def as_boolean(value: object) -> bool:

@@ -1,4 +1,4 @@
-"""The exceptions, as one small tree. None of these ever reaches a caller's AWS call."""
+"""The exceptions, as one small tree, and the warning. None of these ever reaches a caller's AWS call."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ class ConfigError(SkewguardError, ValueError):
 
 class SourceError(SkewguardError):
     """A time source could not be read, or its statement must not be believed."""
+
+
+class SkewguardWarning(UserWarning):
+    """A setting is misspelt or unusable, and ignored. Each comes once; `warnings` can silence it."""
 
 
 class StoreError(SkewguardError):

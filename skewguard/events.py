@@ -16,7 +16,7 @@ from skewguard.interval import SECOND, Interval
 from skewguard.wording import clock_offset, in_utc
 
 logger = logging.getLogger("skewguard")
-logger.addHandler(logging.NullHandler())
+"""The package's logger, without a handler: where a program configures no logging, Python prints warnings on stderr."""
 
 
 class CorrectionChanged(NamedTuple):
@@ -143,22 +143,26 @@ def _log(event: Event) -> None:
     """Log an event: as a warning once for each episode that people should know of, else for debugging."""
     match event:
         case CorrectionChanged():
-            level, text = _describe(event)
-            logger.log(level, "%s", text)
+            _report(*_describe(event))
         case Degraded(part, reason):
-            logger.warning("%s is switched off: %s", part, reason)
+            _report(logging.WARNING, f"{part} is switched off: {reason}")
         case Retried(service, operation, "stale", reason, waited):
-            logger.log(
+            _report(
                 logging.WARNING if _episode_begins() else logging.DEBUG,
-                "a request was refused %.0f s after it was signed (%s.%s: %s), and is signed again. The clock is not "
-                "the reason; a slow upload, a full connection pool, or a blocked thread or event loop may be",
-                waited / SECOND,
-                service,
-                operation,
-                reason,
+                f"a request was refused {waited / SECOND:.0f} s after it was signed ({service}.{operation}: {reason}), "
+                "and is signed again. The clock is not the reason; a slow upload, a full connection pool, or a blocked "
+                "thread or event loop may be",
             )
         case _:
             logger.debug("%r", event)
+
+
+def _report(level: int, text: str) -> None:
+    """Log a line. Where no logging is configured, the end of an episode shows on stderr, as its beginning does."""
+    if logger.hasHandlers() or level < logging.INFO:
+        logger.log(level, "%s", text)
+    else:
+        logger.warning("skewguard: %s", text)
 
 
 def _describe(event: CorrectionChanged) -> tuple[int, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from skewguard.interval import SECOND
 
@@ -70,6 +70,14 @@ def unknown_time(results: Sequence[tuple[str, str | None]], min_sources: int) ->
     if answers < min_sources:
         return f"only {answers} of the time sources answered; min_sources is {min_sources}"
     return f"the {answers} time sources that answered disagree"
+
+
+def did_you_mean(name: str, choices: Iterable[str], form: str = "{}") -> str:
+    """Return `` Did you mean NAME?`` if a choice is much like a name, else nothing. `form` formats a name."""
+    import difflib  # takes longer to import than all of this module
+
+    found = difflib.get_close_matches(name, list(choices), 1)
+    return f" Did you mean {form.format(found[0])}?" if found else ""
 
 
 def decimal(ns: int, digits: int = 6) -> str:

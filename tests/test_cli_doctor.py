@@ -380,10 +380,11 @@ class TestOrigins:
         assert rows["deadband"][1:4] == ("10 s", "default", "")
         assert "many" in rows["deadband"].problem
         assert rows["enabled"][1:3] == ("false", "environment")
-        none = "unknown option"
-        assert rows["sundial"].problem == none
-        assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", none)], "a typing error"
-        assert ("SKEWGUARD_ENABLED", none) in [row[3:] for row in traced if row.name == "enabled"]
+        assert rows["sundial"].problem.startswith("there is no such option. There are correct_presigned, ")
+        meant = "there is no such option. Did you mean SKEWGUARD_SOURCES?"
+        assert [row[3:] for row in traced if row.name == "source"] == [("SKEWGUARD_SOURCE", meant)], "a typing error"
+        switch = "the switch is AWS_DISABLE_CLOCK_SKEW_CORRECTION, or disable_clock_skew_correction in the AWS profile"
+        assert ("SKEWGUARD_ENABLED", switch) in [row[3:] for row in traced if row.name == "enabled"]
         assert rows["max_age"][1:] == ("86400 s", "default", "", "")
 
     def test_it_agrees_with_resolve(self) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import warnings
 from pathlib import Path
 
 import pytest
 
 from skewguard import _aws_profile
 from skewguard.config import ATTACH_OPTIONS, Settings, as_boolean, resolve
-from skewguard.errors import ConfigError
+from skewguard.errors import ConfigError, SkewguardWarning
 from skewguard.interval import SECOND
 
 
@@ -54,13 +56,40 @@ def test_code_beats_the_off_switch() -> None:
         ("SKEWGUARD_SHARE", "0"),
     ],
 )
-def test_a_wrong_variable_is_a_warning_and_the_default(
-    variable: str, value: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """An AWS call must not fail for it."""
-    with caplog.at_level(logging.WARNING, "skewguard"):
-        assert resolve({}, {variable: value}) == Settings()
-    assert variable in caplog.text
+def test_a_wrong_variable_is_a_warning_and_the_default(variable: str, value: str) -> None:
+    """An AWS call must not fail for it. It comes once, whatever reads the settings again."""
+    with pytest.warns(SkewguardWarning, match=variable) as warned:
+        assert [resolve({}, {variable: value}) for _ in range(2)] == [Settings()] * 2
+    assert len(warned) == 1
+    assert Path(warned[0].filename).name == Path(__file__).name, "the program's own line"
+
+
+@pytest.mark.parametrize(
+    ("variable", "hint"),
+    [
+        ("SKEWGUARD_SORCES", "Did you mean SKEWGUARD_SOURCES?"),
+        ("SKEWGUARD_XYZZY", "There are SKEWGUARD_CORRECT_PRESIGNED, "),
+        ("SKEWGUARD_ENABLED", "the switch is AWS_DISABLE_CLOCK_SKEW_CORRECTION"),
+    ],
+)
+def test_a_misspelt_variable_is_a_warning(variable: str, hint: str) -> None:
+    """It says what was probably meant."""
+    with pytest.warns(SkewguardWarning, match=f"{variable} is ignored: .*{re.escape(hint)}"):
+        assert resolve({}, {variable: "chrony"}) == Settings()
+
+
+def test_a_filter_that_makes_warnings_errors(caplog: pytest.LogCaptureFixture) -> None:
+    """Then the log has it: a session may be in the making, or a call under way."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert resolve({}, {"SKEWGUARD_SORCES": "chrony"}) == Settings()
+    assert "SKEWGUARD_SORCES" in caplog.text
+
+
+def test_a_misspelt_keyword() -> None:
+    """The error says what was probably meant."""
+    with pytest.raises(ConfigError, match=r"option 'sourcs' is unknown; there are .*\. Did you mean sources\?"):
+        resolve({"sourcs": []}, {})
 
 
 def test_the_environment_beats_the_profile() -> None:
@@ -73,12 +102,11 @@ def test_the_environment_beats_the_profile() -> None:
 
 @pytest.mark.parametrize("profile", [{"deadband": "soon"}, {"colour": "red"}, {"enabled": "true"}, {"timeout": {}}])
 def test_a_wrong_profile_is_a_warning_and_the_default(
-    profile: dict[str, object], caplog: pytest.LogCaptureFixture
+    profile: dict[str, object],
 ) -> None:
     """As for the environment."""
-    with caplog.at_level(logging.WARNING, "skewguard"):
+    with pytest.warns(SkewguardWarning, match=f"{next(iter(profile))!r} in the AWS profile is ignored"):
         assert resolve({}, {}, profile) == Settings()
-    assert f"{next(iter(profile))!r} in the AWS profile is ignored" in caplog.text
 
 
 def test_what_code_decides_is_not_warned_of(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,13 +141,12 @@ def test_the_block_of_the_aws_profile(
     assert _aws_profile.options(environ) == found
 
 
-def test_a_block_without_options_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_block_without_options_is_a_warning(tmp_path: Path) -> None:
     """It was meant for something."""
     path = tmp_path / "config"
     path.write_text("[default]\nskewguard = on\n")
-    with caplog.at_level(logging.WARNING, "skewguard"):
+    with pytest.warns(SkewguardWarning, match="must hold indented options"):
         assert _aws_profile.options({"AWS_CONFIG_FILE": str(path)}) == {}
-    assert "must hold indented options" in caplog.text
 
 
 def test_no_file_no_options(tmp_path: Path) -> None:

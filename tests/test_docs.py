@@ -224,10 +224,13 @@ def test_import_is_light() -> None:
 def test_beside_boto3_import_adds_few_modules() -> None:
     """It loads neither the signing modules, nor the command, nor the module of any single source."""
     added = modules_after("import boto3, skewguard") - modules_after("import boto3")
-    rooms = """_api _aws_profile _fail_open _files _late_imports _plugins _process _reach _signed_call _status clocks
-        config errors events host_clock interval sources sources.auto timekeeping timekeeping.domain
-        timekeeping.evidence signing signing.patches signing.patches.library timekeeping.knowledge timekeeping.polling
-        timekeeping.certificates timekeeping.shared_file timekeeping.sharing timekeeping.timekeeper wording"""
+    rooms = """_api _aws_profile _fail_open _files _late_imports _plugins _process _reach _signed_call _status _warnings
+        clocks config errors events host_clock interval
+        sources sources.auto
+        signing signing.patches signing.patches.library
+        timekeeping timekeeping.certificates timekeeping.domain timekeeping.evidence timekeeping.knowledge
+        timekeeping.polling timekeeping.shared_file timekeeping.sharing timekeeping.timekeeper
+        wording"""
     expected = {f"skewguard.{room}" for room in rooms.split()}
     assert added == {"skewguard", *expected}
 

@@ -11,6 +11,7 @@ import argparse
 import io
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from types import ModuleType
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from skewguard import __version__
 from skewguard.cli import exec_
 from skewguard.cli.output import CannotWriteError, write
+from skewguard.errors import SkewguardWarning
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -42,12 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         SystemExit: The arguments are wrong, or ask for help.
     """
     try:
-        return _run(list(sys.argv[1:] if arguments is None else arguments))
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", SkewguardWarning)
+            warnings.showwarning = _show
+            return _run(list(sys.argv[1:] if arguments is None else arguments))
     except KeyboardInterrupt:
         # End as Python itself does, so that a shell's loop ends too, but without the traceback.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
         raise
+
+
+def _show(message: Warning | str, *_: object, **__: object) -> None:
+    write(f"skewguard: {message}", to_stderr=True)
 
 
 def _run(given: list[str]) -> int:

@@ -7,15 +7,12 @@ without skewguard. The rest happens there.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skewguard.cli.output import write
-from skewguard.config import resolve
-from skewguard.events import logger
 
 STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
@@ -57,7 +54,6 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     try:
         environment = guarded(os.environ)
-        _check_settings()
     except Exception as error:
         write(f"skewguard exec: {command[0]} runs unguarded: {error}", to_stderr=True)
         environment = dict(os.environ)
@@ -83,14 +79,3 @@ def guarded(environment: Mapping[str, str]) -> dict[str, str]:
     before = environment.get("PYTHONPATH", "")
     others = [entry for entry in before.split(os.pathsep) if entry != ours] if before else []
     return {**environment, "PYTHONPATH": os.pathsep.join([ours, *others])}
-
-
-def _check_settings() -> None:
-    """Report wrong SKEWGUARD_* variables here, once, because the program may not show its log."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("skewguard exec: %(message)s"))
-    logger.addHandler(handler)
-    try:
-        resolve({})
-    finally:
-        logger.removeHandler(handler)

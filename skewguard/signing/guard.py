@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple, Protocol
 
 from skewguard._fail_open import fail_open
+from skewguard._warnings import warn_once
 from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
 from skewguard.signing.domains import find_domain, origin, virtual_bucket
 from skewguard.timekeeping.domain import Domain
@@ -127,7 +128,12 @@ def _switched_off(session: Any) -> bool:
     if session is None:
         return False
     try:
-        return as_boolean(session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False))
+        value = session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False)
+        try:
+            return as_boolean(value)
+        except ValueError as error:
+            warn_once(f"{OFF_SWITCH_PROFILE_KEY!r} in the AWS profile is ignored: {error}")
+            return False
     except Exception as error:  # no such profile: botocore will tell the caller itself
         fail_open(error, "the AWS profile could not be read")
         return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from skewguard import _api, events
+from skewguard import _api, _warnings, events
 from skewguard._process import process
 from skewguard.errors import ConfigError
 from skewguard.timekeeping import shared_file
@@ -26,6 +26,7 @@ def reset() -> None:
     _api.uninstall()
     process.reset()
     events.reset()
+    _warnings.reset()
     if "skewguard.signing.patches.signers" in sys.modules:  # else nothing is guarded, and importing it takes 200 ms
         from skewguard import _reach
 

@@ -11,10 +11,9 @@ from typing import Any, NamedTuple
 
 from skewguard import _aws_profile
 from skewguard.cli.output import columns
-from skewguard.config import OFF_SWITCH, Settings, as_boolean, resolve
+from skewguard.config import OFF_SWITCH, PREFIX, Settings, as_boolean, no_such_option, resolve, unknown_variables
 from skewguard.wording import plain
 
-_PREFIX = "SKEWGUARD_"
 _LENGTHS = frozenset({"deadband", "max_age", "refresh_interval", "timeout", "wait", "max_offset"})
 
 
@@ -48,18 +47,16 @@ def trace(
     rows = [_row(name, given, environ, profile) for name in Settings._fields]
     known = {row.name for row in rows}
     rows += [
-        Row(name, "(ignored)", "environment", variable, "unknown option")
-        for variable in sorted(environ)
-        if variable.startswith(_PREFIX)
-        and ((name := variable.removeprefix(_PREFIX).lower()) not in known or name == "enabled")
+        Row(variable.removeprefix(PREFIX).lower(), "(ignored)", "environment", variable, no_such_option(variable))
+        for variable in unknown_variables(environ)
     ]
     where = _aws_profile.location(environ)
-    rows += [Row(name, "(ignored)", "profile", where, "unknown option") for name in sorted(profile.keys() - known)]
+    rows += [Row(name, "(ignored)", "profile", where, no_such_option(name)) for name in sorted(profile.keys() - known)]
     return rows
 
 
 def _row(name: str, given: Mapping[str, Any], environ: Mapping[str, str], profile: Mapping[str, Any]) -> Row:
-    variable = OFF_SWITCH if name == "enabled" else f"{_PREFIX}{name.upper()}"
+    variable = OFF_SWITCH if name == "enabled" else f"{PREFIX}{name.upper()}"
     origins = [("command line", "", given.get(name)), ("environment", variable, environ.get(variable))]
     origins.append(("profile", _aws_profile.location(environ), profile.get(name)))
     problems = []

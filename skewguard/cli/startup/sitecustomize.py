@@ -64,13 +64,7 @@ class _SkewguardStartup:
             raise RuntimeError(f"skewguard needs Python 3.10, and this is {sys.version.split()[0]}")
         sys.meta_path.append(_SkewguardFinder(self.root))
         import skewguard
-        from skewguard import events
 
-        def listen(event: object) -> None:
-            if isinstance(event, events.Degraded):
-                self.warn(f"{event.part} is switched off: {event.reason}")
-
-        events.subscribe(listen)
         skewguard.install()
 
     def warn(self, line: str) -> None:
