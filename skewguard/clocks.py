@@ -124,6 +124,21 @@ def faked() -> str | None:
     return None
 
 
+def faked_wall_ns() -> int:
+    """Read the wall clock as the program does, ns since the Unix epoch: faked, while a library fakes it."""
+    return time.time_ns()
+
+
+def unfaked_wall_ns() -> int:
+    """Read the wall clock below what fakes it in this process, ns since the Unix epoch."""
+    machine = sys.modules.get("time_machine")
+    hatch = getattr(machine, "escape_hatch", None)
+    if hatch is not None and hatch.is_travelling():
+        return int(hatch.time.time_ns())
+    freezegun = sys.modules.get("freezegun.api")
+    return int(getattr(freezegun, "real_time_ns", time.time_ns)())
+
+
 def system() -> Clocks:
     """The best clocks this platform has."""
     if all(hasattr(time, name) for name in ("CLOCK_MONOTONIC_RAW", "CLOCK_BOOTTIME")):

@@ -73,6 +73,8 @@ class Settings(NamedTuple):
         share: Whether this process starts with the estimates that answers taught the user's other processes, and
             gives them its own (Linux). Without ``learn_from_responses`` it does neither.
         correct_presigned: Whether to correct what is handed out (presigned URLs, forms, tokens), too.
+        ignore_frozen_clock: Whether requests are signed by true time although freezegun or time-machine fakes this
+            process's clock, as tests against AWS itself need it. Nothing is learned meanwhile.
         other_signers: Libraries whose own signers read true time, too: names from docs/signers.md, such as
             ``requests-aws4auth``, separated by commas.
         true_time_tls: Whether the dates of servers' certificates are judged by true time while the wall clock is known
@@ -92,6 +94,7 @@ class Settings(NamedTuple):
     require_authenticated: bool = False
     share: bool = True
     correct_presigned: bool = True
+    ignore_frozen_clock: bool = False
     other_signers: tuple[str, ...] = ()
     true_time_tls: bool = False
 
@@ -116,6 +119,7 @@ class ProcessOptions(AttachOptions, total=False):
     max_offset: float | None
     require_authenticated: bool
     share: bool
+    ignore_frozen_clock: bool
     other_signers: Iterable[str]
     true_time_tls: bool
 
@@ -294,6 +298,7 @@ _PARSERS: dict[str, Callable[[Any], Any]] = {
     "require_authenticated": as_boolean,
     "share": as_boolean,
     "correct_presigned": as_boolean,
+    "ignore_frozen_clock": as_boolean,
     "other_signers": _other_signers,
     "true_time_tls": as_boolean,
 }

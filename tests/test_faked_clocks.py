@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
+import botocore.credentials
 import freezegun
 import pytest
 import time_machine
+from botocore.exceptions import ClientError
 
 import skewguard
+from skewguard import events
 from skewguard.testing import StrictEndpoint, steady_utc
-from tests.support import client, code_of
+from tests.fakes import Emitted, FakeSource
+from tests.support import OPERATIONS, client, code_of, with_bucket
+from tests.test_report import notes_of
 
 WISH = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 
@@ -67,3 +72,144 @@ def test_installing_in_faked_time_guards_once_it_is_over(
     sts.get_caller_identity()
     assert [record.status for record in server.requests] == [403, 200]
     handle.uninstall()
+
+
+def known() -> object:
+    """What is known of any clock, apart from its age."""
+    status = skewguard.status()
+    return status.offset and status.offset.grade, sorted(status.domains)
+
+
+@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
+class TestReported:
+    """A refusal that a frozen clock caused is explained, and the option that helps is named."""
+
+    @pytest.mark.parametrize("operation", ["dynamodb", "s3-get", "s3-head", "sts"])
+    def test_by_a_note(
+        self,
+        fake: Callable[[], AbstractContextManager[Any]],
+        server: StrictEndpoint,
+        operation: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """On every protocol's exception, those to HEAD included, which tell no reason."""
+        with_bucket(server)
+        service, call = OPERATIONS[operation]
+        with skewguard.install(sources="response"), fake(), pytest.raises(ClientError) as caught:
+            call(client(service, server, retries={"total_max_attempts": 1}))
+        (note,) = notes_of(caught.value, caplog)
+        assert "fakes this process's clock; ignore_frozen_clock signs by true time" in note
+        assert ("freezegun" in note) != ("time-machine" in note)
+
+    def test_by_one_warning(
+        self,
+        fake: Callable[[], AbstractContextManager[Any]],
+        server: StrictEndpoint,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        with skewguard.install(sources="response"), fake():
+            for _ in range(3):
+                assert code_of(client("sts", server).get_caller_identity)
+        logged = [record.getMessage() for record in caplog.records]
+        (line,) = [line for line in logged if line.startswith("correcting requests is switched off: ")]
+        assert line.endswith("fakes this process's clock; ignore_frozen_clock signs by true time")
+
+
+@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
+class TestIgnored:
+    """With `ignore_frozen_clock`, true time counts all the same, and nothing is learned."""
+
+    def test_by_the_hosts_clock_if_nothing_is_known(
+        self, fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
+    ) -> None:
+        server.offset = 0
+        with skewguard.install(sources="response", ignore_frozen_clock=True):
+            with fake():
+                client("sts", server).get_caller_identity()
+                assert skewguard.status().state == "faked"
+                assert skewguard.status().correcting
+            assert known() == (None, [])
+            client("sts", server).get_caller_identity()
+            assert not skewguard.status().correcting
+        assert [record.status for record in server.requests] == [200, 200]
+        assert all(abs(record.signed_at / 1e9 - steady_utc()() / 1e9) < 30 for record in server.requests)
+
+    def test_by_what_is_known_of_a_wrong_clock(
+        self, fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
+    ) -> None:
+        """Learned before, from an answer: it lasts."""
+        with skewguard.install(sources="response", ignore_frozen_clock=True):
+            sts = client("sts", server)
+            sts.get_caller_identity()
+            before = known()
+            with fake():
+                sts.get_caller_identity()
+                url = sts.generate_presigned_url("get_caller_identity")
+            assert known() == before
+            sts.get_caller_identity()
+        assert [record.status for record in server.requests] == [403, 200, 200, 200]
+        stamp = url.partition("X-Amz-Date=")[2][:16]
+        signed = datetime.datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
+        assert abs(signed - 3600 - steady_utc()() / 1e9) < 30
+
+    def test_by_a_source(self, fake: Callable[[], AbstractContextManager[Any]]) -> None:
+        now = steady_utc()
+        with skewguard.install(sources=[FakeSource(offset=3600)], ignore_frozen_clock=True), fake():
+            call = skewguard.SignedCall("bedrock")
+            with call.signing("https://bedrock-runtime.us-east-1.amazonaws.com/"):
+                assert abs(call.timestamp().timestamp() - 3600 - now() / 1e9) < 30
+
+    def test_a_refusal_all_the_same(
+        self,
+        fake: Callable[[], AbstractContextManager[Any]],
+        server: StrictEndpoint,
+        emitted: Emitted,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        """The host's clock is wrong, and nothing knows it: one request, a note, nothing learned."""
+        with skewguard.install(sources="response", ignore_frozen_clock=True), fake():
+            with pytest.raises(ClientError) as caught:
+                client("sts", server).get_caller_identity()
+            assert known() == (None, [])
+        (note,) = notes_of(caught.value, caplog)
+        assert "fakes this process's clock, so nothing is signed again" in note
+        assert "signed 3600 s behind" in note or "signed 3599 s behind" in note or "signed 3601 s behind" in note
+        assert len(server.requests) == 1
+        assert not emitted.of(events.Degraded)
+
+    @pytest.mark.parametrize("year", [2020, 2040])
+    def test_credentials_expire_by_true_time(
+        self,
+        fake: Callable[[], AbstractContextManager[Any]],
+        server: StrictEndpoint,
+        year: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Those of a role are used, and fetched no more than once, however far in the future the test is."""
+        monkeypatch.setattr("tests.test_faked_clocks.WISH", WISH.replace(year=year))
+        end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(hours=5)
+        fetched: list[int] = []
+
+        def fetch() -> dict[str, str]:
+            fetched.append(1)
+            return {"access_key": "new", "secret_key": "b", "token": "c", "expiry_time": end.isoformat()}
+
+        role = botocore.credentials.RefreshableCredentials("old", "b", "c", end, fetch, "test")
+        with skewguard.install(sources="response", ignore_frozen_clock=True):
+            client("sts", server)
+            with fake():
+                assert {role.get_frozen_credentials().access_key for _ in range(3)} <= {"old", "new"}
+        assert len(fetched) <= 1
+
+    def test_set_by_the_environment(
+        self,
+        fake: Callable[[], AbstractContextManager[Any]],
+        server: StrictEndpoint,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Frozen or not while it is installed."""
+        monkeypatch.setenv("SKEWGUARD_IGNORE_FROZEN_CLOCK", "true")
+        server.offset = 0
+        with fake(), skewguard.install(sources="response"):
+            client("sts", server).get_caller_identity()
+        assert [record.status for record in server.requests] == [200]

@@ -133,7 +133,7 @@ def test_a_frozen_clock_is_named(strict_endpoint: StrictEndpoint, caplog: pytest
         client("sts", strict_endpoint).get_caller_identity()
     (note,) = notes_of(caught.value, caplog)
     assert note.startswith("skewguard: refused for its time")
-    assert note.endswith("; freezegun fakes this process's clock")
+    assert note.endswith("; freezegun fakes this process's clock; ignore_frozen_clock signs by true time")
     assert strict_endpoint.count == 1
     assert skewguard.status().domains == {}
 

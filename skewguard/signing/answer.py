@@ -32,6 +32,7 @@ class Answer(NamedTuple):
         trusted: Whether its certificate was checked; for other servers than AWS always true.
         learns: Whether answers may teach the time.
         inactive: Why nothing is done; empty while the guard is on.
+        faked: The faked clock that dated the attempt, ns since the Unix epoch; None if it was dated by another.
         attempts_left: Whether the caller allows one more attempt.
     """
 
@@ -44,6 +45,7 @@ class Answer(NamedTuple):
     trusted: bool
     learns: bool
     inactive: str
+    faked: int | None
     attempts_left: bool
 
 
@@ -89,6 +91,8 @@ def decide(call: Call, answer: Answer) -> Decision:
     attempt = Attempt(signed, answer.elapsed, exact=signed != wall)
     if answer.inactive and reply.requested is not None:
         attempt = Attempt(reply.requested, answer.elapsed)  # a faked clock dated it, and ours may not be faked
+    elif answer.faked is not None:
+        attempt = Attempt(answer.faked, answer.elapsed, exact=False)
     judgement = judge(attempt, reply)
     verdict = judgement.verdict
     disproved = _is_disproved(call, answer, verdict)

@@ -13,7 +13,7 @@ from typing import Any
 from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
 from skewguard.clocks import Reading
-from skewguard.events import Refused, Retried, emit
+from skewguard.events import Degraded, Refused, Retried, emit, emit_once
 from skewguard.http_date import response_interval
 from skewguard.interval import Interval, Trust, plausible
 from skewguard.signing.answer import Answer, Decision, Then, decide, would_help
@@ -38,6 +38,12 @@ _IDS = {BEFORE_SIGN: "skewguard-before-sign", NEEDS_RETRY: "skewguard-needs-retr
 
 def _no_guard(**_: Any) -> None:
     """Return no guard, for an emitter that is left alone."""
+
+
+def _frozen(faked: str, ignored: bool) -> str:
+    """Return why nothing is learned or repeated while a library fakes the clock."""
+    fakes = f"{faked} fakes this process's clock"
+    return f"{fakes}, so nothing is signed again" if ignored else f"{fakes}; ignore_frozen_clock signs by true time"
 
 
 class Hooks:
@@ -159,16 +165,18 @@ class Hooks:
             domain = call.route.domain
         where = call.route.prefix
         now = keeper.clocks.read()
+        ignored = keeper.settings.ignore_frozen_clock
         answer = Answer(
             reply=read(status, self.responses.headers_of(http_response), parsed),
-            elapsed=max(now.steady - steady, now.wall - wall, 0),
+            elapsed=max(now.steady - steady, 0 if faked else now.wall - wall, 0),
             source=origin(http_response.url),
             known=None if domain is keeper.utc else keeper.known(domain, steady),
             quiet=domain.quiet(where, now.steady),
             given_up=domain.given_up(now.steady),
             trusted=domain is not keeper.utc or self.responses.verified(endpoint),
             learns=self.guard.learns() and not faked,
-            inactive=f"{faked} fakes this process's clock" if faked else "" if self.guard.is_on() else _OFF,
+            inactive=_frozen(faked, ignored) if faked else "" if self.guard.is_on() else _OFF,
+            faked=_clocks.faked_wall_ns() if faked and not ignored else None,
             attempts_left=attempts_left(context, attempts),
         )
         decision = decide(call, answer)
@@ -189,6 +197,8 @@ class Hooks:
         call.refusal = Refusal(call.signing, judgement, answer.reply.explicit)
         call.obstacle = decision.obstacle
         if decision.obstacle:
+            if faked and not ignored:
+                emit_once(Degraded("correcting requests", decision.obstacle))
             return None
         skewed = judgement.verdict is Verdict.SKEW
         # Where the machine stood still meanwhile, the wall clock alone shows how long that was.

@@ -189,8 +189,7 @@ class Timekeeper:
     def _signing_time(self, domain: Domain) -> tuple[Signing, Correction | None]:
         """Compute the time to sign with, and cache the correction; None stands for it where the clock is faked."""
         if _clocks.faked():
-            steady, wall = self.clocks.read()
-            return (wall, wall, steady), None
+            return self._frozen_time(domain), None
         if domain.inherited is False:
             self._inherit(domain)
         if self.due(domain):
@@ -202,6 +201,15 @@ class Timekeeper:
             self._announce(domain, correction, now.wall)
         return (now.wall + correction.offset, now.wall, now.steady), correction
 
+    def _frozen_time(self, domain: Domain) -> Signing:
+        """Return the time to sign with where the clock is faked. Nothing is learned then, so no retry mends it."""
+        steady, wall = self.clocks.read()
+        if not self.settings.ignore_frozen_clock:
+            return wall, wall, steady
+        real = _clocks.unfaked_wall_ns()
+        correction = self._knowledge.correction(domain, Reading(steady, real))
+        return self._knowledge.irrevocable(domain, correction, "", real), _clocks.faked_wall_ns(), steady
+
     def _cache(self, domain: Domain, correction: Correction, quick: int, now: Reading, generation: int) -> bool:
         """Cache a correction for the next signings, unless it is outdated; return whether it must be announced."""
         with self._lock:
@@ -210,7 +218,8 @@ class Timekeeper:
             ahead = now.wall - quick
             low, high = ahead - _CACHE_SLACK, ahead + _CACHE_SLACK
             domain.firm = self._knowledge.is_firm(domain, correction, now.wall)
-            domain.cached = (quick + _CACHE_FOR, low, high, correction.offset, now.steady - quick)
+            if not self.settings.ignore_frozen_clock:  # else each signing asks whether the clock is faked
+                domain.cached = (quick + _CACHE_FOR, low, high, correction.offset, now.steady - quick)
             return domain.announce(Announced(correction.offset, correction.withheld), self.settings.deadband)
 
     @staticmethod
@@ -280,7 +289,9 @@ class Timekeeper:
     @property
     def correcting(self) -> bool:
         """Whether requests to AWS are signed as of true time, not by the wall clock."""
-        return self._knowledge.correction(self.utc, self.clocks.read()).offset != 0 and not _clocks.faked()
+        if _clocks.faked():
+            return self.settings.ignore_frozen_clock
+        return self._knowledge.correction(self.utc, self.clocks.read()).offset != 0
 
     def certificates(self) -> Basis:
         """Return what certificates are to be judged by now. While a library fakes the wall clock, that judges them."""
