@@ -98,7 +98,7 @@ def hear_answer(
     call: Call, context: Mapping[str, Any], answer: ForeignAnswer, parsed: dict[str, Any], operation: Any, attempts: int
 ) -> bool:
     """Learn from an answer, as from botocore's; return whether the call is to be signed and sent again."""
-    wait = _ForeignHooks(call.guard).needs_retry(
+    wait = _ForeignHooks(call.guard).after_attempt(
         response=(answer, parsed),
         endpoint=answer,
         operation=operation,

@@ -61,7 +61,7 @@ class Hooks:
     def register(self, emitter: Any) -> None:
         """Register the handlers before all others of an emitter, instead of any hooks of ours that it has."""
         self.unregister(emitter)
-        for event, handler in ((BEFORE_SIGN, self.before_sign), (NEEDS_RETRY, self.needs_retry), (WHO, self.who)):
+        for event, handler in ((BEFORE_SIGN, self.before_sign), (NEEDS_RETRY, self.after_attempt), (WHO, self.who)):
             emitter.register_first(event, handler, unique_id=_IDS[event])
 
     @staticmethod
@@ -105,7 +105,7 @@ class Hooks:
             fail_open(error, "a request is not guarded")
         return None
 
-    def needs_retry(
+    def after_attempt(
         self,
         response: Any = None,
         endpoint: Any = None,

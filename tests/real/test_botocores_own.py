@@ -20,7 +20,7 @@ from tests.real.need import need
 from tests.support import completed
 
 ROOT = Path(__file__).parents[2]
-UNITS = ["auth", "crt", "retries", "test_auth_*.py", "test_credentials.py", "test_retryhandler.py"]
+UNITS = ["auth", "crt", "retries", "test_auth_*.py", "test_credentials.py", "test_handlers.py", "test_retryhandler.py"]
 UNITS += ["test_signers.py", "test_tokens.py", "test_utils.py"]
 CALLS = ["retries", "test_bearer_auth.py", "test_disable_s3_express_auth.py", "test_dsql.py", "test_polly.py"]
 CALLS += ["test_rds.py", "test_retry.py", "test_s3express.py", "test_signin.py", "test_sts.py"]

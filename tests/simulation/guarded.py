@@ -138,7 +138,7 @@ class GuardedCall(PlainCall):
         if self.plan.kind == REQUEST:
             if answer is not None:
                 self._inform_oracle(answer, stamp)
-            asked = program.hooks.needs_retry(
+            asked = program.hooks.after_attempt(
                 response=None if answer is None else (answer, answer.parsed),
                 endpoint=self.server.endpoint,
                 operation=self._operation,
