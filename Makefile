@@ -40,8 +40,8 @@ RUNS ?= 1000000
 demo: $(DEMO)
 	$(VENV)/bin/python examples/quickstart.py
 
-# Each worker starts its own servers, so more than a few gain nothing.
-PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+# Three keep two processors busy, because tests wait for servers and daemons; each starts its own, so more gain little.
+PYTEST := -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
 test: setup
 	$(ENVIRONMENTS) $(VENV)/bin/python $(PYTEST)
 
