@@ -1,6 +1,6 @@
 """What guarding costs in instructions: imports, signing and a whole call, with skewguard and without.
 
-    python benchmarks/instructions.py [--check] [--write README.md]
+    python benchmarks/instructions.py [--check] [--write docs/performance.md]
 
 valgrind's cachegrind counts the instructions that a process executes, which are the same on a busy machine. A process
 that only warms up is subtracted from one that warms up and then goes on. Where frames and objects lie in memory decides

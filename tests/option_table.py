@@ -1,4 +1,4 @@
-"""The table of options in docs/options.md, generated from the docstrings of the settings.
+"""The options in docs/options.md, each with its heading, generated from the docstrings of the settings.
 
 ``python -m tests.option_table --write`` writes it; tests/test_docs.py checks that it is up to date.
 """
@@ -26,18 +26,21 @@ def meanings(owner: object) -> dict[str, str]:
 
 
 def table() -> str:
-    rows = [
-        "| `install(...)` | `attach(...)` | environment | AWS profile | default | meaning |",
-        "|---|---|---|---|---|---|",
-    ]
+    """Return a heading, the meaning, and the names of each option."""
+    parts = []
     described = meanings(Settings)
     for row in trace({}, {}, {}):
         variable, key = f"SKEWGUARD_{row.name.upper()}", row.name
         if row.name == "enabled":
             variable, key = f"{OFF_SWITCH}=true", f"{OFF_SWITCH_PROFILE_KEY} = true"
-        attach = "yes" if row.name in ATTACH_OPTIONS else ""
-        rows.append(f"| `{row.name}` | {attach} | `{variable}` | `{key}` | {row.value} | {described[row.name]} |")
-    return "\n".join(rows) + "\n"
+        meaning = re.sub(r"docs/([\w-]+)\.md", r"[the page on \1](\1.md)", described[row.name])
+        where = "`install`, `attach`" if row.name in ATTACH_OPTIONS else "`install`"
+        parts.append(
+            f"### `{row.name}`\n\n{meaning}\n\n"
+            f"| default | keyword of | environment | AWS profile |\n|---|---|---|---|\n"
+            f"| {row.value} | {where} | `{variable}` | `{key}` |\n"
+        )
+    return "\n".join(parts) + "\n"
 
 
 def page() -> str:

@@ -45,10 +45,10 @@ def cells(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_readme_has_the_rows_of_instructions(load: Callable[[str], ModuleType]) -> None:
+def test_performance_has_the_rows_of_instructions(load: Callable[[str], ModuleType]) -> None:
     """Counts and their ratios; no time."""
     script, common = load("instructions"), load("common")
-    table = common.split((ROOT / "README.md").read_text("utf-8"), "instructions")[1]
+    table = common.split((ROOT / "docs/performance.md").read_text("utf-8"), "instructions")[1]
     header, _, *rows = cells(table)
     assert header == list(script.HEADER)
     assert [row[0] for row in rows] == [row.what for row in script.ROWS]
