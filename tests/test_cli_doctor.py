@@ -59,7 +59,24 @@ class TestFindings:
         ("offset", "bound", "level", "words", "refuses", "may"),
         [
             (0, 0.01, Level.OK, "is right: it is 0 us ahead of true time (within 10.0 ms, by ntp://a).", 0, 0),
-            (-59, 0.01, Level.OK, "is right: it is 59.0 s ahead of true time ", 0, 0),
+            (
+                -59,
+                0.01,
+                Level.NOTE,
+                "clock is 59.0 s ahead of true time (within 10.0 ms, by ntp://a). AWS tol",
+                0,
+                0,
+            ),
+            (
+                1.1,
+                0.01,
+                Level.NOTE,
+                "clock is 1.1 s behind true time (within 10.0 ms, by ntp://a). AWS tol",
+                0,
+                0,
+            ),
+            (0.9, 0.01, Level.OK, "is right: it is 900.0 ms behind true time ", 0, 0),
+            (1.5, 2, Level.OK, "is right: it is 1.5 s behind true time ", 0, 0),  # may be
             (61, 0.01, Level.WARN, "clock is 61.0 s behind true time ", 0, 0),
             (59.9, 0.2, Level.WARN, "clock is 59.9 s behind true time ", 0, 0),  # may be off by more than a minute
             (239, 2, Level.FAIL, "clock is 3 min 59 s behind true time ", 0, 0),
@@ -78,7 +95,7 @@ class TestFindings:
         all_of_it = texts(seen(offset, bound))
         assert all_of_it.count("AWS refuses this host's requests now") == refuses
         assert all_of_it.count("AWS may refuse this host's requests now") == may
-        assert ("AWS still accepts" in all_of_it) == (level is not Level.OK and not refuses and not may)
+        assert ("AWS still accepts" in all_of_it) == (level > Level.NOTE and not refuses and not may)
 
     @pytest.mark.parametrize(
         ("more", "words", "level"),
@@ -103,8 +120,16 @@ class TestFindings:
             ({"host": FINE._replace(timesyncd_saved_at=WALL + HOUR)}, "saved a time that is 1 h 0 min 0 s", Level.WARN),
             ({"rtc": Rtc(SECOND // 2)}, "[ OK ] Hardware clock: right.", Level.OK),
             ({"rtc": Rtc(2 * HOUR, True), "utc_offsets": (2 * HOUR,)}, "(configured as local time): right.", Level.OK),
-            ({"rtc": Rtc(2 * HOUR, False)}, "2 whole hours, so it seems to hold local time. Remedy: ti", Level.WARN),
-            ({"rtc": Rtc(5 * 60 * SECOND, False)}, "5 min 0 s fast. Remedy: sudo hwclock --systohc", Level.WARN),
+            (
+                {"rtc": Rtc(2 * HOUR, False)},
+                "so it seems to hold local time. Remedy, once the wall clock is right: ti",
+                Level.WARN,
+            ),
+            (
+                {"rtc": Rtc(5 * 60 * SECOND, False)},
+                "5 min 0 s fast. Remedy, once the wall clock is right: sudo hw",
+                Level.WARN,
+            ),
         ],
     )
     def test_one_thing_about_a_host_whose_clock_is_right(self, more: dict[str, Any], words: str, level: Level) -> None:
@@ -228,6 +253,57 @@ class TestFindings:
         """Its own report, timed by the kernel's clock even if this process's clock is faked."""
         said = Tracking(0xC0000201, 3, 0, WALL + HOUR - 12 * SECOND, 72_000, 0, 0, 0, 0)
         assert words in texts(seen(0, chrony=dataclasses.replace(said, **more), kernel_ahead=HOUR))
+
+    @pytest.mark.parametrize(
+        ("offset", "correction", "others", "kind"),
+        [
+            (0, 0.000_1, (), "daemon-follows"),
+            (1200, 0.000_1, (), "daemon-misled"),  # it has set the clock by a server that is 20 minutes off
+            (0.5, 0.000_1, (), "daemon-follows"),
+            (1200, 1200, (), "daemon-follows"),  # it knows, and slews
+            (None, 1200, (0, 1200), "daemon-doubtful"),
+            (None, 0, (None,), "daemon-follows"),
+        ],
+    )
+    def test_a_daemon_that_follows_a_wrong_server(
+        self, offset: float | None, correction: float, others: tuple[float | None, ...], kind: str
+    ) -> None:
+        """It is not OK, and nothing lets it set the clock again."""
+        said = Tracking(0xC0000201, 3, 0, WALL - SECOND, round(correction * SECOND), 0, 0, 0, 0)
+        found = seen(offset, chrony=said)
+        if others:
+            heard = tuple(
+                SourceResult(f"ntp://{i}", None if one is None else known(one), "silent" if one is None else None)
+                for i, one in enumerate(others)
+            )
+            found = found._replace(survey=Survey(None, heard, WALL))
+        (daemon,) = [one for one in diagnose(found) if one.id.startswith("daemon-")]
+        assert daemon.id == kind
+        assert (daemon.level is Level.OK) == (kind == "daemon-follows")
+        commands = remedies.commands(found)
+        if kind != "daemon-follows":
+            assert not any("makestep" in command for command in commands)
+        elif offset == 1200:
+            assert commands == ["sudo chronyc makestep"]
+
+    def test_a_clock_that_was_not_found_wrong_is_not_set(self) -> None:
+        """Where the time is not known, the advice is how to learn it."""
+        for kind in ("", "container", "wsl", "docker-desktop"):
+            found = seen(None, machine=Machine("linux", kind, tools=frozenset({"curl"})))
+            advice = "\n".join(remedies.advise(found))
+            assert "leave it as it is" in advice
+            assert not re.search(r"sudo|makestep|hwclock|set-ntp|restart|date -u -s", advice)
+            assert remedies.commands(found) == []
+
+    def test_every_finding_has_an_id_with_a_heading(self) -> None:
+        """Those that the code names are those on the page, each once, in the same words."""
+        page = (ROOT / "docs" / "troubleshooting" / "doctor.md").read_text("utf-8")
+        headings = re.findall(r"^### `([a-z-]+)`$", page, re.M)
+        assert sorted(set(headings)) == sorted(headings)
+        package = Path(doctor.__file__).parent
+        code = "".join((package / name).read_text("utf-8") for name in ("diagnosis.py", "daemons.py"))
+        named = set(re.findall(r'"((?:[a-z]+-)+[a-z]+|libfaketime)"(?=[,)\n])', code)) - {"systemd-timesyncd"}
+        assert {one for one in headings if not one.startswith("error-")} == named
 
     def test_a_finding_as_text(self) -> None:
         assert str(Finding(Level.OK, "x.")) == "[ OK ] x."

@@ -42,6 +42,11 @@ class ClockOffset(NamedTuple):
         return max(abs(self.offset) - self.bound, 0)
 
     @property
+    def is_right(self) -> bool:
+        """Whether nothing shows that the clock is off by more than a second."""
+        return self.most <= SECOND or self.least == 0
+
+    @property
     def most(self) -> int:
         """How far the clock can be off, either way, ns."""
         return abs(self.offset) + self.bound

@@ -7,7 +7,15 @@ import json
 import sys
 
 from skewguard.cli import survey
-from skewguard.cli.doctor import diagnosis, endpoint, error_message, examination, option_origins, remedies
+from skewguard.cli.doctor import (
+    diagnosis,
+    endpoint,
+    error_message,
+    examination,
+    log_messages,
+    option_origins,
+    remedies,
+)
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import Finding, Level
 from skewguard.cli.output import write
@@ -62,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
 def _read(message: str) -> str:
     if message != "-":
         return message
-    return sys.stdin.read(error_message.LIMIT) if sys.stdin else ""  # closed before this process began
+    return sys.stdin.read(log_messages.LIMIT) if sys.stdin else ""  # closed before this process began
 
 
 def as_text(examined: Examination, findings: list[Finding], code: int, *, verbose: bool, explained: int = 0) -> str:
@@ -88,7 +96,7 @@ def as_json(examined: Examination, findings: list[Finding], code: int) -> str:
             "exit_code": code,
             **survey.survey_json(examined.survey),
             **survey.offset_json(examined.known),
-            "findings": [{"level": finding.level.name, "text": finding.text} for finding in findings],
+            "findings": [finding.as_json() for finding in findings],
             "commands": remedies.commands(examined),
         }
     )

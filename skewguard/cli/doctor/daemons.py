@@ -16,41 +16,76 @@ def daemons(examination: Examination) -> list[Finding]:
     found = []
     if host.daemons is None:
         if examination.machine.system == "linux":
-            found.append(Finding(Level.NOTE, "Time daemons cannot be seen from here."))
+            found.append(Finding(Level.NOTE, "Time daemons cannot be seen from here.", "daemons-hidden"))
     elif host.daemons:
-        found.append(Finding(Level.OK, f"Time daemons running: {', '.join(host.daemons)}."))
+        found.append(Finding(Level.OK, f"Time daemons running: {', '.join(host.daemons)}.", "daemons-running"))
     else:
-        found.append(Finding(Level.NOTE, "No time daemon is running (such as chronyd, ntpd or systemd-timesyncd)."))
+        text = "No time daemon is running (such as chronyd, ntpd or systemd-timesyncd)."
+        found.append(Finding(Level.NOTE, text, "daemons-none"))
     wall = examination.survey.wall + (examination.kernel_ahead or 0)
     if (chrony := examination.chrony) is not None:
         server, ago = f"{chrony.ref_id:08X}", wall - chrony.ref_time
-        found.append(_state("chronyd", chrony, "chronyc -n sources", server, chrony.correction, ago))
+        found.append(_state(examination, "chronyd", chrony, "chronyc -n sources", server, chrony.correction, ago))
     if (ntpd := examination.ntpd) is not None:
-        found.append(_state("ntpd", ntpd, "ntpq -pn", ntpd.refid, ntpd.offset, wall - ntpd.reftime))
+        found.append(_state(examination, "ntpd", ntpd, "ntpq -pn", ntpd.refid, ntpd.offset, wall - ntpd.reftime))
     if host.synchronized is not None:
         within = f", within {length(host.max_error)} according to the program that set it" if host.max_error else ""
         found.append(
-            Finding(Level.OK, f"The kernel reports the clock as synchronized{within}.")
+            Finding(Level.OK, f"The kernel reports the clock as synchronized{within}.", "kernel-synchronized")
             if host.synchronized
-            else Finding(Level.NOTE, "The kernel reports the clock as not synchronized.")
+            else Finding(Level.NOTE, "The kernel reports the clock as not synchronized.", "kernel-unsynchronized")
         )
     if host.timesyncd_synchronized_at is not None:
         ago = examination.survey.wall - host.timesyncd_synchronized_at
-        found.append(Finding(Level.OK, f"systemd-timesyncd last heard from its server {length(ago)} ago."))
+        text = f"systemd-timesyncd last heard from its server {length(ago)} ago."
+        found.append(Finding(Level.OK, text, "timesyncd-heard"))
     if host.timesyncd_saved_at is not None and host.timesyncd_saved_at - examination.survey.wall > MINUTE:
         later = length(host.timesyncd_saved_at - examination.survey.wall)
-        found.append(Finding(Level.WARN, f"The clock was set back: systemd has saved a time that is {later} later."))
+        text = f"The clock was set back: systemd has saved a time that is {later} later."
+        found.append(Finding(Level.WARN, text, "clock-set-back"))
     return found
 
 
-def _state(daemon: str, reported: Tracking | Ntpd, command: str, server: str, offset: int, ago: int) -> Finding:
+def contradicted(examination: Examination, offset: int) -> bool:
+    """Return whether the time sources contradict a daemon by which the clock is `offset` ns slow."""
+    known = examination.survey.estimate
+    return known is not None and abs(known.offset - offset) > known.bound + SECOND
+
+
+def misled(examination: Examination) -> str:
+    """Return the daemon that follows a server whose time is wrong; empty if none is known to."""
+    chrony, ntpd = examination.chrony, examination.ntpd
+    if chrony is not None and chrony.synchronized and contradicted(examination, chrony.correction):
+        return "chronyd"
+    if ntpd is not None and ntpd.synchronized and contradicted(examination, ntpd.offset):
+        return "ntpd"
+    return ""
+
+
+def _doubts(examination: Examination, offset: int) -> list[str]:
+    """Return the sources that contradict a daemon; not chronyd itself, as it is one of the sources."""
+    measured = ((one.name, one.measured) for one in examination.survey.results if not one.name.startswith("chrony"))
+    return [name for name, said in measured if said is not None and abs(said.offset - offset) > said.bound + SECOND]
+
+
+def _state(
+    examination: Examination, daemon: str, reported: Tracking | Ntpd, command: str, server: str, offset: int, ago: int
+) -> Finding:
     """Format what a daemon reports of itself: the server as its own command prints it; offset and age in ns."""
     if not reported.synchronized:
-        return Finding(Level.NOTE, f"{daemon} is not synchronized. List its servers with: {command}")
+        text = f"{daemon} is not synchronized. List its servers with: {command}"
+        return Finding(Level.NOTE, text, "daemon-unsynchronized")
     if reported.local:
-        return Finding(Level.NOTE, f"{daemon} follows its own clock, which nothing corrects.")
+        return Finding(Level.NOTE, f"{daemon} follows its own clock, which nothing corrects.", "daemon-local")
     clock = f"{length(offset)} {'slow' if offset > 0 else 'fast'} of NTP time, last corrected {length(ago)} ago"
-    return Finding(Level.OK, f"{daemon} follows {server} (stratum {reported.stratum}): the clock is {clock}.")
+    text = f"{daemon} follows {server} (stratum {reported.stratum}): the clock is {clock}."
+    if contradicted(examination, offset):
+        text += f" The time sources contradict it: that server's time is wrong. List its servers with: {command}"
+        return Finding(Level.WARN, text, "daemon-misled")
+    if examination.survey.estimate is None and (others := _doubts(examination, offset)):
+        text += f" {', '.join(others)} contradicts it, and which is right is not known: name more sources."
+        return Finding(Level.WARN, text, "daemon-doubtful")
+    return Finding(Level.OK, text, "daemon-follows")
 
 
 def hardware(examination: Examination) -> list[Finding]:
@@ -60,13 +95,14 @@ def hardware(examination: Examination) -> list[Finding]:
         return []
     name = "Hardware clock" + {True: " (configured as local time)", False: " (configured as UTC)", None: ""}[rtc.local]
     if known is None:
-        return [Finding(Level.NOTE, f"{name}: {length(rtc.ahead)} from the wall clock.")]
+        return [Finding(Level.NOTE, f"{name}: {length(rtc.ahead)} from the wall clock.", "rtc-unknown")]
     wrong = known.offset - rtc.ahead
     if rtc.local:
         wrong = min((wrong + zone for zone in examination.utc_offsets), key=abs)
     if abs(wrong) <= MINUTE + known.bound:
-        return [Finding(Level.OK, f"{name}: right.")]
+        return [Finding(Level.OK, f"{name}: right.", "rtc-right")]
     hours = whole_hours(wrong, known.bound + SECOND, examination.utc_offsets)
     mixed_up = f"; that is {hours}, so it seems to hold {'UTC' if rtc.local else 'local time'}" if hours else ""
-    remedy = "timedatectl set-local-rtc 0" if hours else "sudo hwclock --systohc, once the wall clock is right"
-    return [Finding(Level.WARN, f"{name}: {off(wrong)}{mixed_up}. Remedy: {remedy}")]
+    remedy = "timedatectl set-local-rtc 0" if hours else "sudo hwclock --systohc"
+    text = f"{name}: {off(wrong)}{mixed_up}. Remedy, once the wall clock is right: {remedy}"
+    return [Finding(Level.WARN, text, "rtc-wrong")]

@@ -42,12 +42,14 @@ def headline(examination: Examination) -> Finding:
     known = examination.known
     if known is None:
         why = examination.survey.why_not.partition(":")[0]  # the result from each source follows below
-        return Finding(Level.FAIL, f"It is not known whether this host's clock is right: {why}.")
+        return Finding(Level.FAIL, f"It is not known whether this host's clock is right: {why}.", "clock-unknown")
     level = _level(known)
+    if level is Level.OK and known.is_right:
+        return Finding(level, f"This host's clock is right: it is {known}. AWS accepts it.", "clock-right")
     if level is Level.OK:
-        return Finding(level, f"This host's clock is right: it is {known}. AWS accepts it.")
+        return Finding(Level.NOTE, f"This host's clock is {known}. AWS tolerates that.", "clock-tolerated")
     name = "The clock that this process sees" if _faked_outside(examination, known) else "This host's clock"
-    return Finding(level, f"{name} is {known}.")
+    return Finding(level, f"{name} is {known}.", "clock-wrong")
 
 
 def _level(known: ClockOffset) -> Level:
@@ -70,17 +72,17 @@ def _fakes(examination: Examination) -> list[Finding]:
     found = []
     if examination.faked:
         text = f"{examination.faked} fakes the clock in this process, and AWS refuses such times."
-        found.append(Finding(Level.FAIL, text))
+        found.append(Finding(Level.FAIL, text, "clock-faked"))
     ahead, known = examination.kernel_ahead, examination.known
     if ahead is not None and abs(ahead) > SECOND:
         how = f" ({examination.preloaded} is set: libfaketime)" if examination.preloaded else ""
         side = "behind" if ahead > 0 else "ahead of"
         kernel = f", which is {off(known.offset - ahead)}" if known is not None else ""
         text = f"This process's clock is faked{how}: it is {length(ahead)} {side} the kernel's clock{kernel}."
-        found.append(Finding(Level.FAIL, text))
+        found.append(Finding(Level.FAIL, text, "clock-faked"))
     elif examination.preloaded:
         text = f"{examination.preloaded} is set for libfaketime, which can fake the clock."
-        found.append(Finding(Level.NOTE, text))
+        found.append(Finding(Level.NOTE, text, "libfaketime"))
     return found
 
 
@@ -93,15 +95,16 @@ def _refusals(examination: Examination) -> list[Finding]:
         if known.most >= tolerance:
             verb = "refuses" if known.least >= tolerance else "may refuse"
             limit = f"limit {tolerance // MINUTE} min"
-            found.append(Finding(Level.FAIL, f"AWS {verb} this host's requests now ({limit}): {services}."))
+            text = f"AWS {verb} this host's requests now ({limit}): {services}."
+            found.append(Finding(Level.FAIL, text, "aws-refuses"))
     if not found:
         left = length(TOLERANCES[0][0] - known.most)
         text = f"AWS still accepts this host's requests; another {left} off, and the first services will refuse them."
-        found.append(Finding(Level.WARN, text))
+        found.append(Finding(Level.WARN, text, "aws-still-accepts"))
     if known.least >= DAY:
         seem = "not yet valid" if known.offset > 0 else "expired"
         text = f"TLS uses this clock too, and may fail first, because certificates seem {seem}"
-        found.append(Finding(Level.NOTE, f"{text}. Then only setting the clock helps."))
+        found.append(Finding(Level.NOTE, f"{text}. Then only setting the clock helps.", "tls-first"))
     return found
 
 
@@ -113,14 +116,18 @@ def _mix_up(examination: Examination) -> list[Finding]:
     if not hours:
         return []
     text = f"That is {hours}, as if UTC and local time were mixed up, most often in reading the hardware clock."
-    return [Finding(Level.NOTE, f"{text} The time zone itself does not matter to AWS.")]
+    return [Finding(Level.NOTE, f"{text} The time zone itself does not matter to AWS.", "time-zone")]
 
 
 def _sources(examination: Examination) -> list[Finding]:
     found = []
     for result in examination.survey.results:
-        level = Level.NOTE if result.measured is None else Level.OK if result.off_by == 0 else Level.WARN
-        found.append(Finding(level, f"source {result}"))
+        level, kind = Level.OK, "source-agrees"
+        if result.measured is None:
+            level, kind = Level.NOTE, "source-silent"
+        elif result.off_by != 0:
+            level, kind = Level.WARN, "source-disagrees"
+        found.append(Finding(level, f"source {result}", kind))
     return found
 
 
@@ -150,18 +157,18 @@ def _udp(examination: Examination) -> list[Finding]:
     ntp = f"NTP (UDP port {ports})"
     errors = [server.error or "" for server in servers]
     if any(server.measured is not None for server in servers):
-        return [Finding(Level.OK, f"{ntp} gets through.")]
+        return [Finding(Level.OK, f"{ntp} gets through.", "ntp-works")]
     if blocked(examination):
         text = f"{ntp} gets no answer; most likely a firewall drops it."
         level = Level.WARN if examination.known is None else Level.NOTE
-        return [Finding(level, f"{text} skewguard still learns the time from AWS's answers.")]
+        return [Finding(level, f"{text} skewguard still learns the time from AWS's answers.", "ntp-blocked")]
     if any("cannot be looked up" in error for error in errors):
         text = "It is not known whether NTP gets through: a server's name cannot be looked up."
     elif any("refused" in error for error in errors):
         text = f"{ntp} reaches a machine where no NTP server listens."
     else:
         text = f"{ntp} gets answers, but none with a usable time."
-    return [Finding(Level.NOTE, text)]
+    return [Finding(Level.NOTE, text, "ntp-useless")]
 
 
 def _endpoint(examination: Examination) -> list[Finding]:
@@ -170,19 +177,20 @@ def _endpoint(examination: Examination) -> list[Finding]:
         return []
     name = f"endpoint {clock.url}"
     if clock.offset is None:
-        return [Finding(Level.FAIL, f"{name}: {no_time(clock.certificate, clock.problem, examination.known)}")]
+        why = no_time(clock.certificate, clock.problem, examination.known)
+        return [Finding(Level.FAIL, f"{name}: {why}", "endpoint-unread")]
     side = "ahead of" if clock.offset > 0 else "behind"
     text = f"{name}: its clock is {length(clock.offset)} {side} this host's (within {length(clock.bound)})"
     if abs(clock.offset) - clock.bound >= TOLERANCES[0][0]:
-        found = [Finding(Level.FAIL, f"{text}, so it may refuse requests signed by this host's clock.")]
+        found = [Finding(Level.FAIL, f"{text}, so it may refuse requests signed by this host's clock.", "endpoint-far")]
     else:
-        found = [Finding(Level.OK, f"{text}.")]
+        found = [Finding(Level.OK, f"{text}.", "endpoint-near")]
     estimate = examination.survey.estimate
     if estimate is not None:
         wrong = estimate.offset - clock.offset
         if abs(wrong) - estimate.bound - clock.bound > WARN_FROM:
             text = f"{name}: by the time sources, the server's own clock is {off(wrong)}. Its operator must correct it."
-            found.append(Finding(Level.FAIL, text))
+            found.append(Finding(Level.FAIL, text, "endpoint-wrong"))
     return found
 
 

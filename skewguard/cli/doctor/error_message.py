@@ -1,7 +1,8 @@
-"""Explain what an AWS error message says about time: ``doctor --error``. Pure.
+"""Explain what error messages say about time: ``doctor --error``. Pure.
 
 Many messages state two clocks, the signing host's and the server's. Their difference is how wrong the timestamp was.
-Whether the signing clock was wrong, or the request waited, depends on whether this host's clock is right.
+Whether the signing clock was wrong, or the request waited, depends on whether this host's clock is right. Messages that
+state one clock or none are in `symptoms`.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 import re
 
 from skewguard.assessment import WARN_FROM
-from skewguard.cli.doctor.diagnosis import no_time
-from skewguard.cli.doctor.finding import Finding, Level
+from skewguard.cli.doctor import log_messages, symptoms
+from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, here, slow
+from skewguard.cli.doctor.finding import DAY, Finding, Level
 from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from skewguard.signing.reply import (
@@ -27,51 +29,112 @@ from skewguard.signing.reply import (
 )
 from skewguard.wording import in_utc, length, off
 
-LIMIT = 65_536
-"""The most characters to read, because a whole log may be pasted."""
-
-_CLIENT_ERROR = re.compile(r"An error occurred \(([^()\s]+)\) when calling [^:]{1,200}: *(.*)", re.DOTALL)
+_CLIENT_ERROR = re.compile(
+    r"rror (?:occurred )?\(([^()\s]+)\) (?:occurred )?when calling [^:]{1,200}: *(.*)", re.DOTALL
+)
 _FIELDS = re.compile(r"<(Code|Message|RequestTime|ServerTime|MaxAllowedSkewMilliseconds|X-Amz-Date)>([^<]*)</")
 _BARE = re.compile(rf"\b({'|'.join(sorted(CLOCK_CODES | POSSIBLE_CODES))})\b")
-_PRESIGNED = re.compile(r"AccessDenied.{0,200}Request has expired", re.DOTALL)
-_STILL_EXPIRED = re.compile(r"refreshed credentials are still expired")
-_TLS = re.compile(r"certificate (?:is )?(not yet valid|has expired)", re.IGNORECASE)
-_DEAD_TOKEN = re.compile(r"ExpiredToken|token included in the request is expired|token has expired", re.IGNORECASE)
+_CODE = re.compile(r"<Code>|\b(?:Error ?Code|code|__type)\b.{0,40}(?:Exception|Error|Denied)")
+_TIME_TEXT = re.compile(r"Signature (?:expired|not yet current):|difference between the request time", re.IGNORECASE)
+_PRESIGNED_EXPIRED = re.compile(r"AccessDenied.{0,200}Request has expired", re.DOTALL)
+_FROZEN = re.compile(r"freezegun|FakeDatetime|freeze_time|time_machine|time-machine")
+_SECONDS = re.compile(r"\b\d+(?:\.\d+)? (?:us|ms|s)\b|\d{4}-\d\d-\d\dT?[ 0-9:]{8,9}Z")
+_MOST = 20  # explanations; more are not read
 _WAITED = "a slow upload, a full connection pool, a blocked thread or event loop, or a process that was frozen"
+_FAKED = (
+    "a test library, such as freezegun or time-machine, may have frozen or moved the clock of the process that signed"
+)
 
 
 def explain(text: str, known: ClockOffset | None) -> list[Finding]:
-    """Explain an error message: a botocore exception's text, an XML response, or lines of a log."""
-    return [Finding(Level.NOTE, f"The error: {sentence}") for sentence in _sentences(text[:LIMIT], known)]
-
-
-def _sentences(text: str, known: ClockOffset | None) -> list[str]:
-    if tls := _TLS.search(text):
-        return [no_time(tls[1].lower().removeprefix("has "), "", known)]
-    if _DEAD_TOKEN.search(text):
-        return [
-            "the credentials have expired, by AWS's clock: fetch new ones. On a slow clock, programs keep expired ones."
+    """Explain each message of a text: a botocore exception's text, an XML response, or a whole log."""
+    kinds = _kinds(text, known)
+    findings = []
+    for number, (said, lines) in enumerate(kinds[:_MOST], 1):
+        name = "The error"
+        if len(kinds) > 1 or len(lines) > 1:
+            times = f", and {len(lines) - 1} more like it" if len(lines) > 1 else ""
+            name = f"Error {number} (line {lines[0]}{times})"
+        findings += [
+            Finding(Level.NOTE, f"{name}: {part}", f"error-{said.id}", said.cause.value) for part in said.sentences
         ]
-    if _STILL_EXPIRED.search(text):
-        text = "botocore fetched credentials that have expired by this host's clock, as happens if that is fast."
-        return [f"{text} {_here(known, 'their issuer returned old ones')}"]
-    if _PRESIGNED.search(text):
-        text = (
-            "a presigned URL was used after it had expired, by the server's clock. On a slow clock, URLs expire early."
-        )
-        return [f"{text} {_here(known, 'it was used too late, or made on another host')}"]
+    if len(kinds) > _MOST:
+        findings.append(Finding(Level.NOTE, f"{len(kinds) - _MOST} more kinds of errors are left out.", "error-more"))
+    if _FROZEN.search(text) and not any(_FAKED in finding.text for finding in findings):
+        findings.append(Finding(Level.NOTE, f"The log names a library that fakes clocks: {_FAKED}.", "error-frozen"))
+    return findings
+
+
+def _kinds(text: str, known: ClockOffset | None) -> list[tuple[Explanation, list[int]]]:
+    """List the explanations of a text's messages, each once, with the lines of the messages that it explains.
+
+    Messages are alike if their explanations differ in nothing but seconds and dates.
+    """
+    found: dict[tuple[str, ...], tuple[Explanation, list[int]]] = {}
+    for message in log_messages.split(text, _is_known):
+        said = judge_message(message.text, known)
+        key = tuple(_SECONDS.sub("", sentence) for sentence in said.sentences)
+        found.setdefault(key, (said, []))[1].append(message.line)
+    return list(found.values())
+
+
+def _is_known(text: str) -> bool:
+    return bool(
+        _BARE.search(text)
+        or _TIME_TEXT.search(text)
+        or _CLIENT_ERROR.search(text)
+        or _CODE.search(text)
+        or re.search(WRONG_KEY_TEXT, text)
+        or symptoms.find(text)
+    )
+
+
+def judge_message(text: str, known: ClockOffset | None) -> Explanation:
+    """Explain one message."""
     reply = parse(text)
-    if reply.requested is not None and reply.stated is not None:
+    if reply.requested is not None and reply.stated is not None and not _PRESIGNED_EXPIRED.search(text):
         server = (reply.stated.earliest + reply.stated.latest) // 2 // SECOND * SECOND
-        return [*_two_clocks(reply.requested, server, reply.tolerance, known)]
+        return _two_clocks(reply.requested, server, reply.tolerance, known)
+    if symptom := symptoms.find(text):
+        match = symptom.words.search(text)
+        assert match is not None, "it was found"
+        return symptom.explain(match, known)
     found = judge(Attempt(reply.requested or 0, 0), reply)
+    wrong = {"RequestExpired": slow, "ExpiredRequest": slow, "RequestInTheFuture": fast}.get(reply.code, _either)(known)
     if found.verdict is Verdict.SKEW:
-        return [f"it is about time, but does not state both clocks. {_here(known)}"]
+        return _about_time(known, wrong=wrong)
     if found.reason == NO_CLOCK:
-        return [f"it may be about time, or about wrong credentials. {_here(known, 'check the credentials')}"]
+        return _maybe_time(known, wrong=wrong)
     if not (reply.code or _CLIENT_ERROR.search(text) or re.search(WRONG_KEY_TEXT, text)):
-        return ["no AWS error was found in it. Paste the whole message."]
-    return [f"no clock is to blame: {found.reason}."]
+        sentence = "no AWS error was found in it. Paste the whole message."
+        return Explanation("none", Cause.UNKNOWN, (sentence,))
+    return Explanation("not-time", Cause.OTHER, (f"no clock is to blame: {found.reason}.",))
+
+
+def _either(known: ClockOffset | None) -> bool:
+    return slow(known) or fast(known)
+
+
+def _about_time(known: ClockOffset | None, *, wrong: bool) -> Explanation:
+    begin = "it is about time, but does not state both clocks."
+    if known is None:
+        return Explanation("about-time", Cause.UNKNOWN, (f"{begin} {here(known)}",))
+    if wrong:
+        return Explanation("about-time", Cause.CLOCK, (f"{begin} {here(known)[:-1]}: correct that first.",))
+    waited = "the request waited, the server's clock is wrong, or the clock has been set since."
+    return Explanation("about-time", Cause.OTHER, (f"{begin} {here(known)[:-1]}: {waited}",))
+
+
+def _maybe_time(known: ClockOffset | None, *, wrong: bool) -> Explanation:
+    begin = "it may be about time, or about wrong credentials."
+    if known is None:
+        return Explanation("maybe-time", Cause.UNKNOWN, (f"{begin} {here(known)}",))
+    if wrong and known.least >= REFUSED_FROM:
+        return Explanation("maybe-time", Cause.CLOCK, (f"{begin} {here(known)[:-1]}: correct that first.",))
+    if wrong:
+        first = "correct that first; which of the two it is, the message does not say."
+        return Explanation("maybe-time", Cause.UNKNOWN, (f"{begin} {here(known)[:-1]}: {first}",))
+    return Explanation("maybe-time", Cause.OTHER, (f"{begin} {here(known)[:-1]}: check the credentials.",))
 
 
 def parse(text: str) -> Reply:
@@ -87,34 +150,32 @@ def parse(text: str) -> Reply:
     return read(status, {}, {"Error": {"Message": text.strip(), **error}})
 
 
-def _two_clocks(signed: int, server: int, tolerance: int | None, known: ClockOffset | None) -> list[str]:
+def _two_clocks(signed: int, server: int, tolerance: int | None, known: ClockOffset | None) -> Explanation:
     gap = server - signed
     late = gap > 0
     text = f"signed at {in_utc(signed)}, refused at {in_utc(server)} by the server's clock, which is {length(gap)}"
     text += f" {'later' if late else 'earlier'}{f'; {length(tolerance)} would be accepted' if tolerance else ''}."
+    cause = Cause.OTHER
     if known is None:
+        cause = Cause.UNKNOWN
         blame = (
             f"So the signing host's clock was slow, or the request waited that long ({_WAITED})."
             if late
             else "So the signing host's clock was fast, or the server's is slow."
         )
     elif known.most > WARN_FROM and abs(gap - known.offset) <= (tolerance or TOLERANCE) + known.bound:
+        cause = Cause.CLOCK
         blame = f"this host's clock is {off(known.offset)}, which explains it."
     elif known.most > WARN_FROM:
         blame = f"this host's clock is {off(known.offset)} now, which does not explain it. Was the request signed here?"
     elif late:
-        blame = f"this host's clock is right. If it was right then, the request waited that long: {_WAITED}."
+        blame = f"{_lower(here(known))} If it was right then, the request waited that long: {_WAITED}."
     else:
-        blame = (
-            "this host's clock is right. If it was right then, the server's clock is slow, or the request was signed "
-            "elsewhere."
-        )
-    return [text, blame]
+        blame = f"{_lower(here(known))} If it was right then, the server's clock is slow, or the request was signed "
+        blame += "elsewhere."
+    more = (f"{length(gap)} is long: {_FAKED}.",) if cause is Cause.OTHER and abs(gap) >= DAY else ()
+    return Explanation("two-clocks", cause, (text, blame, *more))
 
 
-def _here(known: ClockOffset | None, otherwise: str = "the request waited, or the clock has been set since") -> str:
-    if known is None:
-        return "It is not known whether this host's clock is right."
-    if known.most > WARN_FROM:
-        return f"This host's clock is {off(known.offset)}: correct that first."
-    return f"This host's clock is right: {otherwise}."
+def _lower(sentence: str) -> str:
+    return sentence[0].lower() + sentence[1:]

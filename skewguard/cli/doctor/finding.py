@@ -26,10 +26,22 @@ class Level(enum.IntEnum):
 
 
 class Finding(NamedTuple):
-    """One sentence."""
+    """One sentence.
+
+    Attributes:
+        id: What was found, in words that stay: a heading of docs/troubleshooting/doctor.md.
+        cause: Of an error that is explained: a `causes.Cause`; empty for other findings.
+    """
 
     level: Level
     text: str
+    id: str = ""
+    cause: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Return it as JSON values."""
+        found = {"id": self.id, "level": self.level.name, "text": self.text}
+        return {**found, "cause": self.cause} if self.cause else found
 
     def __str__(self) -> str:
         return f"[{self.level.name:^4}] {self.text}"

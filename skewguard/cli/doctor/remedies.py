@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from skewguard.assessment import WARN_FROM
 from skewguard.cli.doctor import diagnosis
+from skewguard.cli.doctor.daemons import misled
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import DAY
 from skewguard.cli.doctor.machine import Machine
@@ -35,6 +36,20 @@ class Remedy(NamedTuple):
     then: str = ""
 
 
+_MISLED = {
+    "chronyd": Remedy(
+        "chronyd follows a server whose time is wrong, and would set the clock wrong again. Find the server:",
+        ("chronyc -n sources",),
+        "Remove it from chrony.conf, restart chronyd, and set the clock with: sudo chronyc makestep",
+    ),
+    "ntpd": Remedy(
+        "ntpd follows a server whose time is wrong, and would set the clock wrong again. Find the server:",
+        ("ntpq -pn",),
+        "Remove it from ntp.conf, and restart ntpd.",
+    ),
+}
+
+
 def advise(examination: Examination) -> list[str]:
     """Return lines that say what to do; none if this host's clock is right."""
     known = examination.known
@@ -51,30 +66,39 @@ def advise(examination: Examination) -> list[str]:
             f"{advice}:",
             f"    env {' '.join(f'-u {one}' for one in dict.fromkeys((name, 'LD_PRELOAD')))} COMMAND",
         ]
-    heading = "What to do:"
     if known is None:
-        heading = "If the clock is wrong, or to be sure:"
-        if not examination.survey.results:
-            heading = "Name a time source, such as --source ntp://time.aws.com. If the clock is wrong:"
+        return _find_out(examination)
     remedy = _remedy(examination)
-    lines = ["", heading, remedy.where, *(f"    {command}" for command in remedy.commands)]
+    lines = ["", "What to do:", remedy.where, *(f"    {command}" for command in remedy.commands)]
     if remedy.then:
         lines.append(remedy.then)
     if examination.machine.kind != "lambda":
-        unless = ", unless TLS fails first" if known is not None and known.least >= DAY else ""
+        unless = ", unless TLS fails first" if known.least >= DAY else ""
         way = "skewguard.install() or `skewguard exec -- COMMAND`"
         lines.append(f"Until then, {way} makes AWS calls from Python succeed{unless}.")
     return lines
 
 
+def _find_out(examination: Examination) -> list[str]:
+    """Return how to learn whether the clock is wrong: one that was not found wrong must not be set."""
+    named = "another time source" if examination.survey.results else "a time source"
+    lines = ["", "Nothing shows that the clock is wrong, so leave it as it is. To find out:"]
+    lines.append(f"Name {named} that this host reaches, or an AWS endpoint:")
+    lines += ["    skewguard doctor --source ntp://time.aws.com", "    skewguard doctor --endpoint sts.amazonaws.com"]
+    lines.append("Or compare with a clock that you trust:")
+    return [*lines, "    date -u"]
+
+
 def commands(examination: Examination) -> list[str]:
-    """Return the commands alone; none if the host's clock is right, or only faked in this process."""
-    if not advise(examination) or examination.faked or diagnosis.faked_only(examination):
+    """Return the commands that set the clock; none if it was not found wrong, or is only faked in this process."""
+    if examination.known is None or not advise(examination) or examination.faked or diagnosis.faked_only(examination):
         return []
     return list(_remedy(examination).commands)
 
 
 def _remedy(examination: Examination) -> Remedy:
+    if daemon := misled(examination):
+        return _MISLED[daemon]
     return choose(examination.machine, examination.host.daemons, blocked=diagnosis.blocked(examination))
 
 
