@@ -11,8 +11,11 @@ import contextlib
 import datetime
 import gc
 import os
+import shutil
 import socket
 import ssl
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,10 +25,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.tls import connection
-from skewguard.tls.connection import BY_TRUE_TIME, NO_CHECK_TIME, Judge, TrueTimeContext, adopt, release_all
+from skewguard.tls.connection import NO_CHECK_TIME, Judge, TrueTimeContext, adopt, release_all
+from skewguard.tls.dates import BY_TRUE_TIME
 from tests.certificates import (
     DEAD,
     HOST,
@@ -42,7 +48,8 @@ from tests.certificates import (
     serving,
     shake,
 )
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, eventually
+from tests.real.need import need
 from tests.test_tls_dates import dated
 
 DAY = 86_400
@@ -146,6 +153,51 @@ def test_the_seconds_at_the_edges(edge: str, bound: int, tmp_path: Path) -> None
                 shake(ours, theirs)
 
 
+def by_openssl(at: int, root: Certificate, middle: Certificate, leaf: Certificate, directory: Path) -> bool:
+    """Return whether plain OpenSSL accepts a chain at a second."""
+    for name, made in (("root", root), ("middle", middle), ("leaf", leaf)):
+        (directory / name).write_text(made.pem)
+    files = ["-CAfile", directory / "root", "-untrusted", directory / "middle", directory / "leaf"]
+    done = subprocess.run(["openssl", "verify", "-attime", str(at), *files], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(st.data())
+def test_beside_openssl_at_any_second(data: st.DataObject) -> None:
+    """Chains of any dates, judged by any interval: OpenSSL on a right clock accepts at both ends what is accepted."""
+    need(shutil.which("openssl") is not None, "openssl", "apt-get install openssl")
+    start = int(time.time())
+    spans = st.tuples(st.integers(-3, 2), st.integers(0, 5)).map(lambda each: (each[0], each[0] + each[1]))
+
+    def made(name: str, issuer: Certificate | None = None) -> Certificate:
+        first, last = data.draw(spans) if data.draw(st.integers(0, 3)) == 0 else (-3, 5)
+        plain = issue(name, LIVING, issuer, authority=name != HOST, key=ROOT.key)
+        forms = (
+            datetime.datetime.fromtimestamp(start + each, datetime.timezone.utc).strftime("%y%m%d%H%M%SZ").encode()
+            for each in (first, last)
+        )
+        return redated(plain, dated(*forms), ROOT)
+
+    root = made("root")
+    named = issue("root", authority=True, key=ROOT.key)
+    middle = made("middle", named)
+    leaf = made(HOST, issue("middle", LIVING, named, authority=True, key=ROOT.key))
+    early, late = sorted(data.draw(st.tuples(st.integers(-5, 7), st.integers(-5, 7))))
+    said = Interval(0, (start + early) * SECOND, (start + late) * SECOND + SECOND - 1, Trust.WITNESS, "s")
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        ours, theirs = bios(on_true_time(client(root), lambda: said), server(directory, leaf, middle))
+        try:
+            shake(ours, theirs)
+        except ssl.SSLCertVerificationError:
+            accepted = False
+        else:
+            accepted = True
+        assert accepted == all(by_openssl(start + each, root, middle, leaf, directory) for each in (early, late))
+
+
 class TestWhatIsNeverLeftOut:
     """Ways past `do_handshake`."""
 
@@ -246,6 +298,42 @@ class TestWhatIsNeverLeftOut:
         assert not context.options & ssl.OP_NO_RENEGOTIATION
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_server_that_renegotiates(ours: bool, tmp_path: Path) -> None:
+    """It cannot make a judged connection show its request to another certificate; a plain one checks that itself."""
+    need(shutil.which("openssl") is not None, "openssl", "apt-get install openssl")
+    server(tmp_path, LEAVES["living"])
+    (pem,) = tmp_path.glob("*.pem")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", pem, "-key", pem, "-tls1_2"]
+    context = on_true_time(client(ROOT)) if ours else client(ROOT)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as peer:
+        assert peer.stdin is not None
+        assert peer.stdout is not None
+        try:
+            connected: list[socket.socket] = []
+            eventually(lambda: _connect(port, connected))
+            with context.wrap_socket(connected[0], server_hostname=HOST) as tls:
+                tls.sendall(b"first\n")
+                while peer.stdout.readline() != b"first\n":
+                    pass  # it describes itself and the connection
+                peer.stdin.write(b"R\n")
+                peer.stdin.flush()
+                tls.settimeout(PATIENCE if ours else 0.3)
+                with pytest.raises(ssl.SSLError if ours else TimeoutError):
+                    tls.recv(10)  # here OpenSSL renegotiates, or refuses to
+        finally:
+            peer.kill()
+
+
+def _connect(port: int, made: list[socket.socket]) -> bool:
+    with contextlib.suppress(ConnectionError):
+        made.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
+    return bool(made)
+
+
 class TestLeftAlone:
     """Where OpenSSL's check could not be replaced, it is OpenSSL's."""
 
@@ -343,6 +431,11 @@ class Broken:
 class TestAJudgeThatFails:
     """Whatever becomes of what is known."""
 
+    def test_that_sees_no_certificate(self) -> None:
+        """There is always one."""
+        assert Judge(true_time).problem([]) is not None
+        assert Judge(true_time).problem([LEAVES["living"].der]) is None
+
     @pytest.mark.parametrize("state", ["living", "dead"])
     def test_that_knows_nothing_any_more(self, state: str, tmp_path: Path) -> None:
         """The wall clock was set, or the sources contradict each other: it judges, as with OpenSSL."""
@@ -404,6 +497,12 @@ class TestAJudgeThatFails:
 
 class TestTheFlag:
     """It is the context's for a moment only."""
+
+    def test_one_connection(self, tmp_path: Path) -> None:
+        """It is cleared before the handshake begins."""
+        context = on_true_time(client(ROOT))
+        bios(context, server(tmp_path, LEAVES["living"]))
+        assert not connection._flags(context) & NO_CHECK_TIME
 
     def test_threads(self, tmp_path: Path) -> None:
         """Connections of one context, judged and not, at once: each is right, and the flag is cleared."""

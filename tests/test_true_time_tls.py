@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -28,13 +30,15 @@ from skewguard import _process
 from skewguard.events import Retried
 from skewguard.interval import EARLIEST, SECOND, Trust
 from skewguard.signing.patches import tls
+from skewguard.signing.patches.signers import is_guarded
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.timekeeping import certificates
 from skewguard.timekeeping.sharing import SharedEstimates
 from skewguard.tls.connection import TrueTimeContext
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
-from tests.support import aws_client
+from tests.real.need import installed
+from tests.support import aws_client, https, run_python
 from tests.test_https import Tunnel, running
 
 DAY = 86_400
@@ -169,14 +173,36 @@ class TestAFirstCall:
         (retried,) = emitted.of(Retried)
         assert retried.reason == "the server's certificate was judged by a wrong clock"
 
-    def test_it_is_made_again_once(self, slow: World) -> None:
-        """And not beyond what the caller allows."""
+    @pytest.mark.parametrize(("attempts", "again"), [(1, 0), (2, 1), (3, 1)])
+    def test_it_is_made_again_once(
+        self, slow: World, attempts: int, again: int, emitted: Emitted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Even if it fails again, and not beyond what the caller allows."""
+        monkeypatch.setattr("skewguard.tls.connection.Judge.applies", lambda _: False)
+        monkeypatch.setattr("time.sleep", lambda _: None)
         with slow.install(*slow.sources(2)):
-            client = aws_client("sts", slow.aws, retries={"total_max_attempts": 5}, read_timeout=1)
-            client._endpoint.http_session._cert_file = "no.pem"  # so that OpenSSL judges
-            with pytest.raises(Exception, match=r"no\.pem|No such file|SSL|not found"):
-                client.get_caller_identity()
+            refused(aws_client("sts", slow.aws, retries={"total_max_attempts": attempts}))
+        assert len(emitted.of(Retried)) == again
+
+    def test_a_body_that_cannot_be_sent_again(self, slow: World) -> None:
+        """botocore rewinds bodies before a retry, and would raise another error."""
+        sources = slow.sources(2)
+        for source in sources:
+            source.offset = None
+        with slow.install(*sources):
+            for source in sources:
+                source.offset = 0.0
+            s3 = aws_client("s3", slow.aws, retries={"total_max_attempts": 1})
+            with pytest.raises(SSLError):
+                s3.put_object(Bucket="bucket", Key="key", Body=Pipe())
         assert slow.aws.requests == []
+
+
+class Pipe:
+    """A stream that cannot be rewound."""
+
+    def read(self, _: int = -1) -> bytes:
+        return b""
 
 
 class TestWithoutTheOption:
@@ -199,6 +225,14 @@ class TestWithoutTheOption:
         with slow.install("response", true_time_tls=False):
             note = refused(slow.client())
         assert not knows_notes() or "the option true_time_tls judges them by true time where that is known" in note
+
+    def test_where_python_lacks_what_it_needs(self, impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Calls are guarded all the same, but for certificates."""
+        monkeypatch.setitem(sys.modules, "skewguard.tls.connection", None)
+        with impossible.install(*impossible.sources(1)):
+            client = impossible.client()
+            refused(client)
+            assert is_guarded(client.meta.events)
 
     def test_no_patch_is_applied(self, slow: World) -> None:
         """Neither to botocore nor to any context."""
@@ -504,3 +538,43 @@ def test_a_refused_call_is_not_made_again_for_its_certificate(impossible: World)
     with impossible.install(*impossible.sources(1)), pytest.raises(ClientError):
         impossible.aws.fail_next("AccessDenied", status=403)
         impossible.client().get_caller_identity()
+
+
+CHILD = """
+import sys
+if sys.argv[1] == "gevent":
+    import gevent.monkey
+    gevent.monkey.patch_all()
+elif sys.argv[1] == "eventlet":
+    import eventlet
+    eventlet.monkey_patch()
+import boto3, time
+from botocore.config import Config
+import skewguard
+from skewguard.testing import FakeClocks
+from tests.fakes import FakeSource
+from skewguard.timekeeping.certificates import RELEASED
+
+truth = time.time_ns() + 5 * 86_400 * 10**9
+source = FakeSource("ntp://a", truth=lambda: truth)
+skewguard.install(sources=[source], clocks=FakeClocks(wall=60 * 10**9), true_time_tls=True)
+config = Config(retries={"total_max_attempts": 1})
+try:
+    boto3.client("sts", endpoint_url=sys.argv[2], config=config).get_caller_identity()
+except Exception as error:
+    print(type(error).__name__)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("library", "error"), [("none", "ResponseParserError"), ("gevent", "SSLError"), ("eventlet", "SSLError")]
+)
+def test_libraries_that_replace_sockets(library: str, error: str, tmp_path: Path) -> None:
+    """They are left alone: a handshake fails as it fails without the option. Otherwise the server is reached."""
+    if library != "none":
+        installed(library)
+    with https(tmp_path, 1, 10) as (url, variables):
+        found = run_python(CHILD, library, url, env=os.environ | variables, cwd=Path(__file__).parents[1])
+    assert found.split() == [error]

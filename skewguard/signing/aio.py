@@ -16,7 +16,7 @@ from skewguard.signing.domains import origin
 from skewguard.signing.errand import Errand, quietly
 from skewguard.signing.guard import Guard, Route, Switch
 from skewguard.signing.hooks import Hooks
-from skewguard.signing.patches import library
+from skewguard.signing.patches import library, tls
 from skewguard.signing.responses import AioResponses
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Grade
@@ -33,7 +33,7 @@ class AioGuard(Guard):
         super().__init__(switch, keeper, session)
         self._starting = Errand()
         self._waiting = Errand()
-        self._unchecked: Domain | None = None  # used instead of UTC once a host name was not checked
+        self.unchecked: Domain | None = None  # used instead of UTC once a host name was not checked
 
     async def handed_out_time_soon(self, url: str, auth_path: str | None) -> int | None:
         """Return what `handed_out_time` returns, without blocking the event loop."""
@@ -64,14 +64,14 @@ class AioGuard(Guard):
 
     def contain_aws(self, route: Route, source: str) -> Route:
         """Keep what AWS says from teaching UTC from now on, because this session checks no host names."""
-        if self._unchecked is None:
-            self._unchecked = self.keeper.domain(UNCHECKED_HOST_NAMES, stand_in=Grade.PROOF)
+        if self.unchecked is None:
+            self.unchecked = self.keeper.domain(UNCHECKED_HOST_NAMES, stand_in=Grade.PROOF)
             emit(Refused(source, "its certificate's host name is not checked"))
         return self._contained(route)
 
     def _contained(self, route: Route) -> Route:
-        if self._unchecked is not None and route.domain is self.keeper.utc:
-            route = self.last = Route(route.prefix, self._unchecked)
+        if self.unchecked is not None and route.domain is self.keeper.utc:
+            route = self.last = Route(route.prefix, self.unchecked)
         return route
 
 
@@ -105,7 +105,10 @@ class AioHooks(Hooks):
     def _hear(
         self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
     ) -> Awaitable[float | None] | float | None:
-        if call.route.domain is self.keeper.utc and AioResponses.host_names_unchecked(endpoint):
+        if tls.judged(endpoint):
+            if call.route.domain is self.guard.unchecked:  # which is shared with other processes
+                call.route = self.guard.contain(call.route)
+        elif call.route.domain is self.keeper.utc and AioResponses.host_names_unchecked(endpoint):
             call.route = self.guard.contain_aws(call.route, origin(http_response.url))
         return super()._hear(call, http_response, parsed, endpoint, operation, attempts, context)
 

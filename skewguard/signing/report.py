@@ -13,7 +13,7 @@ from skewguard.interval import SECOND
 from skewguard.signing.reply import Judgement
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Signing, Timekeeper
-from skewguard.tls.connection import BY_TRUE_TIME
+from skewguard.tls.dates import BY_TRUE_TIME
 from skewguard.wording import this_clock
 
 KEY = "SkewGuard"

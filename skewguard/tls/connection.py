@@ -22,16 +22,13 @@ from typing import Any, NamedTuple
 
 from skewguard._fail_open import fail_open, pass_signals
 from skewguard.interval import SECOND, Interval
-from skewguard.tls.dates import validity
+from skewguard.tls.dates import BY_TRUE_TIME, validity
 
 NO_CHECK_TIME = 0x200000
 """OpenSSL's X509_V_FLAG_NO_CHECK_TIME, which Python does not name."""
 
 NOT_YET_VALID, EXPIRED = 9, 10
 """X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED."""
-
-BY_TRUE_TIME = "by true time"
-"""These words are in each error that is raised here, and in none of OpenSSL's."""
 
 _REVOCATION = ssl.VERIFY_CRL_CHECK_LEAF | ssl.VERIFY_CRL_CHECK_CHAIN
 _NO_RENEGOTIATION = getattr(ssl, "OP_NO_RENEGOTIATION", 0)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+BY_TRUE_TIME = "by true time"
+"""These words are in each error about a certificate that true time has judged, and in none of OpenSSL's."""
+
 _SEQUENCE, _UTC_TIME, _GENERALIZED_TIME, _VERSION = 0x30, 0x17, 0x18, 0xA0
 _DIGITS = {_UTC_TIME: 12, _GENERALIZED_TIME: 14}
 _DAYS = (31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)

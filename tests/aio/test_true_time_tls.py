@@ -118,6 +118,20 @@ def test_an_answer_proves_no_time(world: World, way: str) -> None:
         assert skewguard.offset().grade == "vote"  # type: ignore[union-attr]
 
 
+def test_where_host_names_are_not_checked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As by aiobotocore 2.x: their answers have a domain that is shared, but not those of a judged connection."""
+    from skewguard.signing.responses import AioResponses
+    from skewguard.timekeeping.sharing import SharedEstimates
+
+    shared: list[str] = []
+    monkeypatch.setattr(SharedEstimates, "publish", lambda _, key, *__: shared.append(key))
+    monkeypatch.setattr(AioResponses, "host_names_unchecked", lambda _: True)
+    with world.install(share=True):
+        run(lambda: identity(world, "aiohttp"))
+        assert set(skewguard.status().domains) == {"https://sts.us-east-1.amazonaws.com"}
+    assert shared == []
+
+
 @each_way
 def test_a_certificate_that_is_dead_on_true_time(clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
     """No byte of the request is sent, and the event loop does not wait for ever."""
@@ -185,6 +199,7 @@ def test_s3fs(world: World, option: bool, monkeypatch: pytest.MonkeyPatch) -> No
             files.mkdir("bucket")
             files.pipe("bucket/key", b"here")
             assert files.cat("bucket/key") == b"here"
+            files.close_session(files.loop, files.s3)
         else:
             monkeypatch.setattr(s3fs.S3FileSystem, "retries", 1)
             with pytest.raises(OSError, match="certificate is not yet valid"):

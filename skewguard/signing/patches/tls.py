@@ -12,16 +12,19 @@ import ssl
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from skewguard import _late_imports
 from skewguard._fail_open import fail_open
 from skewguard.interval import Interval
 from skewguard.signing.patches import library
 from skewguard.signing.patches.patching import Group, NamePatch, Patch
 from skewguard.signing.patches.signers import guards_on
 from skewguard.timekeeping.timekeeper import Timekeeper
-from skewguard.tls.connection import Judge, adopt, release_all
+
+if TYPE_CHECKING:  # not all builds of Python have what it needs, and without the option none does
+    from skewguard.tls.connection import Judge
 
 _PART = "TLS on true time"
 
@@ -33,6 +36,8 @@ _armed: weakref.WeakSet[Any] = weakref.WeakSet()  # the HTTP sessions whose cont
 def judge_on_true_time(keeper: Timekeeper) -> None:
     """Judge the certificates of guarded clients' servers on true time from now on."""
     global _keeper
+    with _late_imports.importing:
+        import skewguard.tls.connection  # noqa: F401 - if it fails, nothing is patched
     _keeper = keeper
     TLS.apply()
     if "aiobotocore.httpsession" in sys.modules:
@@ -43,8 +48,11 @@ def stop() -> None:
     """Undo the patches. What was heard over connections judged so still proves no time."""
     for group in (TLS, AIO_TLS):
         group.undo()
-    release_all()
-    _armed.clear()
+    if _armed:
+        from skewguard.tls.connection import release_all
+
+        release_all()
+        _armed.clear()
 
 
 def judged(endpoint: Any) -> bool:
@@ -70,6 +78,8 @@ def _true_time(emitter: Callable[[], Any]) -> Interval | None:
 
 def _arm(session: Any, emitter: Any) -> None:
     """Give an HTTP session its judge, and adopt the contexts that it has."""
+    from skewguard.tls.connection import Judge, adopt
+
     # One judge, even if two threads send first: it remembers that it was used.
     judge = _judges.setdefault(session, Judge(functools.partial(_true_time, weakref.ref(emitter))))
     _armed.add(session)
@@ -116,6 +126,8 @@ def _adopted_context(original: Callable[..., Any]) -> Callable[..., Any]:
         context = original(self)
         try:
             if self in _armed:
+                from skewguard.tls.connection import adopt
+
                 adopt(context, _judges[self])
         except Exception as error:
             fail_open(error, "certificates are judged by the wall clock")
@@ -132,6 +144,8 @@ def _proxy_context(original: Callable[..., Any]) -> Callable[..., Any]:
         context = original(self, proxy_url)
         try:
             if context is None and self in _armed and urlsplit(proxy_url).scheme == "https":
+                from skewguard.tls.connection import adopt
+
                 made = _as_urllib3_makes_it(self._verify)
                 return made if adopt(made, _judges[self]) else None
         except Exception as error:
