@@ -19,6 +19,7 @@ AWSCLI := .venv-awscli
 COMPANY := .venv-company
 STUBS := .venv-stubs
 AIO := .venv-aiobotocore
+SMITHY := .venv-smithy
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 
 # Each stamp file shows that an environment has something installed; it is removed with the environment.
@@ -29,8 +30,9 @@ LINT := $(VENV)/.lint
 DOCS := $(VENV)/.docs
 FUZZ := $(VENV)/.fuzz
 ACTIONLINT := $(VENV)/bin/actionlint
-ENVIRONMENTS := TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO)
-READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready
+ENVIRONMENTS := TEST_SERVERS=$(SERVERS) TEST_AWSCLI=$(AWSCLI) TEST_COMPANY=$(COMPANY) TEST_AIOBOTOCORE=$(AIO) \
+	TEST_SMITHY=$(SMITHY)
+READY := $(SERVERS)/.ready $(AWSCLI)/.ready $(COMPANY)/.ready $(AIO)/.ready $(SMITHY)/.ready
 
 RUNS ?= 1000000
 
@@ -162,7 +164,18 @@ $(AIO)/.ready: pyproject.toml
 	$(AIO)/bin/python -m pip --disable-pip-version-check --quiet install --editable . --group aiobotocore
 	touch $@
 
+# Separate, because these SDKs need Python 3.12. Where there is none, they are not tested.
+NEWER = $(shell for one in $(PYTHON) python3.14 python3.13 python3.12 \
+	$$(ls -d "$$(pyenv root 2>/dev/null)"/versions/3.1[2-9].*/bin/python3 2>/dev/null); do \
+	"$$one" -c 'import sys; sys.exit(sys.version_info < (3, 12))' 2>/dev/null && echo "$$one" && break; done)
+$(SMITHY)/.ready: pyproject.toml
+	mkdir -p $(SMITHY)
+	$(if $(NEWER),$(NEWER) -m venv $(SMITHY),touch $(SMITHY)/none)
+	$(if $(NEWER),$(SMITHY)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1')
+	$(if $(NEWER),$(SMITHY)/bin/python -m pip --disable-pip-version-check --quiet install --editable . --group smithy)
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(STUBS) $(AIO) .fuzz build dist site \
+	rm -rf $(VENV) $(SERVERS) $(AWSCLI) $(COMPANY) $(STUBS) $(AIO) $(SMITHY) .fuzz build dist site \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .coverage*
 	find skewguard tests fuzz examples benchmarks -name __pycache__ -prune -exec rm -rf {} +

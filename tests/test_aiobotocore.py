@@ -21,7 +21,12 @@ PYTHON = Path(os.environ.get("TEST_AIOBOTOCORE") or ROOT / ".venv-aiobotocore").
 def test_with_aiobotocore(name: str) -> None:
     """Every test of that file passes there, and none is skipped."""
     need(PYTHON.exists(), "aiobotocore", "make setup")
-    command = [PYTHON, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-rA", f"tests/aio/{name}"]
+    passes(PYTHON, f"tests/aio/{name}")
+
+
+def passes(python: Path, tests: str) -> None:
+    """Run tests by another Python; fail unless all pass, and none is skipped."""
+    command = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-rA", tests]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
     print(done.stdout)  # figures, shown with -s
     if done.returncode:

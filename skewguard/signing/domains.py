@@ -51,6 +51,7 @@ _HOST_NAMES = {
     "dynamodb": "ddb",
     "entitlement.marketplace": "entitlement-marketplace",
     "s3": "s3express",
+    "transcribe": "transcribestreaming",
 }
 
 

@@ -28,7 +28,7 @@ class Responses:
         by_http_client = kind is http.client.HTTPResponse or kind is getattr(
             botocore.awsrequest, "AWSHTTPResponse", None
         )
-        return by_http_client and _sockets_are_real()
+        return by_http_client and sockets_are_real()
 
     @staticmethod
     def headers_of(http_response: Any) -> Any:
@@ -57,10 +57,10 @@ class AioResponses(Responses):
         raw = getattr(http_response, "raw", None)
         aiohttp = sys.modules.get("aiohttp")
         if aiohttp is not None and type(raw) is aiohttp.ClientResponse:
-            return getattr(raw, "_protocol", None) is not None and _sockets_are_real()
+            return getattr(raw, "_protocol", None) is not None and sockets_are_real()
         extensions = getattr(raw, "extensions", None)
         named = isinstance(extensions, dict) and extensions.get("network_stream") is not None
-        return named and _sockets_are_real()
+        return named and sockets_are_real()
 
     @staticmethod
     def headers_of(http_response: Any) -> Any:
@@ -95,7 +95,7 @@ class AioResponses(Responses):
         return checked and not all(one.check_hostname for one in contexts)
 
 
-def _sockets_are_real() -> bool:
+def sockets_are_real() -> bool:
     """Return whether this process's sockets reach the kernel, as all but a mock's do.
 
     The response cannot tell, because it has let go of its socket by now. PySocks's and pytest-socket's classes derive
