@@ -315,10 +315,12 @@ class TestExpiry:
         assert resolver.fetched == 2
 
     def test_a_library_that_has_changed(self, emitted: Emitted, monkeypatch: pytest.MonkeyPatch) -> None:
-        """It is left alone, and an event says so."""
+        """It is left alone, and an event says so. Requests are right all the same: their signer takes a date."""
         undo_patches()
         monkeypatch.delattr(signers, "datetime")
-        run_plugin_once()
+        with StrictEndpoint(offset=1200) as server, skewguard.install(sources="response"):
+            assert run(server, "bedrock", 2) == ["", ""]
+            assert statuses(server) == [403, 200, 200]
         (found,) = emitted.of(events.Degraded)
         assert found.reason == "aws_sdk_signers.signers reads the wall clock by another name than datetime"
 
