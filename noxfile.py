@@ -49,6 +49,7 @@ SIGNING = [
     "patching",
     "report",
     "sep_vectors",
+    "signed_call",
     "signers",
     "stale",
 ]

@@ -101,7 +101,7 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
         modules.append(importlib.import_module("botocore.crt.auth"))
     for module in modules:
         name = library.clock_name()
-        stand_in = DatetimeModule(datetime, lambda _: lambda: now(False)) if name == "datetime" else now
+        stand_in = DatetimeModule(datetime, lambda _: now) if name == "datetime" else now
         monkeypatch.setattr(module, name, stand_in)
     return clocks
 
