@@ -606,7 +606,11 @@ class TestDuplicates:
 def test_odd_dates_are_refused(tmp_path: Path) -> None:
     """OpenSSL refuses a form that Python's own reading accepts."""
     leaf = redated(LEAVES["living"], dated(b"200101000000Z", b"4501010000Z+"), ROOT)
+    try:
+        presenting = server(tmp_path, leaf)
+    except ssl.SSLError:
+        return  # OpenSSL 3.6 does not even read it
     for context in (client(ROOT), on_true_time(client(ROOT))):
-        ours, theirs = bios(context, server(tmp_path, leaf))
+        ours, theirs = bios(context, presenting)
         with pytest.raises(ssl.SSLCertVerificationError):
             shake(ours, theirs)

@@ -28,7 +28,7 @@ def repeat_refused_renewals(behind: Callable[[], int]) -> None:
     global _behind
     _behind = behind
     for group, module in ((LOGIN, "botocore.credentials"), (AIO_LOGIN, "aiobotocore.credentials")):
-        if any(True for _ in _patches(module)):  # else this botocore came before `aws login`
+        if list(_patches(module)):  # else this botocore came before `aws login`
             group.apply()
 
 
