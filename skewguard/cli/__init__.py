@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import signal
 import sys
 import warnings
@@ -21,6 +22,7 @@ from skewguard import __version__
 from skewguard.cli import exec_
 from skewguard.cli.output import CannotWriteError, write
 from skewguard.errors import SkewguardWarning
+from skewguard.wording import did_you_mean
 
 if TYPE_CHECKING:
     from _typeshed import SupportsWrite
@@ -99,10 +101,21 @@ class _Parser(argparse.ArgumentParser):
     usage_line: Callable[[str], str] | None = None
 
     def error(self, message: str) -> NoReturn:
+        message += self._hint(message)
         if self.usage_line is not None:
             write(self.usage_line(message))
         self.print_usage(sys.stderr)
         self.exit(self.usage_error, f"{self.prog}: error: {message}\n")
+
+    def _hint(self, message: str) -> str:
+        """Return what was probably meant by a misspelt subcommand, choice or option."""
+        meant = ""
+        if "Did you mean" not in message and "maybe you meant" not in message:
+            if wrong := re.search(r"invalid choice: '([^']+)'", message):
+                meant = did_you_mean(wrong[1], [str(one) for action in self._actions for one in action.choices or ()])
+            elif wrong := re.match(r"unrecognized arguments: (-[^\s=]+)", message):
+                meant = did_you_mean(wrong[1], [name for action in self._actions for name in action.option_strings])
+        return meant and f".{meant}"
 
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         write(message.rstrip("\n"), to_stderr=file is sys.stderr)

@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from skewguard.cli.output import write
+from skewguard.config import PREFIX, resolve
+from skewguard.errors import ConfigError
 
 STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
@@ -23,26 +25,43 @@ REPLACES = os.name == "posix"
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes, the same as those of ``env``, ``nohup`` and ``timeout``; any other is the command's."""
 
+_OPTIONS = {
+    "--source": "a time source to use instead of those configured; may be repeated",
+    "--min-sources": "how many sources must agree",
+    "--timeout": "how long the sources may take, s",
+    "--wait": "how long the program's first session may wait until true time is known, s",
+    "--max-offset": "never correct by more than this, s",
+    "--deadband": "leave a clock alone that is off by no more than this, s",
+}
+"""Each is passed to the program as its SKEWGUARD_* variable."""
+_METAVARS = {"--source": "URI", "--min-sources": "N"}
+
 USAGE_ERROR = 2
 """The exit code for wrong arguments: argparse's own."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments. The command itself has been split off by then."""
-    parser.usage = "skewguard exec [-h] [--] COMMAND [ARGUMENT ...]"
+    parser.allow_abbrev = False  # `split` knows whole names only
+    parser.usage = "skewguard exec [-h] [OPTION ...] [--] COMMAND [ARGUMENT ...]"
+    for name, text in _OPTIONS.items():
+        action = "append" if name == "--source" else "store"
+        parser.add_argument(name, action=action, metavar=_METAVARS.get(name, "S"), help=text)
     parser.epilog = (
-        "Options are SKEWGUARD_* variables. The exit code is the command's; 125 if no command is given, 126 if it "
-        "cannot be executed, 127 if it is not found."
+        "Other options are SKEWGUARD_* variables. The exit code is the command's; 2 for wrong options, 125 if there is "
+        "no command, 126 if it cannot be executed, 127 if it is not found."
     )
 
 
 def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Split ``exec [-h] [--] COMMAND...`` into the options of ``exec`` and the unchanged command."""
-    for index in range(1, len(given)):
+    """Split ``exec [OPTION ...] [--] COMMAND...`` into the options of ``exec`` and the unchanged command."""
+    index = 1
+    while index < len(given):
         if given[index] == "--":
             return list(given[:index]), list(given[index + 1 :])
         if not given[index].startswith("-"):
             return list(given[:index]), list(given[index:])
+        index += 2 if given[index] in _OPTIONS else 1  # an option's value may follow it
     return list(given), []
 
 
@@ -53,7 +72,13 @@ def run(options: argparse.Namespace) -> int:
         write("skewguard exec: no command is given", to_stderr=True)
         return FAILED
     try:
-        environment = guarded(os.environ)
+        variables = chosen(options)
+        resolve({name.removeprefix(PREFIX).lower(): text for name, text in variables.items()}, {}, {})
+    except ConfigError as error:
+        write(f"skewguard exec: {error}", to_stderr=True)
+        return USAGE_ERROR
+    try:
+        environment = guarded({**os.environ, **variables})
     except Exception as error:
         write(f"skewguard exec: {command[0]} runs unguarded: {error}", to_stderr=True)
         environment = dict(os.environ)
@@ -64,6 +89,17 @@ def run(options: argparse.Namespace) -> int:
     except OSError as error:
         write(f"skewguard exec: {command[0]}: {error.strerror}", to_stderr=True)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE
+
+
+def chosen(options: argparse.Namespace) -> dict[str, str]:
+    """Return the variables for the options given on the command line."""
+    found = {}
+    for name in _OPTIONS:
+        value = getattr(options, name.removeprefix("--").replace("-", "_"))
+        if value is not None:
+            option = "sources" if name == "--source" else name.removeprefix("--").replace("-", "_")
+            found[f"{PREFIX}{option.upper()}"] = ",".join(value) if isinstance(value, list) else value
+    return found
 
 
 def guarded(environment: Mapping[str, str]) -> dict[str, str]:

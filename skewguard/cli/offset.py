@@ -27,8 +27,12 @@ def run(options: argparse.Namespace) -> int:
     except ConfigError as error:
         write(f"skewguard offset: {error}", to_stderr=True)
         return USAGE_ERROR
+    if options.json:
+        why = None if found.estimate is not None else found.why_not
+        write(json.dumps({**survey.offset_json(found.estimate), "error": why}))
+        return UNKNOWN if why else 0
     if found.estimate is None:
         write(f"skewguard offset: {found.why_not}", to_stderr=True)
         return UNKNOWN
-    write(json.dumps(survey.offset_json(found.estimate)) if options.json else decimal(found.estimate.offset))
+    write(decimal(found.estimate.offset))
     return 0

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
+from typing import TextIO
+
+_COLOURS = {" OK ": 32, "NOTE": 36, "WARN": 33, "FAIL": 31}  # of ANSI terminals: green, cyan, yellow, red
+_MARK = re.compile(rf"^\[({'|'.join(_COLOURS)})\]", re.MULTILINE)
 
 
 class CannotWriteError(Exception):
@@ -16,7 +21,8 @@ class CannotWriteError(Exception):
 def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
     """Write a text and a line break, and flush; return whether the stream is still being read.
 
-    With `wrap`, long lines are wrapped to the width of the terminal, if the stream is one.
+    With `wrap`, long lines are wrapped to the width of the terminal, if the stream is one, and marks such as ``[ OK ]``
+    are coloured.
 
     Raises:
         CannotWriteError: Writing failed for another reason.
@@ -26,6 +32,7 @@ def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
         return False
     if wrap and stream.isatty():
         text = wrapped(text, shutil.get_terminal_size().columns)
+        text = coloured(text) if shows_colour(stream) else text
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
@@ -35,6 +42,18 @@ def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
             raise CannotWriteError(error.strerror) from error
         return False
     return True
+
+
+def shows_colour(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal that shows colours, and the user wants them (https://no-color.org)."""
+    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return os.name != "nt" or "WT_SESSION" in os.environ  # the older console of Windows prints the codes
+
+
+def coloured(text: str) -> str:
+    """Colour the mark at the start of each finding."""
+    return _MARK.sub(lambda mark: f"[\033[{_COLOURS[mark[1]]}m{mark[1]}\033[0m]", text)
 
 
 def wrapped(text: str, width: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 
 from skewguard.cli import survey
 from skewguard.cli.output import write
@@ -30,6 +31,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="the largest error bound that is good enough, s; by default 10",
     )
+    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.set_defaults(timeout=None)
     parser.epilog = (
         "Exit codes: 0 once true time is known, whether or not the clock is right; 1 if it is not known in time; 2 for "
@@ -47,6 +49,11 @@ def run(options: argparse.Namespace) -> int:
     keeper = Timekeeper(settings)
     known = bool(survey.sources(settings)) and keeper.wait_until(options.within, options.limit)
     found = survey.outcome(keeper)
+    if options.json:
+        reached = known and found.estimate is not None
+        why = found.why_not if found.estimate is None else None
+        write(json.dumps({"synchronized": reached, **survey.offset_json(found.estimate), "error": why}))
+        return 0 if reached else UNKNOWN
     if known and found.estimate is not None:
         write(found.estimate.sentence)
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from skewguard.cli.output import write
 USAGE_ERROR, NOT_GUARDED = 2, 1
 """Exit codes: the arguments are wrong; the CLI is not, or cannot be, guarded."""
 
+_NOT_NAMED = "the config file does not name the plugin"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
@@ -22,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="the AWS config file; by default the one that the CLI reads: AWS_CONFIG_FILE, else ~/.aws/config",
     )
+    parser.add_argument("--json", action="store_true", help="print JSON (status only)")
     parser.epilog = (
         "`enable` copies skewguard to a directory of your own and names it in the config file; `disable` removes what "
         "it has added there. Exit codes: 0, 1 if the CLI is not guarded or cannot be, 2 for wrong arguments."
@@ -34,6 +38,11 @@ def run(options: argparse.Namespace) -> int:
     config = Path(given).expanduser()
     directory = plugin_files.directory(os.environ)
     action = {"enable": _enable, "disable": _disable, "status": _status}[options.action]
+    if options.json:
+        if options.action != "status":
+            write("skewguard awscli: --json is for status", to_stderr=True)
+            return USAGE_ERROR
+        return _status_json(config, directory)
     try:
         return action(config, directory)
     except (CannotGuardError, ValueError) as error:
@@ -78,6 +87,29 @@ def _status(config: Path, directory: Path) -> int:
         write(f"It is not guarded: {config} does not name the plugin. To guard it: skewguard awscli enable")
         return NOT_GUARDED
     return _works(cli, config, directory)
+
+
+def _status_json(config: Path, directory: Path) -> int:
+    """Print the status as JSON; the reason is null if the CLI is guarded."""
+    found: str | None = None
+    try:
+        cli = installed.find()
+        found = str(cli)
+        reason = installed.complaint(cli, config) if config_file.names_plugin(_read(config)) else _NOT_NAMED
+    except (CannotGuardError, ValueError) as error:
+        reason = str(error)
+    except OSError as error:
+        reason = f"{error.filename}: {error.strerror}"
+    outdated = not reason and bool(plugin_files.missing(directory))
+    status = {
+        "guarded": not reason,
+        "cli": found,
+        "config": str(config),
+        "reason": reason or None,
+        "outdated": outdated,
+    }
+    write(json.dumps(status))
+    return NOT_GUARDED if reason else 0
 
 
 def _works(cli: AwsCli, config: Path, directory: Path) -> int:

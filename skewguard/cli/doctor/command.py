@@ -63,7 +63,10 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         write(as_json(examined, findings, code))
     else:
-        write(as_text(examined, findings, code, verbose=options.verbose, explained=len(explained)), wrap=True)
+        text = as_text(examined, findings, code, verbose=options.verbose, explained=len(explained))
+        if sys.stdout is not None and sys.stdout.isatty():
+            text = f"{text}\n\n{summary(findings)}"
+        write(text, wrap=True)
     return code
 
 
@@ -80,13 +83,22 @@ def as_text(examined: Examination, findings: list[Finding], code: int, *, verbos
     """
     if code == HEALTHY and not verbose:
         return "\n".join(map(str, findings[: 1 + explained]))
-    lines = [str(finding) for finding in findings]
+    lines = [f"{finding} ({finding.id})" if verbose else str(finding) for finding in findings]
     if code == HEALTHY:
         lines.append(
             "If AWS still refuses requests because of their time, they waited between signing and arrival (a slow "
             "upload, a blocked thread or event loop), or a test froze the clock."
         )
     return "\n".join([*lines, *remedies.advise(examined)])
+
+
+def summary(findings: list[Finding]) -> str:
+    """Return the line that closes the report on a terminal: the names of what is wrong."""
+    bad = list(dict.fromkeys(finding.id for finding in findings if finding.level >= Level.WARN))
+    if not bad:
+        return "No problem was found."
+    count = f"{len(bad)} kinds of problems were" if len(bad) > 1 else "One kind of problem was"
+    return f'{count} found: {", ".join(bad)}. The page "The findings of doctor" explains each.'
 
 
 def as_json(examined: Examination, findings: list[Finding], code: int) -> str:
