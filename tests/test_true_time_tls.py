@@ -226,6 +226,17 @@ class TestWithoutTheOption:
             note = refused(slow.client())
         assert not knows_notes() or "the option true_time_tls judges them by true time where that is known" in note
 
+    @pytest.mark.slow
+    def test_nothing_is_loaded(self) -> None:
+        """A process that does not set it does without its modules."""
+        program = """
+import sys, boto3, skewguard
+skewguard.install(sources=["response"])
+boto3.client("sts", region_name="us-east-1")
+print(sorted(name for name in sys.modules if name.startswith("skewguard.tls.")))
+"""
+        assert run_python(program).strip() == "['skewguard.tls.dates']"
+
     def test_where_python_lacks_what_it_needs(self, impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:
         """Calls are guarded all the same, but for certificates."""
         monkeypatch.setitem(sys.modules, "skewguard.tls.connection", None)

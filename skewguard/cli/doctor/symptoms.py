@@ -57,6 +57,12 @@ def _tls_dates(match: re.Match[str], known: ClockOffset | None) -> Explanation:
     )
 
 
+def _tls_by_true_time(_: re.Match[str], known: ClockOffset | None) -> Explanation:
+    """By skewguard itself, with ``true_time_tls``."""
+    begin = "true time has judged the certificate, not the clock of the host: it is the certificate that is wrong."
+    return Explanation("tls-by-true-time", Cause.OTHER, (begin, here(known)))
+
+
 def _tls_either(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "the certificate has expired or is not yet valid, by the clock of the host that checked it."
     return _tls("tls", begin, known, wrong=slow(known) or fast(known))
@@ -219,6 +225,7 @@ SYMPTOMS = (
         ),
         _tls_dates,
     ),
+    Symptom(_words(r"certificate (?:has expired|is not yet valid) by true time"), _tls_by_true_time),
     Symptom(_words(r"certificate has expired or is not yet valid"), _tls_either),
     Symptom(
         _words(r"certificate (?:is )?not yet valid|certificate is not valid yet|CERT_NOT_YET_VALID"), _tls_not_yet_valid
