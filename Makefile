@@ -49,7 +49,7 @@ test: setup
 
 # The slow tests of what no fast one runs: frameworks, aiobotocore, awscrt's transfers, and child processes.
 COVERING := $(wildcard tests/test_contrib_*.py) $(patsubst %,tests/test_%.py,aiobotocore cli cli_transfers \
-	crt_transfers direct_use expiry_caches made_before plugins s3transfer)
+	crt_transfers direct_use expiry_caches made_before plugins s3transfer smithy)
 coverage: setup
 	$(VENV)/bin/coverage erase
 	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) -m "not slow" --ignore tests/real --ignore tests/aio

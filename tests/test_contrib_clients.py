@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 import skewguard
 from skewguard.contrib import _signed_requests
 from skewguard.contrib._signed_requests import service_of
+from skewguard.signing import remembered
 from skewguard.testing import StrictEndpoint
 from tests.fakes import FakeSource
 from tests.real.need import need
@@ -226,6 +227,44 @@ class TestEach:
         with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
             assert way(aws).post().status_code == 403
         assert outcomes(aws) == [403]
+
+
+@pytest.mark.parametrize("way", [ByRequests, ByHttpx, SignedBefore, SignedBeforeRequests])
+@pytest.mark.parametrize("broken", ["find", "note_signed", "hear", "restore", "sign_again"])
+def test_our_own_faults(
+    aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any], broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They leave the caller with the server's answer."""
+
+    def fail(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    inner = {"find": (remembered, "take"), "note_signed": (_signed_requests, "service_of")}
+    monkeypatch.setattr(*inner.get(broken, (_signed_requests.SignedRequest, broken)), fail)
+    with skewguard.install(sources="response"):
+        response = way(aws).post()
+    assert response.status_code in {200, 403}
+    assert outcomes(aws) in ([403], [403, 200])
+
+
+@pytest.mark.parametrize("kind", ["requests", "httpx"])
+def test_a_signer_that_fails_the_second_time(aws: StrictEndpoint, kind: str) -> None:
+    """The caller has the first answer, as without skewguard."""
+
+    class Once(Signer):
+        def __call__(self, request: Any) -> Any:
+            if outcomes(self.endpoint):
+                raise ZeroDivisionError
+            return super().__call__(request)
+
+    sender: Any = (
+        ByRequests(aws, for_requests.SkewAuth(Once(aws)))
+        if kind == "requests"
+        else ByHttpx(aws, for_httpx.SkewAuth(Once(aws)))
+    )
+    with skewguard.install(sources="response"):
+        assert sender.post().status_code == 403
+    assert outcomes(aws) == [403]
 
 
 def grade() -> str:

@@ -40,11 +40,14 @@ class SkewFlow:
                 if is_refusal(response.status_code):
                     response.read()
                 if attempt.answered(response):
-                    flow.close()
-                    request = attempt.plain(request)
-                    flow = attempt.flow(request)
-                    with attempt.signing():
-                        request = next(flow)
+                    try:
+                        flow.close()
+                        flow = attempt.flow(attempt.plain(request))
+                        with attempt.signing():
+                            request = next(flow)
+                    except Exception as error:  # the caller gets the refusal
+                        fail_open(error, "a request was not signed again")
+                        return
                 else:
                     with attempt.signing():
                         request = flow.send(response)
@@ -68,11 +71,14 @@ class SkewFlow:
                 if refused:
                     await response.aread()
                 if await _in_thread(attempt.answered, response) if refused else attempt.answered(response):
-                    await flow.aclose()
-                    request = attempt.plain(request)
-                    flow = attempt.async_flow(request)
-                    with attempt.signing():
-                        request = await flow.__anext__()
+                    try:
+                        await flow.aclose()
+                        flow = attempt.async_flow(attempt.plain(request))
+                        with attempt.signing():
+                            request = await flow.__anext__()
+                    except Exception as error:  # the caller gets the refusal
+                        fail_open(error, "a request was not signed again")
+                        return
                 else:
                     with attempt.signing():
                         request = await flow.asend(response)

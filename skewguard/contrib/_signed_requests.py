@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
+from skewguard._fail_open import fail_open
 from skewguard._signed_call import SignedCall
 from skewguard.events import logger
 from skewguard.signing import remembered
@@ -33,19 +34,26 @@ class SignedRequest:
 
     def find(self, headers: Mapping[str, Any]) -> None:
         """Find what one of botocore's signers has signed already, by its signature."""
-        self._by_botocore = found = remembered.take(_authorization(headers))
-        if found is not None:
-            self.call._was_signed(self.url, found.signing)  # noqa: SLF001 - not for users, who have `signing`
+        try:
+            self._by_botocore = found = remembered.take(_authorization(headers))
+            if found is not None:
+                self.call._was_signed(self.url, found.signing)  # noqa: SLF001 - not for users, who have `signing`
+        except Exception as error:
+            fail_open(error, "a request is not guarded")
 
     def note_signed(self, url: str, headers: Mapping[str, Any], *, repeatable: bool) -> None:
         """Note an attempt that has been signed."""
-        self.sent_url = url
-        before = {name.lower(): value for name, value in self._plain.items()}
-        self._changed = {
-            name: before.get(name.lower()) for name, value in headers.items() if before.get(name.lower()) != value
-        }
-        self.call.service = service_of(_authorization(headers))
-        self.call.repeatable = repeatable
+        self.call.repeatable = False
+        try:
+            self.sent_url = url
+            before = {name.lower(): value for name, value in self._plain.items()}
+            self._changed = {
+                name: before.get(name.lower()) for name, value in headers.items() if before.get(name.lower()) != value
+            }
+            self.call.service = service_of(_authorization(headers))
+            self.call.repeatable = repeatable
+        except Exception as error:
+            fail_open(error, "a request is not guarded")
 
     def hear(self, url: str, status: int, headers: Mapping[str, str], body: bytes, *, verified: bool) -> bool:
         """Learn from an answer; return whether to sign and send again. A refusal for time that stays is logged."""
@@ -82,7 +90,7 @@ def is_refusal(status: int) -> bool:
 
 def _authorization(headers: Mapping[str, Any]) -> str:
     value = headers.get("Authorization", "")
-    return value.decode("latin-1") if isinstance(value, bytes) else value  # requests may have either
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)  # requests may have either
 
 
 def service_of(authorization: str) -> str:

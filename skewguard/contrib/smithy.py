@@ -63,6 +63,9 @@ def plugin(config: Any) -> None:
 class _Shared:
     """What stays one although configurations are copied."""
 
+    def __copy__(self) -> Any:
+        return self
+
     def __deepcopy__(self, memo: object) -> Any:
         return self
 

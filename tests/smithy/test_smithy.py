@@ -170,6 +170,7 @@ def test_a_plugin_for_one_operation_as_well() -> None:
     assert len(again.interceptors) == 1
     assert again.interceptors[0] is config.interceptors[0]
     assert again.auth_schemes["aws.auth#sigv4"] is config.auth_schemes["aws.auth#sigv4"]
+    assert copy.copy(again.interceptors[0]) is again.interceptors[0]
     plugin(None)  # whatever it is, no exception
 
 
