@@ -78,7 +78,7 @@ lint: lint-python lint-workflows $(STUBS)/.ready
 lint-python: $(LINT)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --strict skewguard tests/typing
+	$(VENV)/bin/mypy --strict skewguard skewguard_pytest.py tests/typing
 	$(VENV)/bin/lint-imports --no-cache
 
 lint-workflows: $(LINT) $(ACTIONLINT)

@@ -8,7 +8,7 @@ unpacked=$(mktemp -d)
 trap 'rm -rf "$unpacked"' EXIT
 tar -xzf "$dist"/*.tar.gz -C "$unpacked" --strip-components 1
 cd "$unpacked"
-rm -r skewguard
+rm -r skewguard skewguard_pytest.py
 "${PYTHON:-python3}" -m venv .venv
 .venv/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
 .venv/bin/python -m pip --disable-pip-version-check --quiet install "$dist"/*.whl --group tests

@@ -18,6 +18,7 @@ from skewguard.timekeeping.domain import UTC, Domain
 from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown, after
 from skewguard.timekeeping.knowledge import Correction, Knowledge
 from skewguard.timekeeping.timekeeper import Timekeeper
+from tests import dashboard
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
 OFFSET = 1200.3  # s: true time minus wall clock, in the picture of responses
@@ -210,6 +211,7 @@ def grades() -> str:
 
 
 PICTURES = {"answers.svg": responses, "vote.svg": votes, "ageing.svg": ageing, "grades.svg": grades}
+PICTURES["dashboard.svg"] = dashboard.draw
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore
 import pytest
 import yaml
 
@@ -63,6 +64,7 @@ def test_prometheus_sees_the_clock_as_it_is_when_scraped(registry: Any, strict_e
     found = samples(registry)
     assert str(found["skewguard_clock_offset_seconds",]) == "nan"
     assert [found[f"skewguard_{name}",] for name in ("clock_known", "clock_proved", "steps_total")] == [0, 0, 0]
+    assert found["skewguard_build_info", botocore.__version__, skewguard.__version__] == 1
     strict_endpoint.offset = 1200
     with skewguard.install(sources=[FakeSource("slow", offset=90, bound=0.5)]):
         client("sts", strict_endpoint).get_caller_identity()

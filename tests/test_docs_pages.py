@@ -15,6 +15,8 @@ from tests.support import run_python
 
 README = (ROOT / "README.md").read_text("utf-8")
 PROJECT = (ROOT / "pyproject.toml").read_text("utf-8")
+ALERTS = (ROOT / "examples" / "monitoring" / "alerts.yml").read_text("utf-8")
+RUNBOOKS = re.findall(r"- alert: (\w+)\n(?:.*\n)*?          runbook_url: (\S+)\n", ALERTS)
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
@@ -50,19 +52,24 @@ def test_a_package_index_shows_no_relative_link() -> None:
 
 
 def test_the_address_stands_in_one_place() -> None:
-    """In pyproject.toml, between two comments of its own; the build of the docs reads it there."""
+    """In pyproject.toml, where the build of the docs reads it; the alerts repeat it, in the links to their runbooks."""
     block = PROJECT[PROJECT.index("[project.urls]") : PROJECT.index("[project.optional-dependencies]")]
     addresses = re.findall(r"https://[^\s\"'\\]+", block)
     [owner] = {re.sub(r"^https://(?:github\.com/)?([\w-]+).*", r"\1", address) for address in addresses}
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
     if tracked.returncode:
         pytest.skip("not a clone")
+    allowed = {"tests/test_docs_pages.py", "examples/monitoring/alerts.yml", "examples/monitoring/alerts_test.yml"}
     for name in tracked.stdout.split():
         if name.endswith((".md", ".py", ".toml", ".yml", ".yaml")):
             text = (ROOT / name).read_text("utf-8").replace(block, "")
-            assert (
-                not re.search(rf"{owner}\.github\.io|github\.com/{owner}/", text) or name == "tests/test_docs_pages.py"
-            )
+            assert not re.search(rf"{owner}\.github\.io|github\.com/{owner}/", text) or name in allowed, name
+    [base] = re.findall(r'^Documentation = "(.+)"$', PROJECT, re.M)
+    page = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
+    for alert, runbook in RUNBOOKS:
+        assert runbook == f"{base}monitoring.html#{alert.lower()}"
+        assert f"\n### {alert}\n" in page
+    assert len(RUNBOOKS) == ALERTS.count("- alert:") > 5
 
 
 def test_the_metadata_is_complete() -> None:

@@ -12,7 +12,7 @@ import time
 
 from skewguard import assessment
 from skewguard.assessment import CRITICAL, FAIL_FROM, NAMES, UNKNOWN, WARN_FROM, Outcome
-from skewguard.cli import survey
+from skewguard.cli import survey, textfile
 from skewguard.cli.output import write
 from skewguard.cli.survey import Survey
 from skewguard.errors import ConfigError
@@ -47,6 +47,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="critical",
         help="the status if the time is not known (critical)",
     )
+    parser.add_argument(
+        "--textfile", metavar="PATH", help="also write the result for node_exporter's textfile collector"
+    )
     survey.configure(parser)
     parser.epilog = (
         "Exit codes: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without --source, the configured ones are asked."
@@ -68,6 +71,11 @@ def run(options: argparse.Namespace) -> int:
     except Exception as error:
         kind = "" if isinstance(error, ConfigError) else f"{type(error).__name__}: "
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
+    if options.textfile is not None:
+        try:
+            textfile.write(options.textfile, outcome, found)
+        except OSError as error:
+            outcome = Outcome(UNKNOWN, f"{options.textfile} cannot be written: {error.strerror or error}")
     write(json.dumps(outcome_json(outcome, found)) if options.json else outcome.line)
     return outcome.code
 

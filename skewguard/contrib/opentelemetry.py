@@ -34,7 +34,7 @@ def instrument(meter_provider: MeterProvider | None = None) -> Callable[[], None
 
         return several(observations)
 
-    meter = metrics.get_meter("skewguard", meter_provider=meter_provider)
+    meter = metrics.get_meter("skewguard", skewguard.__version__, meter_provider=meter_provider)
     meter.create_observable_gauge(
         "skewguard.clock.offset",
         observing(lambda: getattr(skewguard.offset(), "seconds", None)),

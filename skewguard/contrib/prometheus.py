@@ -10,6 +10,7 @@ import math
 import os
 from collections.abc import Callable, Iterable
 
+import botocore
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 
 import skewguard
@@ -58,6 +59,14 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
         gauges[name] = Gauge(name, text, registry=registry, multiprocess_mode="livemostrecent")
         if not several:
             gauges[name].set_function(read)
+    build = Gauge(
+        "skewguard_build_info",
+        "1, with skewguard's and botocore's versions.",
+        ["version", "botocore"],
+        registry=registry,
+        multiprocess_mode="livemostrecent",
+    )
+    build.labels(skewguard.__version__, botocore.__version__).set(1)
     retries = Counter(
         "skewguard_retries", "Refused attempts that were signed again.", ["service", "verdict"], registry=registry
     )
@@ -104,7 +113,7 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
 
     def unexport() -> None:
         end()
-        for metric in (*gauges.values(), retries, refusals, steps, agrees):
+        for metric in (*gauges.values(), build, retries, refusals, steps, agrees):
             registry.unregister(metric)
 
     return unexport

@@ -1,20 +1,5 @@
-"""The pytest plugin: one fixture. Light, because pytest loads it whether or not a test uses it."""
+"""The pytest plugin by its former name, for environments that were installed with it."""
 
-from __future__ import annotations
+from skewguard_pytest import strict_endpoint
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-import pytest
-
-if TYPE_CHECKING:
-    from skewguard.testing.endpoint import StrictEndpoint
-
-
-@pytest.fixture
-def strict_endpoint() -> Iterator[StrictEndpoint]:
-    """A started `skewguard.testing.StrictEndpoint` over plain http, its clock equal to the host's."""
-    from skewguard.testing.endpoint import StrictEndpoint
-
-    with StrictEndpoint() as endpoint:
-        yield endpoint
+__all__ = ["strict_endpoint"]
