@@ -370,6 +370,22 @@ class TestRefusals:
             refused(here.client())
             assert here.aws.requests == []
 
+    def test_on_a_right_clock(self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A certificate that is dead by every clock costs no question to the sources, and the note names no option."""
+        with world(clocks, monkeypatch, 0) as here:
+            issue = trustme.CA.issue_cert
+            last = datetime.datetime.fromtimestamp(NOW / SECOND - DAY, datetime.timezone.utc)
+            monkeypatch.setattr(trustme.CA, "issue_cert", lambda *names: issue(*names, not_after=last))
+            sources = here.sources(2)
+            for option in (True, False):
+                with here.install(*sources, true_time_tls=option):
+                    here.clocks.advance(60)
+                    asked = sources[0].count
+                    note = refused(here.client())
+                    assert sources[0].count == asked
+                    assert "true_time_tls" not in note
+        assert here.aws.requests == []
+
 
 class TestNoLaundering:
     """What is heard over a connection that true time has judged proves no time."""

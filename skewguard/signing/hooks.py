@@ -257,7 +257,7 @@ class Hooks:
             emit(Retried(operation.service_model.service_name, operation.name, Verdict.SKEW.value, reason, waited))
             return 0
 
-        allowed = self.keeper.settings.true_time_tls and self.guard.is_on() and not _clocks.faked()
+        allowed = self.keeper.settings.true_time_tls and self.guard.is_on() and not self.keeper.seems_right()
         if (
             not allowed
             or call.reconnected

@@ -303,6 +303,11 @@ class Timekeeper:
         self._detect_step(now)
         return self._knowledge.certificates(now)
 
+    def seems_right(self) -> bool:
+        """Return whether all that is known allows the wall clock to be right; also while a test library fakes it."""
+        found = self.certificates()
+        return found == Basis(None) and (self.now() is not None or _clocks.faked() is not None)
+
     @property
     def doubtful(self) -> bool:
         """Whether the wall clock may be right although it contradicts the estimate of UTC."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import socketserver
 import ssl
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.tls.connection import Judge, TrueTimeContext, adopt
 from tests.aio.support import as_aws, aws_client, each_way, run
 from tests.fakes import FakeSource
+from tests.test_https import Tunnel, running
 
 DAY = 86_400
 NOW = time.time_ns()
@@ -144,6 +146,22 @@ def test_a_certificate_that_is_dead_on_true_time(clocks: FakeClocks, monkeypatch
         with here.install(), pytest.raises(SSLError, match="certificate has expired by true time"):
             run(lambda: identity(here, way, retries={"total_max_attempts": 2}), way)
         assert here.aws.requests == []
+
+
+@pytest.mark.parametrize("way", ["aiohttp", "httpx"])
+def test_through_a_proxy(world: World, way: str) -> None:
+    """The connection to AWS is TLS within the proxy's; a dead certificate gets no request there, either."""
+    proxy: Any = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel)
+    proxy.asked, proxy.refusal = [], ""
+    with running(proxy) as port:
+        proxies = {"https": f"http://127.0.0.1:{port}"}
+        with world.install():
+            run(lambda: identity(world, way, proxies=proxies), way)
+        assert [one.status for one in world.aws.requests] == [200]
+        with world.install(count=1), pytest.raises(SSLError):
+            run(lambda: identity(world, way, proxies=proxies, retries={"total_max_attempts": 1}), way)
+    assert [line.split()[1] for line in proxy.asked] == ["sts.us-east-1.amazonaws.com:443"] * 2
+    assert len(world.aws.requests) == 1
 
 
 def test_a_client_made_before_install(world: World) -> None:
