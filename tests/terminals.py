@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
+from skewguard.cli import output
 from skewguard.cli.doctor import command as doctor
 from skewguard.cli.doctor.diagnosis import diagnose
 from skewguard.cli.doctor.examination import Examination, Rtc
@@ -147,7 +148,7 @@ def prompt(typed: str) -> str:
 
 
 def diagnosed() -> str:
-    """Diagnose a host that is 20 minutes slow, as ``skewguard doctor`` does."""
+    """Return what ``skewguard doctor`` prints on a terminal of a host that is 20 minutes slow."""
     said = ClockOffset(1200 * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
     found = Examination(
         Survey(said, (SourceResult("ntp://time.aws.com", said, None, 0),), WALL),
@@ -155,14 +156,9 @@ def diagnosed() -> str:
         Machine("linux", systemd=True),
         rtc=Rtc(1200 * SECOND, False),
     )
-    return f"{prompt('skewguard doctor')}{coloured(doctor.as_text(found, diagnose(found), 1, verbose=False))}"
-
-
-def coloured(report: str) -> str:
-    """Colour the levels."""
-    for level, colour in ((" OK ", 32), ("WARN", 33), ("FAIL", 31), ("NOTE", 36)):
-        report = report.replace(f"[{level}]", f"[\x1b[1;{colour}m{level}\x1b[0m]")
-    return report
+    findings = diagnose(found)
+    text = f"{doctor.as_text(found, findings, 1, verbose=False)}\n\n{doctor.summary(findings)}"
+    return prompt("skewguard doctor") + output.coloured(output.wrapped(text, 84))
 
 
 def watched() -> str:
