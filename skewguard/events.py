@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from skewguard._fail_open import fail_open
 from skewguard.interval import SECOND, Interval
-from skewguard.wording import clock_offset, in_utc
+from skewguard.wording import in_utc, this_clock
 
 logger = logging.getLogger("skewguard")
 """The package's logger, without a handler: where a program configures no logging, Python prints warnings on stderr."""
@@ -173,12 +173,12 @@ def _describe(event: CorrectionChanged) -> tuple[int, str]:
     )
     if not event.source:
         return logging.INFO, f"{reference} is no longer known: {requests} are signed by this host's clock again"
-    off = clock_offset(event.found, event.error_bound, event.source, reference, event.grade)
+    clock = this_clock(event.found, event.error_bound, event.source, reference, event.grade)
     if not event.offset and not event.withheld:
-        return logging.INFO, f"this host's clock is right again: {off}; {requests} are signed by it"
+        return logging.INFO, f"{clock}, which is near enough: {requests} are signed by it again"
     shown = f"it shows {in_utc(event.wall)} when it is {in_utc(event.wall + event.found)}"
     done = "by this host's clock, because max_offset forbids a correction" if event.withheld else f"with {reference}"
-    return logging.WARNING, f"this host's clock is {off}: {shown}; from now on {requests} are signed {done}"
+    return logging.WARNING, f"{clock}: {shown}; from now on {requests} are signed {done}"
 
 
 def _episode_begins() -> bool:

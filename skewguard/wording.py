@@ -50,6 +50,11 @@ def this_clock(ns: int, bound: int, source: str, reference: str = "true time", g
     return f"this host's clock is {clock_offset(ns, bound, source, reference, grade)}"
 
 
+def sentence(text: str) -> str:
+    """Format a text as a sentence of its own: with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
 def source_verdict(name: str, error: str | None, off_by: int | None) -> str:
     """Format the result of asking one source: its error, or how far its time is from the majority's, ns."""
     if error is not None:

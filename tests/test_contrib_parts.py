@@ -220,7 +220,8 @@ def test_djangos_check_clock_is_a_nagios_plugin(django: Django) -> None:
         assert float(told.value) == pytest.approx(offset, abs=1)
         assert told.crit == "-240:240"
     code, text = django.manage("check_clock", settings="SKEWGUARD = {'sources': ['ntp://127.0.0.1:9'], 'timeout': 0.2}")
-    assert (code, text.strip()) == (2, "CRITICAL - no time source could be reached")
+    assert code == 2
+    assert text.startswith("CRITICAL - no time source gave the time: ntp://127.0.0.1:9: cannot be reached: ")
 
 
 def test_django_reports_wrong_settings(django: Django) -> None:

@@ -54,7 +54,9 @@ class TestOneLine:
             "skewguard: this host's clock is 20 min 0 s behind true time (within 1.0 s, by chrony):"
         )
         assert changes.startswith("skewguard: this host's clock is 21 min 40 s behind true time ")
-        assert ends.startswith("skewguard: this host's clock is right again: ")
+        assert ends.startswith(
+            "skewguard: this host's clock is 1.0 s behind true time (within 1.0 s, by chrony), which is near"
+        )
 
     def test_for_what_else_a_program_should_know(self) -> None:
         with unconfigured() as stderr:
@@ -99,7 +101,7 @@ class TestSilence:
             emit(ENDS)
         begins, ends = stderr.getvalue().splitlines()
         assert begins.startswith("WARNING:skewguard:this host's clock is 20 min 0 s behind ")
-        assert ends.startswith("INFO:skewguard:this host's clock is right again")
+        assert ends.startswith("INFO:skewguard:this host's clock is 1.0 s behind true time ")
 
 
 @pytest.mark.slow

@@ -108,7 +108,7 @@ def test_a_worker_outlives_jumps_and_a_blocked_loop(tmp_path: Path, monkeypatch:
         worker = Worker(server, clock, tmp_path)
         worker.works()
         assert (worker.refused(), worker.lines()) == (0, [])
-        for number, (offset, said) in enumerate([(8, "8 h"), (-1, "1 h"), (0, "right again")], start=1):
+        for number, (offset, said) in enumerate([(8, "8 h"), (-1, "1 h"), (0, "near enough")], start=1):
             server.offset = offset * 3600
             worker.works()
             assert len(worker.lines()) == number

@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand
 
 import skewguard
-from skewguard.assessment import CRITICAL, FAIL_FROM, WARN_FROM, Outcome
-from skewguard.contrib.django.checks import assess_clock
+from skewguard._status import assess_status
+from skewguard.assessment import FAIL_FROM, WARN_FROM
 from skewguard.interval import SECOND
 
 
@@ -29,10 +29,8 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, warning: float, critical: float, timeout: float | None, **__: Any) -> None:
         """Ask, print, and exit with the code."""
-        offset = skewguard.measure(timeout).offset
-        outcome = Outcome(CRITICAL, "no time source could be reached")
-        if offset is not None:
-            outcome = assess_clock(offset, round(warning * SECOND), round(critical * SECOND))
+        limits = {"warning": round(warning * SECOND), "critical": round(critical * SECOND)}
+        outcome = assess_status(skewguard.measure(timeout), **limits)
         self.stdout.write(outcome.line)
         if outcome.code:
             sys.exit(outcome.code)
