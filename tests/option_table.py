@@ -37,8 +37,7 @@ def table() -> str:
         where = "`install`, `attach`" if row.name in ATTACH_OPTIONS else "`install`"
         parts.append(
             f"### `{row.name}`\n\n{meaning}\n\n"
-            f"| default | keyword of | environment | AWS profile |\n|---|---|---|---|\n"
-            f"| {row.value} | {where} | `{variable}` | `{key}` |\n"
+            f"* Default: {row.value}\n* Keyword of {where}\n* Environment: `{variable}`\n* AWS profile: `{key}`\n"
         )
     return "\n".join(parts) + "\n"
 
