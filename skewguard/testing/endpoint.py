@@ -24,14 +24,17 @@ ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
 
 
-class ClientKwargs(TypedDict, total=False):
-    """The arguments of ``boto3.client`` that `StrictEndpoint.client_kwargs` gives, as type checkers see them."""
-
+class _Always(TypedDict):
     endpoint_url: str
     aws_access_key_id: str
     aws_secret_access_key: str
     region_name: str
-    verify: str
+
+
+class ClientKwargs(_Always, total=False):
+    """The arguments of ``boto3.client`` that `StrictEndpoint.client_kwargs` gives, as type checkers see them."""
+
+    verify: str  # only with TLS
 
 
 _running: weakref.WeakSet[StrictEndpoint] = weakref.WeakSet()
