@@ -7,9 +7,11 @@ New inputs are kept in ``.fuzz/TARGET``, findings in ``.fuzz/findings``. To keep
 from __future__ import annotations
 
 import argparse
+import logging
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -67,6 +69,8 @@ def run(name: str, options: list[str]) -> int:
         print(f"there is no target {name}; there are {', '.join(TARGETS)}")
         return 2
     target = TARGETS[name]
+    logging.getLogger("skewguard").addHandler(logging.NullHandler())  # many inputs are worth a line
+    warnings.simplefilter("ignore")
     learned, findings = LEARNED / name, LEARNED / "findings"
     for folder in (learned, findings):
         folder.mkdir(parents=True, exist_ok=True)

@@ -26,6 +26,7 @@ TARGETS = {
     "date": Target(texts.date, 64),
     "domain": Target(texts.domain, 256),
     "environment": Target(texts.environment, 256),
+    "log": Target(texts.log, 1024),
     "message": Target(texts.message, 512),
     "ntp": Target(packets.ntp, 96),
     "ntpd": Target(packets.ntpd, 160),

@@ -7,7 +7,6 @@ import contextlib
 import datetime
 import http.client
 import io
-import logging
 from functools import cache
 from typing import Any
 
@@ -17,6 +16,9 @@ from botocore.awsrequest import HeadersDict
 from botocore.parsers import create_parser
 
 from fuzz.check import only, sound
+from skewguard import _warnings
+from skewguard.cli.doctor.error_message import explain
+from skewguard.cli.survey import ClockOffset
 from skewguard.clocks import Reading
 from skewguard.config import OFF_SWITCH, OTHER_SIGNERS, Settings, resolve
 from skewguard.errors import ConfigError, StoreError
@@ -28,9 +30,6 @@ from skewguard.sources import from_uri
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.evidence import Grade
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, parse, render
-
-# Log records are formatted, which checks them, but not printed.
-logging.getLogger("skewguard").propagate = False
 
 _SIGNED = 1_434_708_169 * SECOND  # 2015-06-19T10:02:49Z, the timestamp of the messages that the corpus quotes
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001
@@ -131,6 +130,21 @@ def environment(data: bytes) -> None:
     for option, text in zip(_OPTIONS, lines, strict=False):
         with only(ConfigError):
             _usable(resolve({option: text}, {}))
+    _warnings.reset()  # each was remembered
+
+
+def log(data: bytes) -> None:
+    """A pasted error, or a log: each explanation fits on a line, has a name, and a cause that the clock allows."""
+    text = data.decode("utf-8", "replace")
+    for offset in (None, 0, 1200, -1200):
+        known = None if offset is None else ClockOffset(offset * SECOND, SECOND // 100, "ntp://a")
+        found = explain(text, known)
+        assert found, "an answer"
+        for finding in found:
+            assert finding.text.isprintable(), f"not fit for a terminal: {finding.text!r}"
+            assert finding.id.startswith("error-")
+            assert finding.cause in {"clock", "other", "unknown", ""}
+            assert offset or finding.cause != "clock", "a clock that is right, or not known, is blamed"
 
 
 def _usable(settings: Settings) -> None:
@@ -138,14 +152,7 @@ def _usable(settings: Settings) -> None:
         value = getattr(settings, option)
         if option == "sources":
             assert value is None or all(source.name for source in value)
-        elif option in {
-            "enabled",
-            "learn_from_responses",
-            "require_authenticated",
-            "share",
-            "correct_presigned",
-            "true_time_tls",
-        }:
+        elif option == "enabled" or isinstance(getattr(Settings(), option), bool):
             assert value in {True, False, None}
         elif option == "other_signers":
             assert set(value) <= set(OTHER_SIGNERS)
