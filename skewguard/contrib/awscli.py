@@ -6,6 +6,7 @@ The CLI ends if it cannot import a plugin. So this file is read before anything 
 
 from __future__ import annotations
 
+import logging
 import sys
 
 TYPE_CHECKING = False  # to import typing's would cost time
@@ -19,6 +20,8 @@ def awscli_initialize(event_emitter: Any) -> None:
 
 
 def _skewguard(session: Any, **_: Any) -> None:  # `skewguard awscli status` looks for this name
+    # Of a correction the CLI's stderr shows nothing: scripts read it, and it would come with each command.
+    logging.getLogger("skewguard").addHandler(logging.NullHandler())
     try:
         from skewguard._plugins import guard
     except Exception as error:  # such as a frozen Python without a module that skewguard needs

@@ -24,6 +24,9 @@ AWS = Path(os.environ.get("TEST_AWSCLI") or ROOT / ".venv-awscli").absolute() / 
 SIZE = 100_000_000
 EXEC = [sys.executable, "-m", "skewguard", "exec", "--"]
 
+TOLD = "skewguard: this host's clock is "
+"""The beginning of the line that `exec` shows on stderr where the program has no logging; the plugin shows none."""
+
 UPLOAD = """
 import sys
 import boto3
@@ -89,7 +92,8 @@ def upload(way: str, command: list[str | Path], environment: dict[str, str], ser
         assert done.returncode == 1
         assert "RequestTimeTooSkewed" in done.stderr
     else:
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
+        assert [line.startswith(TOLD) for line in done.stderr.splitlines()] == [True] * (way == "exec")
     found = server.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=key).get("Contents", [])
     assert sum(item["Size"] for item in found) == (0 if way == "unguarded" else SIZE)
 

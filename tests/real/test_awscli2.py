@@ -25,6 +25,7 @@ from skewguard.testing.aws.sigv4 import parse_time
 from tests.real import awscli_cells
 from tests.real.awscli import LARGE, SMALL, Host, as_aws, furnish, log_in, proxy, temporary
 from tests.real.awscli_cells import CLOCKS, COMMANDS, RELEASES, Command, has
+from tests.real.test_awscli import TOLD
 from tests.support import client, with_bucket
 
 pytestmark = pytest.mark.slow
@@ -186,7 +187,8 @@ def test_exec(release: str, aws: StrictEndpoint, through: str, directory: Path) 
     shutil.copytree(package, home / "skewguard", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ntplib.__file__, home)
     done = host.skewguard("exec", "--", "aws", "sts", "get-caller-identity", cwd=home)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0, done.stderr
+    assert [line.startswith(TOLD) for line in done.stderr.splitlines()] == [True]
     assert [record.status for record in aws.requests] == [403, 200]
 
 
