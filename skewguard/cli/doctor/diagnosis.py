@@ -104,7 +104,7 @@ def _refusals(examination: Examination) -> list[Finding]:
     if known.least >= DAY:
         seem = "not yet valid" if known.offset > 0 else "expired"
         text = f"TLS uses this clock too, and may fail first, because certificates seem {seem}"
-        found.append(Finding(Level.NOTE, f"{text}. Then only setting the clock helps.", "tls-first"))
+        found.append(Finding(Level.NOTE, f"{text}. Then set the clock, or use true_time_tls.", "tls-first"))
     return found
 
 
