@@ -121,8 +121,9 @@ def uninstall() -> None:
         library.unregister_initializer(_reach.initialize)
         for watch in process.watches:
             watch.stop()
-        _reach.undo_tls()
-        process.keeper().reset(resolve({}, profile=_aws_profile.options()))
+        keeper = process.keeper()
+        keeper.reset(resolve({}, profile=_aws_profile.options()))
+        _reach.end_install(keeper)
         process.installed = None  # last, so that an interrupted call can be repeated
 
 

@@ -112,11 +112,19 @@ def _prepare_tls(keeper: Timekeeper) -> None:
         fail_open(error, "certificates are judged by the wall clock")
 
 
-def undo_tls() -> None:
-    """Let OpenSSL alone judge certificates again."""
+def end_install(keeper: Timekeeper) -> None:
+    """Forget the requests that were remembered, and let OpenSSL judge certificates, but for what is attached."""
+    remembered = sys.modules.get("skewguard.signing.remembered")
+    if remembered is not None:
+        remembered.forget()
     tls = sys.modules.get("skewguard.signing.patches.tls")
     if tls is not None:
-        tls.stop()
+        try:
+            tls.stop()
+        except Exception as error:
+            fail_open(error, "some certificates may still be judged by true time")
+        if process.attached is not None and keeper.settings.true_time_tls:
+            _prepare_tls(keeper)
 
 
 def _prepare_aio() -> None:

@@ -113,6 +113,9 @@ class SignedCall:
                 guard = _reach.foreign_guard()
                 if guard is not None:
                     with _late_imports.importing:
+                        # First, because what waits for it must find no module of ours half imported.
+                        import botocore.auth  # noqa: F401
+
                         from skewguard.signing.foreign_call import ForeignCall
 
                     self._call = ForeignCall(guard, self.service, repeatable=self.repeatable)

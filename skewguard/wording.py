@@ -55,6 +55,11 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
+def continued(text: str) -> str:
+    """Format a sentence as the rest of another: without its capital."""
+    return text[0].lower() + text[1:]
+
+
 def source_verdict(name: str, error: str | None, off_by: int | None) -> str:
     """Format the result of asking one source: its error, or how far its time is from the majority's, ns."""
     if error is not None:

@@ -27,7 +27,7 @@ LIMIT = 60
 REFUSED, READ = ("GET", "s3", "RequestTimeTooSkewed"), ("GET", "s3", "")
 """Outcomes, as in `Run.outcomes`."""
 
-SERVING = r"http://127\.0\.0\.1:([1-9]\d*)"
+SERVING = r"^(?!skewguard: ).*http://127\.0\.0\.1:([1-9]\d*)"
 
 
 class Run(NamedTuple):

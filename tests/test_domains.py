@@ -89,6 +89,7 @@ def test_buckets_of_one_endpoint_share_its_clock() -> None:
         ("http://store:443", False),
         ("https://other", False),
         ("https://store:99999", False),
+        ("https://[store/", False),
     ],
 )
 def test_a_server_is_recognised_however_its_url_is_written(url: str, same: bool) -> None:

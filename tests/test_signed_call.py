@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import sys
 from typing import Any
 
 import botocore.auth
@@ -24,6 +25,7 @@ from skewguard.signing.reply import read
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import Emitted, FakeSource, ahead_of
+from tests.support import completed
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 AWS = "https://bedrock-runtime.us-east-1.amazonaws.com/model/m/invoke"
@@ -377,3 +379,19 @@ class TestRemembered:
             for number in range(64):
                 sign(f"{AWS}?{number}")
             assert remembered.take(first.headers["Authorization"]) is None
+
+
+def test_it_may_be_the_first_to_load_botocores_signers() -> None:
+    """They are patched all the same."""
+    program = """if True:
+        import sys
+        import skewguard
+        skewguard.install(sources=["response"])
+        assert "botocore.auth" not in sys.modules
+        with skewguard.SignedCall("s3").signing("https://s3.us-east-1.amazonaws.com/"):
+            pass
+        from skewguard.signing.patches import signers
+        assert signers._unrecorded_time is not None
+        """
+    done = completed(sys.executable, "-c", program)
+    assert done.returncode == 0, done.stderr

@@ -317,6 +317,19 @@ class TestWhichClients:
         client.get_caller_identity()
         assert [one.status for one in impossible.aws.requests] == [200]
 
+    def test_attached_still_after_uninstall(self, impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What is attached stays as it is."""
+        monkeypatch.setenv("SKEWGUARD_TRUE_TIME_TLS", "true")
+        client = impossible.client()
+        skewguard.attach(client, sources=impossible.sources(1))
+        with impossible.install(*impossible.sources(1)):
+            client.get_caller_identity()
+        keeper = _process.process.keeper()
+        keeper.reset(keeper.settings, impossible.clocks)
+        client._endpoint.http_session.close()
+        client.get_caller_identity()
+        assert [one.status for one in impossible.aws.requests] == [200, 200]
+
     def test_with_a_client_certificate(self, impossible: World, tmp_path: Path) -> None:
         """OpenSSL alone judges: it would be shown to a server with a dead certificate."""
         blob = trustme.CA().issue_cert("me").private_key_and_cert_chain_pem

@@ -71,7 +71,10 @@ class TestTimeServer:
 @pytest.mark.slow
 def test_the_server_ends_cleanly_at_an_interrupt() -> None:
     """Nothing on stderr, exit code 0; the lines were there before, and their reader was not kept waiting."""
+    # A child inherits an ignored signal, as under nohup; and the default where the parent handles it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as server:
+        signal.signal(signal.SIGINT, before)
         assert server.stdout is not None
         assert server.stderr is not None
         variables = exported(server.stdout.read().splitlines())  # ends although the server goes on

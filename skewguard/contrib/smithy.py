@@ -9,7 +9,8 @@ Usage::
     skewguard.install()
     client = AsyncBedrockRuntimeClient(config, plugins=[plugin])
 
-`skewguard.install` must be in force; otherwise the client is as without the plugin.
+`skewguard.install` must be in force; otherwise the client is as without the plugin. smithy-python hears an answer in
+the event loop, so a refusal that states no time holds it up while the sources are asked, as long as ``timeout`` allows.
 """
 
 from __future__ import annotations

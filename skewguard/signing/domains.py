@@ -120,7 +120,10 @@ def is_named_for(url: str, endpoint_prefix: str) -> bool:
 
 def same_server(url: str, other: str) -> bool:
     """Return whether two URLs lead to the same scheme, host and port, however each of them is written."""
-    one, two = urlsplit(url), urlsplit(other)
+    try:
+        one, two = urlsplit(url), urlsplit(other)
+    except ValueError:
+        return url == other
     return (one.scheme, one.hostname, _port(one)) == (two.scheme, two.hostname, _port(two))
 
 

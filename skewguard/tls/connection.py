@@ -177,18 +177,19 @@ def adopt(context: object, judge: Judge) -> bool:
         return False
     vars(context)[_JUDGE] = judge
     context.__class__ = TrueTimeContext
-    _adopted.add(context)
+    with _lock:
+        _adopted.add(context)
     return True
 
 
 def release_all() -> None:
     """Make plain contexts of all that were adopted. Connections keep their state."""
-    for context in list(_adopted):
-        with _lock:
+    with _lock:
+        for context in list(_adopted):
             _BASE.verify_flags.__set__(context, _flags(context) & ~NO_CHECK_TIME)
             if type(context) is TrueTimeContext:
                 context.__class__ = _ORIGINALS[0]  # type: ignore[assignment]  # as it was
-    _adopted.clear()
+        _adopted.clear()
 
 
 def reset_lock() -> None:

@@ -27,7 +27,7 @@ from skewguard.signing.reply import (
     judge,
     read,
 )
-from skewguard.wording import in_utc, length, off
+from skewguard.wording import continued, in_utc, length, off
 
 _CLIENT_ERROR = re.compile(
     r"rror (?:occurred )?\(([^()\s]+)\) (?:occurred )?when calling [^:]{1,200}: *(.*)", re.DOTALL
@@ -169,13 +169,9 @@ def _two_clocks(signed: int, server: int, tolerance: int | None, known: ClockOff
     elif known.most > WARN_FROM:
         blame = f"this host's clock is {off(known.offset)} now, which does not explain it. Was the request signed here?"
     elif late:
-        blame = f"{_lower(here(known))} If it was right then, the request waited that long: {_WAITED}."
+        blame = f"{continued(here(known))} If it was right then, the request waited that long: {_WAITED}."
     else:
-        blame = f"{_lower(here(known))} If it was right then, the server's clock is slow, or the request was signed "
+        blame = f"{continued(here(known))} If it was right then, the server's clock is slow, or the request was signed "
         blame += "elsewhere."
     more = (f"{length(gap)} is long: {_FAKED}.",) if cause is Cause.OTHER and abs(gap) >= DAY else ()
     return Explanation("two-clocks", cause, (text, blame, *more))
-
-
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]

@@ -15,7 +15,7 @@ LIMIT = 4_194_304
 _LONGEST = 8_192  # of one message
 _WRAPPED_LINES = 20
 _CLOCKS = re.compile(r"Signature (?:expired|not yet current): \d{8}T\d{6}Z is [^\n]{0,80}? min\.\)")
-_XML = re.compile(r"<Error>.{0,8000}?</Error>|(?:<(\w+)>[^<]{0,2000}</\1>\s*){2,20}", re.DOTALL)
+_XML = re.compile(r"<Error>(?:(?!<Error>).){0,8000}?</Error>|(?:<(\w+)>[^<]{0,2000}</\1>\s*){2,20}", re.DOTALL)
 
 
 class Message(NamedTuple):

@@ -15,7 +15,7 @@ from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, 
 from skewguard.cli.doctor.finding import DAY
 from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
-from skewguard.wording import length
+from skewguard.wording import continued, length
 
 Explain: TypeAlias = Callable[["re.Match[str]", "ClockOffset | None"], Explanation]
 
@@ -82,7 +82,9 @@ def _tls(kind: str, begin: str, known: ClockOffset | None, *, wrong: bool) -> Ex
     if known is None:
         return Explanation(kind, Cause.UNKNOWN, (begin, here(known)))
     if not wrong:
-        return Explanation(kind, Cause.OTHER, (begin, f"But {_lower(here(known))} It is the certificate, or its host."))
+        return Explanation(
+            kind, Cause.OTHER, (begin, f"But {continued(here(known))} It is the certificate, or its host.")
+        )
     if known.least >= DAY:
         return Explanation(kind, Cause.CLOCK, (begin, here(known)))
     dates = "Whether that is enough depends on the certificate's dates: correct the clock first."
@@ -293,7 +295,3 @@ def _iso(text: str) -> int | None:
         return round(datetime.datetime.fromisoformat(whole).timestamp()) * SECOND
     except (ValueError, OverflowError):
         return None
-
-
-def _lower(sentence: str) -> str:
-    return sentence[0].lower() + sentence[1:]
