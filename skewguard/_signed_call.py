@@ -103,6 +103,15 @@ class SignedCall:
             fail_open(error, "a request is not guarded")
 
     @property
+    def _is_guarded(self) -> bool:
+        """Whether its answers are heard, so that the body of a refusal is worth reading."""
+        try:
+            return self._call is not None and self._call.call.guard.is_on()
+        except Exception as error:
+            fail_open(error, "an answer was not heard")
+            return False
+
+    @property
     def _steered(self) -> bool:
         """Whether the last attempt's signer read the time here."""
         return self._call is not None and self._call.steered

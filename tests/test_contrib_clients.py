@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import logging
 import ssl
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -304,6 +306,96 @@ class TestBodies:
             with ByHttpx(aws).client.stream("POST", URL, content=FORM, headers=TYPE) as streamed:
                 assert not streamed.is_closed
                 assert b"GetCallerIdentityResult" in b"".join(streamed.iter_bytes())
+
+
+ZIPPED = gzip.compress(b'{"message": "No"}')
+
+
+@pytest.mark.parametrize("installed", [True, False])
+class TestRefusalsAsStreams:
+    """A refusal is the caller's to read, as a stream too: what was read of it is put back."""
+
+    def zipped(self, aws: StrictEndpoint, times: int = 1) -> None:
+        head = {"content-encoding": "gzip", "content-type": "application/json"}
+        aws.reply_next(403, head, ZIPPED, times=times)
+
+    @pytest.mark.parametrize("way", [ByHttpx, ByHttpx2, ByAuthenticator, SignedBefore, SignedByHook])
+    def test_httpx(self, aws: StrictEndpoint, installed: bool, way: Callable[[StrictEndpoint], Any]) -> None:
+        client = way(aws).client
+        headers = headers_for(aws) if way is SignedBefore else TYPE
+        self.zipped(aws, 3)
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]) if installed else nullcontext():
+            with client.stream("POST", URL, content=FORM, headers=headers) as raw:
+                assert not raw.is_closed
+                assert not raw.is_stream_consumed
+                assert b"".join(raw.iter_raw()) == ZIPPED
+                assert raw.is_closed
+            with client.stream("POST", URL, content=FORM, headers=headers) as decoded:
+                assert b"".join(decoded.iter_bytes()) == gzip.decompress(ZIPPED)
+            assert client.post(URL, content=FORM, headers=headers).json() == {"message": "No"}
+
+    @pytest.mark.parametrize("library", [httpx, httpx2])
+    def test_asynchronous(self, installed: bool, library: Any) -> None:
+        contrib = for_httpx if library is httpx else for_httpx2
+
+        async def call() -> bytes:
+            async with (
+                library.AsyncClient(auth=contrib.SkewAuth(Signer(server))) as client,
+                client.stream("POST", f"{server.url}/", content=FORM, headers=TYPE) as raw,
+            ):
+                return b"".join([part async for part in raw.aiter_raw()])
+
+        with StrictEndpoint() as server:
+            self.zipped(server)
+            with skewguard.install(sources=[FakeSource()]) if installed else nullcontext():
+                assert asyncio.run(call()) == ZIPPED
+
+    @pytest.mark.parametrize("way", [ByRequests, SignedBeforeRequests])
+    def test_requests(self, aws: StrictEndpoint, installed: bool, way: Callable[[StrictEndpoint], Any]) -> None:
+        sender = way(aws)
+        self.zipped(aws, 4)
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]) if installed else nullcontext():
+            with sender.post(stream=True) as response:
+                assert response.raw.read() == ZIPPED
+                assert response.raw.headers["content-encoding"] == "gzip"
+            assert sender.post(stream=True).raw.read(decode_content=True) == gzip.decompress(ZIPPED)
+            assert b"".join(sender.post(stream=True).iter_content(5)) == gzip.decompress(ZIPPED)
+            assert sender.post().json() == {"message": "No"}
+
+    @pytest.mark.parametrize("way", [ByRequests, ByHttpx])
+    def test_one_that_breaks_off(
+        self, aws: StrictEndpoint, installed: bool, way: Callable[[StrictEndpoint], Any]
+    ) -> None:
+        """The caller meets the error where it reads the body, and not before."""
+        aws.reply_next(403, {"transfer-encoding": "chunked"}, b"5\r\nbegun\r\nno size\r\n", times=2)
+        sender = way(aws)
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]) if installed else nullcontext():
+            if way is ByRequests:
+                response = sender.post(stream=True)
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    _ = response.content
+                with pytest.raises(requests.exceptions.ChunkedEncodingError):
+                    sender.post()
+            else:
+                streaming = sender.client.stream("POST", URL, content=FORM, headers=TYPE)
+                with streaming as streamed, pytest.raises(httpx.RemoteProtocolError):
+                    streamed.read()
+                with pytest.raises(httpx.RemoteProtocolError):
+                    sender.post()
+
+    @pytest.mark.parametrize("read", ["read", "iter_raw"])
+    def test_an_event_hook_that_reads(self, aws: StrictEndpoint, installed: bool, read: str) -> None:
+        self.zipped(aws)
+        seen: list[bytes] = []
+
+        def look(response: httpx.Response) -> None:
+            seen.append(response.read() if read == "read" else b"".join(response.iter_raw()))
+
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]) if installed else nullcontext():
+            client = ByHttpx(aws, event_hooks={"response": [look]}).client
+            with client.stream("POST", URL, content=FORM, headers=TYPE) as response:
+                assert response.status_code == 403
+        assert seen == [ZIPPED if read == "iter_raw" else gzip.decompress(ZIPPED)]
 
 
 class TestRequests:

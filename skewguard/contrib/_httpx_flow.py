@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeAlias
 
-from skewguard._fail_open import fail_open
+from skewguard._fail_open import fail_open, pass_signals
 from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
 from skewguard.signing.responses import AioResponses
 
@@ -19,7 +19,10 @@ class SkewFlow:
 
     Attributes:
         signer: The library's authenticator that signs; or a function that signs a request; None for botocore's signers.
+        stream: `Replay`, as one of the library's streams.
     """
+
+    stream: type[Replay]
 
     def __init__(self, signer: Any = None) -> None:
         self.signer = signer
@@ -37,9 +40,8 @@ class SkewFlow:
                 attempt.signed(request)
                 with attempt.sending():
                     response = yield request
-                if is_refusal(response.status_code):
-                    response.read()
-                if attempt.answered(response):
+                body = self._read(response) if attempt.needs_body(response) else b""
+                if attempt.answered(response, body):
                     try:
                         flow.close()
                         flow = attempt.flow(attempt.plain(request))
@@ -67,10 +69,11 @@ class SkewFlow:
                 attempt.signed(request)
                 with attempt.sending():
                     response = yield request
-                refused = is_refusal(response.status_code)
-                if refused:
-                    await response.aread()
-                if await _in_thread(attempt.answered, response) if refused else attempt.answered(response):
+                if attempt.needs_body(response):
+                    again = await _in_thread(attempt.answered, response, await self._aread(response))
+                else:
+                    again = attempt.answered(response)
+                if again:
                     try:
                         await flow.aclose()
                         flow = attempt.async_flow(attempt.plain(request))
@@ -86,6 +89,70 @@ class SkewFlow:
             return
         finally:
             await flow.aclose()
+
+    def _read(self, response: Any) -> bytes | None:
+        """Return a response's body, and put it back as it came; None if it broke off."""
+        if response.is_stream_consumed:
+            return _content(response)
+        parts: list[bytes] = []
+        error: Exception | None = None
+        try:
+            parts.extend(response.iter_raw())
+        except Exception as raised:
+            pass_signals(raised)
+            error = raised
+        return self._put_back(response, parts, error)
+
+    async def _aread(self, response: Any) -> bytes | None:
+        """Return the same, for an asynchronous client."""
+        if response.is_stream_consumed:
+            return _content(response)
+        parts: list[bytes] = []
+        error: Exception | None = None
+        try:
+            async for part in response.aiter_raw():
+                parts.append(part)  # noqa: PERF401 - what came before an error is kept
+        except Exception as raised:
+            pass_signals(raised)
+            error = raised
+        return self._put_back(response, parts, error)
+
+    def _put_back(self, response: Any, parts: list[bytes], error: Exception | None) -> bytes | None:
+        response.stream = self.stream(parts, error)
+        response.is_stream_consumed = response.is_closed = False
+        if error is not None:
+            return None
+        try:
+            whole = type(response)(response.status_code, headers=response.headers, content=b"".join(parts))
+            return _content(whole)
+        except Exception as undecodable:
+            fail_open(undecodable, "an answer was not heard")
+            return None
+
+
+class Replay:
+    """The body of a response that has been read already; it ends with the error that the original ended with."""
+
+    def __init__(self, parts: list[bytes], error: Exception | None) -> None:
+        self._parts = parts
+        self._error = error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Return the parts as they came."""
+        yield from self._parts
+        if self._error is not None:
+            raise self._error
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Return the same, for an asynchronous client."""
+        for part in self:
+            yield part
+
+
+def _content(response: Any) -> bytes | None:
+    """Return the body of a response that has been read; None if something else consumed it."""
+    content: bytes | None = getattr(response, "_content", None)
+    return content
 
 
 class _Attempt(SignedRequest):
@@ -131,15 +198,27 @@ class _Attempt(SignedRequest):
         """Note an attempt that is about to be sent."""
         self.note_signed(str(request.url), request.headers, repeatable=_is_repeatable(request))
 
-    def answered(self, response: Any) -> bool:
-        """Learn from an answer, of which a refusal has been read; return whether to sign and send again."""
+    def needs_body(self, response: Any) -> bool:
+        """Return whether an answer is a refusal that is heard."""
         try:
-            if not AioResponses.from_socket(_Raw(response)):
+            return is_refusal(response.status_code) and self.is_guarded and AioResponses.from_socket(_Raw(response))
+        except Exception as error:
+            fail_open(error, "an answer was not heard")
+            return False
+
+    def answered(self, response: Any, body: bytes | None = b"") -> bool:
+        """Learn from an answer; return whether to sign and send again.
+
+        Args:
+            response: The answer.
+            body: Its body if `needs_body`; None if it could not be read.
+        """
+        try:
+            if body is None or not AioResponses.from_socket(_Raw(response)):
                 return False
             self.signed(response.request)  # an event hook may have signed it
             stream = response.extensions["network_stream"]
             verified = is_verified(getattr(stream.get_extra_info("ssl_object"), "context", None))
-            body = response.content if is_refusal(response.status_code) else b""
             return self.hear(str(response.url), response.status_code, response.headers, body, verified=verified)
         except Exception as error:
             fail_open(error, "an answer was not heard")
@@ -175,8 +254,8 @@ async def _as_async(flow: Flow) -> AsyncFlow:
         return
 
 
-async def _in_thread(work: Callable[[Any], bool], response: Any) -> bool:
+async def _in_thread(work: Callable[..., bool], *args: Any) -> bool:
     """Work in a thread, because it may wait for the time sources."""
     import anyio.to_thread
 
-    return await anyio.to_thread.run_sync(work, response)
+    return await anyio.to_thread.run_sync(work, *args)

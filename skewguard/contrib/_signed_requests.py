@@ -55,6 +55,11 @@ class SignedRequest:
         except Exception as error:
             fail_open(error, "a request is not guarded")
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether its answers are heard. If not, their bodies are the caller's alone."""
+        return self.call._is_guarded  # noqa: SLF001 - as above
+
     def hear(self, url: str, status: int, headers: Mapping[str, str], body: bytes, *, verified: bool) -> bool:
         """Learn from an answer; return whether to sign and send again. A refusal for time that stays is logged."""
         again = self.call.answered(url, status, headers, body, verified=verified)

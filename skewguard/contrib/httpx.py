@@ -19,7 +19,11 @@ from __future__ import annotations
 
 import httpx
 
-from skewguard.contrib._httpx_flow import SkewFlow
+from skewguard.contrib._httpx_flow import Replay, SkewFlow
+
+
+class _Stream(Replay, httpx.ByteStream):
+    """A body that has been read, for httpx."""
 
 
 class SkewAuth(SkewFlow, httpx.Auth):
@@ -28,3 +32,5 @@ class SkewAuth(SkewFlow, httpx.Auth):
     The answer teaches the time, as those to botocore's calls do. The refusal is in the response's ``history``. A body
     that cannot be sent again is not.
     """
+
+    stream = _Stream

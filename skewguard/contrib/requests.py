@@ -17,14 +17,16 @@ signer is used as it is.
 from __future__ import annotations
 
 import functools
+import io
 from collections.abc import Callable
 from typing import Any
 
 from requests import PreparedRequest, Response
 from requests.auth import AuthBase
 from requests.utils import rewind_body
+from urllib3 import HTTPResponse
 
-from skewguard._fail_open import fail_open
+from skewguard._fail_open import fail_open, pass_signals
 from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
 from skewguard.signing.responses import Responses
 
@@ -73,6 +75,8 @@ class SkewAuth(AuthBase):
                 return response
             # As requests' own HTTPDigestAuth does it.
             second: Response = response.connection.send(again, **options)
+            _ = response.content  # the history keeps it
+            response.close()
             second.history.append(response)
             second.request = again
         except Exception as error:
@@ -97,18 +101,61 @@ class SkewAuth(AuthBase):
 
 
 def _hear(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
-    """Learn from a response; return whether to sign and send again. Its connection is free then."""
+    """Learn from a response; return whether to sign and send again."""
     if not Responses.from_socket(response):
         return False
     verified = bool(options.get("verify", True)) and _checks_host_names(response)
-    content = b""
-    if is_refusal(response.status_code):
-        content = response.content
-    url, status = response.url, response.status_code
-    if signed.hear(url, status, response.headers, content, verified=verified):
-        response.close()
-        return True
-    return False
+    content: bytes | None = b""
+    if signed.is_guarded and is_refusal(response.status_code):
+        content = _read(response)
+    if content is None:
+        return False
+    return signed.hear(response.url, response.status_code, response.headers, content, verified=verified)
+
+
+def _read(response: Response) -> bytes | None:
+    """Return a response's body, and put it back as it came; None if it broke off. Its connection is free then."""
+    if response._content_consumed:  # noqa: SLF001 - by another hook
+        return response.content
+    body = _Body()
+    try:
+        body.write(response.raw.read(decode_content=False))
+    except Exception as error:
+        pass_signals(error)
+        body.error = error
+    body.seek(0)
+    response.raw = _replay(response, body)
+    if body.error is not None:
+        return None
+    content: bytes = _replay(response, io.BytesIO(body.getvalue())).read(decode_content=True)
+    return content
+
+
+class _Body(io.BytesIO):
+    """A body that has been read; it ends with the error that the original ended with."""
+
+    error: Exception | None = None
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if self.error is not None and (not found or size is None or size < 0):
+            raise self.error
+        return found
+
+
+def _replay(response: Response, body: io.BytesIO) -> HTTPResponse:
+    raw = response.raw
+    return HTTPResponse(
+        body,
+        headers=raw.headers,
+        status=raw.status,
+        version=raw.version,
+        reason=raw.reason,
+        preload_content=False,
+        decode_content=False,
+        original_response=raw._original_response,  # noqa: SLF001 - where requests looks for cookies
+        request_method=response.request.method,
+    )
 
 
 def _checks_host_names(response: Response) -> bool:
