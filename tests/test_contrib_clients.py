@@ -6,7 +6,9 @@ import asyncio
 import gzip
 import io
 import logging
+import pickle
 import ssl
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -407,6 +409,18 @@ class TestRequests:
             sender.session.post(URL, data=FORM, headers=TYPE)
             pools = sender.session.get_adapter(URL).poolmanager.pools
             assert [pools[key].num_connections for key in pools.keys()] == [1]  # noqa: SIM118 - it is no mapping
+
+    def test_a_response_can_be_pickled(self, aws: StrictEndpoint) -> None:
+        """As without skewguard; neither the signer nor its keys are in it. What is loaded can be sent again."""
+        with skewguard.install(sources="response"):
+            signer = Signer(aws)
+            signer.lock = threading.Lock()  # type: ignore[attr-defined]
+            sender = ByRequests(aws, for_requests.SkewAuth(signer))
+            pickled = pickle.dumps(sender.post())
+            assert str(aws.client_kwargs["aws_secret_access_key"]).encode() not in pickled
+            loaded = pickle.loads(pickled)
+            assert [each.status_code for each in (*loaded.history, loaded)] == [403, 200]
+            assert sender.session.send(loaded.request).status_code == 200
 
     def test_other_hooks_get_the_second_response(self, aws: StrictEndpoint) -> None:
         seen: list[int] = []

@@ -16,7 +16,6 @@ signer is used as it is.
 
 from __future__ import annotations
 
-import functools
 import io
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +57,7 @@ class SkewAuth(AuthBase):
         else:
             request = self._sign(signed, request)
         signed.note_signed(request.url or "", request.headers, repeatable=_is_repeatable(request))
-        request.register_hook("response", functools.partial(self._answered, signed))
+        request.register_hook("response", _Hook(self, signed))
         return request
 
     def _sign(self, signed: SignedRequest, request: PreparedRequest) -> PreparedRequest:
@@ -98,6 +97,22 @@ class SkewAuth(AuthBase):
         if hasattr(again.body, "read"):
             rewind_body(again)
         return self._sign(signed, again)
+
+
+class _Hook:
+    """The hook of one request. As a part of a pickled response it does nothing: signers hold keys and locks."""
+
+    def __init__(self, auth: SkewAuth | None = None, signed: SignedRequest | None = None) -> None:
+        self._auth = auth
+        self._signed = signed
+
+    def __call__(self, response: Response, **options: Any) -> Response:
+        if self._auth is None or self._signed is None:
+            return response
+        return self._auth._answered(self._signed, response, **options)  # noqa: SLF001 - its other half
+
+    def __reduce__(self) -> tuple[type[_Hook], tuple[()]]:
+        return _Hook, ()
 
 
 def _hear(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
