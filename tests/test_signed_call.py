@@ -380,6 +380,36 @@ class TestRemembered:
                 sign(f"{AWS}?{number}")
             assert remembered.take(first.headers["Authorization"]) is None
 
+    def test_not_for_ever(self, clocks: FakeClocks) -> None:
+        """A signature that is not sent within some minutes is refused anyway."""
+        remembered.remember_from_now_on()
+        remembered.forget()
+        with skewguard.install(clocks=clocks):
+            old = sign()
+            clocks.advance(10 * 60)
+            young = sign(AWS + "?b")
+            clocks.advance(6 * 60)
+            sign(AWS + "?c")
+            assert remembered.take(old.headers["Authorization"]) is None
+            assert remembered.take(young.headers["Authorization"]) is not None
+
+    def test_forgotten_on_demand(self, clocks: FakeClocks) -> None:
+        remembered.remember_from_now_on()
+        with skewguard.install(clocks=clocks):
+            signed = sign()
+            remembered.forget()
+            assert remembered.take(signed.headers["Authorization"]) is None
+
+    def test_what_is_handed_out_is_not(self, clocks: FakeClocks) -> None:
+        """A presigned URL has no header to find it by."""
+        remembered.remember_from_now_on()
+        remembered.forget()
+        with skewguard.install(clocks=clocks):
+            sign(cls=botocore.auth.SigV4QueryAuth)
+            assert not remembered._latest
+            sign()
+            assert len(remembered._latest) == 1
+
 
 def test_it_may_be_the_first_to_load_botocores_signers() -> None:
     """They are patched all the same."""

@@ -10,10 +10,12 @@ import threading
 from collections import deque
 from typing import Any, NamedTuple
 
+from skewguard.interval import SECOND
 from skewguard.signing.guard import Guard
 from skewguard.timekeeping.timekeeper import Signing
 
 _KEPT = 64  # with their bodies; each is answered soon, and forgotten then
+_KEPT_FOR = 15 * 60 * SECOND  # servers accept no older signatures
 
 
 class SignedRequest(NamedTuple):
@@ -51,7 +53,7 @@ class SignedRequest(NamedTuple):
 
 _wanted = False
 _latest: deque[SignedRequest] = deque(maxlen=_KEPT)
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal's handler may sign, too
 
 
 def remember_from_now_on() -> None:
@@ -61,7 +63,7 @@ def remember_from_now_on() -> None:
 
 
 def forget() -> None:
-    """Forget all so far. For tests."""
+    """Forget all so far: nothing is signed again once the guard is off."""
     with _lock:
         _latest.clear()
 
@@ -73,6 +75,8 @@ def remember(signer: Any, request: Any, at: int | None, guard: Guard) -> None:
         signing = (wall if at is None else at, wall, steady)
         signed = SignedRequest(signer, request, request.url, list(request.headers.items()), signing)
         with _lock:
+            while _latest and steady - _latest[0].signing[2] > _KEPT_FOR:
+                _latest.popleft()
             _latest.append(signed)
 
 
@@ -89,4 +93,4 @@ def take(authorization: str) -> SignedRequest | None:
 def reset_lock() -> None:
     """Replace the lock in a forked child, where another thread may have held it."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()

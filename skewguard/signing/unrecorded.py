@@ -48,11 +48,13 @@ def guard_unrecorded(guard: Guard, adopt: Callable[[Any], None]) -> None:
             if under_way is not None:
                 return under_way.begin()
             auth_path = getattr(request, "auth_path", None)
-            at = guard.time_without_call(request.url, auth_path, handed_out=isinstance(signer, handed_out))
+            is_handed_out = isinstance(signer, handed_out)
+            at = guard.time_without_call(request.url, auth_path, handed_out=is_handed_out)
             # A right clock needs no search of the stack.
             client = None if at is None else signing_of(request)
             if client is None:
-                remembered.remember(signer, request, at, guard)
+                if not is_handed_out:  # those have no header to find them by
+                    remembered.remember(signer, request, at, guard)
                 return at
         theirs = signers.guard_of(client.request_signer)
         if theirs is None:
