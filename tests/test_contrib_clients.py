@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import io
 import logging
@@ -462,6 +463,45 @@ class TestRequests:
             assert ByRequests(aws, for_requests.SkewAuth(auth)).post().status_code == 200
         assert outcomes(aws) == [403, 403, 403, 200]
         assert caplog.text.count("read the wall clock itself; see other_signers") == 1
+
+
+class TestWarning:
+    """A signer that reads the wall clock itself is named once."""
+
+    def test_functions_have_their_own_names(
+        self, aws: StrictEndpoint, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(_signed_requests, "_unsteered", set())
+        keys = aws.client_kwargs
+        auth = requests_aws4auth.AWS4Auth(keys["aws_access_key_id"], keys["aws_secret_access_key"], "us-east-1", "sts")
+
+        def first(request: Any) -> Any:
+            return auth(request)
+
+        def second(request: Any, _option: str = "") -> Any:
+            return auth(request)
+
+        with skewguard.install(sources="response"):
+            for signer in (first, second, functools.partial(second, _option="x"), auth, auth.__call__):
+                assert ByRequests(aws, for_requests.SkewAuth(signer)).post().status_code == 403
+        prefix = f"{__name__}.TestWarning.test_functions_have_their_own_names.<locals>"
+        names = [each.getMessage().partition(" ")[0] for each in caplog.records if "other_signers" in each.getMessage()]
+        here = "requests_aws4auth.aws4auth.AWS4Auth"
+        assert names == [f"{prefix}.first", f"{prefix}.second", here, f"{here}.__call__"]
+
+    def test_nothing_is_said_of_no_signer(self, aws: StrictEndpoint, caplog: pytest.LogCaptureFixture) -> None:
+        keys = aws.client_kwargs
+        auth = requests_aws4auth.AWS4Auth(keys["aws_access_key_id"], keys["aws_secret_access_key"], "us-east-1", "sts")
+
+        def hook(request: httpx.Request) -> None:
+            plain = requests.Request("POST", str(request.url), data=FORM, headers=TYPE).prepare()
+            request.headers.update(auth(plain).headers)
+
+        with skewguard.install(sources="response"), caplog.at_level(logging.INFO, "skewguard"):
+            client = ByHttpx(aws, for_httpx.SkewAuth(), event_hooks={"request": [hook]})
+            assert client.post().status_code == 403
+        assert "refused for its time" in caplog.text
+        assert "other_signers" not in caplog.text
 
 
 class TestHttpx:

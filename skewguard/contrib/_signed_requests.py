@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ssl
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -12,7 +13,7 @@ from skewguard.events import logger
 from skewguard.signing import remembered
 from skewguard.signing.reply import REFUSALS
 
-_unsteered: set[type] = set()
+_unsteered: set[str] = set()
 
 
 class SignedRequest:
@@ -65,10 +66,11 @@ class SignedRequest:
         again = self.call.answered(url, status, headers, body, verified=verified)
         if self.call.note:
             logger.info("%s", self.call.note)
-            kind = type(self._signer)
-            if not self.call._steered and kind not in _unsteered:  # noqa: SLF001 - as above
-                _unsteered.add(kind)
-                logger.warning("%s.%s read the wall clock itself; see other_signers", kind.__module__, kind.__name__)
+            if self._signer is not None and not self.call._steered:  # noqa: SLF001 - as above
+                name = _name_of(self._signer)
+                if name not in _unsteered:
+                    _unsteered.add(name)
+                    logger.warning("%s read the wall clock itself; see other_signers", name)
         return again
 
     def restore(self, headers: MutableMapping[str, Any]) -> None:
@@ -86,6 +88,14 @@ class SignedRequest:
                 new = self._by_botocore.sign_again()
             plain = dict(self._by_botocore.headers)
             headers.update({name: value for name, value in new.items() if plain.get(name) != value})
+
+
+def _name_of(signer: Any) -> str:
+    """Return the name of a function, or that of an authenticator's class."""
+    while isinstance(signer, functools.partial):
+        signer = signer.func
+    named = signer if hasattr(signer, "__qualname__") else type(signer)
+    return f"{named.__module__}.{named.__qualname__}"
 
 
 def is_refusal(status: int) -> bool:
