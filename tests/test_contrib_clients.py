@@ -21,11 +21,12 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 import skewguard
+from skewguard import events
 from skewguard.contrib import _signed_requests
 from skewguard.contrib._signed_requests import service_of
 from skewguard.signing import remembered
 from skewguard.testing import StrictEndpoint
-from tests.fakes import FakeSource
+from tests.fakes import Emitted, FakeSource
 from tests.real.need import need
 
 AHEAD = 1200
@@ -571,6 +572,29 @@ class TestHttpx:
             asyncio.run(calls(f"{server.url}/"))
             assert outcomes(server) == [403, 200, 200]
             assert skewguard.status().domains[server.url].grade == "proof"
+
+
+REFUSAL = (
+    b'{"__type": "RequestTimeTooSkewed", "message": "The difference between the request time and now is too large."}'
+)
+
+
+class TestRedirects:
+    """What a library was redirected to was not signed here."""
+
+    @pytest.mark.parametrize("way", [ByRequests, ByHttpx, ByHttpx2, SignedBefore, SignedByHook])
+    def test_a_refusal_after_one_is_the_callers(
+        self, aws: StrictEndpoint, way: Callable[[StrictEndpoint], Any], emitted: Emitted
+    ) -> None:
+        options = {} if way is ByRequests else {"follow_redirects": True}
+        aws.reply_next(307, {"location": "/elsewhere"})
+        aws.reply_next(403, {"content-type": "application/x-amz-json-1.1"}, REFUSAL)
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
+            response = way(aws).post(**options)
+            assert response.status_code == 403
+            assert [each.status_code for each in response.history] == [307]
+        assert outcomes(aws) == [307, 403]
+        assert emitted.of(events.Retried) == []
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ class _Attempt(SignedRequest):
     def needs_body(self, response: Any) -> bool:
         """Return whether an answer is a refusal that is heard."""
         try:
-            return is_refusal(response.status_code) and self.is_guarded and AioResponses.from_socket(_Raw(response))
+            return is_refusal(response.status_code) and self.is_guarded and self._is_to_signed(response)
         except Exception as error:
             fail_open(error, "an answer was not heard")
             return False
@@ -214,7 +214,7 @@ class _Attempt(SignedRequest):
             body: Its body if `needs_body`; None if it could not be read.
         """
         try:
-            if body is None or not AioResponses.from_socket(_Raw(response)):
+            if body is None or not self._is_to_signed(response):
                 return False
             self.signed(response.request)  # an event hook may have signed it
             stream = response.extensions["network_stream"]
@@ -223,6 +223,10 @@ class _Attempt(SignedRequest):
         except Exception as error:
             fail_open(error, "an answer was not heard")
             return False
+
+    def _is_to_signed(self, response: Any) -> bool:
+        """Return whether an answer came over the network, and to what was signed, not to what it was redirected to."""
+        return str(response.request.url) == self.sent_url and AioResponses.from_socket(_Raw(response))
 
     def plain(self, request: Any) -> Any:
         """Return a refused request as it was before it was signed."""
