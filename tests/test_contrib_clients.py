@@ -254,8 +254,8 @@ def test_our_own_faults(
 
 
 @pytest.mark.parametrize("kind", ["requests", "httpx"])
-def test_a_signer_that_fails_the_second_time(aws: StrictEndpoint, kind: str) -> None:
-    """The caller has the first answer, as without skewguard."""
+def test_a_signer_that_fails_the_second_time(aws: StrictEndpoint, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    """The caller has the first answer, as without skewguard; and the log says so."""
 
     class Once(Signer):
         def __call__(self, request: Any) -> Any:
@@ -268,9 +268,11 @@ def test_a_signer_that_fails_the_second_time(aws: StrictEndpoint, kind: str) -> 
         if kind == "requests"
         else ByHttpx(aws, for_httpx.SkewAuth(Once(aws)))
     )
-    with skewguard.install(sources="response"):
+    with skewguard.install(sources="response"), caplog.at_level(logging.INFO, "skewguard"):
         assert sender.post().status_code == 403
     assert outcomes(aws) == [403]
+    told = [each.getMessage() for each in caplog.records if each.levelno == logging.INFO]
+    assert any("again: ZeroDivisionError" in message for message in told)
 
 
 def grade() -> str:
@@ -593,6 +595,20 @@ class TestRedirects:
             response = way(aws).post(**options)
             assert response.status_code == 403
             assert [each.status_code for each in response.history] == [307]
+        assert outcomes(aws) == [307, 403]
+        assert emitted.of(events.Retried) == []
+
+    def test_nothing_is_called_repeated_then(
+        self, aws: StrictEndpoint, emitted: Emitted, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Not even if the redirect itself was not heard, as that from a cache."""
+        heard = for_requests.Responses.from_socket
+        only = staticmethod(lambda response: response.status_code != 307 and heard(response))
+        monkeypatch.setattr(for_requests.Responses, "from_socket", only)
+        aws.reply_next(307, {"location": "/elsewhere"})
+        aws.reply_next(403, {"content-type": "application/x-amz-json-1.1"}, REFUSAL)
+        with skewguard.install(sources=[FakeSource(offset=aws.offset)]):
+            assert ByRequests(aws).post().status_code == 403
         assert outcomes(aws) == [307, 403]
         assert emitted.of(events.Retried) == []
 

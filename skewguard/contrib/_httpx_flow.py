@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from skewguard._fail_open import fail_open, pass_signals
 from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
+from skewguard.events import logger
 from skewguard.signing.responses import AioResponses
 
 Flow: TypeAlias = Generator[Any, Any, None]
@@ -48,7 +49,7 @@ class SkewFlow:
                         with attempt.signing():
                             request = next(flow)
                     except Exception as error:  # the caller gets the refusal
-                        fail_open(error, "a request was not signed again")
+                        _not_again(error)
                         return
                 else:
                     with attempt.signing():
@@ -80,7 +81,7 @@ class SkewFlow:
                         with attempt.signing():
                             request = await flow.__anext__()
                     except Exception as error:  # the caller gets the refusal
-                        fail_open(error, "a request was not signed again")
+                        _not_again(error)
                         return
                 else:
                     with attempt.signing():
@@ -247,6 +248,11 @@ class _Raw:
 def _is_repeatable(request: Any) -> bool:
     """Return whether a request's body is in memory, so that it can be sent again."""
     return type(request.stream).__name__ == "ByteStream"
+
+
+def _not_again(error: Exception) -> None:
+    fail_open(error, "a request was not signed again")
+    logger.info("a request refused for its time was not signed again: %s", type(error).__name__)
 
 
 async def _as_async(flow: Flow) -> AsyncFlow:

@@ -27,6 +27,7 @@ from urllib3 import HTTPResponse
 
 from skewguard._fail_open import fail_open, pass_signals
 from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
+from skewguard.events import logger
 from skewguard.signing.responses import Responses
 
 
@@ -68,10 +69,10 @@ class SkewAuth(AuthBase):
             return self.signer(request)
 
     def _answered(self, signed: SignedRequest, response: Response, **options: Any) -> Response:
+        if not _hear(signed, response, options):
+            return response
         try:
-            again = self._again(signed, response) if _hear(signed, response, options) else None
-            if again is None:
-                return response
+            again = self._again(signed, response)
             # As requests' own HTTPDigestAuth does it.
             second: Response = response.connection.send(again, **options)
             _ = response.content  # the history keeps it
@@ -80,17 +81,13 @@ class SkewAuth(AuthBase):
             second.request = again
         except Exception as error:
             fail_open(error, "a request was not signed and sent again")
+            logger.info("a request refused for its time was not signed and sent again: %s", type(error).__name__)
             return response
-        try:
-            _hear(signed, second, options)
-        except Exception as error:
-            fail_open(error, "an answer was not heard")
+        _hear(signed, second, options)
         return second
 
-    def _again(self, signed: SignedRequest, response: Response) -> PreparedRequest | None:
-        """Return the refused request, signed again; None if another was refused, after a redirect."""
-        if response.request.url != signed.sent_url:
-            return None
+    def _again(self, signed: SignedRequest, response: Response) -> PreparedRequest:
+        """Return the refused request, signed again."""
         again = response.request.copy()
         signed.restore(again.headers)
         again.url = signed.url
@@ -117,8 +114,16 @@ class _Hook:
 
 def _hear(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
     """Learn from a response; return whether to sign and send again."""
-    if not Responses.from_socket(response):
+    try:
+        return Responses.from_socket(response) and _heard(signed, response, options)
+    except Exception as error:
+        fail_open(error, "an answer was not heard")
         return False
+
+
+def _heard(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
+    if response.request.url != signed.sent_url:  # after a redirect
+        signed.call.repeatable = False
     verified = bool(options.get("verify", True)) and _checks_host_names(response)
     content: bytes | None = b""
     if signed.is_guarded and is_refusal(response.status_code):
