@@ -32,27 +32,27 @@ class SkewFlow:
 
     def sync_auth_flow(self, request: Any) -> Flow:
         """Sign, hear the answer, and sign again if that helps."""
-        attempt = _Attempt(self.signer, request)
-        flow = attempt.flow(request)
+        exchange = _Exchange(self.signer, request)
+        flow = exchange.flow(request)
         try:
-            with attempt.signing():
+            with exchange.signing():
                 request = next(flow)
             while True:
-                attempt.signed(request)
-                with attempt.sending():
+                exchange.signed(request)
+                with exchange.sending():
                     response = yield request
-                body = self._read(response) if attempt.needs_body(response) else b""
-                if attempt.answered(response, body):
+                body = self._read(response) if exchange.needs_body(response) else b""
+                if exchange.answered(response, body):
                     try:
                         flow.close()
-                        flow = attempt.flow(attempt.plain(request))
-                        with attempt.signing():
+                        flow = exchange.flow(exchange.plain(request))
+                        with exchange.signing():
                             request = next(flow)
                     except Exception as error:  # the caller gets the refusal
                         _not_again(error)
                         return
                 else:
-                    with attempt.signing():
+                    with exchange.signing():
                         request = flow.send(response)
         except StopIteration:
             return
@@ -61,30 +61,30 @@ class SkewFlow:
 
     async def async_auth_flow(self, request: Any) -> AsyncFlow:
         """Sign, hear the answer, and sign again if that helps. The event loop is not blocked."""
-        attempt = _Attempt(self.signer, request)
-        flow = attempt.async_flow(request)
+        exchange = _Exchange(self.signer, request)
+        flow = exchange.async_flow(request)
         try:
-            with attempt.signing():
+            with exchange.signing():
                 request = await flow.__anext__()
             while True:
-                attempt.signed(request)
-                with attempt.sending():
+                exchange.signed(request)
+                with exchange.sending():
                     response = yield request
-                if attempt.needs_body(response):
-                    again = await _in_thread(attempt.answered, response, await self._aread(response))
+                if exchange.needs_body(response):
+                    again = await _in_thread(exchange.answered, response, await self._aread(response))
                 else:
-                    again = attempt.answered(response)
+                    again = exchange.answered(response)
                 if again:
                     try:
                         await flow.aclose()
-                        flow = attempt.async_flow(attempt.plain(request))
-                        with attempt.signing():
+                        flow = exchange.async_flow(exchange.plain(request))
+                        with exchange.signing():
                             request = await flow.__anext__()
                     except Exception as error:  # the caller gets the refusal
                         _not_again(error)
                         return
                 else:
-                    with attempt.signing():
+                    with exchange.signing():
                         request = await flow.asend(response)
         except StopAsyncIteration:
             return
@@ -156,8 +156,8 @@ def _content(response: Any) -> bytes | None:
     return content
 
 
-class _Attempt(SignedRequest):
-    """A request of httpx's, over all its attempts."""
+class _Exchange(SignedRequest):
+    """A request of httpx's with its answers, over all its attempts."""
 
     def __init__(self, signer: Any, request: Any) -> None:
         super().__init__(signer, str(request.url), request.headers)
