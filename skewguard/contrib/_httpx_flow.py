@@ -20,10 +20,9 @@ class SkewFlow:
 
     Attributes:
         signer: The library's authenticator that signs; or a function that signs a request; None for botocore's signers.
-        stream: `Replay`, as one of the library's streams.
     """
 
-    stream: type[Replay]
+    _stream: type[Replay]  # as one of the library's streams
 
     def __init__(self, signer: Any = None) -> None:
         self.signer = signer
@@ -119,7 +118,7 @@ class SkewFlow:
         return self._put_back(response, parts, error)
 
     def _put_back(self, response: Any, parts: list[bytes], error: Exception | None) -> bytes | None:
-        response.stream = self.stream(parts, error)
+        response.stream = self._stream(parts, error)
         response.is_stream_consumed = response.is_closed = False
         if error is not None:
             return None

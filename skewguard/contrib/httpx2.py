@@ -33,4 +33,4 @@ class SkewAuth(SkewFlow, httpx2.Auth):
     that cannot be sent again is not.
     """
 
-    stream = _Stream
+    _stream = _Stream
