@@ -141,7 +141,7 @@ def measure(mode):
         skewguard.install(**({"sources": [Radio()]} if mode == "corrected" else {}))
         fork(f"{mode} install", nothing)
     session = boto3.Session()
-    for name, make, count in (("sign", signing, times[0]), ("call", calling, times[1])):
+    for name, make, count in (("call", calling, times[1]), ("sign", signing, times[0])):
         if (mode, name) == ("corrected", "call"):
             continue  # the server would have to be as far off
         once = make(session)
