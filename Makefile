@@ -44,7 +44,7 @@ demo: $(DEMO)
 
 # Three keep two processors busy, because tests wait for servers and daemons; each starts its own, so more gain little.
 PYTEST := -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
-test: setup
+test: setup $(DOCS)
 	$(ENVIRONMENTS) $(VENV)/bin/python $(PYTEST)
 
 # The slow tests of what no fast one runs: frameworks, aiobotocore, awscrt's transfers, and child processes.
