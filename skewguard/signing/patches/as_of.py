@@ -15,8 +15,9 @@ from contextvars import ContextVar
 from time import struct_time
 from typing import Any, TypeAlias
 
+from skewguard._fail_open import fail_open
 from skewguard.signing.patches import library
-from skewguard.signing.patches.patching import NamePatch, Patch
+from skewguard.signing.patches.patching import Absent, NamePatch, Patch
 
 Clock: TypeAlias = Callable[..., datetime.datetime]
 """Returns UTC: naive, or with ``remove_tzinfo=False`` aware. So botocore's own ``get_current_datetime`` does."""
@@ -103,6 +104,32 @@ def clock_patch(part: str, module: Any, wrap: Callable[[Clock], Clock]) -> Patch
         return NamePatch(part, module, name, wrap, known=_is_clock)
     stand_in = functools.partial(DatetimeModule, wrap=wrap)
     return NamePatch(part, module, name, stand_in, known=lambda found: hasattr(found, "datetime"))
+
+
+def datetime_patch(part: str, module: Any, replace: Callable[[Any], Any]) -> Patch:
+    """Make the patch on a module of another library, whose name ``datetime`` is the module or the class."""
+    if not hasattr(module, "datetime"):
+        return Absent(part, f"{module.__name__} reads the wall clock by another name than datetime")
+    return NamePatch(part, module, "datetime", replace, known=bool)
+
+
+def clock_by(time_of: Callable[[], int | None]) -> Callable[[Clock], Clock]:
+    """Return what wraps a wall clock, to read `time_of` (ns) instead unless that returns None or fails."""
+
+    def wrap(original: Clock) -> Clock:
+        def now(remove_tzinfo: bool = True) -> datetime.datetime:
+            at = None
+            try:
+                at = time_of()
+            except Exception as error:
+                fail_open(error, "the guard failed, so the wall clock is used")
+            if at is None:
+                return original(remove_tzinfo)
+            return (_NAIVE_EPOCH if remove_tzinfo else EPOCH) + datetime.timedelta(0, 0, at // 1000)
+
+        return now
+
+    return wrap
 
 
 def _is_clock(found: Any) -> bool:

@@ -13,10 +13,9 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from skewguard._fail_open import fail_open
 from skewguard.signing.guard import Guard
-from skewguard.signing.patches.as_of import EPOCH, Clock, DatetimeModule, SteeredDatetime
-from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
+from skewguard.signing.patches.as_of import Clock, DatetimeModule, SteeredDatetime, clock_by, datetime_patch
+from skewguard.signing.patches.patching import Group, Patch
 from skewguard.signing.patches.under_way import UNDER_WAY
 
 _AWS = "https://sts.amazonaws.com/"
@@ -34,32 +33,14 @@ def patch_signer(module: str, guard: Guard) -> None:
 
 
 def _patches(module: str, guard: Guard) -> Iterable[Patch]:
-    part = f"signing by {module}"
-    if not hasattr(sys.modules[module], "datetime"):
-        yield Absent(part, f"{module} reads the wall clock by another name than datetime")
-        return
-    replace = functools.partial(_replace, functools.partial(_steered, guard))
-    yield NamePatch(part, sys.modules[module], "datetime", replace, known=bool)
+    def time_of() -> int | None:
+        call = UNDER_WAY.get()
+        return guard.time_without_call(_AWS, None, handed_out=False) if call is None else call.begin()
+
+    replace = functools.partial(_replace, clock_by(time_of))
+    yield datetime_patch(f"signing by {module}", sys.modules[module], replace)
 
 
 def _replace(wrap: Callable[[Clock], Clock], original: Any) -> Any:
     """Return the replacement of the module ``datetime``, or of its class."""
     return SteeredDatetime(datetime, wrap) if isinstance(original, type) else DatetimeModule(original, wrap)
-
-
-def _steered(guard: Guard, original: Clock) -> Clock:
-    """Wrap what reads the wall clock."""
-
-    def now(remove_tzinfo: bool = True) -> datetime.datetime:
-        at = None
-        try:
-            call = UNDER_WAY.get()
-            at = guard.time_without_call(_AWS, None, handed_out=False) if call is None else call.begin()
-        except Exception as error:
-            fail_open(error, "the guard failed, so the wall clock is used")
-        if at is None:
-            return original(remove_tzinfo)
-        when = EPOCH + datetime.timedelta(microseconds=at // 1000)
-        return when.replace(tzinfo=None) if remove_tzinfo else when
-
-    return now

@@ -10,12 +10,10 @@ import datetime
 import functools
 import importlib
 from collections.abc import Callable, Iterable
-from typing import Any
 
-from skewguard._fail_open import fail_open
 from skewguard.signing.guard import Guard
-from skewguard.signing.patches.as_of import EPOCH, Clock, DatetimeModule, SteeredDatetime
-from skewguard.signing.patches.patching import Absent, Group, NamePatch, Patch
+from skewguard.signing.patches.as_of import DatetimeModule, SteeredDatetime, clock_by, datetime_patch
+from skewguard.signing.patches.patching import Absent, Group, Patch
 from skewguard.signing.patches.under_way import UNDER_WAY
 
 _FRAMES = "signing event streams' frames with smithy-python"
@@ -39,20 +37,14 @@ def patch_smithy(guard_of: Callable[[], Guard | None]) -> None:
 
 def _patches() -> Iterable[Patch]:
     module = importlib.import_module("aws_sdk_signers.signers")
-    yield _patch(_FRAMES, module, functools.partial(DatetimeModule, wrap=_reading(_frame_time)))
+    yield datetime_patch(_FRAMES, module, functools.partial(DatetimeModule, wrap=clock_by(_frame_time)))
     for name in _JUDGES:
         try:
             module = importlib.import_module(name)
         except ImportError as error:
             yield Absent(_EXPIRY, str(error))
         else:
-            yield _patch(_EXPIRY, module, lambda _: _ExpiryDatetime(datetime, _reading(_expiry_time)))
-
-
-def _patch(part: str, module: Any, replace: Callable[[Any], Any]) -> Patch:
-    if not hasattr(module, "datetime"):
-        return Absent(part, f"{module.__name__} reads the wall clock by another name than datetime")
-    return NamePatch(part, module, "datetime", replace, known=bool)
+            yield datetime_patch(_EXPIRY, module, lambda _: _ExpiryDatetime(datetime, clock_by(_expiry_time)))
 
 
 class _ExpiryDatetime(SteeredDatetime):
@@ -82,26 +74,6 @@ def _expiry_time() -> int | None:
     if signed == wall or (UNDER_WAY.get() is not None and signed > wall):
         return None
     return signed
-
-
-def _reading(time_of: Callable[[], int | None]) -> Callable[[Clock], Clock]:
-    """Return what wraps a wall clock, to read `time_of` instead unless that is None."""
-
-    def wrap(original: Clock) -> Clock:
-        def now(remove_tzinfo: bool = True) -> datetime.datetime:
-            at = None
-            try:
-                at = time_of()
-            except Exception as error:
-                fail_open(error, "the guard failed, so the wall clock is used")
-            if at is None:
-                return original(remove_tzinfo)
-            when = EPOCH + datetime.timedelta(microseconds=at // 1000)
-            return when.replace(tzinfo=None) if remove_tzinfo else when
-
-        return now
-
-    return wrap
 
 
 SMITHY = Group(_patches)
