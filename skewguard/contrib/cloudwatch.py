@@ -60,7 +60,8 @@ def export(
 
 def document(namespace: str, dimensions: Mapping[str, str], counts: Mapping[str, bool]) -> dict[str, object]:
     """Return the values of one line, by the specification of CloudWatch's embedded metric format."""
-    known, status, now = skewguard.offset(), skewguard.status(), skewguard.now()
+    status = skewguard.status()
+    known, now = status.offset, status.now
     values: dict[str, tuple[str, float]] = {}
     if known is not None:
         values["ClockOffset"] = "Seconds", known.seconds

@@ -53,7 +53,7 @@ def here(known: ClockOffset | None) -> str:
         return "It is not known whether this host's clock is right."
     if known.most > WARN_FROM:
         return f"This host's clock is {off(known.offset)}."
-    return "This host's clock is right." if known.least == 0 or known.is_right else f"{tolerated(known)}."
+    return "This host's clock is right." if known.is_right else f"{tolerated(known)}."
 
 
 def tolerated(known: ClockOffset) -> str:

@@ -132,13 +132,8 @@ def _sign_in(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = (
         "this host's clock, not AWS's, decided that the token of the session has expired; a fast clock does so early."
     )
-    if known is None:
-        return Explanation("sign-in", Cause.UNKNOWN, (begin, here(known)))
-    if fast(known):
-        return Explanation(
-            "sign-in", Cause.CLOCK, (begin, f"{here(known)[:-1]}: correct that first, then sign in again.")
-        )
-    return Explanation("sign-in", Cause.OTHER, (begin, f"{here(known)} The session has ended: sign in again."))
+    first, ended = ": correct that first, then sign in again.", ". The session has ended: sign in again."
+    return _by_clock("sign-in", begin, known, fast(known), first, ended)
 
 
 def _session(_: re.Match[str], known: ClockOffset | None) -> Explanation:
@@ -154,44 +149,36 @@ def _session(_: re.Match[str], known: ClockOffset | None) -> Explanation:
 def _login(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     """A renewal carries a proof with this host's time, so a clock that is wrong either way ends it."""
     begin = "the renewal of the sign-in was refused. It carries this host's time, and AWS refuses a wrong one so, too."
-    if known is None:
-        return Explanation("sign-in", Cause.UNKNOWN, (begin, here(known)))
-    if slow(known) or fast(known):
-        return Explanation(
-            "sign-in", Cause.CLOCK, (begin, f"{here(known)[:-1]}: correct that first, then sign in again.")
-        )
-    return Explanation("sign-in", Cause.OTHER, (begin, f"{here(known)} The session has ended: sign in again."))
+    first, ended = ": correct that first, then sign in again.", ". The session has ended: sign in again."
+    return _by_clock("sign-in", begin, known, slow(known) or fast(known), first, ended)
 
 
 def _too_early(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "the program found its token not yet valid by this host's clock, as happens if that is slow."
-    if known is None:
-        return Explanation("not-yet-valid-here", Cause.UNKNOWN, (begin, here(known)))
-    if slow(known):
-        return Explanation("not-yet-valid-here", Cause.CLOCK, (begin, f"{here(known)[:-1]}, which explains it."))
-    return Explanation(
-        "not-yet-valid-here", Cause.OTHER, (begin, f"{here(known)} The clock of the token's issuer may be fast.")
-    )
+    issuer = ". The clock of the token's issuer may be fast."
+    return _by_clock("not-yet-valid-here", begin, known, slow(known), ", which explains it.", issuer)
 
 
 def _still_expired(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "botocore fetched credentials that have expired by this host's clock, as happens if that is fast."
-    if known is None:
-        return Explanation("still-expired", Cause.UNKNOWN, (begin, here(known)))
-    if fast(known):
-        return Explanation("still-expired", Cause.CLOCK, (begin, f"{here(known)[:-1]}: correct that first."))
-    return Explanation("still-expired", Cause.OTHER, (begin, f"{here(known)[:-1]}: their issuer returned old ones."))
+    first, issuer = ": correct that first.", ": their issuer returned old ones."
+    return _by_clock("still-expired", begin, known, fast(known), first, issuer)
 
 
 def _presigned(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "a presigned URL was used after it had expired, by the server's clock. On a slow clock, URLs expire early."
+    first, late = ": if the URL was made here, correct that first.", ": it was used too late, or made on another host."
+    return _by_clock("presigned-expired", begin, known, slow(known), first, late)
+
+
+def _by_clock(
+    kind: str, begin: str, known: ClockOffset | None, wrong: bool, if_wrong: str, if_right: str
+) -> Explanation:
+    """Blame this host's clock if it is `wrong` in the way that causes this. The last two follow what it shows."""
     if known is None:
-        return Explanation("presigned-expired", Cause.UNKNOWN, (begin, here(known)))
-    if slow(known):
-        first = "if the URL was made here, correct that first."
-        return Explanation("presigned-expired", Cause.CLOCK, (begin, f"{here(known)[:-1]}: {first}"))
-    late = "it was used too late, or made on another host."
-    return Explanation("presigned-expired", Cause.OTHER, (begin, f"{here(known)[:-1]}: {late}"))
+        return Explanation(kind, Cause.UNKNOWN, (begin, here(known)))
+    cause, rest = (Cause.CLOCK, if_wrong) if wrong else (Cause.OTHER, if_right)
+    return Explanation(kind, cause, (begin, f"{here(known)[:-1]}{rest}"))
 
 
 def _refused_token(service: str, check: str) -> Explain:
