@@ -100,14 +100,15 @@ class TrueTimeContext(ssl.SSLContext):
         return _wrap(self, _BASE._wrap_bio, args, kwargs)
 
 
-class TrueTimeSocket(ssl.SSLSocket):
-    """A socket that refuses certificates that are not valid on true time."""
+class _Judged:
+    """A connection that refuses certificates that are not valid on true time, before anything is sent or received."""
 
-    _pending: Judge | None = None  # who is to judge, before anything is sent or received
+    __slots__ = ()
+    _pending: Judge | None = None  # who is to judge
 
-    def do_handshake(self, block: bool = False) -> None:
+    def do_handshake(self, *args: Any, **kwargs: Any) -> None:
         """Do the handshake, and judge the certificates."""
-        super().do_handshake(block)
+        super().do_handshake(*args, **kwargs)  # type: ignore[misc]
         if self._pending is not None:
             _check(self, self._pending)
 
@@ -115,13 +116,17 @@ class TrueTimeSocket(ssl.SSLSocket):
         """Read bytes, after the handshake."""
         if self._pending is not None:
             self.do_handshake()
-        return super().read(*args, **kwargs)
+        return super().read(*args, **kwargs)  # type: ignore[misc]
 
-    def write(self, data: Any) -> int:
+    def write(self, data: Any) -> Any:
         """Write bytes, after the handshake."""
         if self._pending is not None:
             self.do_handshake()
-        return super().write(data)
+        return super().write(data)  # type: ignore[misc]
+
+
+class TrueTimeSocket(_Judged, ssl.SSLSocket):
+    """Such a socket."""
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send bytes, after the handshake."""
@@ -130,28 +135,8 @@ class TrueTimeSocket(ssl.SSLSocket):
         return super().send(data, flags)
 
 
-class TrueTimeObject(ssl.SSLObject):
+class TrueTimeObject(_Judged, ssl.SSLObject):
     """The same for event loops, which do the input and output themselves."""
-
-    _pending: Judge | None = None
-
-    def do_handshake(self) -> None:
-        """Do the handshake, and judge the certificates."""
-        super().do_handshake()
-        if self._pending is not None:
-            _check(self, self._pending)
-
-    def read(self, *args: Any, **kwargs: Any) -> Any:
-        """Read bytes, after the handshake."""
-        if self._pending is not None:
-            self.do_handshake()
-        return super().read(*args, **kwargs)
-
-    def write(self, data: Any) -> int:
-        """Write bytes, after the handshake."""
-        if self._pending is not None:
-            self.do_handshake()
-        return super().write(data)
 
 
 TrueTimeContext.sslsocket_class = TrueTimeSocket
@@ -244,7 +229,7 @@ def _judge(context: TrueTimeContext, owner: object, *, server_side: bool) -> Jud
     return judge
 
 
-def _check(connection: TrueTimeSocket | TrueTimeObject, judge: Judge) -> None:
+def _check(connection: Any, judge: Judge) -> None:
     """Judge the certificates of a connection, once. SSLCertVerificationError, as OpenSSL's, if one is not valid."""
     try:
         resumed = connection.session_reused
@@ -263,7 +248,7 @@ def _check(connection: TrueTimeSocket | TrueTimeObject, judge: Judge) -> None:
     raise refusal
 
 
-def _chain(connection: TrueTimeSocket | TrueTimeObject) -> list[bytes]:
+def _chain(connection: Any) -> list[bytes]:
     """Return the chain that OpenSSL has verified, from the server's certificate to the trusted one, in DER."""
-    verified = connection._sslobj.get_verified_chain()  # type: ignore[union-attr]  # public from Python 3.13 on
+    verified = connection._sslobj.get_verified_chain()  # public from Python 3.13 on
     return [bytes(certificate.public_bytes(_ssl.ENCODING_DER)) for certificate in verified or ()]
