@@ -16,6 +16,14 @@ WRONG_KEY = (
     "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key "
     "and signing method. Consult the service documentation for details."
 )
+PRESIGNED = (
+    "<Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>300</X-Amz-Expires>"
+    "<Expires>2017-07-20T04:18:45Z</Expires><ServerTime>2017-07-20T04:18:55Z</ServerTime></Error>"
+)
+FUTURE = (
+    "<Error><Code>AccessDenied</Code><Message>Request is not yet valid</Message><X-Amz-Date>1558754452000</X-Amz-Date>"
+    "<Expires>2019-05-25T03:35:52Z</Expires><ServerTime>2019-05-23T21:07:35Z</ServerTime></Error>"
+)
 CURRENT = "The difference between the request time and the current time is too large."
 SERVERS = "The difference between the request time and the server's time is too large."
 MAXIMUM = "The difference between the request time and the server's time exceeds the maximum allowed."

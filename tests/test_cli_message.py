@@ -14,7 +14,7 @@ from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
 from tests.pages import Block, blocks
-from tests.skew_fixtures import CURRENT, FIXTURES, early, late
+from tests.skew_fixtures import CURRENT, FIXTURES, FUTURE, PRESIGNED, early, late
 
 EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
 LATE = late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5)
@@ -36,14 +36,6 @@ TIMESTAMP = "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"
 WRONG_KEY = "The request signature we calculated does not match the signature you provided."
 TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate is not yet valid (_ssl.c:1006)"
 STILL = "RuntimeError: Credentials were refreshed, but the refreshed credentials are still expired."
-PRESIGNED = (
-    "<Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>300</X-Amz-Expires>"
-    "<Expires>2017-07-20T04:18:45Z</Expires><ServerTime>2017-07-20T04:18:55Z</ServerTime></Error>"
-)
-FUTURE = (
-    "<Error><Code>AccessDenied</Code><Message>Request is not yet valid</Message><X-Amz-Date>1558754452000</X-Amz-Date>"
-    "<Expires>2019-05-25T03:35:52Z</Expires><ServerTime>2019-05-23T21:07:35Z</ServerTime></Error>"
-)
 
 
 def clock(offset: float | None) -> ClockOffset | None:

@@ -16,7 +16,7 @@ from skewguard.cli.doctor import error_message, log_messages, symptoms
 from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from tests.pages import ROOT
-from tests.skew_fixtures import CURRENT, WRONG_KEY, early, late
+from tests.skew_fixtures import CURRENT, FUTURE, PRESIGNED, WRONG_KEY, early, late
 
 CLIENT = "botocore.exceptions.ClientError: An error occurred ({}) when calling the {} operation: {}"
 EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
@@ -24,14 +24,6 @@ S3 = (
     "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current time is "
     "too large.</Message><RequestTime>{}</RequestTime><ServerTime>{}</ServerTime>"
     "<MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>"
-)
-PRESIGNED = (
-    "<Error><Code>AccessDenied</Code><Message>Request has expired</Message><X-Amz-Expires>300</X-Amz-Expires>"
-    "<Expires>2017-07-20T04:18:45Z</Expires><ServerTime>2017-07-20T04:18:55Z</ServerTime></Error>"
-)
-FUTURE = (
-    "<Error><Code>AccessDenied</Code><Message>Request is not yet valid</Message><X-Amz-Date>1558754452000</X-Amz-Date>"
-    "<Expires>2019-05-25T03:35:52Z</Expires><ServerTime>2019-05-23T21:07:35Z</ServerTime></Error>"
 )
 VALIDATE = "AWS was not able to validate the provided access credentials"
 X509 = "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time {} is {} {}"

@@ -95,9 +95,10 @@ def chosen(options: argparse.Namespace) -> dict[str, str]:
     """Return the variables for the options given on the command line."""
     found = {}
     for name in _OPTIONS:
-        value = getattr(options, name.removeprefix("--").replace("-", "_"))
+        typed = name.removeprefix("--").replace("-", "_")
+        value = getattr(options, typed)
         if value is not None:
-            option = "sources" if name == "--source" else name.removeprefix("--").replace("-", "_")
+            option = "sources" if typed == "source" else typed
             found[f"{PREFIX}{option.upper()}"] = ",".join(value) if isinstance(value, list) else value
     return found
 
