@@ -14,7 +14,7 @@ from skewguard.events import Retried, emit
 from skewguard.interval import SECOND
 from skewguard.testing import FakeClocks, StrictEndpoint
 from tests.support import aws_client, client
-from tests.test_timekeeper import World
+from tests.test_timekeeper import World, heard
 
 
 @pytest.fixture
@@ -96,8 +96,7 @@ class TestEpisodes:
 
     def test_a_clock_that_drifts_away_is_logged_at_each_deadband(self, log: list[str]) -> None:
         """However small its steps."""
-        world = World(0)
-        world.hear()
+        world = heard(0)
         for _ in range(100):
             world.clocks.step(-0.5)
             world.clocks.advance(31)
@@ -117,8 +116,7 @@ class TestEpisodes:
 
     def test_it_ends_where_the_time_is_unknown(self, log: list[str]) -> None:
         """That does not mean that the clock is right."""
-        world = World(1200, max_age=600 * SECOND)
-        world.hear()
+        world = heard(1200, max_age=600 * SECOND)
         world.error()
         world.clocks.advance(601)
         world.error()
@@ -128,8 +126,7 @@ class TestEpisodes:
 
     def test_a_correction_that_is_not_allowed(self, log: list[str]) -> None:
         """One line says that nothing is corrected, and why; also after smaller corrections."""
-        world = World(500, max_offset=600 * SECOND)
-        world.hear()
+        world = heard(500, max_offset=600 * SECOND)
         world.error()
         world.clocks.step(-200)
         for _ in range(3):
