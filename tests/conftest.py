@@ -16,6 +16,7 @@ import botocore.signers
 import pytest
 from hypothesis import HealthCheck, settings
 
+import skewguard
 from skewguard import events
 from skewguard.signing.patches import library
 from skewguard.signing.patches.as_of import DatetimeModule
@@ -104,6 +105,12 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> FakeClocks:
         stand_in = DatetimeModule(datetime, lambda _: now) if name == "datetime" else now
         monkeypatch.setattr(module, name, stand_in)
     return clocks
+
+
+@pytest.fixture
+def guarded(clocks: FakeClocks) -> None:
+    """Install skewguard on the fake clocks, until the test ends."""
+    skewguard.install(clocks=clocks)
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import botocore.auth
+import pytest
 import trustme
 from botocore.config import Config
 from botocore.exceptions import ClientError
@@ -64,6 +66,13 @@ def client(service: str, endpoint: StrictEndpoint, session: Any = None, **option
     return (session or _session()).client(service, **endpoint.client_kwargs, config=config(**options))
 
 
+def without_awscrt(patch: pytest.MonkeyPatch) -> None:
+    """Let botocore sign by itself, even if awscrt is installed."""
+    names = {"v4": "SigV4Auth", "v4-query": "SigV4QueryAuth", "s3v4": "S3SigV4Auth", "s3v4-query": "S3SigV4QueryAuth"}
+    for version, name in names.items():
+        patch.setitem(botocore.auth.AUTH_TYPE_MAPS, version, getattr(botocore.auth, name))
+
+
 def aws_client(service: str, endpoint: StrictEndpoint, session: Any = None, **options: Any) -> Any:
     """Make a client of AWS's names, for use within ``endpoint.as_aws()``."""
     kwargs = endpoint.client_kwargs
@@ -88,6 +97,13 @@ def code_of(call: Callable[[], Any]) -> str:
     except ClientError as error:
         return str(error.response.get("Error", error.response).get("Code", "unknown"))
     return ""
+
+
+def statuses(endpoint: StrictEndpoint, call: Callable[[], Any]) -> list[int]:
+    """Make a call, refused or not; return how its attempts ended."""
+    endpoint.clear()
+    code_of(call)
+    return [record.status for record in endpoint.requests]
 
 
 @contextlib.contextmanager
@@ -158,6 +174,18 @@ def aws_environment(endpoint: StrictEndpoint) -> dict[str, str]:
         "AWS_SECRET_ACCESS_KEY": str(keys["aws_secret_access_key"]),
         "AWS_CA_BUNDLE": str(endpoint.ca_bundle),
     }
+
+
+GREENLETS = """
+import sys
+if "gevent" in sys.argv:
+    from gevent import monkey
+    monkey.patch_all()
+elif "eventlet" in sys.argv:
+    import eventlet
+    eventlet.monkey_patch()
+"""
+"""For programs whose arguments may name a library of greenlets; it comes first."""
 
 
 def run_as_aws(endpoint: StrictEndpoint, program: str, *arguments: str) -> Any:

@@ -28,8 +28,8 @@ from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import Emitted, FakeSource
-from tests.patience import PATIENCE
-from tests.support import OPERATIONS, client, code_of, with_bucket
+from tests.patience import PATIENCE, in_threads
+from tests.support import OPERATIONS, client, code_of, statuses, with_bucket
 
 OFF = "disable_clock_skew_correction = true"
 
@@ -39,13 +39,6 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[StrictEndpoint]:
     """A server 20 minutes from this host's clock, either way."""
     with StrictEndpoint(offset=request.param) as running:
         yield running
-
-
-def statuses(endpoint: StrictEndpoint, call: Callable[[], Any]) -> list[int]:
-    """Make a call, refused or not; return how its attempts ended."""
-    endpoint.clear()
-    code_of(call)
-    return [record.status for record in endpoint.requests]
 
 
 def from_a_client(endpoint: StrictEndpoint) -> Callable[[], Any]:
@@ -279,11 +272,7 @@ class TestNothingBreaks:
                 codes.append(code_of(sts.get_caller_identity))
 
             with skewguard.install():
-                threads = [threading.Thread(target=call) for _ in range(8)]
-                for thread in threads:
-                    thread.start()
-                for thread in threads:
-                    thread.join()
+                in_threads(8, call)
                 assert codes == [""] * 8
                 assert len(sts.meta.events.emit(WHO)) == 1
                 for event in ("before-sign.sts.GetCallerIdentity", "needs-retry.sts.GetCallerIdentity"):

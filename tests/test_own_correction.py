@@ -18,14 +18,8 @@ from skewguard.testing import StrictEndpoint, reset
 from skewguard.testing.aws.sigv4 import parse_time
 from tests import own_correction
 from tests.fakes import Emitted, FakeSource
-from tests.support import OPERATIONS, client, code_of, with_bucket
+from tests.support import OPERATIONS, client, code_of, with_bucket, without_awscrt
 
-PURE = {
-    "v4": botocore.auth.SigV4Auth,
-    "v4-query": botocore.auth.SigV4QueryAuth,
-    "s3v4": botocore.auth.S3SigV4Auth,
-    "s3v4-query": botocore.auth.S3SigV4QueryAuth,
-}
 KINDS = ["python", *(["crt"] if botocore.compat.HAS_CRT else [])]
 SERVICES = ["sts", "dynamodb", "s3-get", "s3-put-stream"]
 
@@ -42,8 +36,7 @@ def correcting(kind: str, where: str, **options: Any) -> Iterator[None]:
     """Run the block with such a botocore, with awscrt or without."""
     with pytest.MonkeyPatch.context() as patch:
         if kind == "python":
-            for version, signer in PURE.items():
-                patch.setitem(botocore.auth.AUTH_TYPE_MAPS, version, signer)
+            without_awscrt(patch)
         own_correction.apply(patch, where, **options)
         yield
         reset()  # before what is patched below us goes

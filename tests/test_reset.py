@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
-from typing import Any
 
 import boto3
 import botocore.auth
 import pytest
-from botocore.exceptions import ClientError
 
 import skewguard
 from skewguard import events
@@ -20,37 +17,29 @@ from skewguard.interval import SECOND
 from skewguard.testing import StrictEndpoint, reset
 from skewguard.timekeeping import shared_file
 from tests.fakes import Emitted, FakeSource
-from tests.support import run_python
-
-
-def statuses(client: Any, endpoint: StrictEndpoint) -> list[int]:
-    """Make a call, refused or not; return how its attempts ended."""
-    endpoint.clear()
-    with contextlib.suppress(ClientError):
-        client.get_caller_identity()
-    return [record.status for record in endpoint.requests]
+from tests.support import client, run_python, statuses
 
 
 def test_what_install_guards_is_guarded_no_more(endpoint: StrictEndpoint) -> None:
     """Neither sessions that exist nor new ones; and the handle knows."""
     installed = skewguard.install()
-    sts = boto3.Session().client("sts", **endpoint.client_kwargs)
+    sts = client("sts", endpoint)
     reset()
     assert not installed.in_force
     assert not skewguard.status().installed
-    assert statuses(sts, endpoint) == [403]
-    assert statuses(boto3.Session().client("sts", **endpoint.client_kwargs), endpoint) == [403]
+    assert statuses(endpoint, sts.get_caller_identity) == [403]
+    assert statuses(endpoint, client("sts", endpoint).get_caller_identity) == [403]
 
 
 def test_what_is_attached_is_guarded_no_more(endpoint: StrictEndpoint) -> None:
     """Until it is attached again."""
-    sts = boto3.Session().client("sts", **endpoint.client_kwargs)
+    sts = client("sts", endpoint)
     skewguard.attach(sts)
-    assert statuses(sts, endpoint) == [403, 200]
+    assert statuses(endpoint, sts.get_caller_identity) == [403, 200]
     reset()
-    assert statuses(sts, endpoint) == [403]
+    assert statuses(endpoint, sts.get_caller_identity) == [403]
     skewguard.attach(sts)
-    assert statuses(sts, endpoint) == [403, 200]
+    assert statuses(endpoint, sts.get_caller_identity) == [403, 200]
 
 
 def test_the_default_session_can_be_guarded_again(endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,16 +47,16 @@ def test_the_default_session_can_be_guarded_again(endpoint: StrictEndpoint, monk
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", boto3.Session())
     for _ in range(2):
         skewguard.install()
-        assert statuses(boto3.client("sts", **endpoint.client_kwargs), endpoint) == [403, 200]
+        assert statuses(endpoint, boto3.client("sts", **endpoint.client_kwargs).get_caller_identity) == [403, 200]
         reset()
-        assert statuses(boto3.client("sts", **endpoint.client_kwargs), endpoint) == [403]
+        assert statuses(endpoint, boto3.client("sts", **endpoint.client_kwargs).get_caller_identity) == [403]
 
 
 def test_what_was_learned_is_forgotten(endpoint: StrictEndpoint) -> None:
     """Both UTC and an endpoint's own clock, and the sources that were attached."""
-    sts = boto3.Session().client("sts", **endpoint.client_kwargs)
+    sts = client("sts", endpoint)
     skewguard.attach(sts, sources=[FakeSource(offset=60)])
-    statuses(sts, endpoint)
+    statuses(endpoint, sts.get_caller_identity)
     assert skewguard.offset() is not None
     assert skewguard.status().domains
     reset()

@@ -94,39 +94,36 @@ def grade() -> str:
 class TestAws:
     """AWS's answers teach UTC, by the rules that hold for botocore's."""
 
-    def test_refused_once_then_right(self, clocks: FakeClocks, server: Server, emitted: Emitted) -> None:
+    def test_refused_once_then_right(self, guarded: None, server: Server, emitted: Emitted) -> None:
         """For good: the next call is right at once, whatever signs it."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock")
-            assert attempt(call, server)
-            assert grade() == "claim"
-            assert not attempt(call, server)
-            assert grade() == "proof"
-            assert not attempt(skewguard.SignedCall("bedrock"), server)
-            assert abs(parse_time(sign().headers["X-Amz-Date"]) - server.now) <= 2
+        call = skewguard.SignedCall("bedrock")
+        assert attempt(call, server)
+        assert grade() == "claim"
+        assert not attempt(call, server)
+        assert grade() == "proof"
+        assert not attempt(skewguard.SignedCall("bedrock"), server)
+        assert abs(parse_time(sign().headers["X-Amz-Date"]) - server.now) <= 2
         assert [(event.service, event.verdict) for event in emitted.of(events.Retried)] == [("bedrock", "skew")]
 
     def test_right_at_once_with_a_source(self, clocks: FakeClocks, server: Server) -> None:
         with skewguard.install(clocks=clocks, sources=[FakeSource(truth=ahead_of(clocks, server.ahead))]):
             assert not attempt(skewguard.SignedCall("bedrock"), server)
 
-    def test_a_body_that_cannot_be_sent_again(self, clocks: FakeClocks, server: Server) -> None:
+    def test_a_body_that_cannot_be_sent_again(self, guarded: None, server: Server) -> None:
         """The answer teaches, and the note says why nothing is repeated."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock", repeatable=False)
-            assert not attempt(call, server)
-            assert "its body cannot be sent again" in call.note
-            assert "refused for its time" in call.note
-            assert grade() == "claim"
+        call = skewguard.SignedCall("bedrock", repeatable=False)
+        assert not attempt(call, server)
+        assert "its body cannot be sent again" in call.note
+        assert "refused for its time" in call.note
+        assert grade() == "claim"
 
-    def test_never_more_than_once(self, clocks: FakeClocks, server: Server) -> None:
+    def test_never_more_than_once(self, guarded: None, server: Server) -> None:
         """Whatever comes back."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock")
-            assert attempt(call, server)
-            server.ahead *= -1
-            assert not attempt(call, server)
-            assert not attempt(call, server)
+        call = skewguard.SignedCall("bedrock")
+        assert attempt(call, server)
+        server.ahead *= -1
+        assert not attempt(call, server)
+        assert not attempt(call, server)
 
     @pytest.mark.parametrize(
         ("service", "url", "verified"),
@@ -140,39 +137,35 @@ class TestAws:
         ],
     )
     def test_who_does_not_teach_utc(
-        self, clocks: FakeClocks, server: Server, service: str, url: str, verified: bool
+        self, guarded: None, server: Server, service: str, url: str, verified: bool
     ) -> None:
         """An unverified certificate, another service's host, hosts where customers' code answers, other hosts."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall(service)
-            again = attempt(call, server, url, verified=verified)
-            assert grade() == ""
-            assert again == verified
-            assert verified or "certificate is not verified" in call.note
+        call = skewguard.SignedCall(service)
+        again = attempt(call, server, url, verified=verified)
+        assert grade() == ""
+        assert again == verified
+        assert verified or "certificate is not verified" in call.note
 
-    def test_an_answer_from_elsewhere(self, clocks: FakeClocks, server: Server) -> None:
+    def test_an_answer_from_elsewhere(self, guarded: None, server: Server) -> None:
         """After a redirect to another host, nothing is learned."""
-        with skewguard.install(clocks=clocks):
-            attempt(skewguard.SignedCall("bedrock"), server, AWS, url="https://bedrock.us-west-2.amazonaws.com/")
-            assert grade() == ""
+        attempt(skewguard.SignedCall("bedrock"), server, AWS, url="https://bedrock.us-west-2.amazonaws.com/")
+        assert grade() == ""
 
-    def test_a_wrong_key(self, clocks: FakeClocks, server: Server) -> None:
+    def test_a_wrong_key(self, guarded: None, server: Server) -> None:
         body = b'{"message": "The request signature we calculated does not match the signature you provided."}'
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock")
-            assert not attempt(call, server, status=403, body=body)
-            assert call.note == ""
+        call = skewguard.SignedCall("bedrock")
+        assert not attempt(call, server, status=403, body=body)
+        assert call.note == ""
 
-    def test_what_took_too_long(self, clocks: FakeClocks, emitted: Emitted) -> None:
+    def test_what_took_too_long(self, guarded: None, clocks: FakeClocks, emitted: Emitted) -> None:
         """The clock is right: it is signed again, and nothing is corrected."""
         server = Server(clocks, 0)
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock")
-            with call.signing(AWS):
-                signed = sign()
-            clocks.advance(1200)
-            assert server.answer(call, signed)
-            assert not attempt(call, server)
+        call = skewguard.SignedCall("bedrock")
+        with call.signing(AWS):
+            signed = sign()
+        clocks.advance(1200)
+        assert server.answer(call, signed)
+        assert not attempt(call, server)
         assert [event.verdict for event in emitted.of(events.Retried)] == ["stale"]
         assert not emitted.of(events.CorrectionChanged)
 
@@ -186,61 +179,58 @@ class TestAws:
 class TestPrivate:
     """Other servers teach their own clock."""
 
-    def test_refused_once_then_right(self, clocks: FakeClocks, server: Server) -> None:
+    def test_refused_once_then_right(self, guarded: None, server: Server) -> None:
         """The retry is dated by the claim, which another direct use there would not be before it is proved."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("s3")
-            assert attempt(call, server, STORE)
-            assert not attempt(call, server, STORE)
-            assert grade() == ""
-            assert skewguard.status().domains[STORE.rstrip("/")].grade == "proof"
+        call = skewguard.SignedCall("s3")
+        assert attempt(call, server, STORE)
+        assert not attempt(call, server, STORE)
+        assert grade() == ""
+        assert skewguard.status().domains[STORE.rstrip("/")].grade == "proof"
 
-    def test_a_refusal_that_states_no_time(self, clocks: FakeClocks, server: Server) -> None:
+    def test_a_refusal_that_states_no_time(self, guarded: None, server: Server) -> None:
         """Its Date dates one retry; a store that refuses again for another reason is left alone."""
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("s3")
-            assert attempt(call, server, STORE, body=b"")
-            assert not attempt(call, server, STORE, status=403, body=b"")
-            assert not attempt(skewguard.SignedCall("s3"), server, STORE, status=403, body=b"")
+        call = skewguard.SignedCall("s3")
+        assert attempt(call, server, STORE, body=b"")
+        assert not attempt(call, server, STORE, status=403, body=b"")
+        assert not attempt(skewguard.SignedCall("s3"), server, STORE, status=403, body=b"")
 
 
 class TestSigners:
     """What is dated within the block, and what is not."""
 
-    def test_signers_that_are_told_the_time(self, clocks: FakeClocks, server: Server) -> None:
-        with skewguard.install(clocks=clocks):
-            call = skewguard.SignedCall("bedrock")
-            seen = []
-            for _ in range(2):
-                with call.signing(AWS):
-                    when = call.timestamp()
-                seen.append(when.timestamp() - server.now)
-                request = AWSRequest("POST", AWS, headers={"X-Amz-Date": stamp(when.timestamp())})
-                server.answer(call, request)
-            assert abs(seen[0]) > 7000
-            assert abs(seen[1]) <= 2
+    def test_signers_that_are_told_the_time(self, guarded: None, server: Server) -> None:
+        call = skewguard.SignedCall("bedrock")
+        seen = []
+        for _ in range(2):
+            with call.signing(AWS):
+                when = call.timestamp()
+            seen.append(when.timestamp() - server.now)
+            request = AWSRequest("POST", AWS, headers={"X-Amz-Date": stamp(when.timestamp())})
+            server.answer(call, request)
+        assert abs(seen[0]) > 7000
+        assert abs(seen[1]) <= 2
 
-    def test_signers_that_read_the_wall_clock_themselves(self, clocks: FakeClocks, server: Server) -> None:
+    def test_signers_that_read_the_wall_clock_themselves(
+        self, guarded: None, clocks: FakeClocks, server: Server
+    ) -> None:
         """Signing again would not help; others learn from it."""
-        with skewguard.install(clocks=clocks):
-            for _ in range(2):
-                call = skewguard.SignedCall("bedrock")
-                with call.signing(AWS):
-                    request = AWSRequest("POST", AWS, headers={"X-Amz-Date": stamp(clocks.wall / SECOND)})
-                assert not server.answer(call, request)
-            assert grade() == "claim"
-
-    def test_a_request_to_another_server_meanwhile(self, clocks: FakeClocks, server: Server) -> None:
-        """Such as a refresh of credentials: it is not this call's."""
-        with skewguard.install(clocks=clocks):
+        for _ in range(2):
             call = skewguard.SignedCall("bedrock")
             with call.signing(AWS):
-                signed = sign()
-                sign("https://elsewhere.example.com/")
-            assert server.answer(call, signed)
-            with call.signing(AWS):
-                other = sign("https://elsewhere.example.com/")
-            assert parse_time(other.headers["X-Amz-Date"]) == clocks.wall // SECOND
+                request = AWSRequest("POST", AWS, headers={"X-Amz-Date": stamp(clocks.wall / SECOND)})
+            assert not server.answer(call, request)
+        assert grade() == "claim"
+
+    def test_a_request_to_another_server_meanwhile(self, guarded: None, clocks: FakeClocks, server: Server) -> None:
+        """Such as a refresh of credentials: it is not this call's."""
+        call = skewguard.SignedCall("bedrock")
+        with call.signing(AWS):
+            signed = sign()
+            sign("https://elsewhere.example.com/")
+        assert server.answer(call, signed)
+        with call.signing(AWS):
+            other = sign("https://elsewhere.example.com/")
+        assert parse_time(other.headers["X-Amz-Date"]) == clocks.wall // SECOND
 
     def test_outside_of_a_signing(self, clocks: FakeClocks) -> None:
         """The time is the wall clock's, and an answer to nothing says nothing."""
@@ -288,18 +278,15 @@ class TestInactive:
             assert grade() == ""
 
     @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
-    def test_our_own_faults(
-        self, clocks: FakeClocks, server: Server, monkeypatch: pytest.MonkeyPatch, name: str
-    ) -> None:
+    def test_our_own_faults(self, guarded: None, server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """They change nothing for the caller."""
 
         def fail(*args: object, **kwargs: object) -> None:
             raise ZeroDivisionError
 
-        with skewguard.install(clocks=clocks):
-            monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
-            call = skewguard.SignedCall("bedrock")
-            assert not attempt(call, server)
+        monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
+        call = skewguard.SignedCall("bedrock")
+        assert not attempt(call, server)
 
 
 S3 = b"""<?xml version="1.0"?><Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time
@@ -355,60 +342,54 @@ class TestBodies:
 class TestRemembered:
     """What botocore signed and others send is found by its signature, if something asks."""
 
-    def test_nothing_unless_it_is_wanted(self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_nothing_unless_it_is_wanted(self, guarded: None, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(remembered, "_wanted", False)
-        with skewguard.install(clocks=clocks):
-            assert remembered.take(sign().headers["Authorization"]) is None
+        assert remembered.take(sign().headers["Authorization"]) is None
 
-    def test_once(self, clocks: FakeClocks) -> None:
+    def test_once(self, guarded: None) -> None:
         remembered.remember_from_now_on()
-        with skewguard.install(clocks=clocks):
-            first, second = sign(), sign(AWS + "?b")
-            found = remembered.take(second.headers["Authorization"])
-            assert found is not None
-            assert found.url == AWS + "?b"
-            assert remembered.take(second.headers["Authorization"]) is None
-            assert remembered.take(first.headers["Authorization"]) is not None
-            assert found.sign_again() == dict(second.headers.items())
+        first, second = sign(), sign(AWS + "?b")
+        found = remembered.take(second.headers["Authorization"])
+        assert found is not None
+        assert found.url == AWS + "?b"
+        assert remembered.take(second.headers["Authorization"]) is None
+        assert remembered.take(first.headers["Authorization"]) is not None
+        assert found.sign_again() == dict(second.headers.items())
 
-    def test_no_more_than_some(self, clocks: FakeClocks) -> None:
+    def test_no_more_than_some(self, guarded: None) -> None:
         """Bodies are kept, so what is never answered is dropped."""
         remembered.remember_from_now_on()
-        with skewguard.install(clocks=clocks):
-            first = sign()
-            for number in range(64):
-                sign(f"{AWS}?{number}")
-            assert remembered.take(first.headers["Authorization"]) is None
+        first = sign()
+        for number in range(64):
+            sign(f"{AWS}?{number}")
+        assert remembered.take(first.headers["Authorization"]) is None
 
-    def test_not_for_ever(self, clocks: FakeClocks) -> None:
+    def test_not_for_ever(self, guarded: None, clocks: FakeClocks) -> None:
         """A signature that is not sent within some minutes is refused anyway."""
         remembered.remember_from_now_on()
         remembered.forget()
-        with skewguard.install(clocks=clocks):
-            old = sign()
-            clocks.advance(10 * 60)
-            young = sign(AWS + "?b")
-            clocks.advance(6 * 60)
-            sign(AWS + "?c")
-            assert remembered.take(old.headers["Authorization"]) is None
-            assert remembered.take(young.headers["Authorization"]) is not None
+        old = sign()
+        clocks.advance(10 * 60)
+        young = sign(AWS + "?b")
+        clocks.advance(6 * 60)
+        sign(AWS + "?c")
+        assert remembered.take(old.headers["Authorization"]) is None
+        assert remembered.take(young.headers["Authorization"]) is not None
 
-    def test_forgotten_on_demand(self, clocks: FakeClocks) -> None:
+    def test_forgotten_on_demand(self, guarded: None) -> None:
         remembered.remember_from_now_on()
-        with skewguard.install(clocks=clocks):
-            signed = sign()
-            remembered.forget()
-            assert remembered.take(signed.headers["Authorization"]) is None
+        signed = sign()
+        remembered.forget()
+        assert remembered.take(signed.headers["Authorization"]) is None
 
-    def test_what_is_handed_out_is_not(self, clocks: FakeClocks) -> None:
+    def test_what_is_handed_out_is_not(self, guarded: None) -> None:
         """A presigned URL has no header to find it by."""
         remembered.remember_from_now_on()
         remembered.forget()
-        with skewguard.install(clocks=clocks):
-            sign(cls=botocore.auth.SigV4QueryAuth)
-            assert not remembered._latest
-            sign()
-            assert len(remembered._latest) == 1
+        sign(cls=botocore.auth.SigV4QueryAuth)
+        assert not remembered._latest
+        sign()
+        assert len(remembered._latest) == 1
 
 
 def test_it_may_be_the_first_to_load_botocores_signers() -> None:

@@ -98,7 +98,7 @@ def test_a_pool_of_one_connection(clocks: FakeClocks, emitted: Emitted) -> None:
     assert len(stale(emitted)) == 3
 
 
-def test_a_slow_body(clocks: FakeClocks, emitted: Emitted) -> None:
+def test_a_slow_body(guarded: None, clocks: FakeClocks, emitted: Emitted) -> None:
     """An upload of half an hour, refused at its end; the second time it is quicker."""
 
     class Slow(io.BytesIO):
@@ -112,13 +112,12 @@ def test_a_slow_body(clocks: FakeClocks, emitted: Emitted) -> None:
     body = Slow(b"x" * 300_000)
     with LooksLate(clock=lambda: clocks.wall) as server:
         with_bucket(server)
-        with skewguard.install(clocks=clocks):
-            s3 = client("s3", server)
-            on_send(s3, lambda: setattr(body, "minutes", 30))
-            s3.put_object(Bucket="bucket", Key="slow", Body=body)
-            assert [record.status for record in server.requests] == [403, 200]
-            assert s3.get_object(Bucket="bucket", Key="slow")["Body"].read() == body.getvalue()
-            assert server.count == 3
+        s3 = client("s3", server)
+        on_send(s3, lambda: setattr(body, "minutes", 30))
+        s3.put_object(Bucket="bucket", Key="slow", Body=body)
+        assert [record.status for record in server.requests] == [403, 200]
+        assert s3.get_object(Bucket="bucket", Key="slow")["Body"].read() == body.getvalue()
+        assert server.count == 3
     assert stale(emitted) == [1800]
 
 
@@ -154,7 +153,7 @@ def _once(clocks: FakeClocks, pause: int) -> list[Callable[[], object]]:
     return [lambda: clocks.advance(pause)] + [lambda: None] * (pause > 900)
 
 
-def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, emitted: Emitted) -> None:
+def test_a_body_that_cannot_be_sent_again(guarded: None, clocks: FakeClocks, emitted: Emitted) -> None:
     """It fails as without skewguard, and nothing is learned from it."""
 
     class Pipe(io.BytesIO):
@@ -163,10 +162,9 @@ def test_a_body_that_cannot_be_sent_again(clocks: FakeClocks, emitted: Emitted) 
 
     with StrictEndpoint(clock=lambda: clocks.wall) as server:
         with_bucket(server)
-        with skewguard.install(clocks=clocks):
-            s3 = client("s3", server, **UNCHUNKED)
-            on_send(s3, lambda: clocks.advance(1000))
-            with pytest.raises(s3.exceptions.ClientError, match="RequestTimeTooSkewed"):
-                s3.put_object(Bucket="bucket", Key="pipe", Body=Pipe(b"abc"), ContentLength=3)
-            assert server.count == 1
+        s3 = client("s3", server, **UNCHUNKED)
+        on_send(s3, lambda: clocks.advance(1000))
+        with pytest.raises(s3.exceptions.ClientError, match="RequestTimeTooSkewed"):
+            s3.put_object(Bucket="bucket", Key="pipe", Body=Pipe(b"abc"), ContentLength=3)
+        assert server.count == 1
     assert stale(emitted) == []

@@ -9,7 +9,7 @@ import pytest
 from skewguard.testing import StrictEndpoint
 from tests.ntp_server import wall_server
 from tests.real.need import installed
-from tests.support import TO_AWS, run_as_aws
+from tests.support import GREENLETS, TO_AWS, run_as_aws
 
 pytestmark = pytest.mark.slow
 
@@ -17,18 +17,12 @@ LATE = 1200
 
 
 CROWD = (
-    """
-import json, os, sys
-kind, many, ntp = sys.argv[2], int(sys.argv[3]), sys.argv[4]
-if kind == "gevent":
-    import gevent.monkey
-    gevent.monkey.patch_all()
-elif kind == "eventlet":
-    import eventlet
-    eventlet.monkey_patch()
-import threading
+    GREENLETS
+    + """
+import json, threading
 import boto3, skewguard
 from botocore.config import Config
+many, ntp = int(sys.argv[3]), sys.argv[4]
 """
     + TO_AWS
     + """

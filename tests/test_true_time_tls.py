@@ -38,7 +38,7 @@ from skewguard.tls.connection import TrueTimeContext
 from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
 from tests.real.need import installed
-from tests.support import aws_client, https, run_python
+from tests.support import GREENLETS, aws_client, https, run_python
 from tests.test_https import Tunnel, running
 
 DAY = 86_400
@@ -580,14 +580,9 @@ def test_a_refused_call_is_not_made_again_for_its_certificate(impossible: World)
         impossible.client().get_caller_identity()
 
 
-CHILD = """
-import sys
-if sys.argv[1] == "gevent":
-    import gevent.monkey
-    gevent.monkey.patch_all()
-elif sys.argv[1] == "eventlet":
-    import eventlet
-    eventlet.monkey_patch()
+CHILD = (
+    GREENLETS
+    + """
 import boto3, time
 from botocore.config import Config
 import skewguard
@@ -604,6 +599,7 @@ try:
 except Exception as error:
     print(type(error).__name__)
 """
+)
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ import skewguard
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.real.need import installed
-from tests.support import OPERATIONS, aws_client, client, code_of, run_python, with_bucket
+from tests.support import GREENLETS, OPERATIONS, aws_client, client, code_of, run_python, with_bucket
 
 MOCKET = """
 import email.utils, os, time
@@ -40,19 +40,15 @@ with Mocketizer():
 print(account, skewguard.status().domains, os.listdir(os.environ["XDG_RUNTIME_DIR"]))
 """
 
-SOCKETS = """
-import socket, sys, warnings
+SOCKETS = (
+    GREENLETS
+    + """
+import socket
 kind, url = sys.argv[1:]
-if kind == "gevent":
-    from gevent import monkey
-    monkey.patch_all()
-elif kind == "eventlet":
-    import eventlet
-    eventlet.monkey_patch()
-elif kind == "PySocks":
+if kind == "PySocks":
     import socks
     socket.socket = socks.socksocket
-else:
+elif kind == "pytest-socket":
     class GuardedSocket(socket.socket):
         pass
     socket.socket = GuardedSocket
@@ -63,6 +59,7 @@ for _ in range(2):
     sts.get_caller_identity()
 print(len(skewguard.status().domains))
 """
+)
 
 
 class TestTime:
