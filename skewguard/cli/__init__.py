@@ -1,8 +1,8 @@
 """The command ``skewguard``, also ``python -m skewguard``. One module or folder for each subcommand.
 
-Each has ``USAGE_ERROR``, the exit code for wrong arguments; ``configure``, which adds its arguments; and ``run``, which
-returns the exit code. `check` also has ``usage_line``, for stdout if the arguments are wrong. Data goes to stdout,
-messages to stderr. Only the module of the typed subcommand is loaded.
+Each has ``configure``, which adds its arguments, and ``run``, which returns the exit code; a ConfigError from it means
+that the arguments are wrong, for which the code is 2. `check` has another one, ``USAGE_ERROR``, and ``usage_line``, for
+stdout then. Data goes to stdout, messages to stderr. Only the module of the typed subcommand is loaded.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from skewguard.cli import exec_
 from skewguard.cli.output import CannotWriteError, write
 from skewguard.cli.parser import COMMANDS, build
-from skewguard.errors import SkewguardWarning
+from skewguard.errors import ConfigError, SkewguardWarning
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,12 +53,16 @@ def _run(given: list[str]) -> int:
     usage_error = parser.usage_error
     try:
         options, unknown = parser.parse_known_args(given)
-        module = modules[options.subcommand]
-        usage_error = module.USAGE_ERROR
+        subparser = subparsers[options.subcommand]
+        usage_error = subparser.usage_error
         if unknown:  # the subcommand's parser has its exit code
-            subparsers[options.subcommand].error(f"unrecognized arguments: {' '.join(unknown)}")
+            subparser.error(f"unrecognized arguments: {' '.join(unknown)}")
         options.command = command
-        return int(module.run(options))
+        try:
+            return int(modules[options.subcommand].run(options))
+        except ConfigError as error:
+            write(f"{subparser.prog}: {error}", to_stderr=True, wrap=True)
+            return usage_error
     except CannotWriteError as error:
         write(f"skewguard: cannot write: {error}", to_stderr=True)
         return usage_error

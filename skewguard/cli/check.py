@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from pathlib import Path
 
 from skewguard import assessment
 from skewguard.assessment import CRITICAL, FAIL_FROM, NAMES, UNKNOWN, WARN_FROM, Outcome
 from skewguard.cli import survey, textfile
 from skewguard.cli.output import write
+from skewguard.cli.replacement import replace
 from skewguard.cli.survey import Survey
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
@@ -73,7 +75,8 @@ def run(options: argparse.Namespace) -> int:
         outcome = Outcome(UNKNOWN, " ".join(f"{kind}{error}".split()))
     if options.textfile is not None:
         try:
-            textfile.write(options.textfile, outcome, found)
+            text = textfile.render(outcome, found)
+            replace(Path(options.textfile), text.encode(), mode=0o644)  # another user's collector reads it
         except OSError as error:
             outcome = Outcome(UNKNOWN, f"{options.textfile} cannot be written: {error.strerror or error}")
     write(json.dumps(outcome_json(outcome, found)) if options.json else outcome.line)

@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from skewguard.cli.output import write
 from skewguard.cli.parser import Command, Option, describe
 
-USAGE_ERROR = 2
-"""The exit code for wrong arguments: argparse's own."""
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from skewguard.cli.output import write
 from skewguard.config import PREFIX, resolve
-from skewguard.errors import ConfigError
 
 STARTUP = Path(__file__).parent / "startup"
 """The directory that holds the ``sitecustomize``."""
@@ -35,9 +34,6 @@ _OPTIONS = {
 }
 """Each is passed to the program as its SKEWGUARD_* variable."""
 _METAVARS = {"--source": "URI", "--min-sources": "N"}
-
-USAGE_ERROR = 2
-"""The exit code for wrong arguments: argparse's own."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -66,17 +62,13 @@ def split(given: Sequence[str]) -> tuple[list[str], list[str]]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Become the command; return an exit code only if that fails."""
+    """Become the command; return an exit code only if that fails. ConfigError if an option is unusable."""
     command: list[str] = options.command
     if not command:
         write("skewguard exec: no command is given", to_stderr=True)
         return FAILED
-    try:
-        variables = chosen(options)
-        resolve({name.removeprefix(PREFIX).lower(): text for name, text in variables.items()}, {}, {})
-    except ConfigError as error:
-        write(f"skewguard exec: {error}", to_stderr=True)
-        return USAGE_ERROR
+    variables = chosen(options)
+    resolve({name.removeprefix(PREFIX).lower(): text for name, text in variables.items()}, {}, {})
     try:
         environment = guarded({**os.environ, **variables})
     except Exception as error:

@@ -7,11 +7,10 @@ import json
 
 from skewguard.cli import survey
 from skewguard.cli.output import write
-from skewguard.errors import ConfigError
 from skewguard.wording import decimal
 
-USAGE_ERROR, UNKNOWN = 2, 3
-"""Exit codes: the arguments are wrong; the offset is not known."""
+UNKNOWN = 3
+"""The exit code if the offset is not known."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -22,11 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the number; return the exit code."""
-    try:
-        found = survey.ask(survey.settings(options))
-    except ConfigError as error:
-        write(f"skewguard offset: {error}", to_stderr=True)
-        return USAGE_ERROR
+    found = survey.ask(survey.settings(options))
     if options.json:
         why = None if found.estimate is not None else found.why_not
         write(json.dumps({**survey.offset_json(found.estimate), "error": why}))

@@ -67,7 +67,7 @@ def build(wanted: Collection[str]) -> tuple[Parser, dict[str, Parser], dict[str,
         made = subparsers.add_parser(name, help=text, description=text)
         if name in wanted:
             modules[name] = module = import_module(f"skewguard.cli.{path}")
-            made.usage_error = module.USAGE_ERROR
+            made.usage_error = getattr(module, "USAGE_ERROR", made.usage_error)
             made.usage_line = getattr(module, "usage_line", None)
             module.configure(made)
     return parser, dict(subparsers.choices), modules

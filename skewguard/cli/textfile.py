@@ -5,35 +5,12 @@ The names are those of `skewguard.contrib.prometheus`, so the same alerts and da
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from collections.abc import Iterable
-from pathlib import Path
 
 from skewguard import __version__
 from skewguard.assessment import Outcome
 from skewguard.cli.survey import Survey
 from skewguard.interval import SECOND
-
-
-def write(path: str, outcome: Outcome, found: Survey | None) -> None:
-    """Replace the file at once, so that the collector never reads half of it.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    target = Path(path)
-    handle, made = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(render(outcome, found))
-        os.chmod(made, 0o644)  # another user's collector reads it
-        os.replace(made, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(made)
-        raise
 
 
 def render(outcome: Outcome, found: Survey | None) -> str:

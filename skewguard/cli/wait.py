@@ -7,13 +7,12 @@ import json
 
 from skewguard.cli import survey
 from skewguard.cli.output import write
-from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import plain
 
-USAGE_ERROR, UNKNOWN = 2, 1
-"""Exit codes: the arguments are wrong; true time is not known (as ``chronyc waitsync`` says it)."""
+UNKNOWN = 1
+"""The exit code if true time is not known, as ``chronyc waitsync`` has it."""
 
 _ENDLESS = 10**9 * SECOND
 
@@ -41,23 +40,18 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Wait, asking the sources again and again; return the exit code."""
-    try:
-        settings = survey.settings(options)
-    except ConfigError as error:
-        write(f"skewguard wait: {error}", to_stderr=True)
-        return USAGE_ERROR
+    settings = survey.settings(options)
     keeper = Timekeeper(settings)
     known = bool(survey.sources(settings)) and keeper.wait_until(options.within, options.limit)
     found = survey.outcome(keeper)
+    reached = known and found.estimate is not None
+    text = found.why_not if found.estimate is None else found.estimate.sentence
     if options.json:
-        reached = known and found.estimate is not None
-        why = found.why_not if found.estimate is None else None
-        write(json.dumps({"synchronized": reached, **survey.offset_json(found.estimate), "error": why}))
-        return 0 if reached else UNKNOWN
-    if known and found.estimate is not None:
-        write(found.estimate.sentence)
-        return 0
-    waited = f" after {plain(options.limit)} s" if found.results else ""
-    why = found.why_not if found.estimate is None else found.estimate.sentence
-    write(f"skewguard wait: true time is not known well enough{waited}: {why}", to_stderr=True)
-    return UNKNOWN
+        error = text if found.estimate is None else None
+        write(json.dumps({"synchronized": reached, **survey.offset_json(found.estimate), "error": error}))
+    elif reached:
+        write(text)
+    else:
+        waited = f" after {plain(options.limit)} s" if found.results else ""
+        write(f"skewguard wait: true time is not known well enough{waited}: {text}", to_stderr=True)
+    return 0 if reached else UNKNOWN

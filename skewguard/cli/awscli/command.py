@@ -8,13 +8,13 @@ import os
 from pathlib import Path
 
 from skewguard.cli.awscli import config_file, installed, plugin_files
-from skewguard.cli.awscli.installed import AwsCli, CannotGuardError
+from skewguard.cli.awscli.installed import CannotGuardError
 from skewguard.cli.output import write
+from skewguard.cli.replacement import replace
+from skewguard.errors import ConfigError
 
-USAGE_ERROR, NOT_GUARDED = 2, 1
-"""Exit codes: the arguments are wrong; the CLI is not, or cannot be, guarded."""
-
-_NOT_NAMED = "the config file does not name the plugin"
+NOT_GUARDED = 1
+"""The exit code if the CLI is not, or cannot be, guarded."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -36,12 +36,11 @@ def run(options: argparse.Namespace) -> int:
     """Do it; return the exit code."""
     given = options.profile_file or os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
     config = Path(given).expanduser()
-    directory = plugin_files.directory(os.environ)
+    directory = plugin_files.directory()
     action = {"enable": _enable, "disable": _disable, "status": _status}[options.action]
     if options.json:
         if options.action != "status":
-            write("skewguard awscli: --json is for status", to_stderr=True)
-            return USAGE_ERROR
+            raise ConfigError("--json is for status")
         return _status_json(config, directory)
     try:
         return action(config, directory)
@@ -62,7 +61,7 @@ def _enable(config: Path, directory: Path) -> int:
     installed.try_plugin(cli, directory)
     if after != before:
         config.parent.mkdir(parents=True, exist_ok=True)
-        plugin_files.write(config, after)
+        replace(config.resolve(), after)  # a link stays one
     write(f"{cli} is guarded, by the section [plugins] of {config} and a copy of skewguard in {directory}.")
     if path_file is not None:
         write(f"Its Python finds that by {path_file}.")
@@ -75,7 +74,7 @@ def _disable(config: Path, directory: Path) -> int:
     if after == before:
         write(f"{config} does not name the plugin.")
         return 0
-    plugin_files.write(config, after)
+    replace(config.resolve(), after)
     write(f"{config} is as it was. {directory} is left, for other config files that may name it.")
     return 0
 
@@ -86,7 +85,13 @@ def _status(config: Path, directory: Path) -> int:
     if not config_file.names_plugin(_read(config)):
         write(f"It is not guarded: {config} does not name the plugin. To guard it: skewguard awscli enable")
         return NOT_GUARDED
-    return _works(cli, config, directory)
+    if reason := installed.complaint(cli, config):
+        write(f"It is not guarded: {reason}")
+        return NOT_GUARDED
+    write(f"It is guarded, by {config}.")
+    if plugin_files.missing(directory):
+        write("Its copy of skewguard is of another version. To renew it: skewguard awscli enable")
+    return 0
 
 
 def _status_json(config: Path, directory: Path) -> int:
@@ -95,32 +100,24 @@ def _status_json(config: Path, directory: Path) -> int:
     try:
         cli = installed.find()
         found = str(cli)
-        reason = installed.complaint(cli, config) if config_file.names_plugin(_read(config)) else _NOT_NAMED
+        reason = (
+            installed.complaint(cli, config)
+            if config_file.names_plugin(_read(config))
+            else "the config file does not name the plugin"
+        )
     except (CannotGuardError, ValueError) as error:
         reason = str(error)
     except OSError as error:
         reason = f"{error.filename}: {error.strerror}"
-    outdated = not reason and bool(plugin_files.missing(directory))
     status = {
         "guarded": not reason,
         "cli": found,
         "config": str(config),
         "reason": reason or None,
-        "outdated": outdated,
+        "outdated": not reason and bool(plugin_files.missing(directory)),
     }
     write(json.dumps(status))
     return NOT_GUARDED if reason else 0
-
-
-def _works(cli: AwsCli, config: Path, directory: Path) -> int:
-    reason = installed.complaint(cli, config)
-    if reason:
-        write(f"It is not guarded: {reason}")
-        return NOT_GUARDED
-    write(f"It is guarded, by {config}.")
-    if plugin_files.missing(directory):
-        write("Its copy of skewguard is of another version. To renew it: skewguard awscli enable")
-    return 0
 
 
 def _read(config: Path) -> bytes:

@@ -6,23 +6,21 @@ removed. All is pure Python, for whatever Python the CLI brings.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 from skewguard.cli.awscli.config_file import PLUGIN
+from skewguard.cli.replacement import replace
 
 _PACKAGE = Path(__file__).parents[2]
 _NEEDLESS = frozenset({"cli", "contrib", "testing"})  # of skewguard's parts
 
 
-def directory(environ: Mapping[str, str]) -> Path:
+def directory() -> Path:
     """Return where the copy is, for all config files of a user."""
-    base = Path(environ.get("XDG_DATA_HOME", ""))
+    base = Path(os.environ.get("XDG_DATA_HOME", ""))
     return (base if base.is_absolute() else Path("~/.local/share").expanduser()) / "skewguard" / "awscli"
 
 
@@ -48,37 +46,11 @@ def copy(target: Path) -> None:
     for name in sorted(changed, key=lambda name: name == f"{PLUGIN}.py"):  # that one last
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(path, changed[name])
+        replace(path.resolve(), changed[name])
     names = {name for name, _ in _files()}
     for path in target.rglob("*.py"):
         if path.relative_to(target).as_posix() not in names:
             path.unlink()
-
-
-def write(path: Path, content: bytes) -> None:
-    """Replace a file atomically. A link stays one, and the file keeps its mode and, where permitted, its owner."""
-    path = path.resolve()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    made = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            _give(made, path.stat())
-        made.replace(path)
-    except BaseException:
-        made.unlink()
-        raise
-
-
-def _give(made: Path, before: os.stat_result) -> None:
-    """Give a new file the mode and, where permitted, the owner of the one that it replaces."""
-    made.chmod(stat.S_IMODE(before.st_mode))
-    if hasattr(os, "chown"):
-        with contextlib.suppress(PermissionError):
-            os.chown(made, before.st_uid, before.st_gid)
 
 
 def _files() -> Iterator[tuple[str, bytes]]:

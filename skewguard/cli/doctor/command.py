@@ -19,10 +19,9 @@ from skewguard.cli.doctor import (
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import Finding, Level
 from skewguard.cli.output import write
-from skewguard.errors import ConfigError
 
-HEALTHY, UNHEALTHY, USAGE_ERROR, UNKNOWN = range(4)
-"""Exit codes: nothing is wrong; something is; the arguments are wrong; the correct time is not known."""
+HEALTHY, UNHEALTHY, UNKNOWN = 0, 1, 3
+"""Exit codes: nothing is wrong; something is; the correct time is not known."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -43,14 +42,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Examine, diagnose and report; return the exit code."""
-    try:
-        if options.config:
-            return _config(options)
-        url = None if options.endpoint is None else endpoint.complete(options.endpoint)
-        settings = survey.settings(options)
-    except ConfigError as error:
-        write(f"skewguard doctor: {error}", to_stderr=True)
-        return USAGE_ERROR
+    if options.config:
+        return _config(options)
+    url = None if options.endpoint is None else endpoint.complete(options.endpoint)
+    settings = survey.settings(options)
     asked = ", ".join([source.name for source in survey.sources(settings)] + ([f"HEAD {url}"] if url else []))
     write(f"skewguard doctor: {f'asking {asked}' if asked else 'no time source is configured'}", to_stderr=True)
     examined = examination.examine(settings, url)

@@ -19,8 +19,8 @@ from skewguard.config import Settings
 from skewguard.errors import ConfigError
 from skewguard.interval import SECOND
 
-USAGE_ERROR = 2
-"""The exit code for wrong arguments, and if rich is missing."""
+NO_RICH = 2
+"""The exit code if rich is missing."""
 
 _STEP = 0.5  # s
 
@@ -47,28 +47,22 @@ def _count(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Watch; return the exit code."""
-    try:
-        settings = survey.settings(options)
-    except ConfigError as error:
-        return _fail(str(error))
+    settings = survey.settings(options)
     # The same objects in every round: each remembers when it may ask its server again.
     settings = settings._replace(sources=survey.sources(settings))
     if not settings.sources:
-        return _fail("no time source is configured; name one, such as --source ntp://time.aws.com")
+        raise ConfigError("no time source is configured; name one, such as --source ntp://time.aws.com")
     surveys = rounds(settings, options.interval, options.count)
     if options.json or not (sys.stdout and sys.stdout.isatty()):
         return _print(surveys, as_json=options.json)
     try:
         from skewguard.cli.watch import screen
     except ImportError:
-        return _fail("the table and the plot need rich: pip install 'skewguard[cli]' (or pipe into cat, for lines)")
+        why = "the table and the plot need rich: pip install 'skewguard[cli]' (or pipe into cat, for lines)"
+        write(f"skewguard watch: {why}", to_stderr=True, wrap=True)
+        return NO_RICH
     screen.show(surveys, options.interval)
     return 0
-
-
-def _fail(why: str) -> int:
-    write(f"skewguard watch: {why}", to_stderr=True, wrap=True)
-    return USAGE_ERROR
 
 
 def rounds(settings: Settings, interval: int, count: int | None) -> Iterator[Survey]:
