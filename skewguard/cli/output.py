@@ -8,7 +8,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Sequence
-from typing import TextIO
 
 _COLOURS = {" OK ": 32, "NOTE": 36, "WARN": 33, "FAIL": 31}  # of ANSI terminals: green, cyan, yellow, red
 _MARK = re.compile(rf"^\[({'|'.join(_COLOURS)})\]", re.MULTILINE)
@@ -32,7 +31,7 @@ def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
         return False
     if wrap and stream.isatty():
         text = wrapped(text, shutil.get_terminal_size().columns)
-        text = coloured(text) if shows_colour(stream) else text
+        text = coloured(text) if _shows_colour() else text
     try:
         print(text, file=stream, flush=True)
     except OSError as error:
@@ -44,9 +43,9 @@ def write(text: str, *, to_stderr: bool = False, wrap: bool = False) -> bool:
     return True
 
 
-def shows_colour(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal that shows colours, and the user wants them (https://no-color.org)."""
-    if not stream.isatty() or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+def _shows_colour() -> bool:
+    """Return whether the terminal shows colours, and the user wants them (https://no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return os.name != "nt" or "WT_SESSION" in os.environ  # the older console of Windows prints the codes
 

@@ -47,6 +47,11 @@ def fast(known: ClockOffset | None) -> bool:
     return known is not None and known.most > WARN_FROM and known.offset < 0
 
 
+def wrong(known: ClockOffset | None) -> bool:
+    """Return whether it is either."""
+    return slow(known) or fast(known)
+
+
 def here(known: ClockOffset | None) -> str:
     """Format this host's clock as a sentence."""
     if known is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import MINUTE, Finding, Level, whole_hours
 from skewguard.cli.doctor.ntpd import Ntpd
+from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
 from skewguard.sources.chrony_packet import Tracking
 from skewguard.wording import length, off
@@ -46,26 +47,19 @@ def daemons(examination: Examination) -> list[Finding]:
     return found
 
 
-def contradicted(examination: Examination, offset: int) -> bool:
-    """Return whether the time sources contradict a daemon by which the clock is `offset` ns slow."""
-    known = examination.survey.estimate
-    return known is not None and abs(known.offset - offset) > known.bound + SECOND
+def _contradicts(measured: ClockOffset | None, offset: int) -> bool:
+    """Return whether a measurement contradicts a daemon by which the clock is `offset` ns slow."""
+    return measured is not None and abs(measured.offset - offset) > measured.bound + SECOND
 
 
 def misled(examination: Examination) -> str:
     """Return the daemon that follows a server whose time is wrong; empty if none is known to."""
-    chrony, ntpd = examination.chrony, examination.ntpd
-    if chrony is not None and chrony.synchronized and contradicted(examination, chrony.correction):
+    chrony, ntpd, known = examination.chrony, examination.ntpd, examination.survey.estimate
+    if chrony is not None and chrony.synchronized and _contradicts(known, chrony.correction):
         return "chronyd"
-    if ntpd is not None and ntpd.synchronized and contradicted(examination, ntpd.offset):
+    if ntpd is not None and ntpd.synchronized and _contradicts(known, ntpd.offset):
         return "ntpd"
     return ""
-
-
-def _doubts(examination: Examination, offset: int) -> list[str]:
-    """Return the sources that contradict a daemon; not chronyd itself, as it is one of the sources."""
-    measured = ((one.name, one.measured) for one in examination.survey.results if not one.name.startswith("chrony"))
-    return [name for name, said in measured if said is not None and abs(said.offset - offset) > said.bound + SECOND]
 
 
 def _state(
@@ -79,10 +73,15 @@ def _state(
         return Finding(Level.NOTE, f"{daemon} follows its own clock, which nothing corrects.", "daemon-local")
     clock = f"{length(offset)} {'slow' if offset > 0 else 'fast'} of NTP time, last corrected {length(ago)} ago"
     text = f"{daemon} follows {server} (stratum {reported.stratum}): the clock is {clock}."
-    if contradicted(examination, offset):
+    survey = examination.survey
+    if _contradicts(survey.estimate, offset):
         text += f" The time sources contradict it: that server's time is wrong. List its servers with: {command}"
         return Finding(Level.WARN, text, "daemon-misled")
-    if examination.survey.estimate is None and (others := _doubts(examination, offset)):
+    # Not chronyd itself, which is one of the sources.
+    others = [
+        one.name for one in survey.results if not one.name.startswith("chrony") and _contradicts(one.measured, offset)
+    ]
+    if survey.estimate is None and others:
         text += f" {', '.join(others)} contradicts it, and which is right is not known: name more sources."
         return Finding(Level.WARN, text, "daemon-doubtful")
     return Finding(Level.OK, text, "daemon-follows")

@@ -13,8 +13,7 @@ from skewguard.signing.domains import find_domain
 from skewguard.sources.http_head import explain, head
 from skewguard.timekeeping.domain import UTC
 
-TIMEOUT = 5.0
-"""The timeout of each step (connection, handshake, response), s."""
+_TIMEOUT = 5.0  # s, of each step: connection, handshake, response
 
 
 class EndpointClock(NamedTuple):
@@ -49,10 +48,10 @@ def complete(url: str) -> str:
     return full
 
 
-def read_clock(url: str, clocks: Clocks, timeout: float = TIMEOUT) -> EndpointClock:
+def read_clock(url: str, clocks: Clocks) -> EndpointClock:
     """Send one HEAD request, and read the clock of the server that responds. Follows no redirect; never raises."""
     try:
-        response = head(url, clocks, timeout)
+        response = head(url, clocks, _TIMEOUT)
     except Exception as error:
         failure = explain(error)
         return EndpointClock(url, problem=failure.reason, certificate=failure.certificate)

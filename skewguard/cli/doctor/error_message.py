@@ -11,7 +11,7 @@ import re
 
 from skewguard.assessment import WARN_FROM
 from skewguard.cli.doctor import log_messages, symptoms
-from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, here, slow
+from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, here, slow, wrong
 from skewguard.cli.doctor.finding import DAY, Finding, Level
 from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
@@ -85,7 +85,7 @@ def _is_known(text: str) -> bool:
         or _CLIENT_ERROR.search(text)
         or _CODE.search(text)
         or re.search(WRONG_KEY_TEXT, text)
-        or symptoms.find(text)
+        or symptoms.explain(text, None)
     )
 
 
@@ -95,43 +95,37 @@ def judge_message(text: str, known: ClockOffset | None) -> Explanation:
     if reply.requested is not None and reply.stated is not None and not _PRESIGNED_EXPIRED.search(text):
         server = (reply.stated.earliest + reply.stated.latest) // 2 // SECOND * SECOND
         return _two_clocks(reply.requested, server, reply.tolerance, known)
-    if symptom := symptoms.find(text):
-        match = symptom.words.search(text)
-        assert match is not None, "it was found"
-        return symptom.explain(match, known)
+    if explained := symptoms.explain(text, known):
+        return explained
     found = judge(Attempt(reply.requested or 0, 0), reply)
-    wrong = {"RequestExpired": slow, "ExpiredRequest": slow, "RequestInTheFuture": fast}.get(reply.code, _either)(known)
+    blamed = {"RequestExpired": slow, "ExpiredRequest": slow, "RequestInTheFuture": fast}.get(reply.code, wrong)(known)
     if found.verdict is Verdict.SKEW:
-        return _about_time(known, wrong=wrong)
+        return _about_time(known, blamed=blamed)
     if found.reason == NO_CLOCK:
-        return _maybe_time(known, wrong=wrong)
+        return _maybe_time(known, blamed=blamed)
     if not (reply.code or _CLIENT_ERROR.search(text) or re.search(WRONG_KEY_TEXT, text)):
         sentence = "no AWS error was found in it. Paste the whole message."
         return Explanation("none", Cause.UNKNOWN, (sentence,))
     return Explanation("not-time", Cause.OTHER, (f"no clock is to blame: {found.reason}.",))
 
 
-def _either(known: ClockOffset | None) -> bool:
-    return slow(known) or fast(known)
-
-
-def _about_time(known: ClockOffset | None, *, wrong: bool) -> Explanation:
+def _about_time(known: ClockOffset | None, *, blamed: bool) -> Explanation:
     begin = "it is about time, but does not state both clocks."
     if known is None:
         return Explanation("about-time", Cause.UNKNOWN, (f"{begin} {here(known)}",))
-    if wrong:
+    if blamed:
         return Explanation("about-time", Cause.CLOCK, (f"{begin} {here(known)[:-1]}: correct that first.",))
     waited = "the request waited, the server's clock is wrong, or the clock has been set since."
     return Explanation("about-time", Cause.OTHER, (f"{begin} {here(known)[:-1]}: {waited}",))
 
 
-def _maybe_time(known: ClockOffset | None, *, wrong: bool) -> Explanation:
+def _maybe_time(known: ClockOffset | None, *, blamed: bool) -> Explanation:
     begin = "it may be about time, or about wrong credentials."
     if known is None:
         return Explanation("maybe-time", Cause.UNKNOWN, (f"{begin} {here(known)}",))
-    if wrong and known.least >= REFUSED_FROM:
+    if blamed and known.least >= REFUSED_FROM:
         return Explanation("maybe-time", Cause.CLOCK, (f"{begin} {here(known)[:-1]}: correct that first.",))
-    if wrong:
+    if blamed:
         first = "correct that first; which of the two it is, the message does not say."
         return Explanation("maybe-time", Cause.UNKNOWN, (f"{begin} {here(known)[:-1]}: {first}",))
     return Explanation("maybe-time", Cause.OTHER, (f"{begin} {here(known)[:-1]}: check the credentials.",))

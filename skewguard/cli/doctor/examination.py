@@ -76,7 +76,7 @@ class Examination(NamedTuple):
         return self.survey.estimate
 
 
-def examine(settings: Settings, url: str | None, environ: Mapping[str, str] = os.environ) -> Examination:
+def examine(settings: Settings, url: str | None) -> Examination:
     """Read everything. Sends NTP packets to the sources that are NTP servers, and a HEAD to `url`, if given."""
     clocks = _clocks.system()
     survey = _survey.ask(settings, all_sources=True, clocks=clocks)
@@ -85,11 +85,11 @@ def examine(settings: Settings, url: str | None, environ: Mapping[str, str] = os
     return Examination(
         survey=survey,
         host=host,
-        machine=Machine.detect(environ),
+        machine=Machine.detect(os.environ),
         rtc=hardware_clock("/", time.time_ns()),
         utc_offsets=utc_offsets(time.time()),
         kernel_ahead=_kernel_ahead(),
-        preloaded=preloaded(environ),
+        preloaded=preloaded(os.environ),
         faked=_clocks.faked() or "",
         endpoint=None if url is None else _endpoint.read_clock(url, clocks),
         chrony=_chrony(settings, clocks) if "chronyd" in daemons else None,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
-from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, here, slow
+from skewguard.cli.doctor.causes import REFUSED_FROM, Cause, Explanation, fast, here, slow, wrong
 from skewguard.cli.doctor.finding import DAY
 from skewguard.cli.survey import ClockOffset
 from skewguard.interval import SECOND
@@ -27,9 +27,12 @@ class Symptom(NamedTuple):
     explain: Explain
 
 
-def find(text: str) -> Symptom | None:
-    """Return the first symptom whose words are in a message."""
-    return next((symptom for symptom in SYMPTOMS if symptom.words.search(text)), None)
+def explain(text: str, known: ClockOffset | None) -> Explanation | None:
+    """Explain a message by the first symptom whose words are in it; None if there is none."""
+    for symptom in SYMPTOMS:
+        if match := symptom.words.search(text):
+            return symptom.explain(match, known)
+    return None
 
 
 def _tls_dates(match: re.Match[str], known: ClockOffset | None) -> Explanation:
@@ -65,23 +68,23 @@ def _tls_by_true_time(_: re.Match[str], known: ClockOffset | None) -> Explanatio
 
 def _tls_either(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "the certificate has expired or is not yet valid, by the clock of the host that checked it."
-    return _tls("tls", begin, known, wrong=slow(known) or fast(known))
+    return _tls("tls", begin, known, blamed=wrong(known))
 
 
 def _tls_not_yet_valid(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "TLS rejects its certificate as not yet valid, as happens when the local clock is slow."
-    return _tls("tls-not-yet-valid", begin, known, wrong=slow(known))
+    return _tls("tls-not-yet-valid", begin, known, blamed=slow(known))
 
 
 def _tls_expired(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     begin = "TLS rejects its certificate as expired, as happens when the local clock is fast."
-    return _tls("tls-expired", begin, known, wrong=fast(known))
+    return _tls("tls-expired", begin, known, blamed=fast(known))
 
 
-def _tls(kind: str, begin: str, known: ClockOffset | None, *, wrong: bool) -> Explanation:
+def _tls(kind: str, begin: str, known: ClockOffset | None, *, blamed: bool) -> Explanation:
     if known is None:
         return Explanation(kind, Cause.UNKNOWN, (begin, here(known)))
-    if not wrong:
+    if not blamed:
         return Explanation(
             kind, Cause.OTHER, (begin, f"But {continued(here(known))} It is the certificate, or its host.")
         )
@@ -139,7 +142,7 @@ def _sign_in(_: re.Match[str], known: ClockOffset | None) -> Explanation:
 def _session(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     """Refused by AWS, or judged here: the words are the same."""
     begin = "the session of the sign-in was refused by AWS, or seemed to have ended by this host's clock."
-    if known is None or (slow(known) or fast(known)):
+    if known is None or wrong(known):
         more = "The words are the same if it has really ended, so correct the clock first, and then sign in again."
         more = more if known is not None else "Sign in again; if that does not help, it is the clock."
         return Explanation("sign-in", Cause.UNKNOWN, (begin, f"{here(known)} {more}"))
@@ -150,7 +153,7 @@ def _login(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     """A renewal carries a proof with this host's time, so a clock that is wrong either way ends it."""
     begin = "the renewal of the sign-in was refused. It carries this host's time, and AWS refuses a wrong one so, too."
     first, ended = ": correct that first, then sign in again.", ". The session has ended: sign in again."
-    return _by_clock("sign-in", begin, known, slow(known) or fast(known), first, ended)
+    return _by_clock("sign-in", begin, known, wrong(known), first, ended)
 
 
 def _too_early(_: re.Match[str], known: ClockOffset | None) -> Explanation:
@@ -172,12 +175,12 @@ def _presigned(_: re.Match[str], known: ClockOffset | None) -> Explanation:
 
 
 def _by_clock(
-    kind: str, begin: str, known: ClockOffset | None, wrong: bool, if_wrong: str, if_right: str
+    kind: str, begin: str, known: ClockOffset | None, blamed: bool, if_blamed: str, if_not: str
 ) -> Explanation:
-    """Blame this host's clock if it is `wrong` in the way that causes this. The last two follow what it shows."""
+    """Blame this host's clock, or something else. The last two continue the sentence about it."""
     if known is None:
         return Explanation(kind, Cause.UNKNOWN, (begin, here(known)))
-    cause, rest = (Cause.CLOCK, if_wrong) if wrong else (Cause.OTHER, if_right)
+    cause, rest = (Cause.CLOCK, if_blamed) if blamed else (Cause.OTHER, if_not)
     return Explanation(kind, cause, (begin, f"{here(known)[:-1]}{rest}"))
 
 
@@ -191,7 +194,7 @@ def _refused_token(service: str, check: str) -> Explain:
             return Explanation(
                 "token-refused", Cause.CLOCK, (begin, "No token that is dated by it is valid: correct it.")
             )
-        if known is None or slow(known) or fast(known):
+        if known is None or wrong(known):
             more = "Correct the clock first." if known is not None else "If it is right, check the rest:"
             return Explanation("token-refused", Cause.UNKNOWN, (begin, f"{more} {check}"))
         return Explanation("token-refused", Cause.OTHER, (begin, f"The clock is not the reason. {check}"))
