@@ -15,6 +15,7 @@ import pytest
 
 from skewguard.testing import StrictEndpoint
 from tests.contrib_apps import LIMIT, READ, REFUSED, Run, with_and_without, with_photo
+from tests.patience import eventually
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
 
@@ -26,14 +27,12 @@ def test_celerys_example_reads_from_s3_and_without_its_line_does_not(tmp_path: P
     installed("celery")
     line = "skewguard.contrib.celery.init_app(app)"
     with with_and_without(tmp_path, "celery_app.py", line) as runs:
-        workers = []
-        for run in runs:
-            command = ["--app", "celery_app", "worker", "--loglevel", "INFO", "--pool", "prefork", "--concurrency", "1"]
-            command += ["--without-mingle", "--without-gossip"]
-            workers.append(run.start("celery", *command, MAIL=str(run.directory)))
-        for worker in workers:
-            worker.await_line(r"(ready)\.")
         sent = [run.start("celery_app.py", MAIL=str(run.directory)) for run in runs]
+        for run in runs:  # a worker that ran meanwhile might take a message that is not yet written
+            eventually(lambda run=run: any(file.stat().st_size for file in run.directory.glob("*/queue/*.msg")))
+        command = ["--app", "celery_app", "worker", "--loglevel", "INFO", "--pool", "prefork", "--concurrency", "1"]
+        command += ["--without-mingle", "--without-gossip"]
+        workers = [run.start("celery", *command, MAIL=str(run.directory)) for run in runs]
         assert sent[0].await_line(r"^(a photo)$")
         assert sent[1].await_line(r"\((RequestTimeTooSkewed)\)")
         assert runs[0].outcomes == [REFUSED, READ]

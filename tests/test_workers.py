@@ -144,6 +144,7 @@ def work(self):
 
 if __name__ == "__main__":
     sent = [work.delay() for _ in range(2)]
+    print("sent", flush=True)
     (one, text), (other, same) = [each.get(timeout=50) for each in sent]
     print("read:", text, same, one != other)
 """
@@ -156,9 +157,9 @@ def test_celerys_pools(tmp_path: Path, pool: str) -> None:
     installed("celery", *([] if pool == "prefork" else [pool]))
     options = ["--pool", pool, "--concurrency", "2", "--loglevel", "INFO", "--without-mingle", "--without-gossip"]
     with on_a_slow_clock(tmp_path, "tasks.py", CELERY) as run:
-        worker = run.start("celery", "--app", "tasks", "worker", *options, LEARN="yes")
-        worker.await_line(r"(ready)\.")
         sender = run.start("tasks.py")
+        sender.await_line("^(sent)$")  # a worker that ran meanwhile might take a message that is not yet written
+        worker = run.start("celery", "--app", "tasks", "worker", *options, LEARN="yes")
         assert sender.await_line("^read: (.*)") == f"a photo a photo {pool == 'prefork'}"
         worker.process.terminate()  # the pool with it
         worker.process.wait(LIMIT)
