@@ -250,7 +250,7 @@ class _Poll:
             for index in self._unanswered():
                 source = self._asked[index]
                 if getattr(source, "instant", False):
-                    answer = _answer(source, self._clocks, deadline, self._objection)
+                    answer = self._answer(source, deadline)
                     # A busy machine may have given it no time; then it is asked again, in the background.
                     if isinstance(answer, Interval) or self._clocks.read().steady < deadline:
                         self._answers[index] = answer
@@ -276,9 +276,8 @@ class _Poll:
             patience = round(share * SECOND)
             patience -= min(patience // 10, _ERROR_TIME)
             for index in self._unanswered():
-                source, inside = self._asked[index], self._inside
-                if inside.count(id(source)) < _MAX_HUNG:
-                    threads.start(_ask, index, source, self._clocks, patience, self._objection, inside, answers)
+                if self._inside.count(id(self._asked[index])) < _MAX_HUNG:
+                    threads.start(self._ask, index, patience, answers)
                 else:
                     self._answers[index] = f"{_MAX_HUNG} threads still wait for its answer"
             while self._unanswered():
@@ -323,6 +322,29 @@ class _Poll:
             found.append(Result(source.name, answer, off_by=off_by))
         return tuple(found)
 
+    def _ask(self, index: int, patience: int, answers: queue.SimpleQueue[tuple[int, Interval | str | None]]) -> None:
+        source = self._asked[index]
+        self._inside.append(id(source))
+        try:
+            answers.put((index, None))
+            answers.put((index, self._answer(source, self._clocks.read().steady + patience)))
+        finally:
+            self._inside.remove(id(source))
+
+    def _answer(self, source: Source, deadline: int) -> Interval | str:
+        """Ask one source; return its statement, or why there is none that counts."""
+        try:
+            said: object = source.measure(self._clocks, deadline)
+            if not isinstance(said, Interval):
+                return "it returned no interval"
+            return self._objection(said, self._clocks.read().steady) or said
+        except SourceError as error:
+            pass_signals(error)
+            return str(error)
+        except Exception as error:
+            fail_open(error, "source %s failed", source)
+            return f"{type(error).__name__}: {error}"
+
     def _next_tier(self) -> None:
         for source in self._tiers.pop(0):
             if source not in self._asked:  # they need not be hashable
@@ -339,38 +361,6 @@ class _Poll:
         statements = self._statements()
         agreeing = len(vote(statements, self._clocks.read().steady).truechimers) if statements else 0
         return agreeing >= self._quorum and 2 * agreeing > len(statements) + len(self._unanswered())
-
-
-def _answer(source: Source, clocks: Clocks, deadline: int, objection: Objection) -> Interval | str:
-    """Ask one source; return its statement, or why there is none that counts."""
-    try:
-        said: object = source.measure(clocks, deadline)
-        if not isinstance(said, Interval):
-            return "it returned no interval"
-        return objection(said, clocks.read().steady) or said
-    except SourceError as error:
-        pass_signals(error)
-        return str(error)
-    except Exception as error:
-        fail_open(error, "source %s failed", source)
-        return f"{type(error).__name__}: {error}"
-
-
-def _ask(
-    index: int,
-    source: Source,
-    clocks: Clocks,
-    patience: int,
-    objection: Objection,
-    inside: list[int],
-    answers: queue.SimpleQueue[tuple[int, Interval | str | None]],
-) -> None:
-    inside.append(id(source))
-    try:
-        answers.put((index, None))
-        answers.put((index, _answer(source, clocks, clocks.read().steady + patience, objection)))
-    finally:
-        inside.remove(id(source))
 
 
 def _names(said: tuple[Interval, ...]) -> tuple[str, ...]:
