@@ -80,18 +80,8 @@ class HostClock(NamedTuple):
     daemons: tuple[str, ...] | None = None
 
 
-class Kernel(NamedTuple):
-    """The part of `HostClock` that comes from the kernel, under the same names."""
-
-    synchronized: bool | None
-    max_error: int | None
-    estimated_error: int | None
-    leap_second: int | None
-    tai_offset: int | None
-
-
-def parse_timex(state: int, data: bytes) -> Kernel:
-    """Parse the result of ``adjtimex``.
+def parse_timex(state: int, data: bytes) -> HostClock:
+    """Parse the result of ``adjtimex``: what the kernel reports.
 
     The flag "unsynchronized" is not used: chronyd without ``rtcsync`` leaves it set, and so does systemd-timesyncd
     where the hardware clock keeps local time, both only to keep the kernel from setting that.
@@ -104,7 +94,7 @@ def parse_timex(state: int, data: bytes) -> Kernel:
     fields = TIMEX.unpack(data)
     max_error, estimated_error, status, tai_offset = fields[3], fields[4], fields[5], fields[-1]
     announced = 1 if status & _INSERT else -1 if status & _DELETE else 0
-    return Kernel(
+    return HostClock(
         synchronized=None if max_error < 0 else max_error < UNKNOWN_US and not status & _CLOCK_ERROR,
         max_error=max_error * 1000 if 0 <= max_error < UNKNOWN_US else None,
         estimated_error=estimated_error * 1000 if 0 <= estimated_error < UNKNOWN_US else None,
@@ -169,9 +159,8 @@ class Host:
     def inspect(self) -> HostClock:
         """Inspect the host now; unknown values are None."""
         answer = self._kernel()
-        kernel = {} if answer is None else parse_timex(*answer)._asdict()
-        return HostClock(
-            **kernel,
+        kernel = HostClock() if answer is None else parse_timex(*answer)
+        return kernel._replace(
             timesyncd_synchronized_at=self._modified(_SYNCHRONIZED),
             timesyncd_saved_at=self._modified(_SAVED),
             daemons=self._running(),

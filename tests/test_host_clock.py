@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import skewguard
 from skewguard import host_clock
-from skewguard.host_clock import TIMEX, Host, HostClock, Kernel, ask_kernel, known_daemons, parse_timex
+from skewguard.host_clock import TIMEX, Host, HostClock, ask_kernel, known_daemons, parse_timex
 from skewguard.interval import SECOND
 
 UNSYNCHRONIZED, CLOCK_ERROR = 0x40, 0x1000
@@ -66,21 +66,21 @@ def first_namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (NEVER_SET, Kernel(False, None, None, 0, None)),
-        ((OK, 1500, 20, 1, 37), Kernel(True, 1_500_000, 20_000, 0, 37)),
-        ((OK, 0, 0, 1, 0), Kernel(True, 0, 0, 0, None)),  # systemd-timesyncd, just now
-        ((OK, 15_999_999, 1, 1, 0), Kernel(True, 15_999_999_000, 1000, 0, None)),
-        ((ERROR, 1500, 20, UNSYNCHRONIZED, 37), Kernel(True, 1_500_000, 20_000, 0, 37)),  # chronyd without rtcsync
-        ((ERROR, 1500, 20, CLOCK_ERROR, 37), Kernel(False, 1_500_000, 20_000, 0, 37)),
-        ((OK, -1, -1, 1, 37), Kernel(None, None, None, 0, 37)),
-        ((INSERTING, 1, 1, 0x11, 37), Kernel(True, 1000, 1000, 1, 37)),
-        ((IN_PROGRESS, 1, 1, 0x11, 37), Kernel(True, 1000, 1000, 1, 37)),
-        ((OVER, 1, 1, 0x11, 38), Kernel(True, 1000, 1000, 0, 38)),
-        ((DELETING, 1, 1, 0x21, 37), Kernel(True, 1000, 1000, -1, 37)),
-        ((OK, 1, 1, 0x31, 37), Kernel(True, 1000, 1000, 1, 37)),  # both: the kernel inserts
+        (NEVER_SET, HostClock(False, None, None, 0, None)),
+        ((OK, 1500, 20, 1, 37), HostClock(True, 1_500_000, 20_000, 0, 37)),
+        ((OK, 0, 0, 1, 0), HostClock(True, 0, 0, 0, None)),  # systemd-timesyncd, just now
+        ((OK, 15_999_999, 1, 1, 0), HostClock(True, 15_999_999_000, 1000, 0, None)),
+        ((ERROR, 1500, 20, UNSYNCHRONIZED, 37), HostClock(True, 1_500_000, 20_000, 0, 37)),  # chronyd without rtcsync
+        ((ERROR, 1500, 20, CLOCK_ERROR, 37), HostClock(False, 1_500_000, 20_000, 0, 37)),
+        ((OK, -1, -1, 1, 37), HostClock(None, None, None, 0, 37)),
+        ((INSERTING, 1, 1, 0x11, 37), HostClock(True, 1000, 1000, 1, 37)),
+        ((IN_PROGRESS, 1, 1, 0x11, 37), HostClock(True, 1000, 1000, 1, 37)),
+        ((OVER, 1, 1, 0x11, 38), HostClock(True, 1000, 1000, 0, 38)),
+        ((DELETING, 1, 1, 0x21, 37), HostClock(True, 1000, 1000, -1, 37)),
+        ((OK, 1, 1, 0x31, 37), HostClock(True, 1000, 1000, 1, 37)),  # both: the kernel inserts
     ],
 )
-def test_what_the_kernel_tells(answer: tuple[int, int, int, int, int], told: Kernel) -> None:
+def test_what_the_kernel_tells(answer: tuple[int, int, int, int, int], told: HostClock) -> None:
     """Microseconds become ns; its largest error is none at all."""
     state, *fields = answer
     assert parse_timex(state, timex(*fields)) == told

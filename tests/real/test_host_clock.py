@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from skewguard.host_clock import TIMEX, Host, Kernel, ask_kernel, inspect, parse_timex
+from skewguard.host_clock import TIMEX, Host, HostClock, ask_kernel, inspect, parse_timex
 from tests.real.chronyd import chronyd
 from tests.real.need import need
 from tests.support import run_python
@@ -47,7 +47,7 @@ def test_layout(header: str, tmp_path: Path) -> None:
     data = subprocess.run([tmp_path / "fill"], check=True, capture_output=True).stdout
     assert len(data) == TIMEX.size
     assert TIMEX.unpack(data)[0] == 1
-    assert parse_timex(1, data) == Kernel(True, 1_500_000, 20_000, 1, 37)
+    assert parse_timex(1, data) == HostClock(True, 1_500_000, 20_000, 1, 37)
 
 
 def test_library_and_system_call_say_the_same() -> None:
