@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from skewguard._fail_open import fail_open
 from skewguard.interval import SECOND, Interval
-from skewguard.wording import in_utc, this_clock
+from skewguard.wording import clock_of, in_utc, this_clock
 
 logger = logging.getLogger("skewguard")
 """The package's logger, without a handler: where a program configures no logging, Python prints warnings on stderr."""
@@ -167,10 +167,8 @@ def _report(level: int, text: str) -> None:
 
 def _describe(event: CorrectionChanged) -> tuple[int, str]:
     """Format the beginning, a change or the end of an episode: the log level, and the line."""
-    utc = event.domain == "utc"
-    reference, requests = (
-        ("true time", "requests to AWS") if utc else (f"the clock of {event.domain}", "requests there")
-    )
+    reference = clock_of(event.domain)
+    requests = "requests to AWS" if event.domain == "utc" else "requests there"
     if not event.source:
         return logging.INFO, f"{reference} is no longer known: {requests} are signed by this host's clock again"
     clock = this_clock(event.found, event.error_bound, event.source, reference, event.grade)

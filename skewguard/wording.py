@@ -36,6 +36,11 @@ def off(ns: int) -> str:
     return f"{length(ns)} {'slow' if ns > 0 else 'fast'}"
 
 
+def clock_of(domain: str) -> str:
+    """Name the clock that a time domain keeps, by the domain's key: ``true time``, or an endpoint's."""
+    return "true time" if domain == "utc" else f"the clock of {domain}"
+
+
 def clock_offset(ns: int, bound: int, source: str, reference: str = "true time", grade: str = "") -> str:
     """Format how far a clock is off: ``20 min 0 s behind true time (within 12.0 ms, by ntp://10.0.0.1)``.
 

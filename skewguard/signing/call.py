@@ -10,11 +10,11 @@ from skewguard.interval import Interval
 from skewguard.signing.guard import Guard, Route
 from skewguard.signing.patches import library
 from skewguard.signing.reply import Reply
-from skewguard.signing.report import Refusal
+from skewguard.signing.report import FailedAttempt
 from skewguard.timekeeping.timekeeper import NEVER
 
 _HANDED_OUT = library.handed_out_versions()
-_TIMELESS = library.timeless_versions()
+_TIMELESS = library.TIMELESS_VERSIONS
 _PLAIN_BODIES = (dict, bytes, str, bytearray)
 
 
@@ -45,7 +45,7 @@ class Call:
         first: The answer for which it was signed again.
         known: The server's clock by that answer, which dates what is signed again; None for the wall clock.
         renewed: How often it was signed again because of its time.
-        refusal: Its last attempt that was refused for its time.
+        failed: Its last attempt that was refused for its time.
         obstacle: Why it is not signed again after that; empty if nothing forbids it.
         route: Where its last attempt went.
         signing: When its last attempt was signed, and as of what time.
@@ -55,7 +55,7 @@ class Call:
     obstacle = ""
     first: First | None = None
     known: Interval | None = None
-    refusal: Refusal | None = None
+    failed: FailedAttempt | None = None
     retried = False
     reconnected = False
     signing = NEVER

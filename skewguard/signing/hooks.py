@@ -23,7 +23,7 @@ from skewguard.signing.guard import Guard
 from skewguard.signing.patches import tls
 from skewguard.signing.patches.signers import KEY, WHO
 from skewguard.signing.reply import Verdict, read
-from skewguard.signing.report import Refusal, is_about_dates, is_ours, note_failure, report
+from skewguard.signing.report import FailedAttempt, is_about_dates, is_ours, note_failure, report
 from skewguard.signing.responses import Responses
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Observation
@@ -136,7 +136,7 @@ class Hooks:
         except Exception as error:
             fail_open(error, "an answer was not heard")
             return None
-        if call.refusal is not None or call.signing[0] != call.signing[1]:
+        if call.failed is not None or call.signing[0] != call.signing[1]:
             self._report(call, parsed)
         return wait
 
@@ -185,7 +185,7 @@ class Hooks:
             keeper.disprove(domain)
         if decision.quietens:
             keeper.quieten(domain, where)
-            call.refusal = None
+            call.failed = None
         if decision.then is Then.FIRST and call.first is not None:
             http_response.status_code = call.first.reply.status
             parsed.clear()
@@ -194,7 +194,7 @@ class Hooks:
         if decision.then in {Then.FIRST, Then.CALLERS}:
             return None
         judgement = decision.judgement
-        call.refusal = Refusal(call.signing, judgement, answer.reply.explicit)
+        call.failed = FailedAttempt(call.signing, judgement, answer.reply.explicit)
         call.obstacle = decision.obstacle
         if decision.obstacle:
             if faked and not ignored:
@@ -248,7 +248,7 @@ class Hooks:
     ) -> Awaitable[float | None] | float | None:
         """Decide after a handshake has failed because of a certificate's dates. Nothing of the request was sent."""
 
-        def decide() -> float | None:
+        def reconnect() -> float | None:
             if not tls.would_judge(endpoint):
                 note_failure(error, self.keeper)
                 return None
@@ -268,7 +268,7 @@ class Hooks:
             note_failure(error, self.keeper)
             return None
         call.reconnected = True
-        return self._after_sources(self.keeper.utc, call.signing[2], decide)
+        return self._after_sources(self.keeper.utc, call.signing[2], reconnect)
 
     def _after_sources(
         self, domain: Domain, since: int, sign_again: Callable[[], float | None]
@@ -304,6 +304,6 @@ class Hooks:
     def _report(self, call: Call, parsed: Any) -> None:
         """Add what became of the call so far to the response. If it is signed again, the caller never sees this."""
         try:
-            report(parsed, self.keeper, call.route.domain, call.signing, call.refusal, call.retried, call.obstacle)
+            report(parsed, self.keeper, call.route.domain, call.signing, call.failed, call.retried, call.obstacle)
         except Exception as error:
             fail_open(error, "a call was not reported")

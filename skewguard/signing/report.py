@@ -14,7 +14,7 @@ from skewguard.signing.reply import Judgement
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.timekeeper import Signing, Timekeeper
 from skewguard.tls.dates import BY_TRUE_TIME
-from skewguard.wording import this_clock
+from skewguard.wording import clock_of, this_clock
 
 KEY = "SkewGuard"
 """The key of the report in ``ResponseMetadata``."""
@@ -22,7 +22,7 @@ KEY = "SkewGuard"
 _TLS_WORDS = ("certificate is not yet valid", "certificate has expired")
 
 
-class Refusal(NamedTuple):
+class FailedAttempt(NamedTuple):
     """An attempt that was refused for its time.
 
     Attributes:
@@ -41,7 +41,7 @@ def report(
     keeper: Timekeeper,
     domain: Domain,
     signing: Signing,
-    refusal: Refusal | None,
+    failed: FailedAttempt | None,
     retried: bool,
     obstacle: str,
 ) -> None:
@@ -51,11 +51,11 @@ def report(
     """
     signed, wall, _ = signing
     shown: dict[str, Any] = {"SignedOffset": (signed - wall) / SECOND, "Retried": retried, "Verdict": None}
-    if refusal is not None:
-        shown["Verdict"] = refusal.judgement.verdict.value
-        if refusal.signing is signing:
-            refused = "refused for its time" if refusal.explicit else "perhaps refused for its time"
-            found = (f"{refused}: {refusal.judgement.reason}", _known(keeper, domain), obstacle)
+    if failed is not None:
+        shown["Verdict"] = failed.judgement.verdict.value
+        if failed.signing is signing:
+            refused = "refused for its time" if failed.explicit else "perhaps refused for its time"
+            found = (f"{refused}: {failed.judgement.reason}", _known(keeper, domain), obstacle)
             shown["Found"] = f"skewguard: {'; '.join(filter(None, found))}"
     parsed.setdefault("ResponseMetadata", {})[KEY] = shown
 
@@ -108,10 +108,8 @@ def _known(keeper: Timekeeper, domain: Domain) -> str:
     known = keeper.known(domain, steady)
     if known is None:
         return "the correct time is not known"
-    reference = "true time" if domain is keeper.utc else f"the clock of {domain.key}"
-    estimate = known.estimate
-    grade = known.grade.label
-    return this_clock(estimate.midpoint - wall, estimate.width // 2, estimate.source, reference, grade)
+    said, reference = known.estimate, clock_of(domain.key)
+    return this_clock(said.midpoint - wall, said.width // 2, said.source, reference, known.grade.label)
 
 
 def _note(error: BaseException, text: str) -> None:

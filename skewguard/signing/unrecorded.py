@@ -20,7 +20,7 @@ from skewguard.signing.patches import git, library, signers
 from skewguard.signing.patches.under_way import call_to
 
 
-class Signing(NamedTuple):
+class ClientSigning(NamedTuple):
     """The signing of a request by a client.
 
     Attributes:
@@ -63,10 +63,10 @@ def guard_unrecorded(guard: Guard, adopt: Callable[[Any], None]) -> None:
         return call.begin(request)
 
     signers.guard_unrecorded(time_of, adopt)
-    git.date_passwords(lambda url: guard.time_without_call(url, None, handed_out=True))
+    git.date_passwords(lambda url: guard.handed_out_time(url, None))
 
 
-def signing_of(request: Any) -> Signing | None:
+def signing_of(request: Any) -> ClientSigning | None:
     """Return the signing of a request by a client, further up the stack; None if no client signs it."""
     request_signer = library.loaded("botocore.signers", "RequestSigner")
     if request_signer is None:
@@ -76,6 +76,6 @@ def signing_of(request: Any) -> Signing | None:
         if frame.f_code.co_name == "sign":
             names = frame.f_locals
             if names.get("request") is request and isinstance(names.get("self"), request_signer):
-                return Signing(names["self"], names.get("signature_version"))
+                return ClientSigning(names["self"], names.get("signature_version"))
         frame = frame.f_back
     return None

@@ -88,7 +88,7 @@ class PlainCall:
         self.stamps: list[int] = []
         self.off = 10**20
         self._wait, self._fault, self._count = plan.wait, plan.fault, 1
-        self._timeless = plan.signed_as in library.timeless_versions()
+        self._timeless = plan.signed_as in library.TIMELESS_VERSIONS
         self._sign()
 
     def _sign(self) -> None:

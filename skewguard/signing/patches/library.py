@@ -19,6 +19,9 @@ from skewguard._late_imports import WhenImported
 
 VERSION: str = botocore.__version__
 
+TIMELESS_VERSIONS: frozenset[object] = frozenset({botocore.UNSIGNED, "bearer"})
+"""The signature versions without a timestamp."""
+
 _CHUNKED_BODIES = frozenset({"AwsChunkedWrapper", "AioAwsChunkedWrapper"})
 
 
@@ -66,12 +69,6 @@ def handed_out_versions() -> frozenset[str]:
     import botocore.auth
 
     return frozenset(name for name in botocore.auth.AUTH_TYPE_MAPS if name.endswith(("-query", "-presign-post")))
-
-
-@functools.cache
-def timeless_versions() -> frozenset[object]:
-    """Return the signature versions without a timestamp."""
-    return frozenset({botocore.UNSIGNED, "bearer"})
 
 
 def signer_classes() -> list[type]:
