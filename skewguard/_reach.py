@@ -140,8 +140,8 @@ def _prepare_aio() -> None:
 
 def _prepare_kombu() -> None:
     with _late_imports.importing:
+        from skewguard.signing.kombu_answers import hear
         from skewguard.signing.patches import kombu
-        from skewguard.signing.polls import hear
     kombu.hear_kombu(hear)
 
 
