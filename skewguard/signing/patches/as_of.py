@@ -117,12 +117,13 @@ def clock_by(time_of: Callable[[], int | None]) -> Callable[[Clock], Clock]:
     """Return what wraps a wall clock, to read `time_of` (ns) instead unless that returns None or fails."""
 
     def wrap(original: Clock) -> Clock:
+        @functools.wraps(original)
         def now(remove_tzinfo: bool = True) -> datetime.datetime:
-            at = None
             try:
                 at = time_of()
             except Exception as error:
                 fail_open(error, "the guard failed, so the wall clock is used")
+                at = None
             if at is None:
                 return original(remove_tzinfo)
             return (_NAIVE_EPOCH if remove_tzinfo else EPOCH) + datetime.timedelta(0, 0, at // 1000)
@@ -137,17 +138,8 @@ def _is_clock(found: Any) -> bool:
     return callable(found) and list(inspect.signature(found).parameters) == ["remove_tzinfo"]
 
 
-def steered_datetime(original: Clock) -> Clock:
-    """Wrap what reads the wall clock."""
-
-    @functools.wraps(original)
-    def get_current_datetime(remove_tzinfo: bool = True) -> datetime.datetime:
-        at = AS_OF.get()
-        if at is None:
-            return original(remove_tzinfo)
-        return (_NAIVE_EPOCH if remove_tzinfo else EPOCH) + datetime.timedelta(0, 0, at // 1000)
-
-    return get_current_datetime
+steered_datetime = clock_by(AS_OF.get)
+"""Wraps what reads the wall clock, to read the time to sign as of."""
 
 
 def steered_formatdate(original: Callable[..., str]) -> Callable[..., str]:
