@@ -50,7 +50,7 @@ class Host:
 
     def process(self, **settings: Any) -> Timekeeper:
         keeper = Timekeeper(Settings(sources=(), **settings), self.clocks)
-        keeper._others = SharedEstimates(Store())
+        keeper._others = SharedEstimates(Store(), keeper.clocks)
         return keeper
 
     def answer(

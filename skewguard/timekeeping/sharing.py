@@ -26,17 +26,18 @@ OWN_CLOCK_FOR = 3_600 * SECOND
 class SharedEstimates:
     """The estimates of this user's other processes on this boot. Fails open: without the file, there are none."""
 
-    def __init__(self, store: Store | None) -> None:
+    def __init__(self, store: Store | None, clocks: Clocks) -> None:
         """Read nothing yet. There is no file if this process's clocks are not the host's."""
         self._store = store
+        self._clocks = clocks
         self._known: Mapping[str, Interval] | None = None  # as last read or written; None before that
         self._lock = threading.Lock()
 
-    def load(self, clocks: Clocks) -> Reading | None:
+    def load(self) -> Reading | None:
         """Read the file, the first time; return its last writer's reading of the clocks. None every later time."""
         if self._known is not None:
             return None
-        contents = self._read(clocks)
+        contents = self._read()
         self._known = {} if contents is None else contents.estimates
         return None if contents is None else contents.reading
 
@@ -45,7 +46,7 @@ class SharedEstimates:
         found = (self._known or {}).get(key)
         return found if found is None or key == UTC or steady - found.at <= OWN_CLOCK_FOR else None
 
-    def publish(self, key: str, said: Interval, clocks: Clocks, wrong: bool, matters: int) -> None:
+    def publish(self, key: str, said: Interval, wrong: bool, matters: int) -> None:
         """Write an estimate, if another process would sign differently because of it. Costs little otherwise.
 
         While the wall clock is right, as it is on most hosts, no process needs the file and none writes one: a missing
@@ -63,8 +64,8 @@ class SharedEstimates:
         if self._store is None or not self._lock.acquire(blocking=False):
             return
         try:
-            contents = self._read(clocks)
-            now = clocks.read()
+            contents = self._read()
+            now = self._clocks.read()
             others = {} if contents is None or stepped(contents.reading, now) else contents.estimates
             self._known = {**others, key: said}  # even if the write fails: then not every answer tries again
             self._store.write(Contents(now, self._known))
@@ -77,9 +78,9 @@ class SharedEstimates:
         """Replace, in a forked child, the lock that another thread of the parent may have held."""
         self._lock = threading.Lock()
 
-    def _read(self, clocks: Clocks) -> Contents | None:
+    def _read(self) -> Contents | None:
         try:
-            return None if self._store is None else self._store.read(clocks)
+            return None if self._store is None else self._store.read(self._clocks)
         except Exception as error:
             fail_open(error, "the shared file is ignored: %s", error, trace=not isinstance(error, StoreError))
             return None

@@ -89,7 +89,8 @@ class Timekeeper:
             self.results: tuple[Result, ...] = ()
             self._last_reading = self.clocks.read()
             # Other clocks than the host's cannot be compared with other processes'.
-            self._others = SharedEstimates(Store() if clocks is None and self._store is None else self._store)
+            store = Store() if clocks is None and self._store is None else self._store
+            self._others = SharedEstimates(store, self.clocks)
             self._era = era = object()
             self._poller = Poller(
                 self.clocks, self._knowledge.objection, functools.partial(self._on_results, era), self._threads
@@ -170,8 +171,7 @@ class Timekeeper:
             return False
         if domain is not self.utc and domain.stand_in <= Grade.GUESS:
             return False
-        if domain.inherited is False:
-            self._inherit(domain)
+        self._inherit(domain)
         known = self.known(domain, self.clocks.read().steady)
         return (known is None or known.grade <= Grade.GUESS) and (named or host_clock.is_unsynchronized())
 
@@ -190,8 +190,7 @@ class Timekeeper:
         """Compute the time to sign with, and cache the correction; None stands for it where the clock is faked."""
         if _clocks.faked():
             return self._frozen_time(domain), None
-        if domain.inherited is False:
-            self._inherit(domain)
+        self._inherit(domain)
         if self.due(domain):
             self.start()
         generation = self._generation
@@ -238,8 +237,7 @@ class Timekeeper:
         return known and known.estimate
 
     def _now(self) -> Evidence | None:
-        if self.utc.inherited is False:
-            self._inherit(self.utc)
+        self._inherit(self.utc)
         return self.known(self.utc, self.clocks.read().steady)
 
     def fresh(self, domain: Domain, steady: int) -> bool:
@@ -297,8 +295,7 @@ class Timekeeper:
         """Return what certificates are to be judged by now. While a library fakes the wall clock, that judges them."""
         if _clocks.faked():
             return Basis(None)
-        if self.utc.inherited is False:
-            self._inherit(self.utc)
+        self._inherit(self.utc)
         now = self.clocks.read()
         self._detect_step(now)
         return self._knowledge.certificates(now)
@@ -376,10 +373,10 @@ class Timekeeper:
         return self.settings.share and self.settings.learn_from_responses and not _clocks.faked()
 
     def _inherit(self, domain: Domain) -> None:
-        """Start with another process's estimate, until this process has one of its own."""
-        if not self._sharing:
+        """Start with another process's estimate, once, until this process has one of its own."""
+        if domain.inherited is not False or not self._sharing:
             return
-        written = self._others.load(self.clocks)
+        written = self._others.load()
         if written is not None and written.steady > self._last_reading.steady:
             self._detect_step(written)  # so that a later jump counts as later than what was written then
         steady = self.clocks.read().steady
@@ -408,7 +405,7 @@ class Timekeeper:
         now = self.clocks.read()
         said = evidence.estimate
         wrong = self._knowledge.offset(said.aged(now.steady), now.wall) != 0
-        self._others.publish(domain.key, said, self.clocks, wrong, self.settings.deadband)
+        self._others.publish(domain.key, said, wrong, self.settings.deadband)
 
     def inherited(self) -> list[Domain]:
         """List the domains of which no more is known than another process told."""

@@ -322,7 +322,7 @@ class Stage:
                 key = find_domain(HOSTS[endpoint.name].format(**self._ports)).key
                 at, then = world.clocks.steady, world.truth() + endpoint.neighbour * SECOND
                 told[key] = Interval(at, then - SECOND, then + SECOND, Trust.WITNESS, key)
-        others = process.keeper()._others = SharedEstimates(None)
+        others = process.keeper()._others = SharedEstimates(None, process.keeper().clocks)
         others._known = told
 
     async def _outcome(self, make: Callable[[], Any], fetches: bool) -> str:

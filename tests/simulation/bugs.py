@@ -80,7 +80,7 @@ def _just_now(others: SharedEstimates, key: str, steady: int) -> Interval | None
 def _shares_sources(keeper: Timekeeper, era: object, results: Any, outcome: Vote) -> None:
     _on_results(keeper, era, results, outcome)
     if outcome.interval is not None:
-        keeper._others.publish(UTC, outcome.interval, keeper.clocks, True, 0)
+        keeper._others.publish(UTC, outcome.interval, True, 0)
 
 
 def _unchecked(data: bytes) -> tuple[str, Contents]:
@@ -117,7 +117,7 @@ def _shows_the_last(call: Call, heard: Any) -> Any:
 def _shares_claims(keeper: Timekeeper, domain: Domain) -> None:
     evidence = domain.evidence
     if evidence is not None and evidence.grade >= Grade.CLAIM and domain.shared and keeper._sharing:
-        keeper._others.publish(domain.key, evidence.estimate, keeper.clocks, True, 0)
+        keeper._others.publish(domain.key, evidence.estimate, True, 0)
 
 
 def _endless() -> Any:
