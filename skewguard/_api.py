@@ -217,7 +217,7 @@ def status() -> Status:
         domains={key: value for key, value in found.items() if value is not None},
         inherited=tuple(domain.key for domain in keeper.inherited()),
         host=host_clock.inspect(),
-        reason="" if known_offset is not None else _why_unknown(keeper),
+        reason="" if known_offset is not None else why_unknown(keeper.results, keeper.settings),
     )
 
 
@@ -256,11 +256,6 @@ def _offset_of(keeper: Timekeeper, domain: Domain) -> Offset | None:
     said = known.estimate
     bound = (said.width / 2 + APART_NS) / SECOND
     return Offset((said.midpoint - reading.wall) / SECOND, bound, said.source, known.grade.label)
-
-
-def _why_unknown(keeper: Timekeeper) -> str:
-    settings = keeper.settings
-    return why_unknown(keeper.results, settings.min_sources, configured=settings.sources != ())
 
 
 def _in_force(settings: Settings) -> Settings | None:

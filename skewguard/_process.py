@@ -11,7 +11,6 @@ import weakref
 from skewguard import _aws_profile, _late_imports
 from skewguard._late_imports import WhenImported
 from skewguard.config import Settings, resolve
-from skewguard.events import reset_lock
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 _LONGEST_IMPORT = 30  # s; a fork waits no longer for one. On a busy machine 200 ms of importing take some seconds.
@@ -94,8 +93,7 @@ class _Process:
             self.cut_short = True
         self.registering = threading.RLock()
         _late_imports.importing = threading.RLock()
-        reset_lock()
-        for module in ("signing.patches.patching", "signing.remembered", "tls.connection"):
+        for module in ("events", "signing.patches.patching", "signing.remembered", "tls.connection"):
             name = f"skewguard.{module}"
             if name in sys.modules:
                 sys.modules[name].reset_lock()

@@ -12,6 +12,7 @@ from skewguard.wording import in_utc, source_verdict, this_clock, unknown_time
 
 if TYPE_CHECKING:
     from skewguard.assessment import Outcome
+    from skewguard.config import Settings
 
 State: TypeAlias = Literal["unknown", "unproved", "synchronized", "doubtful", "faked"]
 
@@ -112,13 +113,13 @@ def assess_status(status: Status, **limits: Any) -> Outcome:
     return assess(_ns(known.seconds), _ns(known.error_bound), known.source, grade=known.grade, **limits)
 
 
-def why_unknown(results: Sequence[Result], min_sources: int, *, configured: bool) -> str:
+def why_unknown(results: Sequence[Result], settings: Settings) -> str:
     """Return why true time is not known, from the last result of each source."""
-    if not results and configured:
+    if not results and settings.sources != ():
         return "the time is not known yet: no time source has been asked"
     if any(result.off_by == 0 for result in results):
         return "what the time sources said is too old"
-    return unknown_time([(result.name, result.error) for result in results], min_sources)
+    return unknown_time([(result.name, result.error) for result in results], settings.min_sources)
 
 
 def _ns(seconds: float) -> int:

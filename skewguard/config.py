@@ -22,7 +22,6 @@ OFF_SWITCH = "AWS_DISABLE_CLOCK_SKEW_CORRECTION"
 OFF_SWITCH_PROFILE_KEY = "disable_clock_skew_correction"
 """The same switch in a profile of the AWS config file."""
 
-
 PREFIX = "SKEWGUARD_"
 """What the environment variables of all other options begin with."""
 
@@ -257,14 +256,17 @@ def _count(value: Any) -> int:
     raise ValueError(f"{value!r} is not a number of sources")
 
 
+def _items(value: Any) -> list[Any]:
+    """Return what a list holds; of a text, what stands between its commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+
+
 def _sources(value: Any) -> tuple[Source, ...] | None:
-    if isinstance(value, str):
-        value = [part.strip() for part in value.split(",") if part.strip()]
-    value = list(value)
-    if value == [AUTO]:
+    items = _items(value)
+    if items == [AUTO]:
         return None
     found: list[Source] = []
-    for item in value:
+    for item in items:
         if item == AUTO:
             raise ValueError(f"{AUTO!r} must be alone: it finds sources itself")
         if item == RESPONSE:
@@ -277,7 +279,7 @@ def _sources(value: Any) -> tuple[Source, ...] | None:
 
 
 def _other_signers(value: Any) -> tuple[str, ...]:
-    names = [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else list(value)
+    names = _items(value)
     for name in names:
         if name not in OTHER_SIGNERS:
             raise ValueError(f"{name!r} is not a library whose signer is known; there are {', '.join(OTHER_SIGNERS)}")

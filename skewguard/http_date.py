@@ -13,17 +13,10 @@ from skewguard.interval import SECOND, Interval, Trust, drift_over
 
 _BEFORE, _AFTER = SECOND // 2, 2 * SECOND  # a header's second may be a cached or rounded one
 _LENGTH = len("Sun, 06 Nov 1994 08:49:37 GMT")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _IMF_FIXDATE = re.compile(
-    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) (Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) (\d{4}) "
-    r"(\d\d):(\d\d):(\d\d) GMT",
-    re.ASCII,
+    rf"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), (\d\d) ({'|'.join(_MONTHS)}) (\d{{4}}) (\d\d):(\d\d):(\d\d) GMT", re.ASCII
 )
-_MONTHS = {
-    name: number
-    for number, name in enumerate(
-        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"), start=1
-    )
-}
 
 
 class Span(NamedTuple):
@@ -65,7 +58,7 @@ def fixdate(text: str) -> int | None:
     if not match:
         return None
     day, month, year, hour, minute, second = match.groups()
-    return utc(int(year), _MONTHS[month], int(day), int(hour), int(minute), int(second))
+    return utc(int(year), _MONTHS.index(month) + 1, int(day), int(hour), int(minute), int(second))
 
 
 def utc(year: int, month: int, day: int, hour: int, minute: int, second: int) -> int | None:

@@ -110,28 +110,26 @@ class RepeatingManager:
 class _Body:
     """What a transfer reads or writes, as far as it decides whether the transfer can be repeated."""
 
-    def rewind(self) -> bool:
-        """Return whether the transfer can be repeated, and prepare that."""
-        return True
-
-
-class _Stream(_Body):
-    def __init__(self, fileobj: Any) -> None:
+    def __init__(self, fileobj: Any = None) -> None:
         self._stream = None if isinstance(fileobj, str) else fileobj
         self._start: int | None = None
         with contextlib.suppress(Exception):  # a stream that cannot tell cannot be repeated
             if self._stream is not None and self._stream.seekable():
                 self._start = self._stream.tell()
 
+    def rewind(self) -> bool:
+        """Return whether the transfer can be repeated, and prepare that."""
+        return True
 
-class _Upload(_Stream):
+
+class _Upload(_Body):
     def rewind(self) -> bool:
         if self._stream is not None and self._start == 0:
             self._stream.seek(0)
         return self._stream is None or self._start == 0
 
 
-class _Download(_Stream):
+class _Download(_Body):
     def rewind(self) -> bool:
         return self._stream is None or (self._start is not None and self._stream.tell() == self._start)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import calendar
 import functools
+import sys
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,12 +41,7 @@ def _by_wall_clock(original: Callable[[Any], int]) -> Callable[[Any], int]:
 
 def _provider() -> Iterable[Patch]:
     if library.loaded(_MODULE, _NAME) is not None:
-        module = library.loaded(_MODULE.rpartition(".")[0], _MODULE.rpartition(".")[2])
-        yield NamePatch("telling when a token of Amazon MSK expires", module, _NAME, _by_wall_clock)
+        yield NamePatch("telling when a token of Amazon MSK expires", sys.modules[_MODULE], _NAME, _by_wall_clock)
 
 
-def _tokens() -> Iterable[Patch]:
-    yield WhenImportedPatch(_MODULE, _provider)
-
-
-MSK = Group(_tokens)
+MSK = Group(lambda: [WhenImportedPatch(_MODULE, _provider)])
