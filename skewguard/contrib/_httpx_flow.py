@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from types import SimpleNamespace
 from typing import Any, TypeAlias
 
 from skewguard._fail_open import fail_open, pass_signals
-from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
+from skewguard.contrib._signed_requests import SignedRequest, is_verified
 from skewguard.events import logger
+from skewguard.signing.remembered import remember_from_now_on
+from skewguard.signing.reply import REFUSALS
 from skewguard.signing.responses import AioResponses
 
 Flow: TypeAlias = Generator[Any, Any, None]
@@ -27,7 +30,7 @@ class SkewFlow:
     def __init__(self, signer: Any = None) -> None:
         self.signer = signer
         if signer is None:
-            remember_signed_requests()
+            remember_from_now_on()
 
     def sync_auth_flow(self, request: Any) -> Flow:
         """Sign, hear the answer, and sign again if that helps."""
@@ -201,7 +204,7 @@ class _Exchange(SignedRequest):
     def needs_body(self, response: Any) -> bool:
         """Return whether an answer is a refusal that is heard."""
         try:
-            return is_refusal(response.status_code) and self.is_guarded and self._is_to_signed(response)
+            return response.status_code in REFUSALS and self.is_guarded and self._is_to_signed(response)
         except Exception as error:
             fail_open(error, "an answer was not heard")
             return False
@@ -226,7 +229,8 @@ class _Exchange(SignedRequest):
 
     def _is_to_signed(self, response: Any) -> bool:
         """Return whether an answer came over the network, and to what was signed, not to what it was redirected to."""
-        return str(response.request.url) == self.sent_url and AioResponses.from_socket(_Raw(response))
+        aiobotocores = SimpleNamespace(raw=response)  # in the shape of its responses
+        return str(response.request.url) == self.sent_url and AioResponses.from_socket(aiobotocores)
 
     def plain(self, request: Any) -> Any:
         """Return a refused request as it was before it was signed."""
@@ -235,13 +239,6 @@ class _Exchange(SignedRequest):
         self.restore(headers)
         content, extensions = request.read(), request.extensions
         return type(request)(request.method, self.url, headers=headers, content=content, extensions=extensions)
-
-
-class _Raw:
-    """A response of httpx's, in the shape of aiobotocore's."""
-
-    def __init__(self, response: Any) -> None:
-        self.raw = response
 
 
 def _is_repeatable(request: Any) -> bool:

@@ -11,7 +11,6 @@ from skewguard._fail_open import fail_open
 from skewguard._signed_call import SignedCall
 from skewguard.events import logger
 from skewguard.signing import remembered
-from skewguard.signing.reply import REFUSALS
 
 _unsteered: set[str] = set()
 
@@ -98,11 +97,6 @@ def _name_of(signer: Any) -> str:
     return f"{named.__module__}.{named.__qualname__}"
 
 
-def is_refusal(status: int) -> bool:
-    """Return whether an answer with this status may be a refusal for time, so that its body tells more."""
-    return status in REFUSALS
-
-
 def _authorization(headers: Mapping[str, Any]) -> str:
     value = headers.get("Authorization", "")
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)  # requests may have either
@@ -112,11 +106,6 @@ def service_of(authorization: str) -> str:
     """Return the service in the scope of a signature, ``.../us-east-1/bedrock/aws4_request``; empty if it has none."""
     scope = authorization.partition("Credential=")[2].partition(",")[0].split("/")
     return scope[-2] if len(scope) >= 4 else ""
-
-
-def remember_signed_requests() -> None:
-    """Let `SignedRequest.find` find what is signed from now on."""
-    remembered.remember_from_now_on()
 
 
 def is_verified(context: Any) -> bool:

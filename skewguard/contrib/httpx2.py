@@ -9,10 +9,7 @@ Usage::
     skewguard.install()
     client = httpx2.Client(auth=SkewAuth(signer))
 
-The signer is an `httpx2.Auth` that signs for AWS, or a function that signs a request and returns it. Without a signer,
-requests are to be signed by botocore's signers before httpx2 has them; what is refused is signed again by the same
-signer. Clients may be synchronous or asynchronous. `skewguard.install` must be in force; otherwise the signer is used
-as it is.
+The signer is an `httpx2.Auth` that signs for AWS, a function, or none: all is as in `skewguard.contrib.httpx`.
 """
 
 from __future__ import annotations
@@ -27,10 +24,6 @@ class _Stream(Replay, httpx2.ByteStream):
 
 
 class SkewAuth(SkewFlow, httpx2.Auth):
-    """Sign by another authenticator, and once more if the server refuses the request for its time.
-
-    The answer teaches the time, as those to botocore's calls do. The refusal is in the response's ``history``. A body
-    that cannot be sent again is not.
-    """
+    """Sign by another authenticator, and once more if the server refuses the request for its time."""
 
     _stream = _Stream

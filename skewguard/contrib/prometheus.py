@@ -16,11 +16,6 @@ from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge
 import skewguard
 from skewguard.events import Event, Measured, Refused, Retried, Stepped, subscribe
 
-
-def _correcting() -> bool:
-    return skewguard.status().correcting
-
-
 _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
     "skewguard_clock_offset_seconds": (
         "True time minus wall clock; positive when the host is behind. NaN while unknown.",
@@ -35,7 +30,10 @@ _GAUGES: dict[str, tuple[str, Callable[[], float]]] = {
         "1 while true time is known by a vote of time sources, or proved by an accepted request.",
         lambda: getattr(skewguard.offset(), "proved", False),
     ),
-    "skewguard_correcting": ("1 while requests to AWS are signed as of true time, not by the wall clock.", _correcting),
+    "skewguard_correcting": (
+        "1 while requests to AWS are signed as of true time, not by the wall clock.",
+        lambda: skewguard.status().correcting,
+    ),
 }
 
 

@@ -26,8 +26,10 @@ from requests.utils import rewind_body
 from urllib3 import HTTPResponse
 
 from skewguard._fail_open import fail_open, pass_signals
-from skewguard.contrib._signed_requests import SignedRequest, is_refusal, is_verified, remember_signed_requests
+from skewguard.contrib._signed_requests import SignedRequest, is_verified
 from skewguard.events import logger
+from skewguard.signing.remembered import remember_from_now_on
+from skewguard.signing.reply import REFUSALS
 from skewguard.signing.responses import Responses
 
 
@@ -47,7 +49,7 @@ class SkewAuth(AuthBase):
         """
         self.signer = signer
         if signer is None:
-            remember_signed_requests()
+            remember_from_now_on()
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         """Sign a request; its answer will be heard."""
@@ -115,22 +117,19 @@ class _Hook:
 def _hear(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
     """Learn from a response; return whether to sign and send again."""
     try:
-        return Responses.from_socket(response) and _heard(signed, response, options)
+        if not Responses.from_socket(response):
+            return False
+        if response.request.url != signed.sent_url:  # after a redirect
+            signed.call.repeatable = False
+        verified = bool(options.get("verify", True)) and _checks_host_names(response)
+        heard = signed.is_guarded and response.status_code in REFUSALS
+        content = _read(response) if heard else b""
+        if content is None:
+            return False
+        return signed.hear(response.url, response.status_code, response.headers, content, verified=verified)
     except Exception as error:
         fail_open(error, "an answer was not heard")
         return False
-
-
-def _heard(signed: SignedRequest, response: Response, options: dict[str, Any]) -> bool:
-    if response.request.url != signed.sent_url:  # after a redirect
-        signed.call.repeatable = False
-    verified = bool(options.get("verify", True)) and _checks_host_names(response)
-    content: bytes | None = b""
-    if signed.is_guarded and is_refusal(response.status_code):
-        content = _read(response)
-    if content is None:
-        return False
-    return signed.hear(response.url, response.status_code, response.headers, content, verified=verified)
 
 
 def _read(response: Response) -> bytes | None:

@@ -26,7 +26,8 @@ from smithy_http.aio import HTTPResponse
 from skewguard import _late_imports, _reach
 from skewguard._fail_open import fail_open
 from skewguard._signed_call import SignedCall
-from skewguard.contrib._signed_requests import is_refusal, is_verified, service_of
+from skewguard.contrib._signed_requests import is_verified, service_of
+from skewguard.signing.reply import REFUSALS
 from skewguard.signing.responses import sockets_are_real
 
 _KEY, _SENT = "skewguard", "skewguard-sent"
@@ -148,7 +149,7 @@ class _Listener(_Shared, Interceptor):
         """Keep the body of a refusal, which the SDK reads."""
         response = context.transport_response
         try:
-            if is_refusal(response.status) and hasattr(response.body, "__aiter__"):
+            if response.status in REFUSALS and hasattr(response.body, "__aiter__"):
                 body = _Recorded(response.body)
                 return HTTPResponse(status=response.status, fields=response.fields, reason=response.reason, body=body)
         except Exception as error:

@@ -7,11 +7,9 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from types import TracebackType
 from typing import TypedDict
 
 from skewguard.testing.aws.verifier import Key, Verifier
-from skewguard.testing.behaviour import Behaviour
 from skewguard.testing.clocks import host_wall
 from skewguard.testing.exchange import Exchange
 from skewguard.testing.listener import Listener, Response
@@ -22,6 +20,7 @@ from skewguard.timekeeping import shared_file
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
 SECRET_KEY = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"  # AWS's own documentation example
+_NOT_RUNNING = "the server is not running; call start() or use it as a context manager"
 
 
 class _Always(TypedDict):
@@ -45,7 +44,7 @@ def any_running() -> bool:
     return bool(_running)
 
 
-class StrictEndpoint(Behaviour):
+class StrictEndpoint:
     """A server on 127.0.0.1 that checks the signature and the date of every request, and refuses as AWS does.
 
     Use it as a context manager, or call `start` and `stop`. Every public attribute may be changed while it runs.
@@ -92,19 +91,17 @@ class StrictEndpoint(Behaviour):
         Raises:
             ImportError: `tls` needs trustme, which is not installed.
         """
-        super().__init__(
-            offset=offset,
-            clock=clock or host_wall,
-            date_mode=date_mode,
-            explain=explain,
-            delay=delay,
-            inbound_delay=inbound_delay,
-            close_on_error=close_on_error,
-        )
+        self.offset = offset
+        self.clock = clock or host_wall
+        self.date_mode = date_mode
+        self.explain = explain
+        self.delay = delay
+        self.inbound_delay = inbound_delay
+        self.close_on_error = close_on_error
         given = {ACCESS_KEY: SECRET_KEY} if credentials is None else credentials
         keys = {access: Key(secret) for access, secret in given.items()}
         self._verifier = Verifier(keys, service, tolerance, signature_first)
-        self._exchange = Exchange(self, self.pause, self._verifier)
+        self._exchange = Exchange(self, self._verifier)
         self._tls = tls
         self._listener: Listener | None = None
         self._authority: Authority | None = None
@@ -117,10 +114,8 @@ class StrictEndpoint(Behaviour):
         """Listen on a free port; return the server itself. Starting a running server does nothing."""
         if self._listener is None:
             shared_file.keep_private()
-            if self._tls:
-                self._authority = Authority()
-            context = self._authority.context if self._authority is not None else None
-            self._listener = Listener(self._handle, context)
+            self._authority = Authority() if self._tls else None
+            self._listener = Listener(self._handle, self._authority.context if self._authority else None)
             _running.add(self)
         return self
 
@@ -137,16 +132,18 @@ class StrictEndpoint(Behaviour):
     def __enter__(self) -> StrictEndpoint:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
+
+    def now(self) -> int:
+        """Read the server's clock, ns since the Unix epoch."""
+        return self.clock() + round(self.offset * 1_000_000_000)
 
     @property
     def port(self) -> int:
         """The port listened on. RuntimeError if the server is not running."""
         if self._listener is None:
-            raise RuntimeError("the server is not running; call start() or use it as a context manager")
+            raise RuntimeError(_NOT_RUNNING)
         return self._listener.port
 
     @property
@@ -160,7 +157,7 @@ class StrictEndpoint(Behaviour):
         if not self._tls:
             return None
         if self._authority is None:
-            raise RuntimeError("the server is not running; call start() or use it as a context manager")
+            raise RuntimeError(_NOT_RUNNING)
         return self._authority.bundle
 
     @property

@@ -7,14 +7,13 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import cast
+from typing import Protocol, cast
 
 from skewguard.testing import wire
 from skewguard.testing.aws import buckets, post
 from skewguard.testing.aws.dialects import Content, Problem
 from skewguard.testing.aws.services import Services
 from skewguard.testing.aws.verifier import Claim, Verifier
-from skewguard.testing.behaviour import Behaviour
 from skewguard.testing.listener import Response
 from skewguard.testing.records import DROP, Canned, Fault, Record, Step
 
@@ -30,13 +29,27 @@ def http_date(seconds: int) -> str:
     return email.utils.formatdate(seconds, usegmt=True)
 
 
+class Behaviour(Protocol):
+    """How a server behaves, which may change while it runs; `StrictEndpoint` describes each member."""
+
+    inbound_delay: float
+    delay: float
+    explain: bool
+    close_on_error: bool
+    date_mode: str | Callable[[int], str | None]
+
+    def now(self) -> int:
+        """Read the server's clock, ns since the Unix epoch."""
+
+    def pause(self, seconds: float) -> None:
+        """Wait; wire.Hangup once the server is being stopped."""
+
+
 class Exchange:
     """Handles the requests of one server."""
 
-    def __init__(self, behaviour: Behaviour, pause: Callable[[float], None], verifier: Verifier) -> None:
-        """Prepare. `pause` waits so many seconds; it raises wire.Hangup once the server is being stopped."""
+    def __init__(self, behaviour: Behaviour, verifier: Verifier) -> None:
         self._behaviour = behaviour
-        self._pause = pause
         self._verifier = verifier
         self._services = Services(verifier)
         self.buckets = buckets.Buckets(self._services.temporary)
@@ -50,7 +63,7 @@ class Exchange:
         """
         behaviour, verifier = self._behaviour, self._verifier
         received = behaviour.now()
-        self._pause(behaviour.inbound_delay)
+        behaviour.pause(behaviour.inbound_delay)
         arrived = behaviour.now() / _S
         claim: Claim | None = None
         name: str | None = None
@@ -89,7 +102,7 @@ class Exchange:
         except Exception as error:
             claim = claim or verifier.unsigned_claim(request)
             content = Content(500, (("Content-Type", "text/plain"),), repr(error).encode(), "InternalFailure")
-        self._pause(behaviour.delay)
+        behaviour.pause(behaviour.delay)
         record = _record(request, claim, name, received, content)
         if step is DROP:
             return Response(b"", keep_alive=False), record

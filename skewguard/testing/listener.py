@@ -131,12 +131,12 @@ class Listener:
             connection.sendall(wire.render(400, top, body, head=False, keep_alive=False))
             self._linger(connection)
             return False
-        if response.data:
-            connection.sendall(response.data)
-        if response.data and response.keep_alive and received:
+        if not response.data:
+            return False
+        connection.sendall(response.data)
+        if response.keep_alive and received:
             return True
-        if response.data:
-            self._linger(connection)
+        self._linger(connection)
         return False
 
     def _linger(self, connection: socket.socket) -> None:

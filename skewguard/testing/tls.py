@@ -68,7 +68,7 @@ def is_loopback(host: object) -> bool:
     """Return whether a host, as given to `socket`, is this machine."""
     if isinstance(host, (bytes, bytearray)):
         host = host.decode("ascii", "replace")
-    if host is None or not isinstance(host, str):
+    if not isinstance(host, str):
         return host is None
     name = host.rstrip(".").lower()
     if name in ("", "localhost", "localhost.localdomain") or name.endswith(".localhost"):
@@ -93,8 +93,8 @@ def redirected(route: Callable[[str, int], int | None], environment: Mapping[str
     """
     with _resolver_lock:
         before = socket.getaddrinfo
-        outer = before if getattr(before, "_skewguard", False) else None
-        real = getattr(before, "_skewguard", None) or before
+        real = getattr(before, "_skewguard", before)
+        outer = None if real is before else before
 
         def getaddrinfo(host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0) -> Any:
             name = host.decode("ascii", "replace") if isinstance(host, bytes) else host
@@ -115,9 +115,8 @@ def redirected(route: Callable[[str, int], int | None], environment: Mapping[str
 
         getaddrinfo._skewguard = real  # type: ignore[attr-defined]
         socket.getaddrinfo = getaddrinfo
-        guarded = outer is None
         own: dict[str, Any] = {}
-        if guarded:
+        if outer is None:
             own = {method: socket.socket.__dict__.get(method) for method in _GUARDED}
             for method in _GUARDED:
                 setattr(socket.socket, method, _guard(getattr(socket.socket, method)))
@@ -128,12 +127,11 @@ def redirected(route: Callable[[str, int], int | None], environment: Mapping[str
     finally:
         with _resolver_lock:
             socket.getaddrinfo = before
-            if guarded:
-                for method, was in own.items():
-                    if was is None:  # inherited from the native class, where it still is
-                        delattr(socket.socket, method)
-                    else:
-                        setattr(socket.socket, method, was)
+            for method, was in own.items():
+                if was is None:  # inherited from the native class, where it still is
+                    delattr(socket.socket, method)
+                else:
+                    setattr(socket.socket, method, was)
             for name, value in saved.items():
                 if value is None:
                     os.environ.pop(name, None)

@@ -6,14 +6,11 @@ import base64
 import hashlib
 import hmac
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
-from typing import NamedTuple
 
 from skewguard.testing.aws import sigv4
 
-_SHA = {"x-amz-checksum-sha1": "sha1", "x-amz-checksum-sha256": "sha256", "x-amz-checksum-sha512": "sha512"}
-_MD5 = "content-md5"
 _MAX_TRAILER = 16 * 1024
 
 
@@ -29,15 +26,8 @@ class BadChunkSignature(ValueError):
     """The signature of a chunk is wrong."""
 
 
-class Decoded(NamedTuple):
-    """The content of an aws-chunked body."""
-
-    body: bytes
-    trailers: dict[str, str]
-
-
-def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret: str) -> Decoded:
-    """Parse an aws-chunked body, without any ``Transfer-Encoding``.
+def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret: str) -> bytes:
+    """Return the content of an aws-chunked body, from which any ``Transfer-Encoding`` has been removed.
 
     The request's own signature is the first link of the chain of chunk signatures.
 
@@ -83,7 +73,7 @@ def decode(raw: bytes, headers: Mapping[str, str], signed: sigv4.Signed, secret:
         text = "".join(f"{k}:{v}\n" for k, v in sorted(trailers.items()) if k != "x-amz-trailer-signature")
         chain.check("AWS4-HMAC-SHA256-TRAILER", text.encode(), trailers.get("x-amz-trailer-signature", "").encode())
     check(body, trailers)
-    return Decoded(body, trailers)
+    return body
 
 
 def _trailers(raw: bytes) -> dict[str, str]:
@@ -126,26 +116,24 @@ def check(body: bytes, fields: Mapping[str, str]) -> None:
         BadChecksum: One is not the body's.
     """
     for name, given in fields.items():
-        compute = _algorithm(name)
-        if compute is not None and base64.b64encode(compute(body)).decode() != given:
-            raise BadChecksum("Content-MD5" if name == _MD5 else name.rpartition("-")[2].upper())
+        computed = _checksum(name, body)
+        if computed is not None and base64.b64encode(computed).decode() != given:
+            raise BadChecksum("Content-MD5" if name == "content-md5" else name.rpartition("-")[2].upper())
 
 
-def _algorithm(name: str) -> Callable[[bytes], bytes] | None:
-    if name == _MD5:
-        return lambda body: hashlib.md5(body, usedforsecurity=False).digest()
-    if not name.startswith("x-amz-checksum-"):
-        return None
-    if name == "x-amz-checksum-crc32":
-        return lambda body: zlib.crc32(body).to_bytes(4, "big")
-    if name in _SHA:
-        return lambda body: hashlib.new(_SHA[name], body, usedforsecurity=False).digest()
-    try:
-        checksums = import_module("awscrt.checksums")  # optional: without it the newer algorithms are not checked
-    except ImportError:
-        return None
-    if name == "x-amz-checksum-crc32c":
-        return lambda body: bytes(checksums.crc32c(body).to_bytes(4, "big"))
-    if name == "x-amz-checksum-crc64nvme":
-        return lambda body: bytes(checksums.crc64nvme(body).to_bytes(8, "big"))
+def _checksum(name: str, body: bytes) -> bytes | None:
+    algorithm = name.rpartition("-")[2]
+    match name:
+        case "content-md5":
+            return hashlib.md5(body, usedforsecurity=False).digest()
+        case "x-amz-checksum-crc32":
+            return zlib.crc32(body).to_bytes(4, "big")
+        case "x-amz-checksum-sha1" | "x-amz-checksum-sha256" | "x-amz-checksum-sha512":
+            return hashlib.new(algorithm, body, usedforsecurity=False).digest()
+        case "x-amz-checksum-crc32c" | "x-amz-checksum-crc64nvme":
+            try:
+                checksums = import_module("awscrt.checksums")  # optional
+            except ImportError:
+                return None
+            return bytes(getattr(checksums, algorithm)(body).to_bytes(4 if algorithm == "crc32c" else 8, "big"))
     return None

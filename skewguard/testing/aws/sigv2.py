@@ -91,13 +91,10 @@ def text_to_sign(request: Request, signed: Signed) -> str:
     resource = request.path if bucket is None else f"/{bucket}{request.path}"
     if "/" not in resource[1:] and resource != "/":
         resource += "/"  # a bucket by itself ends in a slash
-    kept = sorted(part.partition("=")[::2] for part in request.query.split("&") if _name(part) in _SIGNED_PARAMETERS)
+    sent = (part.partition("=")[::2] for part in request.query.split("&"))
+    kept = sorted(pair for pair in sent if pair[0] in _SIGNED_PARAMETERS)
     if kept:
         wanted = dict(pairs)
         # Decoded, and without "=" where there was none, as version 2 requires.
         resource += "?" + "&".join(f"{k}={wanted[k]}" if v else k for k, v in kept)
     return "\n".join([*lines, resource])
-
-
-def _name(part: str) -> str:
-    return part.partition("=")[0]
