@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,12 @@ def render(rows: list[Row]) -> str:
         aim = "" if row.aim is None else f"{row.aim:g}"
         lines.append(f"{row.what:58}{figure(row.plain):>14}{figure(row.guarded):>14}  {row.unit:13}{ratio:>8}{aim:>8}")
     return "\n".join(lines)
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Format rows as a table in Markdown; the first is its head."""
+    head, *rest = rows
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, ["---"] * len(head), *rest])
 
 
 def split(page: str, script: str) -> tuple[str, str, str]:

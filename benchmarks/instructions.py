@@ -239,12 +239,12 @@ def measure(small: bool) -> list[common.Row]:
 
 def table(rows: list[common.Row]) -> str:
     """Write rows as a table in Markdown."""
-    lines = [HEADER, tuple("---" for _ in HEADER)]
+    lines = [HEADER]
     lines += [
         (row.what, f"{round(row.plain, -2):,.0f}", f"{round(row.guarded, -2):,.0f}", f"{row.ratio:.3f}") for row in rows
     ]
     where = f"Python {platform.python_version()}, botocore {botocore.__version__}, {platform.machine()}"
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines) + f"\n{where}.\n"
+    return f"{common.markdown(lines)}\n{where}.\n"
 
 
 def main() -> int:

@@ -22,14 +22,22 @@ import timeit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from unittest import mock
 
 import common  # so that the tests can be imported
+import pytest
 
-if TYPE_CHECKING:
-    from skewguard.clocks import Clocks
-    from skewguard.sources import Source
+from skewguard.clocks import Clocks, system
+from skewguard.errors import SourceError
+from skewguard.sources import Source
+from skewguard.sources.clockbound import ClockBoundSource
+from skewguard.sources.clockboundd import ClockBounddSource
+from skewguard.sources.ntp import NtpSource
+from tests.real import test_chrony_tracking as ways
+from tests.real.chronyd import chronyd
+from tests.real.test_clockbound import clockbound
+from tests.test_phc import Device
 
 HEADER = ("source", "tried with", "one reading", "times `time.time()`", "error bound", "detects", "does not detect")
 
@@ -37,7 +45,7 @@ SECOND = 1_000_000_000
 LONGEST = 5.0  # seconds for the readings of one source
 PATIENCE = 30.0  # seconds until a daemon that was just started must give the time
 
-Opened = AbstractContextManager[tuple["Source", "Clocks"]]
+Opened = AbstractContextManager[tuple[Source, Clocks]]
 
 
 class Row(NamedTuple):
@@ -68,32 +76,18 @@ class Figures(NamedTuple):
 
 @contextlib.contextmanager
 def _clockbound() -> Iterator[tuple[Source, Clocks]]:
-    from skewguard.clocks import system
-    from skewguard.sources.clockbound import ClockBoundSource
-    from tests.real.chronyd import chronyd
-    from tests.real.test_clockbound import clockbound
-
     with chronyd() as server, clockbound(server) as run:
         yield ClockBoundSource(str(run / "clockbound/shm0")), system()
 
 
 @contextlib.contextmanager
 def _clockboundd() -> Iterator[tuple[Source, Clocks]]:
-    from skewguard.clocks import system
-    from skewguard.sources.clockboundd import ClockBounddSource
-    from tests.real.chronyd import chronyd
-    from tests.real.test_clockbound import clockbound
-
     with chronyd() as server, clockbound(server) as run:
         yield ClockBounddSource(str(run / "clockboundd/clockboundd.sock")), system()
 
 
 @contextlib.contextmanager
 def _chrony(way: str) -> Iterator[tuple[Source, Clocks]]:
-    from skewguard.clocks import system
-    from tests.real import test_chrony_tracking as ways
-    from tests.real.chronyd import chronyd
-
     # Where chronyd has its socket, /run, is in memory almost everywhere; on a disk, a reading takes milliseconds.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
     with (
@@ -106,18 +100,12 @@ def _chrony(way: str) -> Iterator[tuple[Source, Clocks]]:
 
 @contextlib.contextmanager
 def _ntp() -> Iterator[tuple[Source, Clocks]]:
-    from skewguard.clocks import system
-    from skewguard.sources.ntp import NtpSource
-    from tests.real.chronyd import chronyd
-
     with chronyd() as server:
         yield NtpSource(server.host, server.port, allow_local=True, min_poll=0), system()
 
 
 @contextlib.contextmanager
 def _phc() -> Iterator[tuple[Source, Clocks]]:
-    from tests.test_phc import Device
-
     with tempfile.TemporaryDirectory() as directory:
         device = Device(Path(directory))
         with mock.patch.object(time, "clock_gettime_ns", device.gettime):
@@ -179,8 +167,6 @@ def clock_cost() -> float:
 
 def measure(row: Row, readings: int, settle: float) -> Figures:
     """Read a source many times, once it has given the time for `settle` seconds."""
-    from skewguard.errors import SourceError
-
     with row.start() as (source, clocks):
 
         def read() -> int | None:
@@ -212,7 +198,7 @@ def measure(row: Row, readings: int, settle: float) -> Figures:
 
 def render(rows: tuple[Row, ...], measured: list[Figures | None]) -> str:
     """Format the table in Markdown; a source that was not measured has no figures."""
-    lines = [HEADER, tuple("---" for _ in HEADER)]
+    lines = [HEADER]
     for row, figures in zip(rows, measured, strict=True):
         if figures is None:
             cells = ("", "", "")
@@ -220,7 +206,7 @@ def render(rows: tuple[Row, ...], measured: list[Figures | None]) -> str:
             times = f"{figures.reading / figures.clock:,.0f}"
             cells = (f"{figures.reading / 1000:,.0f} µs", times, f"±{figures.bound / 1000:,.0f} µs")
         lines.append((row.name, row.against, *cells, row.detects, row.misses))
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return common.markdown(lines)
 
 
 def footnote(measured: list[Figures | None]) -> str:
@@ -232,8 +218,6 @@ def footnote(measured: list[Figures | None]) -> str:
 
 def attempt(row: Row, readings: int, settle: float) -> Figures | None:
     """Measure a source; return None, with a line on stderr, if its daemon is not installed."""
-    import pytest
-
     absent: tuple[Any, ...] = (pytest.skip.Exception, pytest.fail.Exception)
     try:
         return measure(row, readings, settle)

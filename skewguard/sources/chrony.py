@@ -31,7 +31,7 @@ from skewguard.sources.chrony_packet import (
 )
 from skewguard.sources.limits import LONGEST_WAIT, check_max_distance
 from skewguard.sources.unix_socket import bind_in_directory, open_socket
-from skewguard.sources.uri import Named, path_uri, split_uri
+from skewguard.sources.uri import Named, path_uri, server_uri, split_uri
 
 PORT = 323
 FORMS = "chrony, chrony:/path/of/the/socket or chrony://127.0.0.1[:port], each with or without ?allow_local=1"
@@ -86,8 +86,7 @@ class ChronySource(Named):
         else:
             host, port = _loopback(address)
             self._peers = ((host, port),)
-            bracketed = f"[{host}]" if ":" in host else host
-            self._name = f"chrony://{bracketed}" if port == PORT else f"chrony://{bracketed}:{port}"
+            self._name = server_uri("chrony", host, port, PORT)
 
     @classmethod
     def from_uri(cls, uri: str) -> ChronySource:

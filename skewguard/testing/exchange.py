@@ -40,6 +40,7 @@ class Behaviour(Protocol):
 
     def now(self) -> int:
         """Read the server's clock, ns since the Unix epoch."""
+        ...
 
     def pause(self, seconds: float) -> None:
         """Wait; wire.Hangup once the server is being stopped."""
