@@ -251,3 +251,12 @@ def shake(ours: Any, theirs: Any) -> None:
         if all(done):
             return
     raise AssertionError("the handshake does not end")
+
+
+def accepts(context: ssl.SSLContext, other: ssl.SSLContext) -> bool:
+    """Return whether a client accepts a server's certificate, in memory."""
+    try:
+        shake(*bios(context, other))
+    except ssl.SSLCertVerificationError:
+        return False
+    return True

@@ -8,9 +8,9 @@ import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import boto3
 import botocore.credentials
@@ -25,7 +25,7 @@ from skewguard.testing import StrictEndpoint
 from tests import skew_fixtures
 from tests.ntp_server import wall_server
 from tests.pages import ROOT, blocks, masked
-from tests.support import aws_client, https
+from tests.support import OPERATIONS, aws_client, https
 
 INDEX = "docs/troubleshooting/index.md"
 PAGES = ROOT / "docs" / "troubleshooting"
@@ -37,24 +37,10 @@ def kwargs(endpoint: StrictEndpoint) -> dict[str, Any]:
     return {name: value for name, value in endpoint.client_kwargs.items() if name != "endpoint_url"}
 
 
-def sts(endpoint: StrictEndpoint) -> None:
-    aws_client("sts", endpoint).get_caller_identity()
-
-
-def s3(endpoint: StrictEndpoint) -> None:
-    aws_client("s3", endpoint).list_objects_v2(Bucket="bucket")
-
-
-def functions(endpoint: StrictEndpoint) -> None:
-    aws_client("lambda", endpoint).list_functions()
-
-
-def regions(endpoint: StrictEndpoint) -> None:
-    aws_client("ec2", endpoint).describe_regions()
-
-
-def head(endpoint: StrictEndpoint) -> None:
-    aws_client("s3", endpoint).head_object(Bucket="bucket", Key="key")
+def calls(name: str) -> Callable[[StrictEndpoint], None]:
+    """Return what makes one of `OPERATIONS` with a new client."""
+    service, operation = OPERATIONS[name]
+    return lambda endpoint: operation(aws_client(service, endpoint))
 
 
 def presigned(endpoint: StrictEndpoint) -> None:
@@ -92,21 +78,23 @@ def wrong_secret(endpoint: StrictEndpoint) -> None:
     boto3.client("sts", **kwargs(endpoint) | {"aws_secret_access_key": "wrong"}).get_caller_identity()
 
 
-class Case:
+class Case(NamedTuple):
     """A page, a call that causes its error, and whether the call succeeds once skewguard knows the time."""
 
-    def __init__(self, page: str, call: Callable[[StrictEndpoint], None], offset: int, helped: bool) -> None:
-        self.page, self.call, self.offset, self.helped = page, call, offset, helped
+    page: str
+    call: Callable[[StrictEndpoint], None]
+    offset: int
+    helped: bool
 
 
 CASES = [
-    Case("signature-expired", sts, SLOW, True),
-    Case("signature-not-yet-current", sts, FAST, True),
-    Case("request-time-too-skewed", s3, SLOW, True),
-    Case("invalid-signature", functions, SLOW, True),
-    Case("auth-failure", regions, SLOW, True),
+    Case("signature-expired", calls("sts"), SLOW, True),
+    Case("signature-not-yet-current", calls("sts"), FAST, True),
+    Case("request-time-too-skewed", calls("s3-list"), SLOW, True),
+    Case("invalid-signature", calls("lambda"), SLOW, True),
+    Case("auth-failure", calls("ec2"), SLOW, True),
     Case("request-expired", old_token("ec2", "describe_regions"), 0, False),
-    Case("head-forbidden", head, SLOW, True),
+    Case("head-forbidden", calls("s3-head"), SLOW, True),
     Case("presigned-expired", presigned, SLOW, True),
     Case("presigned-not-yet-valid", presigned, FAST, True),
     Case("expired-token", old_token("sts", "get_caller_identity"), 0, False),
@@ -128,20 +116,9 @@ def error_of(call: Callable[[StrictEndpoint], None], endpoint: StrictEndpoint) -
     return ""
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[StrictEndpoint]:
-    """An endpoint that plays AWS, with an object in S3."""
-    with StrictEndpoint(tls=True) as server, server.as_aws():
-        made = aws_client("s3", server)
-        made.create_bucket(Bucket="bucket")
-        made.put_object(Bucket="bucket", Key="key", Body=b"here")
-        yield server
-
-
 @pytest.fixture
 def endpoint(aws: StrictEndpoint) -> StrictEndpoint:
-    """The same endpoint, as if it had just been started."""
-    aws.clear()
+    """AWS, on time until a test moves its clock."""
     aws.offset = 0
     return aws
 
