@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -275,15 +276,11 @@ class TestOffSwitches:
         monkeypatch.setattr(session, "get_scoped_config", slowly)
         with skewguard.install():
             guard = Guard(skewguard._process.process.everywhere, skewguard._process.process.keeper(), session)
-            answers: list[bool] = []
-            threads = [threading.Thread(target=lambda: answers.append(guard.is_on())) for _ in range(3)]
-            for thread in threads:
-                thread.start()
-            assert entered.wait(PATIENCE)
-            leave.set()
-            for thread in threads:
-                thread.join()
-            assert answers == [False] * 3
+            with ThreadPoolExecutor(3) as threads:
+                answers = [threads.submit(guard.is_on) for _ in range(3)]
+                assert entered.wait(PATIENCE)
+                leave.set()
+            assert [answer.result() for answer in answers] == [False] * 3
             assert not guard.is_on()
 
     def test_the_profile(self, endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:

@@ -13,7 +13,7 @@ STEADY = st.integers(0, 10**18)
 ERRORS = st.integers(0, 10**13)
 
 
-def said(low: int, high: int, at: int = 0, source: str = "s") -> Interval:
+def said(low: int, high: int, source: str = "s", at: int = 0) -> Interval:
     return Interval(at, NOW + low, NOW + high, Trust.WITNESS, source)
 
 
@@ -102,45 +102,38 @@ def test_intersection_is_trusted_as_its_weaker_half() -> None:
     assert joined == Interval(0, NOW + 5, NOW + 10, Trust.WITNESS, "s")
 
 
-def test_an_empty_vote_is_undecided() -> None:
-    """No statements, no majority."""
-    assert vote([], 0).interval is None
+WELL = [said(-10, 50, name) for name in "abc"]
 
 
-def test_vote_of_one_is_its_word() -> None:
-    """A single source decides for itself."""
-    assert vote([said(0, 10)], 0).interval == said(0, 10)
-
-
-def test_vote_of_two_needs_both() -> None:
-    """Of two that contradict each other neither is believed."""
-    outcome = vote([said(0, 10 * SECOND, source="a"), said(12 * SECOND, 30 * SECOND, source="b")], 0)
-    assert outcome.interval is None
-    assert len(outcome.falsetickers) == 2
+@pytest.mark.parametrize(
+    ("statements", "agreed", "liars"),
+    [
+        ([], None, ""),
+        ([said(0, 10)], said(0, 10), ""),
+        ([said(0, 10, "a"), said(12 * SECOND, 30 * SECOND, "b")], None, "ab"),  # neither is believed
+        ([said(0, 10, "a"), said(5, 12, "b"), said(3600, 3610, "x")], said(5, 10, "a, b"), "x"),  # one is outvoted
+        # Of two stretches with the same support, either may have the truth.
+        ([said(0, 100, "wide"), said(0, 10, "a"), said(90, 100, "b")], said(0, 100, "a, b, wide"), ""),
+        # Two who meet the honest at one end share it with all three; the rest is not ruled out by that.
+        ([*WELL, said(45, 60, "d"), said(45, 60, "e")], said(-10, 50, "a, b, c, d, e"), ""),
+    ],
+)
+def test_a_vote(statements: list[Interval], agreed: Interval | None, liars: str) -> None:
+    """What the majority shares is believed, and the others are named."""
+    outcome = vote(statements, 0)
+    assert outcome.interval == agreed
+    assert "".join(lie.source for lie in outcome.falsetickers) == liars
 
 
 def test_sources_that_differ_by_a_smeared_leap_second_agree() -> None:
     """But only where there would be no majority: otherwise the vote is as narrow as the sources are."""
-    smeared, stepped, third = said(0, 10, source="a"), said(SECOND, SECOND + 10, source="b"), said(5, 15, source="c")
+    smeared, stepped, third = said(0, 10, "a"), said(SECOND, SECOND + 10, "b"), said(5, 15, "c")
     outcome = vote([smeared, stepped], 0)
     assert smeared.earliest < outcome.interval.earliest < outcome.interval.latest < stepped.latest
     assert not outcome.falsetickers
     outcome = vote([smeared, stepped, third], 0)
-    assert outcome.interval == said(5, 10, source="a, c")
+    assert outcome.interval == said(5, 10, "a, c")
     assert [one.source for one in outcome.falsetickers] == ["b"]
-
-
-def test_vote_names_the_falseticker() -> None:
-    """One liar among three is outvoted and named."""
-    outcome = vote([said(0, 10, source="a"), said(5, 12, source="b"), said(3600, 3610, source="liar")], 0)
-    assert outcome.interval == said(5, 10, source="a, b")
-    assert [lie.source for lie in outcome.falsetickers] == ["liar"]
-
-
-def test_vote_spans_equally_supported_stretches() -> None:
-    """Where two stretches have the same support, the truth may be in either."""
-    outcome = vote([said(0, 100, source="wide"), said(0, 10, source="a"), said(90, 100, source="b")], 0)
-    assert (outcome.interval.earliest, outcome.interval.latest) == (NOW, NOW + 100)
 
 
 @given(st.data(), st.integers(1, 7))
@@ -174,13 +167,6 @@ def test_vote_holds_the_truth_among_liars_who_say_nearly_the_same(data: st.DataO
     # Wherever most agree, an honest source does: the answer lies within the honest statements.
     assert min(said.earliest for said in chimers) <= outcome.interval.earliest
     assert outcome.interval.latest <= max(said.latest for said in chimers)
-
-
-def test_vote_is_not_led_to_the_edge() -> None:
-    """Two of five who meet the honest at one end share it with all three; the rest is not ruled out by that."""
-    well = [said(-10, 50, source=name) for name in "abc"]
-    outcome = vote([*well, said(45, 60, source="d"), said(45, 60, source="e")], 0)
-    assert outcome.interval == said(-10, 50, source="a, b, c, d, e")
 
 
 @pytest.mark.parametrize("joined", ["intersect", "vote"])

@@ -63,6 +63,11 @@ class Ahead(FakeClocks):
         return Reading(self._start.steady + passed, self._start.wall + passed + self.stepped)
 
 
+@pytest.fixture
+def clocks() -> Ahead:
+    return Ahead()
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_measures_an_honest_server(host: str) -> None:
     """Both families; the interval holds true time and is about as narrow as the round trip."""
@@ -168,9 +173,8 @@ def test_readiness_without_a_datagram_is_waited_past(monkeypatch: pytest.MonkeyP
 # ------------------------------------------------------------------------------------------- manners: polling, kisses
 
 
-def test_asked_too_soon_repeats_itself() -> None:
+def test_asked_too_soon_repeats_itself(clocks: Ahead) -> None:
     """No server is asked twice within 15 s; the earlier statement stands, and says how old it is."""
-    clocks = Ahead()
     with serving(honest) as server:
         source = source_of(server, min_poll=MIN_POLL)
         first = ask(source, clocks=clocks)
@@ -182,9 +186,8 @@ def test_asked_too_soon_repeats_itself() -> None:
         assert len(server.requests) == 2
 
 
-def test_what_was_said_before_the_wall_clock_jumped_is_not_repeated() -> None:
+def test_what_was_said_before_the_wall_clock_jumped_is_not_repeated(clocks: Ahead) -> None:
     """The machine may have stood still since, the steady clock too: then it is late, and must not pass for news."""
-    clocks = Ahead()
     with serving(honest) as server:
         source = source_of(server, min_poll=MIN_POLL)
         first = ask(source, clocks=clocks)
@@ -199,9 +202,8 @@ def test_what_was_said_before_the_wall_clock_jumped_is_not_repeated() -> None:
         assert len(server.requests) == 2
 
 
-def test_a_short_way_narrows_what_comes_after() -> None:
+def test_a_short_way_narrows_what_comes_after(clocks: Ahead) -> None:
     """The clock filter: an answer that was long under way says less than the one before it, and rests on it."""
-    clocks = Ahead()
     slow = False
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
@@ -221,9 +223,8 @@ def test_a_short_way_narrows_what_comes_after() -> None:
     assert second.width < SECOND // 2
 
 
-def test_eight_answers_are_kept() -> None:
+def test_eight_answers_are_kept(clocks: Ahead) -> None:
     """And the newest decides which of them count."""
-    clocks = Ahead()
     shift = 0
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
@@ -241,9 +242,8 @@ def test_eight_answers_are_kept() -> None:
     assert abs(said.midpoint - truth(said.at) - shift) < SECOND
 
 
-def test_asked_too_soon_after_a_failure() -> None:
+def test_asked_too_soon_after_a_failure(clocks: Ahead) -> None:
     """A server that gives no time is not pestered either; the message says why and how long."""
-    clocks = Ahead()
     with serving(answering(stratum=0)) as server:
         source = source_of(server, min_poll=MIN_POLL)
         with pytest.raises(SourceError):
@@ -254,9 +254,8 @@ def test_asked_too_soon_after_a_failure() -> None:
         assert len(server.requests) == 1
 
 
-def test_silence_is_asked_again_soon() -> None:
+def test_silence_is_asked_again_soon(clocks: Ahead) -> None:
     """A packet may be lost; but not many in a row: after four, the server counts as silent."""
-    clocks = Ahead()
     with serving(silent) as server:
         source = source_of(server, min_poll=MIN_POLL)
         for second in range(8):
@@ -272,9 +271,8 @@ def test_silence_is_asked_again_soon() -> None:
         eventually(lambda: len(server.requests) == 5)
 
 
-def test_failure_is_not_covered_up_by_an_earlier_success() -> None:
+def test_failure_is_not_covered_up_by_an_earlier_success(clocks: Ahead) -> None:
     """What was heard before the last request is no answer to it."""
-    clocks = Ahead()
     well = True
 
     def handler(server: Server, request: bytes, peer: tuple[str, int]) -> None:
@@ -302,9 +300,8 @@ def test_failed_look_up_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("code", ["DENY", "RSTR"])
-def test_refusal_is_for_good(code: str) -> None:
+def test_refusal_is_for_good(code: str, clocks: Ahead) -> None:
     """A server that wants no more of us gets no more, however long ago that was."""
-    clocks = Ahead()
     with serving(answering(stratum=0, leap=3, refid=code.encode())) as server:
         source = source_of(server)
         for later in (0, 20, 1e6):
@@ -317,7 +314,7 @@ def test_refusal_is_for_good(code: str) -> None:
 
 
 @pytest.mark.parametrize(("min_poll", "waits"), [(0, (15, 30, 60, 120)), (MIN_POLL, (30, 60))])
-def test_rate_kiss_doubles_the_wait(min_poll: int, waits: tuple[int, ...]) -> None:
+def test_rate_kiss_doubles_the_wait(min_poll: int, waits: tuple[int, ...], clocks: Ahead) -> None:
     """From the first one on (RFC 5905, §7.4), until the server answers with the time again."""
     kissing = True
 
@@ -325,7 +322,6 @@ def test_rate_kiss_doubles_the_wait(min_poll: int, waits: tuple[int, ...]) -> No
         good = server.good(request)
         server.send(replace(good, stratum=0, refid=b"RATE") if kissing else good, peer)
 
-    clocks = Ahead()
     with serving(handler) as server:
         source = source_of(server, min_poll=min_poll)
         for asked, wait in enumerate(waits, 1):
@@ -347,9 +343,8 @@ def test_rate_kiss_doubles_the_wait(min_poll: int, waits: tuple[int, ...]) -> No
         ask(source, clocks=clocks)
 
 
-def test_steady_clock_that_went_back_forgets() -> None:
+def test_steady_clock_that_went_back_forgets(clocks: Ahead) -> None:
     """Restored from a snapshot: what was said before is of another time line."""
-    clocks = Ahead()
     with serving(honest) as server:
         source = source_of(server, min_poll=MIN_POLL)
         clocks.seconds = 1000

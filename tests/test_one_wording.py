@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import time
 
 import pytest
 
@@ -65,14 +67,9 @@ def test_djangos_checks() -> None:
 
 def test_the_tolerated_clock_is_not_called_right(capsys: pytest.CaptureFixture[str]) -> None:
     """By no command."""
-    import time
-
-    server = TimeServer(lambda: time.time_ns() + 30 * SECOND)
-    try:
+    with contextlib.closing(TimeServer(lambda: time.time_ns() + 30 * SECOND)) as server:
         for command in ("doctor", "check", "wait"):
             assert main([command, "--source", server.uri]) == 0
             said = capsys.readouterr().out
             assert "30.0 s behind true time" in said
             assert "right" not in said
-    finally:
-        server.close()

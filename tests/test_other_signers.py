@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import skewguard
-from skewguard import events
 from skewguard.config import OTHER_SIGNERS
-from skewguard.events import Degraded, Event
+from skewguard.events import Degraded
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.fakes import FakeSource
+from tests.fakes import Emitted, FakeSource
 from tests.real.need import need
+from tests.support import client
 
 AHEAD = 1200
 KEYS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
@@ -124,11 +124,7 @@ def test_a_server_accepts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     module = load("requests_aws4auth", "requests-aws4auth")
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         monkeypatch.delenv(name, raising=False)
-    with (
-        StrictEndpoint(offset=AHEAD, tls=True) as aws,
-        aws.as_aws(),
-        requests.Session() as session,
-    ):
+    with StrictEndpoint(offset=AHEAD, tls=True) as aws, aws.as_aws(), requests.Session() as session:
         session.auth = module.AWS4Auth(*KEYS, "us-east-1", "sts")
         options: dict[str, Any] = {"params": {"Action": "GetCallerIdentity", "Version": "2011-06-15"}}
         options["verify"] = aws.ca_bundle
@@ -159,23 +155,15 @@ def test_the_class_stays_one(library: Any) -> None:
 def test_a_claim_is_not_enough(library: Any) -> None:
     """Whatever a server has refused elsewhere: no retry could mend what is signed here."""
     with StrictEndpoint(offset=AHEAD) as endpoint, skewguard.install(sources="response", other_signers="other"):
-        from tests.support import client
-
         client("sts", endpoint).get_caller_identity()
         assert abs((library.datetime.now() - datetime.datetime.now()).total_seconds()) < 30
 
 
-def test_a_library_that_has_changed(library: Any) -> None:
+def test_a_library_that_has_changed(library: Any, emitted: Emitted) -> None:
     """It is left alone, and an event says so."""
     del library.datetime
-    heard: list[Event] = []
-    unsubscribe = events.subscribe(heard.append)
-    try:
-        with skewguard.install(sources="response", other_signers=["other"]):
-            pass
-    finally:
-        unsubscribe()
-    (found,) = [event for event in heard if isinstance(event, Degraded)]
+    skewguard.install(sources="response", other_signers=["other"])
+    (found,) = emitted.of(Degraded)
     assert (found.part, found.reason) == (
         "signing by other_signer",
         "other_signer reads the wall clock by another name than datetime",

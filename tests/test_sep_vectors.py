@@ -7,7 +7,6 @@ a request would be signed with, minus the wall clock, in whole seconds, because 
 from __future__ import annotations
 
 import email.utils
-from collections.abc import Iterator
 from typing import NamedTuple
 
 import pytest
@@ -82,15 +81,8 @@ VECTORS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[StrictEndpoint]:
-    """AWS, with scripted answers."""
-    with StrictEndpoint(tls=True) as running, running.as_aws():
-        yield running
-
-
 def answer(attempt: Attempt) -> Canned:
-    """Make an attempt's answer for the server."""
+    """Make an attempt's answer."""
     headers = {"Content-Type": "text/xml"}
     headers["Date"] = "" if attempt.date is None else email.utils.formatdate(T0 + attempt.date, usegmt=True)
     if attempt.age is not None:
@@ -107,41 +99,39 @@ def skew() -> int:
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector.name)
-def test_vector(vector: Vector, server: StrictEndpoint, clocks: FakeClocks) -> None:
+def test_vector(vector: Vector, aws: StrictEndpoint, clocks: FakeClocks) -> None:
     """When signed, whether retried, and what is learned: as AWS demands."""
-    server.clear()
     with skewguard.install(clocks=clocks):
-        sts = aws_client("sts", server, retries={"total_max_attempts": vector.max_attempts, "mode": "standard"})
+        sts = aws_client("sts", aws, retries={"total_max_attempts": vector.max_attempts, "mode": "standard"})
         if vector.initial:
-            server.script(answer(Attempt(-62, -60, vector.initial - 61, -62)))
+            aws.script(answer(Attempt(-62, -60, vector.initial - 61, -62)))
             clocks.step(-62)
             sts.meta.events.register("before-send", lambda **_: clocks.advance(2), unique_id="seed")
             sts.get_caller_identity()
             sts.meta.events.unregister("before-send", unique_id="seed")
             clocks.advance(60)
-            server.clear()
+            aws.clear()
         attempts: list[Attempt] = []
         sts.meta.events.register("before-send", lambda **_: clocks.advance(attempts[0].received - attempts.pop(0).sent))
         for operation in vector.operations:
             clocks.advance(operation.attempts[0].sent - (clocks.wall // 10**9 - T0))
             attempts.extend(operation.attempts)
-            server.script(*map(answer, operation.attempts))
+            aws.script(*map(answer, operation.attempts))
             assert code_of(sts.get_caller_identity) == operation.error
             assert not attempts, "fewer attempts than the vector"
             assert skew() == operation.skew
-    signed = [(record.signed_at or 0) // 10**9 - T0 for record in server.requests]
+    signed = [(record.signed_at or 0) // 10**9 - T0 for record in aws.requests]
     assert signed == [attempt.signed for operation in vector.operations for attempt in operation.attempts]
 
 
-def test_where_we_do_better_than_the_eighth_vector(server: StrictEndpoint, clocks: FakeClocks) -> None:
+def test_where_we_do_better_than_the_eighth_vector(aws: StrictEndpoint, clocks: FakeClocks) -> None:
     """Without a Date, the error message counts, which the vectors leave out: the call succeeds."""
-    server.clear()
     error = (
         b"<ErrorResponse><Error><Type>Sender</Type><Code>SignatureDoesNotMatch</Code><Message>Signature expired: "
         b"20260101T000000Z is now earlier than 20260101T000501Z (20260101T002001Z - 15 min.)</Message></Error></ErrorResponse>"
     )
     with skewguard.install(clocks=clocks):
-        sts = aws_client("sts", server)
-        server.script(Canned(403, {"Date": ""}, error), Canned(200, {"Date": ""}, OK))
+        sts = aws_client("sts", aws)
+        aws.script(Canned(403, {"Date": ""}, error), Canned(200, {"Date": ""}, OK))
         sts.get_caller_identity()
         assert skew() in (1200, 1201, 1202)

@@ -189,6 +189,14 @@ def written(base: Path) -> Path:
     return next(base.iterdir()) / "estimates"
 
 
+def nothing_is_shared() -> None:
+    """Fail unless reading and writing are refused."""
+    with pytest.raises(StoreError):
+        Store().read(system())
+    with pytest.raises(StoreError):
+        Store().write(MEMORY)
+
+
 def fifo(path: Path) -> None:
     path.unlink()
     os.mkfifo(path, 0o600)
@@ -394,10 +402,7 @@ class TestFile:
             return content
 
         monkeypatch.setattr(shared_file, "_text", instead)
-        with pytest.raises(StoreError):
-            Store().read(system())
-        with pytest.raises(StoreError):
-            Store().write(MEMORY)
+        nothing_is_shared()
 
     def test_a_kernel_without_namespaces_will_do(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Then there is but one of each."""
@@ -434,10 +439,7 @@ class TestFile:
         """And do not fail."""
         written(base)
         monkeypatch.setattr(sys, "platform", "darwin")
-        with pytest.raises(StoreError):
-            Store().read(system())
-        with pytest.raises(StoreError):
-            Store().write(MEMORY)
+        nothing_is_shared()
 
     def test_what_killed_writers_left_is_swept(self, base: Path) -> None:
         """But not what another is writing at the moment."""
@@ -469,10 +471,7 @@ class TestFile:
         """What it learns is true nowhere else."""
         written(base)
         shared_file.keep_private()
-        with pytest.raises(StoreError):
-            Store().read(system())
-        with pytest.raises(StoreError):
-            Store().write(MEMORY)
+        nothing_is_shared()
 
 
 HAMMER = """

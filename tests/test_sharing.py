@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import Emitted, accepted
 from tests.real.need import need
-from tests.support import aws_environment, client, code_of, run_python, with_bucket
+from tests.support import TO_AWS, aws_environment, client, code_of, run_python, with_bucket
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="nothing is shared elsewhere")
 
@@ -447,7 +446,7 @@ class TestTelling:
         assert file().exists()
 
 
-def test_status_says_what_came_from_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_says_what_came_from_another_process() -> None:
     """The source keeps its name."""
     now = skewguard.clocks.system().read()
     said = Interval(now.steady, now.wall + 1200 * SECOND, now.wall + 1201 * SECOND, Trust.AUTHENTICATED, "https://sts")
@@ -470,7 +469,7 @@ def test_a_process_that_plays_aws_to_itself_shares_nothing() -> None:
         assert not file().exists()
 
 
-def test_a_store_that_was_set_right_costs_one_process_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_that_was_set_right_costs_one_process_a_request() -> None:
     """Its acceptance of the wall clock ends what another process has told, and is told in turn."""
     with StrictEndpoint() as endpoint:
         endpoint_key = find_domain(f"http://[::ffff:127.0.0.1]:{endpoint.port}").key
@@ -486,7 +485,7 @@ def test_a_store_that_was_set_right_costs_one_process_a_request(monkeypatch: pyt
             assert endpoint.count == requests
 
 
-def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded() -> None:
     """HEAD's refusals do not say what is wrong: here the time, as the retry shows."""
     with StrictEndpoint(offset=1200) as endpoint:
         with_bucket(endpoint)
@@ -498,7 +497,7 @@ def test_what_a_silent_refusal_taught_is_told_once_a_call_has_succeeded(monkeypa
             assert key == endpoint.url
 
 
-def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help() -> None:
     """An intermediary's Date, an hour ahead, on the refusal of a wrong key: one retry, and nothing is shared."""
 
     def ahead(now: int) -> str:
@@ -521,17 +520,15 @@ def test_what_a_silent_refusal_taught_is_not_told_if_it_did_not_help(monkeypatch
 ONE_CALL = """
 import os, sys
 import botocore.session, skewguard
-from skewguard.testing.tls import AWS_SUFFIXES, redirected
 from skewguard.timekeeping import shared_file
 
 shared_file.bases = lambda: iter([os.environ["XDG_RUNTIME_DIR"]])  # not the file of this user's other programs
-port, url = int(sys.argv[1]), sys.argv[2] or None
 def call():
-    client = botocore.session.Session().create_client("sts", endpoint_url=url)
+    client = botocore.session.Session().create_client("sts", endpoint_url=sys.argv[2] or None)
     client.get_caller_identity()
     client.close()
 
-with redirected(lambda name, asked: port if asked == 443 and name.endswith(AWS_SUFFIXES) else None, {"no_proxy": "*"}):
+with redirected(to_aws, {"no_proxy": "*"}):
     skewguard.install()
     for _ in range(int(sys.argv[3])):
         child = os.fork()
@@ -543,18 +540,11 @@ with redirected(lambda name, asked: port if asked == 443 and name.endswith(AWS_S
 """
 
 
-@pytest.fixture(scope="module")
-def aws() -> Iterator[StrictEndpoint]:
-    """AWS, 20 minutes ahead of this host."""
-    with StrictEndpoint(tls=True, offset=1200) as running:
-        yield running
-
-
 def run(aws: StrictEndpoint, *, runs: int = 1, url: str = "", forks: int = 0, within: tuple[str, ...] = ()) -> int:
     """Run a program that makes one call, so many times; count the requests."""
     aws.clear()
     for _ in range(runs):
-        run_python(ONE_CALL, str(aws.port), url, str(forks), prefix=within, env=aws_environment(aws))
+        run_python(TO_AWS + ONE_CALL, str(aws.port), url, str(forks), prefix=within, env=aws_environment(aws))
     return aws.count
 
 
