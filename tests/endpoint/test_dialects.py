@@ -46,12 +46,8 @@ def test_accepts_every_dialect(endpoint: StrictEndpoint, signer: None, service: 
     """What botocore signs is accepted, and recorded."""
     CALLS[service][1](client(endpoint, service))
     (record,) = endpoint.requests
-    assert (record.status, record.code, record.service, record.access_key) == (
-        200,
-        "",
-        {"cloudwatch": "monitoring"}.get(service, service),
-        ACCESS_KEY,
-    )
+    assert (record.status, record.code, record.access_key) == (200, "", ACCESS_KEY)
+    assert record.service == {"cloudwatch": "monitoring"}.get(service, service)
     assert abs(record.signed_at - record.received_at) < 60e9
     if service not in ("iam", "glacier", "route53"):
         assert record.operation == CALLS[service][0]
@@ -69,12 +65,7 @@ def test_wrong_secret_and_unknown_key(endpoint: StrictEndpoint, signer: None, se
         assert wrong[1] == ("SignatureDoesNotMatch" if service == "s3" else code)
         assert wrong[2].startswith("The request signature we calculated does not match the signature you provided.")
     unknown = refused(lambda: CALLS[service][1](client(endpoint, service, aws_access_key_id="AKIANOBODY")))
-    names = {
-        "s3": "InvalidAccessKeyId",
-        "ec2": "AuthFailure",
-        "sts": "InvalidClientTokenId",
-        "iam": "InvalidClientTokenId",
-    }
+    names = {"s3": "InvalidAccessKeyId", "ec2": "AuthFailure"} | dict.fromkeys(["sts", "iam"], "InvalidClientTokenId")
     assert unknown[:2] == (status, names.get(service, unknown[1]))
     assert unknown[1] in {*names.values(), "UnrecognizedClientException"}
 
@@ -98,9 +89,8 @@ def test_skew_in_every_dialect(endpoint: StrictEndpoint, service: str, side: int
     else:
         parsed = GRAMMAR.fullmatch(refusal[2])
         a, b, c = (sigv4.parse_time(parsed[n]) for n in (2, 4, 5))
-        assert (parsed[1], parsed[6], int(parsed[7])) == (
-            ("expired", "-", minutes) if side > 0 else ("not yet current", "+", minutes)
-        )
+        assert (parsed[1], parsed[6]) == (("expired", "-") if side > 0 else ("not yet current", "+"))
+        assert int(parsed[7]) == minutes
         assert b == c - side * minutes * 60
         assert a * 10**9 == record.signed_at
         assert c == record.received_at // 10**9

@@ -17,33 +17,26 @@ CREDENTIAL = "AKID/20260101/us-east-1/s3/aws4_request"
 QUERY = f"X-Amz-Credential={CREDENTIAL}&X-Amz-SignedHeaders=host&X-Amz-Signature=a&X-Amz-Date=20260101T000000Z"
 
 
-@pytest.mark.parametrize(
-    ("authorization", "words"),
-    [
-        ("Basic abc", "Unsupported Authorization Type"),
-        (f"{sigv4.ALGORITHM} Credential=a/b, SignedHeaders=host, Signature=a", "exactly 5 slash-delimited elements"),
-        (f"{sigv4.ALGORITHM} Credential={CREDENTIAL}, Signature=a", "requires 'SignedHeaders' parameter"),
-        (f"{sigv4.ALGORITHM} SignedHeaders=host, Signature=a", "requires 'Credential' parameter"),
-    ],
-)
-def test_an_authorization_that_is_none(authorization: str, words: str) -> None:
-    with pytest.raises(Unreadable, match=words):
-        sigv4.find("", {"authorization": authorization})
+BEGUN = f"X-Amz-Algorithm={sigv4.ALGORITHM}&{QUERY}"
 
 
 @pytest.mark.parametrize(
-    ("query", "words"),
+    ("query", "authorization", "words"),
     [
-        (f"{QUERY}&X-Amz-Algorithm=none", "only supports"),
-        ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=a", "requires the X-Amz-Algorithm"),
-        (f"X-Amz-Algorithm={sigv4.ALGORITHM}&{QUERY}", "X-Amz-Expires must be"),
-        (f"X-Amz-Algorithm={sigv4.ALGORITHM}&{QUERY}&X-Amz-Expires=-1", "X-Amz-Expires must be"),
-        (f"X-Amz-Algorithm={sigv4.ALGORITHM}&{QUERY}&X-Amz-Expires=604801", "X-Amz-Expires must be"),
+        ("", "Basic abc", "Unsupported Authorization Type"),
+        ("", f"{sigv4.ALGORITHM} Credential=a/b, SignedHeaders=host, Signature=a", "exactly 5 slash-delimited"),
+        ("", f"{sigv4.ALGORITHM} Credential={CREDENTIAL}, Signature=a", "requires 'SignedHeaders' parameter"),
+        ("", f"{sigv4.ALGORITHM} SignedHeaders=host, Signature=a", "requires 'Credential' parameter"),
+        (f"{QUERY}&X-Amz-Algorithm=none", "", "only supports"),
+        ("X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Signature=a", "", "requires the X-Amz-Algorithm"),
+        (BEGUN, "", "X-Amz-Expires must be"),
+        (f"{BEGUN}&X-Amz-Expires=-1", "", "X-Amz-Expires must be"),
+        (f"{BEGUN}&X-Amz-Expires=604801", "", "X-Amz-Expires must be"),
     ],
 )
-def test_a_presigned_query_that_is_none(query: str, words: str) -> None:
+def test_a_signature_that_cannot_be_read(query: str, authorization: str, words: str) -> None:
     with pytest.raises(Unreadable, match=words):
-        sigv4.find(query, {})
+        sigv4.find(query, {"authorization": authorization} if authorization else {})
 
 
 def test_what_is_not_signed() -> None:

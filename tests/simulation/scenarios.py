@@ -101,10 +101,8 @@ class Scenario:
         elif kind == "plain":
             server.url, server.utc = server.url.replace("https", "http"), False
         elif kind == "tenant":
-            place = rng.choice(
-                ("execute-api.us-east-1.amazonaws.com", "lambda-url.us-east-1.on.aws", "new.amazonaws.com")
-            )
-            server.url, server.utc, server.tenant, server.prefix = f"https://t{number}.{place}", False, True, "s3"
+            server.url, server.utc, server.tenant = f"https://t{number}.{rng.choice(_TENANTS)}", False, True
+            server.prefix = "s3"
             server.dialect = rng.choice(DIALECTS[:3])
             server.lax = rng.random() < 0.2  # it needs no signature at all
         elif private:

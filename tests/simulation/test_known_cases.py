@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from skewguard import events
 from skewguard.interval import SECOND
 from tests.simulation.calls import URL
 from tests.simulation.guarded import GuardedCall
-from tests.simulation.scenarios import HOUR, MINUTE
+from tests.simulation.scenarios import DAY, HOUR, MINUTE
 from tests.simulation.scripted import Script
 
 
 class TestFrozen:
     """The steady clock stands still with the machine, so nothing there can measure for how long."""
 
-    @pytest.mark.parametrize("length", [HOUR, 9 * 24 * HOUR])
-    def test_then_stepped_right_by_its_tools(self, length: int) -> None:
-        """The most common case: one call needs a second request, and every later one succeeds at once."""
-        with Script() as script:
+    @pytest.mark.parametrize(
+        ("world", "length", "step", "requests"),
+        [
+            pytest.param({}, HOUR, HOUR, (2, 1), id="then stepped right by its tools: the most common case"),
+            pytest.param({}, 9 * DAY, 9 * DAY, (2, 1), id="for days"),
+            pytest.param({}, HOUR, 0, (2, 1), id="never repaired: nothing jumps, the first refusal shows it"),
+            pytest.param({"source": "instant"}, HOUR, HOUR, (1,), id="a source is asked after the jump"),
+            pytest.param({"wall_error": -1_200}, HOUR, HOUR + 20 * MINUTE, (2, 1), id="the clock was wrong before"),
+        ],
+    )
+    def test_at_most_one_call_needs_a_second_request(
+        self, world: dict[str, Any], length: int, step: int, requests: tuple[int, ...]
+    ) -> None:
+        """The answer that shows the clock's error is believed, and every later call succeeds at once."""
+        with Script(**world) as script:
             aws = script.server()
-            script.succeeds(aws)
-            script.sleep("frozen", length, script.repair)
-            script.succeeds(aws, requests=2)
-            script.succeeds(aws)
-            assert script.emitted(events.Stepped)[0].by == pytest.approx(length, abs=SECOND)
+            script.succeeds(aws, requests=1 + ("wall_error" in world))
+            script.sleep("frozen", length, script.repair if step else lambda: None)
+            for each in requests:
+                script.succeeds(aws, requests=each)
+            assert sum(event.by for event in script.emitted(events.Stepped)) == pytest.approx(step, abs=SECOND)
+            corrections = [event.offset for event in script.emitted(events.CorrectionChanged)]
+            assert not step or corrections[-1:] in ([], [0])
 
     def test_what_is_handed_out_is_right_at_once(self) -> None:
         """A presigned URL cannot be retried, so in doubt it follows the wall clock, which is right."""
@@ -34,33 +49,6 @@ class TestFrozen:
             script.sleep("frozen", HOUR, script.repair)
             url = script.call(aws, kind=URL)
             assert url.stamps == [script.host.wall] == [script.world.truth]
-
-    def test_with_a_source_that_answers_at_once(self) -> None:
-        """After the jump it is asked again before anything is signed: no request fails."""
-        with Script(source="instant") as script:
-            aws = script.server()
-            script.succeeds(aws)
-            script.sleep("frozen", HOUR, script.repair)
-            script.succeeds(aws)
-
-    def test_on_a_host_whose_clock_was_wrong_before(self) -> None:
-        """The tools correct that error as well; the answer that shows it is believed."""
-        with Script(wall_error=-1_200) as script:
-            aws = script.server()
-            script.succeeds(aws, requests=2)
-            script.sleep("frozen", HOUR, script.repair)
-            script.succeeds(aws, requests=2)
-            script.succeeds(aws)
-            assert script.emitted(events.CorrectionChanged)[-1].offset == 0
-
-    def test_and_never_repaired(self) -> None:
-        """Nothing jumps; the first refusal shows it."""
-        with Script() as script:
-            aws = script.server()
-            script.succeeds(aws)
-            script.sleep("frozen", HOUR)
-            script.succeeds(aws, requests=2)
-            script.succeeds(aws)
 
     @pytest.mark.parametrize("tools", [True, False])
     def test_with_the_answer_in_its_buffers(self, tools: bool) -> None:

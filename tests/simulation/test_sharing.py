@@ -13,8 +13,6 @@ from tests.simulation.scripted import AWS, Script
 from tests.simulation.sharing import SPOILED
 from tests.simulation.world import START, Host
 
-DAY = 24 * HOUR
-
 
 def taught(script: Script, wall_error: int = -1_200) -> None:
     """Let one process learn how wrong the wall clock is."""

@@ -36,7 +36,11 @@ from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import Emitted, FakeSource
 
-KEYS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY")
+KEYS = {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}
+SIGNING: dict[str, Any] = {
+    "identity": AWSCredentialsIdentity(**KEYS),
+    "properties": {"region": "us-east-1", "service": "transcribe"},
+}
 
 Call = Callable[[Any], Awaitable[Any]]
 
@@ -65,13 +69,8 @@ def run(server: StrictEndpoint, sdk: str, count: int, *, plugins: Any = (plugin,
     keys = server.client_kwargs
 
     async def calls() -> list[str]:
-        given = {
-            "endpoint_uri": server.url,
-            "region": "us-east-1",
-            "aws_access_key_id": keys["aws_access_key_id"],
-            "aws_secret_access_key": keys["aws_secret_access_key"],
-            **options,
-        }
+        given = {name: keys[name] for name in ("aws_access_key_id", "aws_secret_access_key")}
+        given |= {"endpoint_uri": server.url, "region": "us-east-1", **options}
         config = await settings.resolve(**given)
         client = kind(config, plugins=list(plugins))
         outcomes = []
@@ -161,9 +160,7 @@ def test_a_caller_that_allows_one_attempt() -> None:
 
 def test_a_plugin_for_one_operation_as_well() -> None:
     """Configurations are copied for it; each answer is heard once."""
-    config = SimpleNamespace(
-        auth_schemes={"aws.auth#sigv4": SigV4AuthScheme(service="bedrock")}, interceptors=[], transport=None
-    )
+    config = configuration("bedrock")
     plugin(config)
     again = copy.deepcopy(config)
     plugin(again)
@@ -174,14 +171,7 @@ def test_a_plugin_for_one_operation_as_well() -> None:
     plugin(None)  # whatever it is, no exception
 
 
-@pytest.mark.parametrize(
-    ("connector", "verified"),
-    [
-        ({}, True),
-        ({"ssl": False}, False),
-        ({"ssl": True}, True),
-    ],
-)
+@pytest.mark.parametrize(("connector", "verified"), [({}, True), ({"ssl": False}, False), ({"ssl": True}, True)])
 def test_whether_aiohttp_verifies(connector: dict[str, Any], verified: bool) -> None:
     async def made() -> bool:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(**connector)) as session:
@@ -203,6 +193,12 @@ def test_bodies_that_can_be_sent_again() -> None:
     assert asyncio.run(judged()) == [True, True, False, False, False]
 
 
+def configuration(service: str) -> Any:
+    """Make what a plugin sees of an SDK's configuration."""
+    schemes = {"aws.auth#sigv4": SigV4AuthScheme(service=service)}
+    return SimpleNamespace(auth_schemes=schemes, interceptors=[], transport=None)
+
+
 def request_to(url: str) -> HTTPRequest:
     from smithy_core import URI
 
@@ -218,23 +214,17 @@ class TestFrames:
 
     def frames(self) -> list[float]:
         """Sign two frames, the last included; return how far their dates are ahead of this host's clock, s."""
-        config = SimpleNamespace(
-            auth_schemes={"aws.auth#sigv4": SigV4AuthScheme(service="transcribe")}, interceptors=[], transport=None
-        )
+        config = configuration("transcribe")
         plugin(config)
 
         async def signed() -> list[float]:
             signer = config.auth_schemes["aws.auth#sigv4"].event_signer(request=request_to(self.URL))
-            options: dict[str, Any] = {
-                "identity": AWSCredentialsIdentity(access_key_id=KEYS[0], secret_access_key=KEYS[1]),
-                "properties": {"region": "us-east-1", "service": "transcribe"},
-            }
-            dates = [
-                (await signer.sign(event=EventMessage(headers={}, payload=b"a"), **options)).headers[":date"],
-                (await signer.sign_empty(event=EventMessage(headers={}, payload=b""), **options)).headers[":date"],
+            frames = [
+                await signer.sign(event=EventMessage(headers={}, payload=b"a"), **SIGNING),
+                await signer.sign_empty(event=EventMessage(headers={}, payload=b""), **SIGNING),
             ]
             now = datetime.datetime.now(datetime.timezone.utc)
-            return [(date - now).total_seconds() for date in dates]
+            return [(frame.headers[":date"] - now).total_seconds() for frame in frames]
 
         return asyncio.run(signed())
 
@@ -262,11 +252,7 @@ class TestFrames:
         """Without the plugin's call, the patched module is as before."""
         self.frames()
         with skewguard.install(sources=[FakeSource(offset=1200)]):
-            signed = signers.SigV4Signer().sign(
-                request=request_to(self.URL),
-                identity=AWSCredentialsIdentity(access_key_id=KEYS[0], secret_access_key=KEYS[1]),
-                properties={"region": "us-east-1", "service": "transcribe"},
-            )
+            signed = signers.SigV4Signer().sign(request=request_to(self.URL), **SIGNING)
             at = parse_time(signed.fields["X-Amz-Date"].as_string())
             assert abs(at - datetime.datetime.now(datetime.timezone.utc).timestamp()) < 30
 
@@ -282,7 +268,7 @@ class Resolver(CachingIdentityResolver[Any, Any]):
     async def _get_identity(self, *, properties: Any) -> AWSCredentialsIdentity:
         self.fetched += 1
         end = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=self.ahead + 600)
-        return AWSCredentialsIdentity(access_key_id=KEYS[0], secret_access_key=KEYS[1], expiration=end)
+        return AWSCredentialsIdentity(**KEYS, expiration=end)
 
 
 class TestExpiry:
@@ -291,7 +277,7 @@ class TestExpiry:
     def test_of_fresh_credentials(self, ahead: int) -> None:
         """On a fast host each was dead at once, and every call failed."""
         resolver = Resolver(ahead)
-        with StrictEndpoint(credentials={KEYS[0]: KEYS[1]}, offset=ahead) as server:
+        with StrictEndpoint(credentials={KEYS["access_key_id"]: KEYS["secret_access_key"]}, offset=ahead) as server:
             if ahead < 0:
                 assert run(server, "bedrock", 1, aws_credentials_identity_resolver=resolver) == ["SmithyError"]
                 assert statuses(server) == []
@@ -308,7 +294,7 @@ class TestExpiry:
             await resolver.get_identity(properties={})
 
         with skewguard.install(sources=[FakeSource(offset=1200)]):
-            run_plugin_once()
+            plugin(configuration("bedrock"))  # it applies the patches
             asyncio.run(get())
             asyncio.run(get())
         assert resolver.fetched == 2
@@ -324,8 +310,3 @@ class TestExpiry:
             assert statuses(server) == [403, 200, 200]
         (found,) = emitted.of(events.Degraded)
         assert found.reason == "aws_sdk_signers.signers reads the wall clock by another name than datetime"
-
-
-def run_plugin_once() -> None:
-    """Apply the patches that the plugin needs."""
-    plugin(SimpleNamespace(auth_schemes={}, interceptors=[], transport=None))
