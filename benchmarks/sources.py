@@ -90,11 +90,7 @@ def _clockboundd() -> Iterator[tuple[Source, Clocks]]:
 def _chrony(way: str) -> Iterator[tuple[Source, Clocks]]:
     # Where chronyd has its socket, /run, is in memory almost everywhere; on a disk, a reading takes milliseconds.
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
-    with (
-        mock.patch.object(tempfile, "tempdir", memory),
-        chronyd() as server,
-        chronyd(upstream=server) as client,
-    ):
+    with mock.patch.object(tempfile, "tempdir", memory), chronyd() as server, chronyd(upstream=server) as client:
         yield getattr(ways, way)(client), system()
 
 

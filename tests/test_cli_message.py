@@ -82,7 +82,7 @@ def told(text: str, offset: float | None) -> str:
             "But this host's clock is right. It is the certificate",
         ),
         (TLS, 0, "as happens when the local clock is slow. But this host's clock is right."),
-        (TLS.replace(" (", " by true time ("), 1200, "true time has judged the certificate"),
+        (TLS.replace(" (", " by true time ("), 1200, "the certificate was judged by true time"),
         (TLS, -1200, "as happens when the local clock is slow. But this host's clock is 20 min 0 s fast."),
         (STILL, -1200, "as happens if that is fast. This host's clock is 20 min 0 s fast: correct that first."),
         (STILL, 0, "This host's clock is right: their issuer returned old ones."),

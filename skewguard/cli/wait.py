@@ -12,7 +12,7 @@ from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import plain
 
 UNKNOWN = 1
-"""The exit code if true time is not known, as ``chronyc waitsync`` has it."""
+"""The exit code if true time is not known, the same as ``chronyc waitsync``'s."""
 
 _ENDLESS = 10**9 * SECOND
 

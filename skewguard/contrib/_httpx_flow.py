@@ -189,13 +189,12 @@ class _Exchange(SignedRequest):
 
     def _simple_flow(self, request: Any) -> Flow:
         if self._signer is not None:
-            yield self._signer(request) or request
+            request = self._signer(request) or request
         elif self._repeated:
             self.sign_again(request.headers)
-            yield request
         else:
             self.find(request.headers)
-            yield request
+        yield request
 
     def signed(self, request: Any) -> None:
         """Note an attempt that is about to be sent."""

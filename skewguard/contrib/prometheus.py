@@ -6,6 +6,7 @@ at the scrape, so each process writes its values after each event, and the newes
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from collections.abc import Callable, Iterable
@@ -52,30 +53,23 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
         ValueError: They are there already.
     """
     several = "PROMETHEUS_MULTIPROC_DIR" in os.environ
+    gauge = functools.partial(Gauge, registry=registry, multiprocess_mode="livemostrecent")
     gauges = {}
     for name, (text, read) in _GAUGES.items():
-        gauges[name] = Gauge(name, text, registry=registry, multiprocess_mode="livemostrecent")
+        gauges[name] = gauge(name, text)
         if not several:
             gauges[name].set_function(read)
-    build = Gauge(
-        "skewguard_build_info",
-        "1, with skewguard's and botocore's versions.",
-        ["version", "botocore"],
-        registry=registry,
-        multiprocess_mode="livemostrecent",
-    )
+    build = gauge("skewguard_build_info", "1, with skewguard's and botocore's versions.", ["version", "botocore"])
     build.labels(skewguard.__version__, botocore.__version__).set(1)
     retries = Counter(
         "skewguard_retries", "Refused attempts that were signed again.", ["service", "verdict"], registry=registry
     )
     refusals = Counter("skewguard_refused", "Statements about time that were not believed.", registry=registry)
     steps = Counter("skewguard_steps", "Steps of the wall clock.", registry=registry)
-    agrees = Gauge(
+    agrees = gauge(
         "skewguard_source_agrees",
         "1 if a time source agreed with most others when last asked, 0 if it did not; NaN if it did not answer.",
         ["source"],
-        registry=registry,
-        multiprocess_mode="livemostrecent",
     )
     asked = skewguard.status().sources
     known = {one.name for one in asked}
@@ -100,8 +94,8 @@ def export(registry: CollectorRegistry = REGISTRY) -> Callable[[], None]:
             refresh()
 
     def refresh() -> None:
-        for name, gauge in gauges.items():
-            gauge.set(_GAUGES[name][1]())
+        for name, (_, read) in _GAUGES.items():
+            gauges[name].set(read())
 
     answered = [one for one in asked if one.interval is not None]
     count_votes([one.name for one in answered if one.off_by == 0], [one.name for one in answered if one.off_by != 0])

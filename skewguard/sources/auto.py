@@ -25,10 +25,7 @@ _REGION = r"[a-z]{2,4}(-[a-z]+){1,3}-\d{1,2}"
 _SECRET = ("us-iso", "eu-iso")  # regions that other networks cannot reach
 _SUFFIXES = {"cn": "amazonaws.com.cn", "eusc": "amazonaws.eu"}  # by the beginning of a region's name
 
-_DAEMONS = (
-    ("clockbound", "var/run/clockbound"),
-    ("clockboundd", "run/clockboundd/clockboundd.sock"),
-)
+_DAEMONS = (("clockbound", "var/run/clockbound"), ("clockboundd", "run/clockboundd/clockboundd.sock"))
 _CHRONYD = ("run/chrony", "var/run/chrony")
 _FIRMWARE = (  # and its content on EC2
     ("sys/devices/virtual/dmi/id/sys_vendor", "amazon ec2"),  # Nitro, and bare metal

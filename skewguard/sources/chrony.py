@@ -48,8 +48,8 @@ class ChronySource(Named):
     """Asks this host's chronyd for its tracking report, and computes true time from that.
 
     Each measurement is one packet to and from the daemon, on a socket of its own, and takes some tenths of a
-    millisecond. The object keeps nothing between two of them: it may be shared by threads and used on both sides of a
-    fork. A reply is believed if it repeats the 32 random bits of the request and comes from the address that was asked.
+    millisecond. A reply is believed if it repeats the 32 random bits of the request and comes from the address that was
+    asked.
 
     Over a Unix socket chronyd replies only to a path. The source's socket is therefore bound in a new directory beside
     the daemon's own socket (or, if that is not writable, among the temporary files) and removed after each measurement.

@@ -79,8 +79,7 @@ class ClockBoundSource(Named):
 
     The newest layout, 3.x's own, bounds a clock that is computed from the CPU's time stamp counter and not the wall
     clock; it is decoded, and refused with the reason. The file is opened, copied and closed at each measurement, so a
-    daemon that truncates it (3.x does, at its start) harms no reader. An object has no thread and no lock; it may be
-    shared by threads and used on both sides of a fork.
+    daemon that truncates it (3.x does, at its start) harms no reader.
     """
 
     instant = True

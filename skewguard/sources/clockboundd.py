@@ -70,8 +70,7 @@ class ClockBounddSource(Named):
     """Asks a daemon of ClockBound 0.1.x, which bounds how far the wall clock is from true time.
 
     The daemon replies to an abstract name (Linux); on other systems, and from daemons before 0.1.2, to a file in a
-    temporary directory. An object has no thread, lock or open socket; it may be shared by threads and used on both
-    sides of a fork.
+    temporary directory.
     """
 
     instant = True

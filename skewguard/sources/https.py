@@ -24,8 +24,7 @@ _AWS_REQUEST_IDS = ("x-amzn-RequestId", "x-amz-request-id")
 class HttpsSource(Named):
     """Asks one HTTPS server, such as an AWS endpoint, for its time.
 
-    Each measurement is a connection of its own, and one ``HEAD /``. The object keeps nothing between two of them: it
-    may be shared by threads and used on both sides of a fork.
+    Each measurement is a connection of its own, and one ``HEAD /``.
 
     Not believed are a response without exactly one usable ``Date``, one from a cache, one that took over five seconds,
     and a redirect, unless AWS's request id shows that AWS itself redirects: a captive portal, or a proxy that

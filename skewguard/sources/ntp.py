@@ -73,9 +73,8 @@ class NtpSource(Named):
     An object sends no more often than `min_poll`; only silence is asked again sooner, up to three times in a row,
     because packets get lost. If asked too soon, it returns its last measurement again, which stays true because `at`
     dates it, unless the wall clock has jumped forward since; or it repeats its last error. It obeys servers that ask it
-    to slow down (RATE) or to go away (DENY, RSTR), the latter for good. It has no thread and may be shared by threads
-    (they take turns) and used on both sides of a fork. All measurements must be made with clocks that count from one
-    zero.
+    to slow down (RATE) or to go away (DENY, RSTR), the latter for good. Threads that share it take turns. All
+    measurements must be made with clocks that count from one zero.
 
     The time until the deadline counts from the first packet: a slow lookup of the name, which cannot be cut short,
     takes none of the server's. So `measure` may return after its deadline.

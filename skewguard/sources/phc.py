@@ -41,9 +41,8 @@ class PhcSource(Named):
     """Reads a PTP hardware clock between two readings of the steady clock, and computes true time from that.
 
     Each measurement opens the device, reads it a few times, keeps the fastest reading, and checks that the others
-    agree. The object keeps nothing in between: it may be shared by threads and used on both sides of a fork. A reading
-    takes microseconds on EC2, but nothing limits how long a driver may take: the deadline is checked only between
-    readings.
+    agree. A reading takes microseconds on EC2, but nothing limits how long a driver may take: the deadline is checked
+    only between readings.
 
     The system's permissions decide which users may read the device; often it is root alone.
     """

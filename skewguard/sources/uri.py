@@ -19,7 +19,8 @@ _LONE_PERCENT = re.compile("%(?![0-9A-Fa-f]{2})")
 class Named:
     """A source named by its URI without options; it equals another one with the same target and the same options.
 
-    So a source that is configured twice is asked once.
+    So a source that is configured twice is asked once. All of them may be shared by threads, and used on both sides of
+    a fork.
     """
 
     _name: str

@@ -7,15 +7,7 @@ import json
 import sys
 
 from skewguard.cli import survey
-from skewguard.cli.doctor import (
-    diagnosis,
-    endpoint,
-    error_message,
-    examination,
-    log_messages,
-    option_origins,
-    remedies,
-)
+from skewguard.cli.doctor import diagnosis, endpoint, error_message, examination, log_messages, option_origins, remedies
 from skewguard.cli.doctor.examination import Examination
 from skewguard.cli.doctor.finding import Finding, Level
 from skewguard.cli.output import write

@@ -62,7 +62,7 @@ def _tls_dates(match: re.Match[str], known: ClockOffset | None) -> Explanation:
 
 def _tls_by_true_time(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     """By skewguard itself, with ``true_time_tls``."""
-    begin = "true time has judged the certificate, not the clock of the host: it is the certificate that is wrong."
+    begin = "the certificate was judged by true time, not by the host's clock: it is the certificate that is wrong."
     return Explanation("tls-by-true-time", Cause.OTHER, (begin, here(known)))
 
 
@@ -151,7 +151,7 @@ def _session(_: re.Match[str], known: ClockOffset | None) -> Explanation:
 
 def _login(_: re.Match[str], known: ClockOffset | None) -> Explanation:
     """A renewal carries a proof with this host's time, so a clock that is wrong either way ends it."""
-    begin = "the renewal of the sign-in was refused. It carries this host's time, and AWS refuses a wrong one so, too."
+    begin = "the renewal of the sign-in was refused. It carries this host's time, and AWS refuses a wrong one likewise."
     first, ended = ": correct that first, then sign in again.", ". The session has ended: sign in again."
     return _by_clock("sign-in", begin, known, wrong(known), first, ended)
 

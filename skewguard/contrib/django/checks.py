@@ -19,15 +19,13 @@ TAG = "skewguard"
 _REMEDY = "Let chrony, systemd-timesyncd or the hypervisor set the host's clock. Until then, skewguard corrects for it."
 
 
-def check_clock(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+def check_clock(**_: Any) -> list[CheckMessage]:
     """Report what is known already: W001, the clock is wrong; W002, skewguard is switched off."""
-    del app_configs  # a clock belongs to no app
     return [*_wrong_clock(skewguard.status()), *_switched_off()]
 
 
-def check_sources(app_configs: Any = None, **_: Any) -> list[CheckMessage]:
+def check_sources(**_: Any) -> list[CheckMessage]:
     """Ask the sources: W003, none gives the time; W004, one contradicts most others."""
-    del app_configs
     status = skewguard.measure()
     found: list[CheckMessage] = []
     if not any(result.interval is not None for result in status.sources):
