@@ -1,8 +1,9 @@
 """The command ``skewguard``, also ``python -m skewguard``. One module or folder for each subcommand.
 
-Each has ``configure``, which adds its arguments, and ``run``, which returns the exit code; a ConfigError from it means
-that the arguments are wrong, for which the code is 2. `check` has another one, ``USAGE_ERROR``, and ``usage_line``, for
-stdout then. Data goes to stdout, messages to stderr. Only the module of the typed subcommand is loaded.
+Each has ``configure``, which adds its arguments, and ``run``, which returns the exit code. If ``run`` raises
+ConfigError, the arguments are wrong, and the exit code is 2 or the module's ``USAGE_ERROR``. `check` has that, and
+``usage_line``, which formats a line for stdout. Data goes to stdout, messages to stderr. Only the module of the typed
+subcommand is loaded.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def _run(given: list[str]) -> int:
     if given[:1] == ["exec"]:
         given, command = exec_.split(given)  # argparse must not parse the command's own options
     typed = next((argument for argument in given if argument in COMMANDS), None)
-    parser, subparsers, modules = build([typed] if typed else [])
+    parser, subparsers = build([typed] if typed else [])
     usage_error = parser.usage_error
     try:
         options, unknown = parser.parse_known_args(given)
@@ -59,7 +60,7 @@ def _run(given: list[str]) -> int:
             subparser.error(f"unrecognized arguments: {' '.join(unknown)}")
         options.command = command
         try:
-            return int(modules[options.subcommand].run(options))
+            return int(options.run(options))
         except ConfigError as error:
             write(f"{subparser.prog}: {error}", to_stderr=True, wrap=True)
             return usage_error

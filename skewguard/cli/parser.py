@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Callable, Collection
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from skewguard import __version__
@@ -57,27 +56,29 @@ class Command(NamedTuple):
     epilog: str
 
 
-def build(wanted: Collection[str]) -> tuple[Parser, dict[str, Parser], dict[str, ModuleType]]:
-    """Build the parser, and configure the subcommands that are wanted; return it, theirs, and their modules."""
+def build(wanted: Collection[str]) -> tuple[Parser, dict[str, Parser]]:
+    """Build the parser, and configure the subcommands that are wanted; return it, and the subcommands' parsers.
+
+    The option ``run`` is the function of the subcommand.
+    """
     parser = Parser(prog="skewguard", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"skewguard {__version__}")
     subparsers = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
-    modules = {}
     for name, (path, text) in COMMANDS.items():
         made = subparsers.add_parser(name, help=text, description=text)
         if name in wanted:
-            modules[name] = module = import_module(f"skewguard.cli.{path}")
+            module = import_module(f"skewguard.cli.{path}")
             made.usage_error = getattr(module, "USAGE_ERROR", made.usage_error)
             made.usage_line = getattr(module, "usage_line", None)
+            made.set_defaults(run=module.run)
             module.configure(made)
-    return parser, dict(subparsers.choices), modules
+    return parser, dict(subparsers.choices)
 
 
 def describe() -> list[Command]:
     """Describe every subcommand."""
-    _, parsers, _ = build(COMMANDS)
     found = []
-    for name, made in parsers.items():
+    for name, made in build(COMMANDS)[1].items():
         options = tuple(map(_option, made.actions))
         positional = [f" {'|'.join(option.choices) or option.value}" for option in options if not option.names]
         usage = made.usage or f"skewguard {name} [OPTION ...]{''.join(positional)}"

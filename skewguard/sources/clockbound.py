@@ -127,20 +127,21 @@ class ClockBoundSource(Named):
 
         True time is the wall clock, which must be the host's, give or take the daemon's bound and what drift has added.
         """
-        failures: list[str] = []
+        failures: dict[str, str] = {}
         for path in self._paths:
             try:
                 return self._measure(clocks, deadline, path)
             except FileNotFoundError:
                 continue
             except SourceError as error:
-                failures.append(f"{path} {error}")
+                failures[path] = str(error)
             except OSError as error:
-                failures.append(f"{path} cannot be read ({error.strerror or error})")
+                failures[path] = f"cannot be read ({error.strerror or error})"
         if failures and len(self._paths) == 1:
-            raise SourceError(f"{self._name} {failures[0].removeprefix(self._paths[0] + ' ')}")
+            raise SourceError(f"{self._name} {failures[self._paths[0]]}")
         if failures:
-            raise SourceError(f"{self._name} gives no time: {', and '.join(failures)}")
+            each = ", and ".join(f"{path} {reason}" for path, reason in failures.items())
+            raise SourceError(f"{self._name} gives no time: {each}")
         raise SourceError(f"{self._name} gives no time: there is no {' and no '.join(self._paths)}")
 
     def _measure(self, clocks: Clocks, deadline: int, path: str) -> Interval:

@@ -37,13 +37,12 @@ def run(options: argparse.Namespace) -> int:
     given = options.profile_file or os.environ.get("AWS_CONFIG_FILE") or "~/.aws/config"
     config = Path(given).expanduser()
     directory = plugin_files.directory()
-    action = {"enable": _enable, "disable": _disable, "status": _status}[options.action]
+    if options.json and options.action != "status":
+        raise ConfigError("--json is for status")
     if options.json:
-        if options.action != "status":
-            raise ConfigError("--json is for status")
         return _status_json(config, directory)
     try:
-        return action(config, directory)
+        return {"enable": _enable, "disable": _disable, "status": _status}[options.action](config, directory)
     except (CannotGuardError, ValueError) as error:
         write(f"skewguard awscli: not guarded: {error}", to_stderr=True)
     except OSError as error:
@@ -100,11 +99,9 @@ def _status_json(config: Path, directory: Path) -> int:
     try:
         cli = installed.find()
         found = str(cli)
-        reason = (
-            installed.complaint(cli, config)
-            if config_file.names_plugin(_read(config))
-            else "the config file does not name the plugin"
-        )
+        reason = "the config file does not name the plugin"
+        if config_file.names_plugin(_read(config)):
+            reason = installed.complaint(cli, config)
     except (CannotGuardError, ValueError) as error:
         reason = str(error)
     except OSError as error:
