@@ -22,8 +22,8 @@ class First(NamedTuple):
     """The answer for which a call was signed again.
 
     Attributes:
-        reply: It as read.
-        parsed: It as botocore parsed it.
+        reply: What it says about time.
+        parsed: What botocore made of it.
         by_wall: Whether the attempt was dated by the wall clock.
     """
 

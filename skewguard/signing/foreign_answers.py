@@ -79,7 +79,7 @@ class Operation(NamedTuple):
 
 
 class _ForeignResponses(Responses):
-    """What shows themselves of answers that botocore never hears."""
+    """The answers that botocore never hears: each says itself where it comes from."""
 
     @staticmethod
     def from_socket(http_response: ForeignAnswer) -> bool:

@@ -33,12 +33,12 @@ def wall_clock_is_wrong(guard: Guard, url: str) -> bool:
 
 
 class RepeatingManager:
-    """s3transfer's manager for awscrt, and a classic one for what must be repeated. Else it is as the first."""
+    """s3transfer's manager for awscrt, and a classic one for what must be repeated. All else is left to the first."""
 
     def __init__(
         self, crt: Any, translate: Callable[[Any], Any], make_classic: Callable[[], Any], guard: Guard, url: str
     ) -> None:
-        """Describe the two.
+        """Wrap the first.
 
         Args:
             crt: The manager for awscrt.
@@ -220,7 +220,8 @@ class _Transfer:
 
     def on_done(self, error: BaseException | None = None, **more: Any) -> None:
         """Notify the subscribers, unless it is to be repeated."""
-        more = more if self._repeating else {**more, "error": error}  # the classic manager's says only that it is over
+        if not self._repeating:  # the classic manager names no error
+            more = {**more, "error": error}
         if self._repeating or error is None or not self._starts_again(error, more):
             self._end(more)
 

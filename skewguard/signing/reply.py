@@ -11,15 +11,13 @@ import enum
 import http.client
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from skewguard.http_date import Span, fixdate, read_date, utc
 from skewguard.interval import SECOND
 
 TOLERANCE = 240 * SECOND
-"""Assumed when an error names none: 4 minutes, the threshold of AWS's cross-SDK rules (the strictest service allows 5).
-"""
+"""Assumed if an error names none, ns: the threshold of AWS's cross-SDK rules. The strictest service allows 300 s."""
 
 _TEXT_LIMIT = 8192  # a message is searched no further
 _QUOTE_SLACK = SECOND  # a quoted timestamp has whole seconds
@@ -29,7 +27,6 @@ _SLOP = 2 * SECOND  # stated tolerances are applied by the server to whole secon
 # A stated clock was read for this very answer.
 _TEXT_BEFORE, _TEXT_AFTER = SECOND // 2, 3 * SECOND // 2
 
-_REASONS = http.client.responses
 CLOCK_CODES = frozenset({"RequestTimeTooSkewed", "RequestInTheFuture"})
 """Certainly about time."""
 POSSIBLE_CODES = frozenset(
@@ -84,8 +81,7 @@ class Attempt(NamedTuple):
     exact: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """A response as read, before it is judged.
 
     Attributes:
@@ -173,7 +169,7 @@ def read(status: int, headers: Mapping[str, Any], parsed: Mapping[str, Any] | No
     message = _text(error.get("Message") or error.get("message"))
     if code == str(status):  # botocore puts these where a response has neither code nor message
         code = ""
-        if message == _REASONS.get(status):
+        if message == http.client.responses.get(status):
             message = ""
     stated = requested = tolerance = None
     time_text = False
