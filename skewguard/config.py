@@ -178,15 +178,14 @@ def _read(written: Mapping[str, tuple[str, Any]]) -> dict[str, Any]:
     """Parse options from elsewhere than code, each given with its place; warn of wrong ones and leave them out."""
     found = {}
     for name, (place, text) in written.items():
+        if name not in _ELSEWHERE:
+            warn_once(f"{place} is ignored: {no_such_option(name)}")
+            continue
         try:
-            found[name] = (_PARSERS[name] if name in _ELSEWHERE else _unknown(name))(text)
+            found[name] = _PARSERS[name](text)
         except (ValueError, TypeError) as error:
             warn_once(f"{place} is ignored: {error}")
     return found
-
-
-def _unknown(name: str) -> Callable[[Any], Any]:
-    raise ValueError(no_such_option(name))
 
 
 def unknown_variables(environ: Iterable[str]) -> list[str]:
@@ -201,12 +200,11 @@ def no_such_option(name: str) -> str:
     option = name.removeprefix(PREFIX).lower()
     if option == "enabled":
         return f"the switch is {OFF_SWITCH}, or {OFF_SWITCH_PROFILE_KEY} in the AWS profile"
-    known = sorted(_ELSEWHERE)
-    if not name.startswith(PREFIX):
-        return f"there is no such option.{did_you_mean(option, known) or ' There are ' + ', '.join(known)}"
-    upper = [one.upper() for one in known]
-    meant = did_you_mean(option.upper(), upper, f"{PREFIX}{{}}")
-    return f"there is no such option.{meant or f' There are {PREFIX}' + f', {PREFIX}'.join(upper)}"
+    known, form = sorted(_ELSEWHERE), "{}"
+    if name.startswith(PREFIX):
+        option, known, form = option.upper(), [one.upper() for one in known], f"{PREFIX}{{}}"
+    hint = did_you_mean(option, known, form) or f" There are {', '.join(map(form.format, known))}"
+    return f"there is no such option.{hint}"
 
 
 def as_boolean(value: object) -> bool:
