@@ -150,11 +150,11 @@ def apply_patches() -> bool:
     with _late_imports.importing:
         from skewguard.signing.patches import errors, signers
 
-    if signers.CLOCKS.apply():
-        for group in (signers.POST_FORMS, errors.ERRORS):
-            group.apply()
-        return True
-    return False
+    if not signers.CLOCKS.apply():
+        return False
+    signers.POST_FORMS.apply()
+    errors.ERRORS.apply()
+    return True
 
 
 def signs_by_true_time() -> bool:
@@ -233,10 +233,9 @@ def reach_other_signers(keeper: Timekeeper, names: tuple[str, ...]) -> tuple[Whe
     if not names:
         return ()
     with _late_imports.importing:
-        from skewguard.signing.guard import Guard
         from skewguard.signing.patches import other_signers
 
-    guard = Guard(process.everywhere, keeper, _NoSession())
+        guard = _guard_without_session(keeper)
     modules = [OTHER_SIGNERS[name] for name in names]
     return tuple(
         WhenImported(module, functools.partial(other_signers.patch_signer, module, guard)) for module in modules
@@ -255,8 +254,7 @@ def foreign_guard() -> Any:
     found = _foreign
     if found is None or found[0] is not settings:
         with _late_imports.importing:
-            from skewguard.signing.guard import Guard
-        found = _foreign = settings, Guard(process.everywhere, process.keeper(), _NoSession())
+            found = _foreign = settings, _guard_without_session(process.keeper())
     return found[1]
 
 
@@ -316,7 +314,12 @@ class _NoSession:
 
 def _guard_unrecorded(keeper: Timekeeper) -> None:
     # Runs while botocore.auth is being imported, so it must take no lock under which another thread imports that.
-    from skewguard.signing.guard import Guard
     from skewguard.signing.unrecorded import guard_unrecorded
 
-    guard_unrecorded(Guard(process.everywhere, keeper, _NoSession()), _adopt_client_of)
+    guard_unrecorded(_guard_without_session(keeper), _adopt_client_of)
+
+
+def _guard_without_session(keeper: Timekeeper) -> Any:
+    from skewguard.signing.guard import Guard
+
+    return Guard(process.everywhere, keeper, _NoSession())

@@ -71,8 +71,7 @@ class Timekeeper:
         self._domains = {UTC: self.utc}
         # Domains beyond the bound are kept by the sessions that use them, and must be reset like the others.
         self._all: weakref.WeakSet[Domain] = weakref.WeakSet([self.utc])
-        self._lock = threading.RLock()  # `with` uses this, not the Condition: an interrupt could leave that locked
-        self._learned = threading.Condition(self._lock)
+        self._make_lock()
         self._generation = 0  # counts what was learned
         self._host = HostSources()
         self._attached: tuple[Source, ...] = ()
@@ -488,10 +487,13 @@ class Timekeeper:
                 self._expire_caches()
             self._learned.notify_all()
 
-    def reset_after_fork(self) -> None:
-        """Drop, in a forked child, what only the parent's threads will finish: locks, the poll, a change half made."""
+    def _make_lock(self) -> None:
         self._lock = threading.RLock()  # `with` uses this, not the Condition: an interrupt could leave that locked
         self._learned = threading.Condition(self._lock)
+
+    def reset_after_fork(self) -> None:
+        """Drop, in a forked child, what only the parent's threads will finish: locks, the poll, a change half made."""
+        self._make_lock()
         self._expire_caches()
         self._poller.reset_after_fork()
         self._others.reset_after_fork()

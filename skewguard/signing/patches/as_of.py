@@ -28,8 +28,8 @@ _NAIVE_EPOCH = EPOCH.replace(tzinfo=None)
 AS_OF: ContextVar[int | None] = ContextVar("skewguard_as_of", default=None)
 """The time to sign as of in this context, ns since the Unix epoch; None for the wall clock.
 
-Set it within ``try`` and set the value of before in ``finally``. A token would not do: an interrupt may come between
-``set`` and its assignment, and the time would stay.
+Set it within ``try``, and the earlier value in ``finally``. A token would not do: an interrupt may come between ``set``
+and its assignment, and the time would stay.
 """
 
 

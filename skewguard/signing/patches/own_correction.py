@@ -73,7 +73,7 @@ def _minute(count: int) -> str:
     return time.strftime("%Y%m%dT%H%M", time.gmtime(60 * count))
 
 
-def tell() -> None:
-    """Report, once, that botocore corrects the time by itself."""
+def report_once() -> None:
+    """Report that botocore corrects the time by itself."""
     reason = f"this botocore ({library.VERSION}) corrects their time by itself"
     emit_once(Degraded("correcting requests", reason))

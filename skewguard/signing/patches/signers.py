@@ -75,7 +75,7 @@ def _sign_as_of(at: int, original: Callable[..., Any], signer: Any, request: Any
         return signed
     AS_OF.set(None)
     undo()
-    own_correction.tell()
+    own_correction.report_once()
     for call in (request.context.get(KEY), call_to(request.url)):
         if call is not None:
             call.leave()
@@ -178,21 +178,17 @@ def _guards(emitter: Any) -> list[Any]:
     return [guard for _, guard in said]
 
 
-def _clock(part: str, module: Any) -> Patch:
-    return clock_patch(part, module, steered_datetime)
-
-
 def _signing_clocks() -> Iterable[Patch]:
     import botocore.auth
 
-    yield _clock("signing", botocore.auth)
+    yield clock_patch("signing", botocore.auth, steered_datetime)
     try:
         crt = library.crt_auth()
     except ImportError as error:
         yield Absent("signing with awscrt", str(error))
     else:
         if crt is not None:
-            yield _clock("signing with awscrt", crt)
+            yield clock_patch("signing with awscrt", crt, steered_datetime)
     stand_ins = {"formatdate": steered_formatdate, "time": lambda _: SteeredTime()}
     for name, known in library.older_clocks().items():
         if getattr(botocore.auth, name, None) is known:  # only the older signatures miss these
@@ -205,7 +201,7 @@ def _signing_clocks() -> Iterable[Patch]:
 def _post_forms() -> Iterable[Patch]:
     signers = sys.modules["botocore.signers"]
     presigner = getattr(signers, "S3PostPresigner", None)
-    yield _clock("signing POST policies", signers)
+    yield clock_patch("signing POST policies", signers, steered_datetime)
     yield NamePatch("presigning POST forms", presigner, "generate_presigned_post", _guarded_post)
 
 
@@ -213,7 +209,7 @@ def _aio_post_forms() -> Iterable[Patch]:
     part = "presigning POST forms with aiobotocore"
     signers = sys.modules["aiobotocore.signers"]
     presigner = getattr(signers, "AioS3PostPresigner", None)
-    yield _clock(part, signers)
+    yield clock_patch(part, signers, steered_datetime)
     yield NamePatch(part, presigner, "generate_presigned_post", _guarded_aio_post)
 
 

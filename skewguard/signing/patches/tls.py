@@ -93,9 +93,8 @@ def _contexts(session: Any) -> Iterable[Any]:
     yield getattr(getattr(session, "_manager", None), "connection_pool_kw", {}).get("ssl_context")
     for manager in getattr(session, "_proxy_managers", {}).values():
         yield manager.connection_pool_kw.get("ssl_context")
-    connectors = [
-        made.connector for made in (getattr(session, "_sessions", None) or {}).values()
-    ]  # aiohttp's, by proxy
+    by_proxy = getattr(session, "_sessions", None) or {}  # aiohttp's
+    connectors = [made.connector for made in by_proxy.values()]
     for connector in connectors:
         yield getattr(connector, "_ssl", None)
     if "ssl_context" in (getattr(session, "_connector_args", None) or {}):
