@@ -82,6 +82,12 @@ def server(clocks: FakeClocks) -> Iterator[StrictEndpoint]:
         yield running
 
 
+@pytest.fixture
+def poller(guarded: None, polling: Polling, server: StrictEndpoint) -> Poller:
+    """A guarded poller."""
+    return polling(server)
+
+
 def outcomes(server: StrictEndpoint) -> list[str]:
     """Return the error code of each request since the last call; empty for what was accepted."""
     found = [record.code for record in server.requests]
@@ -93,10 +99,9 @@ REFUSED = "InvalidSignatureException"
 
 
 def test_a_clock_that_jumps_costs_one_request_each_time(
-    guarded: None, clocks: FakeClocks, server: StrictEndpoint, polling: Polling, emitted: Emitted
+    poller: Poller, clocks: FakeClocks, server: StrictEndpoint, emitted: Emitted
 ) -> None:
     """Eight hours ahead, an hour behind, right again: no poll fails, and each jump is announced once."""
-    poller = polling(server)
     for offset in (0, 8 * 3600, -3600, 0):
         server.offset = offset
         for _ in range(3):
@@ -109,10 +114,9 @@ def test_a_clock_that_jumps_costs_one_request_each_time(
 
 
 def test_a_loop_that_is_blocked_is_no_wrong_clock(
-    guarded: None, clocks: FakeClocks, server: StrictEndpoint, polling: Polling, emitted: Emitted
+    poller: Poller, clocks: FakeClocks, server: StrictEndpoint, emitted: Emitted
 ) -> None:
     """A poll that waits for twenty minutes in it is signed again, as often as that happens; nothing is learned."""
-    poller = polling(server)
     for _ in range(2):
         poller.begin()
         clocks.advance(1200)
@@ -138,12 +142,11 @@ def test_a_healthy_poll_is_kombus_own(clocks: FakeClocks, server: StrictEndpoint
 
 
 @pytest.mark.parametrize("offset", [0, 1200])
-def test_a_denial_is_kombus_error(guarded: None, server: StrictEndpoint, polling: Polling, offset: int) -> None:
+def test_a_denial_is_kombus_error(poller: Poller, server: StrictEndpoint, offset: int) -> None:
     """On a right clock it is not tried again; on a wrong one once, and kombu gets the first answer."""
     server.offset = offset
     server.fail_next(*DENIED)
     server.fail_next("AccessDenied", "the second answer")
-    poller = polling(server)
     with pytest.raises(Exception, match=r"HTTP Error.*HTTP 400.*sqs:receivemessage"):
         poller.poll()
     assert len(outcomes(server)) == (2 if offset else 1)
@@ -178,10 +181,9 @@ def test_it_ends_with_the_installation(clocks: FakeClocks, server: StrictEndpoin
     assert outcomes(server) == [REFUSED, ""]
 
 
-def test_a_query_in_a_url_is_repeated_too(guarded: None, server: StrictEndpoint, polling: Polling) -> None:
+def test_a_query_in_a_url_is_repeated_too(poller: Poller, server: StrictEndpoint) -> None:
     """As kombu sends some requests by the query protocol. That URL is not handed out; it is good for an hour."""
     server.offset = -1200
-    poller = polling(server)
     query = AsyncAWSQueryConnection(poller.connection.sqs_connection)
     query.make_request("ListQueues", {"Version": "2012-11-05"}, server.url, "GET", callback=poller.answers.append)
     assert poller.run().status == 200
@@ -189,10 +191,9 @@ def test_a_query_in_a_url_is_repeated_too(guarded: None, server: StrictEndpoint,
 
 
 def test_a_fault_of_ours_is_none_of_kombus(
-    guarded: None, server: StrictEndpoint, polling: Polling, monkeypatch: pytest.MonkeyPatch
+    poller: Poller, server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer reaches kombu unheard."""
-    poller = polling(server)
     monkeypatch.setattr("skewguard.signing.patches.kombu._hear", lambda *_: 1 / 0)
     assert poller.poll()["ResponseMetadata"]["HTTPStatusCode"] == 200
 

@@ -41,10 +41,6 @@ def endpoint(request: pytest.FixtureRequest) -> Iterator[StrictEndpoint]:
         yield running
 
 
-def from_a_client(endpoint: StrictEndpoint) -> Callable[[], Any]:
-    return client("sts", endpoint).get_caller_identity  # type: ignore[no-any-return]
-
-
 def from_a_session(endpoint: StrictEndpoint) -> Callable[[], Any]:
     session, made = boto3.Session(), []
 
@@ -67,13 +63,12 @@ def from_a_resource(endpoint: StrictEndpoint) -> Callable[[], Any]:
     return lambda: [item.key for item in bucket.objects.all()]
 
 
-def from_the_default_session(endpoint: StrictEndpoint) -> Callable[[], Any]:
-    return boto3.client("sts", **endpoint.client_kwargs).get_caller_identity  # type: ignore[no-any-return]
-
-
-WAYS = {
-    way.__name__.removeprefix("from_"): way
-    for way in (from_a_client, from_a_session, from_a_botocore_session, from_a_resource, from_the_default_session)
+WAYS: dict[str, Callable[[StrictEndpoint], Callable[[], Any]]] = {
+    "client": lambda endpoint: client("sts", endpoint).get_caller_identity,
+    "session": from_a_session,
+    "botocore_session": from_a_botocore_session,
+    "resource": from_a_resource,
+    "default_session": lambda endpoint: boto3.client("sts", **endpoint.client_kwargs).get_caller_identity,
 }
 
 

@@ -286,25 +286,11 @@ def test_opening_twice_and_closing_leaves_no_trace() -> None:
     assert held() == before
 
 
-def a_client() -> Any:
-    return botocore.session.get_session().create_client("s3")
-
-
-def a_token() -> Any:
-    return botocore.tokens.DeferredRefreshableToken("test", dict)
-
-
-def some_credentials() -> Any:
-    return botocore.credentials.DeferredRefreshableCredentials(dict, "test")
-
-
-def a_token_provider() -> Any:
-    return botocore.tokens.SSOTokenProvider(botocore.session.Session())
-
-
-def a_fetcher() -> Any:
-    return botocore.credentials.SSOCredentialFetcher("url", "region", "role", "account", lambda *_, **__: None)
-
+a_client = lambda: botocore.session.get_session().create_client("s3")
+a_token = lambda: botocore.tokens.DeferredRefreshableToken("test", dict)
+some_credentials = lambda: botocore.credentials.DeferredRefreshableCredentials(dict, "test")
+a_token_provider = lambda: botocore.tokens.SSOTokenProvider(botocore.session.Session())
+a_fetcher = lambda: botocore.credentials.SSOCredentialFetcher("url", "region", "role", "account", lambda *_, **__: None)
 
 PRIVATES: dict[str, tuple[Callable[[], Any], str]] = {
     "whether certificates are verified": (URLLib3Session, "_verify"),

@@ -105,9 +105,8 @@ class TestInLine:
 
     def test_one_among_several_that_were_named_does_not_decide_alone(self) -> None:
         """Its statement counts at once only if no source that has not answered yet could overturn it."""
-        quick, slow, other = FakeSource("quick", offset=3600), network("slow"), network("other")
-        slow.gate = threading.Event()
-        desk = Desk((slow, quick, other))
+        quick, slow = FakeSource("quick", offset=3600), network("slow", gate=threading.Event())
+        desk = Desk((slow, quick, network("other")))
         done = desk.start()
         assert desk.told == []
         slow.gate.set()
@@ -197,9 +196,8 @@ class TestTiers:
 
     def test_one_that_hangs_leaves_time_for_the_next(self) -> None:
         """Each has its share of the time there is."""
-        hanging, open_ = network("hanging"), network("open")
-        hanging.gate = threading.Event()
-        results, outcome = Desk((hanging,), (open_,)).poll(SECOND // 2)
+        hanging = network("hanging", gate=threading.Event())
+        results, outcome = Desk((hanging,), (network("open"),)).poll(SECOND // 2)
         hanging.gate.set()
         assert results[0].error == "no answer in time"
         assert names(outcome.truechimers) == {"open"}
@@ -397,11 +395,8 @@ class TestStrange:
 
 def test_eight_dead_servers_delay_no_caller() -> None:
     """However long they hang, who starts the poll goes on, and who waits waits for one deadline."""
-    dead = tuple(network(f"dead{index}") for index in range(8))
     gate = threading.Event()
-    for one in dead:
-        one.gate = gate
-    desk = Desk(dead)
+    desk = Desk(tuple(network(f"dead{index}", gate=gate) for index in range(8)))
     done = desk.poller.start(SECOND // 4)
     assert not done.is_set()
     began = time.monotonic()

@@ -197,42 +197,13 @@ def nothing_is_shared() -> None:
         Store().write(MEMORY)
 
 
-def fifo(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path, 0o600)
-
-
-def symlink(path: Path) -> None:
-    path.rename(path.with_name("elsewhere"))
-    path.symlink_to("elsewhere")
-
-
-def directory(path: Path) -> None:
-    path.unlink()
-    path.mkdir()
-
-
-def linked_directory(path: Path) -> None:
-    path.parent.rename(path.parent.with_name("elsewhere"))
-    path.parent.symlink_to("elsewhere")
-
-
-def huge(path: Path) -> None:
-    with path.open("ab") as file:
-        file.truncate(1 << 40)
-
-
-def torn(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[:100])
-
-
 HOSTILE: dict[str, Callable[[Path], object]] = {
-    "fifo": fifo,
-    "symlink": symlink,
-    "directory": directory,
-    "symlinked directory": linked_directory,
-    "huge": huge,
-    "torn": torn,
+    "fifo": lambda path: (path.unlink(), os.mkfifo(path, 0o600)),
+    "symlink": lambda path: path.symlink_to(path.rename(path.with_name("elsewhere"))),
+    "directory": lambda path: (path.unlink(), path.mkdir()),
+    "symlinked directory": lambda path: path.parent.symlink_to(path.parent.rename(path.parent.with_name("elsewhere"))),
+    "huge": lambda path: os.truncate(path, 1 << 40),
+    "torn": lambda path: path.write_bytes(path.read_bytes()[:100]),
     "empty": lambda path: path.write_bytes(b""),
     "garbage": lambda path: path.write_bytes(os.urandom(500)),
     "missing": lambda path: path.unlink(),
@@ -456,8 +427,8 @@ class TestFile:
         """Also where reading and writing fail."""
         with nothing_left_open():
             path = written(base)
-            for break_it in (torn, fifo, linked_directory):
-                break_it(path)
+            for way in ("torn", "fifo", "symlinked directory"):
+                HOSTILE[way](path)
                 with contextlib.suppress(StoreError):
                     Store().read(system())
                 with contextlib.suppress(StoreError):

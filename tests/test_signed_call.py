@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import skewguard
-from skewguard import events
+from skewguard import SignedCall, events
 from skewguard.http_date import Span
 from skewguard.interval import SECOND
 from skewguard.signing import remembered
@@ -58,7 +58,7 @@ class Server:
     def headers(self) -> dict[str, str]:
         return {"date": stamp(self.now, "%a, %d %b %Y %H:%M:%S GMT"), "content-type": "application/json"}
 
-    def answer(self, call: skewguard.SignedCall, signed: AWSRequest, url: str = "", **options: Any) -> bool:
+    def answer(self, call: SignedCall, signed: AWSRequest, url: str = "", **options: Any) -> bool:
         """Reply to what was signed; return whether to sign again. `options` replace what `answered` is given."""
         at = parse_time(signed.headers["X-Amz-Date"])
         if abs(at - self.now) < 300:
@@ -79,7 +79,12 @@ def server(request: pytest.FixtureRequest, clocks: FakeClocks) -> Server:
     return Server(clocks, request.param)
 
 
-def attempt(call: skewguard.SignedCall, server: Server, to: str = AWS, **options: Any) -> bool:
+@pytest.fixture
+def call(guarded: None) -> SignedCall:
+    return SignedCall("bedrock")
+
+
+def attempt(call: SignedCall, server: Server, to: str = AWS, **options: Any) -> bool:
     """Sign and send one attempt; return whether to sign again."""
     with call.signing(to):
         signed = sign(to)
@@ -94,32 +99,30 @@ def grade() -> str:
 class TestAws:
     """AWS's answers teach UTC, by the rules that hold for botocore's."""
 
-    def test_refused_once_then_right(self, guarded: None, server: Server, emitted: Emitted) -> None:
+    def test_refused_once_then_right(self, call: SignedCall, server: Server, emitted: Emitted) -> None:
         """For good: the next call is right at once, whatever signs it."""
-        call = skewguard.SignedCall("bedrock")
         assert attempt(call, server)
         assert grade() == "claim"
         assert not attempt(call, server)
         assert grade() == "proof"
-        assert not attempt(skewguard.SignedCall("bedrock"), server)
+        assert not attempt(SignedCall("bedrock"), server)
         assert abs(parse_time(sign().headers["X-Amz-Date"]) - server.now) <= 2
         assert [(event.service, event.verdict) for event in emitted.of(events.Retried)] == [("bedrock", "skew")]
 
     def test_right_at_once_with_a_source(self, clocks: FakeClocks, server: Server) -> None:
         with skewguard.install(clocks=clocks, sources=[FakeSource(truth=ahead_of(clocks, server.ahead))]):
-            assert not attempt(skewguard.SignedCall("bedrock"), server)
+            assert not attempt(SignedCall("bedrock"), server)
 
     def test_a_body_that_cannot_be_sent_again(self, guarded: None, server: Server) -> None:
         """The answer teaches, and the note says why nothing is repeated."""
-        call = skewguard.SignedCall("bedrock", repeatable=False)
+        call = SignedCall("bedrock", repeatable=False)
         assert not attempt(call, server)
         assert "its body cannot be sent again" in call.note
         assert "refused for its time" in call.note
         assert grade() == "claim"
 
-    def test_never_more_than_once(self, guarded: None, server: Server) -> None:
+    def test_never_more_than_once(self, call: SignedCall, server: Server) -> None:
         """Whatever comes back."""
-        call = skewguard.SignedCall("bedrock")
         assert attempt(call, server)
         server.ahead *= -1
         assert not attempt(call, server)
@@ -140,7 +143,7 @@ class TestAws:
         self, guarded: None, server: Server, service: str, url: str, verified: bool
     ) -> None:
         """An unverified certificate, another service's host, hosts where customers' code answers, other hosts."""
-        call = skewguard.SignedCall(service)
+        call = SignedCall(service)
         again = attempt(call, server, url, verified=verified)
         assert grade() == ""
         assert again == verified
@@ -148,19 +151,17 @@ class TestAws:
 
     def test_an_answer_from_elsewhere(self, guarded: None, server: Server) -> None:
         """After a redirect to another host, nothing is learned."""
-        attempt(skewguard.SignedCall("bedrock"), server, AWS, url="https://bedrock.us-west-2.amazonaws.com/")
+        attempt(SignedCall("bedrock"), server, AWS, url="https://bedrock.us-west-2.amazonaws.com/")
         assert grade() == ""
 
-    def test_a_wrong_key(self, guarded: None, server: Server) -> None:
+    def test_a_wrong_key(self, call: SignedCall, server: Server) -> None:
         body = b'{"message": "The request signature we calculated does not match the signature you provided."}'
-        call = skewguard.SignedCall("bedrock")
         assert not attempt(call, server, status=403, body=body)
         assert call.note == ""
 
-    def test_what_took_too_long(self, guarded: None, clocks: FakeClocks, emitted: Emitted) -> None:
+    def test_what_took_too_long(self, call: SignedCall, clocks: FakeClocks, emitted: Emitted) -> None:
         """The clock is right: it is signed again, and nothing is corrected."""
         server = Server(clocks, 0)
-        call = skewguard.SignedCall("bedrock")
         with call.signing(AWS):
             signed = sign()
         clocks.advance(1200)
@@ -171,7 +172,7 @@ class TestAws:
 
     def test_learning_switched_off(self, clocks: FakeClocks, server: Server) -> None:
         with skewguard.install(clocks=clocks, learn_from_responses=False):
-            call = skewguard.SignedCall("bedrock")
+            call = SignedCall("bedrock")
             assert not attempt(call, server)
             assert "learn_from_responses is off" in call.note
 
@@ -181,7 +182,7 @@ class TestPrivate:
 
     def test_refused_once_then_right(self, guarded: None, server: Server) -> None:
         """The retry is dated by the claim, which another direct use there would not be before it is proved."""
-        call = skewguard.SignedCall("s3")
+        call = SignedCall("s3")
         assert attempt(call, server, STORE)
         assert not attempt(call, server, STORE)
         assert grade() == ""
@@ -189,17 +190,16 @@ class TestPrivate:
 
     def test_a_refusal_that_states_no_time(self, guarded: None, server: Server) -> None:
         """Its Date dates one retry; a store that refuses again for another reason is left alone."""
-        call = skewguard.SignedCall("s3")
+        call = SignedCall("s3")
         assert attempt(call, server, STORE, body=b"")
         assert not attempt(call, server, STORE, status=403, body=b"")
-        assert not attempt(skewguard.SignedCall("s3"), server, STORE, status=403, body=b"")
+        assert not attempt(SignedCall("s3"), server, STORE, status=403, body=b"")
 
 
 class TestSigners:
     """What is dated within the block, and what is not."""
 
-    def test_signers_that_are_told_the_time(self, guarded: None, server: Server) -> None:
-        call = skewguard.SignedCall("bedrock")
+    def test_signers_that_are_told_the_time(self, call: SignedCall, server: Server) -> None:
         seen = []
         for _ in range(2):
             with call.signing(AWS):
@@ -215,15 +215,14 @@ class TestSigners:
     ) -> None:
         """Signing again would not help; others learn from it."""
         for _ in range(2):
-            call = skewguard.SignedCall("bedrock")
+            call = SignedCall("bedrock")
             with call.signing(AWS):
                 request = AWSRequest("POST", AWS, headers={"X-Amz-Date": stamp(clocks.wall / SECOND)})
             assert not server.answer(call, request)
         assert grade() == "claim"
 
-    def test_a_request_to_another_server_meanwhile(self, guarded: None, clocks: FakeClocks, server: Server) -> None:
+    def test_a_request_to_another_server_meanwhile(self, call: SignedCall, clocks: FakeClocks, server: Server) -> None:
         """Such as a refresh of credentials: it is not this call's."""
-        call = skewguard.SignedCall("bedrock")
         with call.signing(AWS):
             signed = sign()
             sign("https://elsewhere.example.com/")
@@ -234,7 +233,7 @@ class TestSigners:
 
     def test_outside_of_a_signing(self, clocks: FakeClocks) -> None:
         """The time is the wall clock's, and an answer to nothing says nothing."""
-        call = skewguard.SignedCall("bedrock")
+        call = SignedCall("bedrock")
         with skewguard.install(clocks=clocks):
             assert abs((call.timestamp() - datetime.datetime.now(datetime.timezone.utc)).total_seconds()) < 5
             assert not call.answered(AWS, 403, {}, b"", verified=True)
@@ -246,7 +245,7 @@ class TestSigners:
         with (
             skewguard.install(clocks=clocks),
             pytest.raises(ZeroDivisionError),
-            skewguard.SignedCall("bedrock").signing(AWS),
+            SignedCall("bedrock").signing(AWS),
         ):
             raise ZeroDivisionError
 
@@ -255,12 +254,12 @@ class TestInactive:
     """Where nothing is done, nothing is learned and asked for."""
 
     def test_without_install(self, clocks: FakeClocks, server: Server) -> None:
-        call = skewguard.SignedCall("bedrock")
+        call = SignedCall("bedrock")
         assert not attempt(call, server)
         assert (grade(), call.note) == ("", "")
 
     def test_switched_off_on_the_way(self, clocks: FakeClocks, server: Server) -> None:
-        call = skewguard.SignedCall("bedrock")
+        call = SignedCall("bedrock")
         with skewguard.install(clocks=clocks), call.signing(AWS):
             signed = sign()
         assert not server.answer(call, signed)
@@ -270,7 +269,7 @@ class TestInactive:
     def test_under_a_frozen_clock(self, server: Server) -> None:
         """Nothing is learned, and the note names the library that froze it."""
         with freezegun.freeze_time("2026-01-02"), skewguard.install():
-            call = skewguard.SignedCall("bedrock")
+            call = SignedCall("bedrock")
             with call.signing(AWS):
                 signed = sign()
             assert not server.answer(call, signed)
@@ -278,14 +277,13 @@ class TestInactive:
             assert grade() == ""
 
     @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
-    def test_our_own_faults(self, guarded: None, server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def test_our_own_faults(self, call: SignedCall, server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """They change nothing for the caller."""
 
         def fail(*args: object, **kwargs: object) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
-        call = skewguard.SignedCall("bedrock")
         assert not attempt(call, server)
 
 
