@@ -215,20 +215,18 @@ def test_slow_readings(device: Device) -> None:
         device.ask()
 
 
-def _failing(device: Device, times: int) -> Tell:
+def test_busy_driver(device: Device) -> None:
+    """A reading that fails is made up for by the next; if all fail, the last reason is told."""
+    busy = 4
+
     def show(truth: int) -> int:
-        if len(device.asked) <= times:
+        if len(device.asked) <= busy:
             raise OSError(16, "Device or resource busy")
         return truth
 
-    return show
-
-
-def test_busy_driver(device: Device) -> None:
-    """A reading that fails is made up for by the next; if all fail, the last reason is told."""
-    device.show = _failing(device, 4)
+    device.show = show
     device.check(device.ask())
-    device.show = _failing(device, 99)
+    busy = 99
     with pytest.raises(SourceError, match=r"^phc:/dev/null cannot be read: Device or resource busy$"):
         device.ask()
 
