@@ -47,7 +47,6 @@ class TestWaysIn:
             assert self.guarded(endpoint, boto3.client("sts", **endpoint.client_kwargs))
 
     def test_install_reaches_sessions_made_after(self, endpoint: StrictEndpoint) -> None:
-        """boto3's and botocore's."""
         with skewguard.install():
             assert self.guarded(endpoint, client("sts", endpoint))
             plain = botocore.session.get_session()
@@ -55,7 +54,6 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("wrong", [float("inf"), float("nan"), -1, "soon", True])
     def test_a_wrong_number_of_seconds_is_one_clear_error(self, wrong: Any) -> None:
-        """For each option that takes one."""
         for ask in (
             lambda: skewguard.measure(timeout=wrong),
             lambda: skewguard.wait_until_synchronized(wrong),
@@ -115,7 +113,6 @@ class TestWaysIn:
         first.uninstall()
 
     def test_a_librarys_with_block_leaves_the_programs_installation(self, endpoint: StrictEndpoint) -> None:
-        """Only the block that installed uninstalls."""
         skewguard.install()
         with skewguard.install():
             pass
@@ -166,13 +163,11 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("wait", ["soon", None, -1])
     def test_a_wrong_wait_is_an_error_before_anything_happens(self, wait: Any) -> None:
-        """Like any other option."""
         with pytest.raises(ConfigError, match="'wait'"):
             skewguard.install(wait=wait)
         assert not skewguard.status().installed
 
     def test_switched_off_it_asks_no_source(self) -> None:
-        """No packet leaves a host that is switched off."""
         with skewguard.install(enabled=False, sources=["ntp://127.0.0.1:1"]):
             assert skewguard.status().sources == ()
             assert skewguard._process.process.keeper()._poller._begun is None
@@ -185,7 +180,6 @@ class TestWaysIn:
         skewguard.detach(made)
 
     def test_an_old_handle_ends_nothing_new(self) -> None:
-        """A handle ends its own installation only."""
         first = skewguard.install()
         skewguard.uninstall()
         skewguard.install()
@@ -194,7 +188,6 @@ class TestWaysIn:
 
     @pytest.mark.parametrize("target", [lambda s: s, lambda s: s._session])
     def test_attach_guards_a_session_alone(self, endpoint: StrictEndpoint, target: Callable[[Any], Any]) -> None:
-        """Its later clients, and no others."""
         mine, other = boto3.Session(), boto3.Session()
         skewguard.attach(target(mine))
         assert self.guarded(endpoint, client("sts", endpoint, mine))
@@ -203,7 +196,6 @@ class TestWaysIn:
         assert not self.guarded(endpoint, client("sts", endpoint, mine))
 
     def test_attach_guards_a_client(self, endpoint: StrictEndpoint) -> None:
-        """One that exists already."""
         sts, other = client("sts", endpoint), client("sts", endpoint)
         skewguard.attach(sts)
         skewguard.attach(sts)
@@ -221,14 +213,12 @@ class TestWaysIn:
         assert [item.key for item in s3.Bucket("bucket").objects.all()] == ["key"]
 
     def test_attach_can_exempt_from_install(self, endpoint: StrictEndpoint) -> None:
-        """With `enabled=False` one client stays as it was."""
         with skewguard.install():
             sts = client("sts", endpoint)
             skewguard.attach(sts, enabled=False)
             assert not self.guarded(endpoint, sts)
 
     def test_session_is_plain_and_guarded(self, endpoint: StrictEndpoint) -> None:
-        """A boto3.Session, no subclass."""
         made = skewguard.session(region_name="eu-west-1")
         assert type(made) is boto3.Session
         assert made.region_name == "eu-west-1"

@@ -91,7 +91,6 @@ def test_intersection_of_honest_statements_holds_the_truth(one: Interval, other:
 
 
 def test_contradiction_has_no_intersection() -> None:
-    """Statements that cannot both be true do not combine."""
     assert intersect(said(0, 10), said(11, 20)) is None
 
 

@@ -70,7 +70,6 @@ def test_it_is_repeated_once_if_the_refusal_told_the_time(
 
 
 def test_a_failure_of_ours_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error of the service reaches the program."""
     monkeypatch.setattr(login, "_behind", lambda: 1 // 0)
     with pytest.raises(RuntimeError, match="expired"):
         login._repeated(Service(400).renew)()

@@ -88,7 +88,6 @@ def test_the_first_call_takes_one_retry_and_the_next_none(
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_every_protocol(operation: str, endpoint: StrictEndpoint) -> None:
-    """With and without bodies."""
     with_bucket(endpoint)
     service, call = OPERATIONS[operation]
     made = client(service, endpoint)
@@ -108,7 +107,6 @@ def test_a_client_that_has_made_calls(endpoint: StrictEndpoint) -> None:
 
 
 def test_the_caller_decides_how_often_it_is_tried(endpoint: StrictEndpoint) -> None:
-    """Once means once."""
     sts = client("sts", endpoint, retries={"total_max_attempts": 1})
     with skewguard.install():
         assert statuses(endpoint, sts.get_caller_identity) == [403]
@@ -196,7 +194,6 @@ class TestLeftAlone:
             assert statuses(endpoint, client("sts", endpoint, session).get_caller_identity) == [403]
 
     def test_what_is_attached_keeps_its_guard(self, endpoint: StrictEndpoint) -> None:
-        """It outlives `uninstall`."""
         sts = client("sts", endpoint)
         skewguard.attach(sts)
         with skewguard.install():

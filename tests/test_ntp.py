@@ -41,7 +41,6 @@ from tests.support import nothing_left_open, run_python
     "options", [{"host": ""}, {"port": 0}, {"max_distance": 0}, {"max_distance": 17 * SECOND}, {"min_poll": -1}]
 )
 def test_bad_option(options: dict[str, object]) -> None:
-    """Unusable values are refused by the constructor."""
     with pytest.raises(ConfigError):
         NtpSource(**{"host": "host", **options})  # type: ignore[arg-type]
 
@@ -117,7 +116,6 @@ def test_slow_look_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_distant_deadline() -> None:
-    """A deadline further than the system can count is no error."""
     with serving(honest) as server:
         check(ask(source_of(server), 1e9))
 
@@ -375,7 +373,6 @@ def test_next_address_is_asked_when_one_is_dead(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_next_address_is_asked_when_one_is_not_synchronized(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One bad member does not spoil a pool."""
     with serving(answering(leap=3)) as bad, serving(honest) as well:
         check(ask(_resolving(monkeypatch, bad.port, well.port)))
 

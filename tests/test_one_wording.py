@@ -66,7 +66,6 @@ def test_djangos_checks() -> None:
 
 
 def test_the_tolerated_clock_is_not_called_right(capsys: pytest.CaptureFixture[str]) -> None:
-    """By no command."""
     with contextlib.closing(TimeServer(lambda: time.time_ns() + 30 * SECOND)) as server:
         for command in ("doctor", "check", "wait"):
             assert main([command, "--source", server.uri]) == 0

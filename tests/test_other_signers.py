@@ -94,7 +94,6 @@ SIGNERS: dict[str, Callable[[], str]] = {
 
 
 def test_each_is_tried() -> None:
-    """What an option names has a test here."""
     assert set(SIGNERS) == set(OTHER_SIGNERS)
 
 
@@ -118,7 +117,6 @@ def test_right_once_the_time_is_known(name: str, ahead: int) -> None:
 
 
 def test_a_server_accepts_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Signature and time are checked."""
     import requests
 
     module = load("requests_aws4auth", "requests-aws4auth")
@@ -171,7 +169,6 @@ def test_a_library_that_has_changed(library: Any, emitted: Emitted) -> None:
 
 
 def test_an_unknown_one() -> None:
-    """One clear error, with the names there are."""
     with pytest.raises(
         skewguard.ConfigError, match="'boto' is not a library whose signer is known; there are awscrt, "
     ):

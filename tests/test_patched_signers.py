@@ -181,7 +181,6 @@ def test_a_signing_inside_another_keeps_its_own_time() -> None:
 
 @pytest.mark.usefixtures("opened")
 def test_other_threads_see_the_real_clock_meanwhile() -> None:
-    """A guarded signing concerns its own context only."""
     seen: list[datetime.datetime] = []
     with at_that_moment():
         in_threads(1, lambda: seen.append(utc_by(botocore.auth)))
@@ -190,8 +189,6 @@ def test_other_threads_see_the_real_clock_meanwhile() -> None:
 
 
 def test_a_clock_is_asked_as_botocore_asks_it() -> None:
-    """The answer has the form that it would have had."""
-
     def get_current_datetime(remove_tzinfo: bool = True) -> datetime.datetime:
         now = datetime.datetime.now(UTC)
         return now.replace(tzinfo=None) if remove_tzinfo else now
@@ -246,8 +243,6 @@ def test_the_clocks_name_shows_in_the_code(monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.mark.usefixtures("opened")
 def test_a_failure_of_ours_signs_with_the_wall_clock(caplog: pytest.LogCaptureFixture) -> None:
-    """Fail open."""
-
     class Broken(Call):
         def begin(self, request: Any) -> int | None:
             raise ZeroDivisionError
@@ -271,8 +266,6 @@ def test_a_posts_policy_expires_as_of_the_same_time() -> None:
 
 
 def test_opening_twice_and_closing_leaves_no_trace() -> None:
-    """The names are replaced once, and put back as they were."""
-
     def held() -> list[object]:
         clocks = [vars(botocore.auth)[CLOCK], botocore.auth.time, vars(botocore.signers)[CLOCK]]
         return [*clocks, *(cls.__dict__.get("add_auth") for cls in signers())]
@@ -376,7 +369,6 @@ class TestTripwire:
 def test_an_unknown_botocore_switches_off_one_part_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, emitted: Emitted
 ) -> None:
-    """What is missing is reported and left alone; the rest works."""
     monkeypatch.delattr(botocore.signers, "S3PostPresigner")
     apply_patches()
     assert [event.part for event in emitted.of(events.Degraded)] == ["presigning POST forms"]

@@ -139,8 +139,6 @@ class TestInLine:
         assert desk.poll()[1].interval is not None
 
     def test_without_a_thread_to_spare_it_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The caller does not wait for a poll that cannot take place."""
-
         def fail(_thread: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
 
@@ -181,7 +179,6 @@ class TestTiers:
 
     @pytest.mark.parametrize("instant", [True, False])
     def test_a_silent_one_is_passed_over(self, instant: bool) -> None:
-        """And named with its reason."""
         results, outcome = Desk(
             (FakeSource("closed", offset=None, instant=instant),), (FakeSource("open", instant=instant),)
         ).poll()
@@ -189,7 +186,6 @@ class TestTiers:
         assert names(outcome.truechimers) == {"open"}
 
     def test_all_may_be_silent(self) -> None:
-        """Then nothing is known, and every source has been asked."""
         results, outcome = Desk((FakeSource("a", offset=None),), (network("b", offset=None),)).poll()
         assert [result.error for result in results] == ["a is dead", "b is dead"]
         assert outcome.interval is None
@@ -222,7 +218,6 @@ class TestAgreement:
     """How many must agree, and what becomes known of those who do not."""
 
     def test_too_few_are_not_believed(self, emitted: Emitted) -> None:
-        """And the event says so."""
         desk = Desk((network("a"), network("b", offset=None)), quorum=2)
         results, outcome = desk.poll()
         assert outcome.interval is None
@@ -291,11 +286,9 @@ class TestAgain:
         return waited
 
     def test_the_first_at_once(self, desk: Desk) -> None:
-        """No source has been asked yet."""
         assert self.due_after(desk, 60 * SECOND) == 0
 
     def test_then_when_its_news_is_old(self, desk: Desk) -> None:
-        """Once an interval."""
         desk.poll()
         assert self.due_after(desk, 60 * SECOND) == 61
 
@@ -366,7 +359,6 @@ class TestStrange:
         assert desk.poll()[1].interval is not None
 
     def test_what_cannot_be_weighed_is_refused(self) -> None:
-        """With the reason that the weighing gave."""
         desk = Desk((network("a"), network("b")))
         desk.poller._objection = lambda said, _steady: None if said.source == "a" else int("no number")
         results, outcome = desk.poll()
@@ -374,7 +366,6 @@ class TestStrange:
         assert [result.error and result.error[:10] for result in results] == [None, "ValueError"]
 
     def test_one_that_hangs_for_ever_takes_few_threads(self) -> None:
-        """However often it is asked."""
         hanging = network("hanging", gate=threading.Event())
         desk = Desk((hanging,))
         errors = [desk.poll(SECOND // 50)[0][0].error for _ in range(7)]

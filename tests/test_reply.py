@@ -27,7 +27,6 @@ def stamp(text: str) -> int:
 
 @pytest.mark.parametrize("fixture", FIXTURES, ids=lambda fixture: fixture.name)
 def test_real_answers_are_judged_right(fixture: Fixture) -> None:
-    """Skew, stale signature, or neither."""
     reply = read(fixture.status, fixture.headers, fixture.parsed)
     signed = stamp(fixture.signed) if fixture.signed else reply.requested
     assert signed is not None
@@ -150,7 +149,6 @@ class TestDate:
         ],
     )
     def test_is_not_heard(self, headers: dict[str, Any]) -> None:
-        """A missing, malformed, repeated or cached one does not count."""
         assert read_date(headers) is None
 
     @pytest.mark.parametrize(

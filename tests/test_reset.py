@@ -104,7 +104,6 @@ def test_a_warning_that_comes_once_per_process_may_come_again(
 
 
 def test_botocore_is_as_it_was() -> None:
-    """No patch stays behind."""
     before = botocore.auth.get_current_datetime, botocore.auth.SigV4Auth.add_auth
     skewguard.install()
     boto3.Session()

@@ -179,7 +179,6 @@ class TestCrt:
 
     @pytest.mark.usefixtures("with_crt")
     def test_cause_no_event_unguarded(self, emitted: Emitted) -> None:
-        """Before an installation and after it."""
         s3 = boto3.Session().client("s3")
         self.transfer(s3)
         skewguard.install().uninstall()

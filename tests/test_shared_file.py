@@ -301,7 +301,6 @@ class TestFile:
         assert emitted == []
 
     def test_only_this_user_can_enter(self, base: Path) -> None:
-        """Whatever the umask."""
         before = os.umask(0)
         try:
             path = written(base)
@@ -407,7 +406,6 @@ class TestFile:
         assert Store().read(system()).estimates == {}
 
     def test_other_platforms_share_nothing(self, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """And do not fail."""
         written(base)
         monkeypatch.setattr(sys, "platform", "darwin")
         nothing_is_shared()
@@ -424,7 +422,6 @@ class TestFile:
         assert new.exists()
 
     def test_nothing_stays_open(self, base: Path) -> None:
-        """Also where reading and writing fail."""
         with nothing_left_open():
             path = written(base)
             for way in ("torn", "fifo", "symlinked directory"):

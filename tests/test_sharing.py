@@ -198,13 +198,11 @@ class TestInheriting:
         assert host.process().now() is None
 
     def test_implausible_dates_are_not_taken(self, host: Host) -> None:
-        """Though the file be sound."""
         said = Interval(host.clocks.steady, 1, 2, Trust.AUTHENTICATED, "https://sts")
         Store().write(shared_file.Contents(host.clocks.read(), {UTC: said}))
         assert host.process().now() is None
 
     def test_a_faked_clock_reads_nothing(self, host: Host) -> None:
-        """And when it is faked no more, it does."""
         host.answer(host.process())
         heir = host.process()
         with freezegun.freeze_time("2026-01-01"):
@@ -221,7 +219,6 @@ class TestInheriting:
         assert file().read_bytes() == before
 
     def test_the_file_is_read_once(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        """At the first look, whatever comes later."""
         reads = []
 
         def none(clocks: Clocks) -> shared_file.Contents:
@@ -352,7 +349,6 @@ class TestTelling:
         assert file().read_bytes() == before
 
     def test_it_is_renewed_now_and_then(self, host: Host) -> None:
-        """However many answers there are."""
         keeper = host.process()
         written = set()
         for _ in range(100):

@@ -122,7 +122,6 @@ class TestAws:
         assert grade() == "claim"
 
     def test_never_more_than_once(self, call: SignedCall, server: Server) -> None:
-        """Whatever comes back."""
         assert attempt(call, server)
         server.ahead *= -1
         assert not attempt(call, server)

@@ -163,7 +163,6 @@ def verify(cell: Cell, made: dict[str, Any], now: float) -> None:
 
 @pytest.mark.parametrize("kind", ["python", "crt"])
 def test_no_signature_version_is_forgotten(signed: Callable[[str], Signed], kind: str) -> None:
-    """The list has all that botocore has, with awscrt and without."""
     known = {f"{cell.version}{FORMS[cell.form]}" for cell in PRESENT if cell.kind == kind}
     assert set(signed(kind).versions) == known | TIMELESS
 

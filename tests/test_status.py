@@ -35,7 +35,6 @@ def test_the_types_name_every_option() -> None:
     ],
 )
 def test_printed_it_is_the_sentence_of_check(sources: list[Source], words: str) -> None:
-    """Word for word, whatever is known."""
     clocks = FakeClocks()
     found = survey.ask(resolve({"sources": sources}), clocks=clocks)
     checked = check.assess(found).line.partition(" | ")[0]

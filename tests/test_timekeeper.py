@@ -94,13 +94,11 @@ class TestSigning:
 
     @pytest.mark.parametrize("offset", [0, 9, -9, 1.4])
     def test_a_healthy_clock_is_left_alone(self, offset: float) -> None:
-        """Within the deadband the wall clock signs, to the nanosecond."""
         world = heard(offset)
         assert world.keeper.signing_time(world.keeper.utc)[0] == world.clocks.wall
 
     @pytest.mark.parametrize("offset", [20, -20, 1200, -1200, 7200, -7200, 40 * DAY])
     def test_a_wrong_clock_is_corrected(self, offset: float) -> None:
-        """One answer is enough to sign within two seconds of the truth."""
         world = heard(offset)
         assert abs(world.error()) < 2
 
@@ -156,14 +154,12 @@ class TestSigning:
         assert abs(world.error()) < 2
 
     def test_too_old_is_unknown(self) -> None:
-        """Past its maximum age an estimate is not used."""
         world = heard(1200, max_age=3600 * SECOND)
         world.clocks.advance(3601)
         assert world.error() == -1200
         assert world.keeper.now() is None
 
     def test_a_frozen_clock_is_left_frozen(self) -> None:
-        """Under freezegun the test's wish is followed."""
         world = heard(1200)
         with freezegun.freeze_time("2030-01-01"):
             assert world.error() == -1200
@@ -304,7 +300,6 @@ class TestDomains:
             assert abs(world.error(domain)) < 2
 
     def test_a_poll_from_before_a_reset_is_ignored(self) -> None:
-        """What uninstall has forgotten stays forgotten."""
         world = World(1200)
         gate, done = threading.Event(), threading.Event()
         world.add_source(gate=gate)
@@ -373,7 +368,6 @@ class TestJumps:
         assert abs(world.error()) < 2
 
     def test_a_server_ends_the_doubt(self) -> None:
-        """Its word decides between anchor and wall clock."""
         world = heard(0)
         world.clocks.step(7200)
         world.error()
@@ -473,7 +467,6 @@ class TestSources:
         assert source.count == 0
 
     def test_too_few_that_agree_teach_nothing(self) -> None:
-        """Where two must agree, one alone does not count."""
         world = World(1200, min_sources=2)
         world.add_source()
         world.keeper.measure()
@@ -522,7 +515,6 @@ class TestSources:
         assert world.keeper.now() is None
 
     def test_a_hundred_threads_measure_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Measuring is single-flight."""
         world = World(1200)
         source = world.add_source(gate=threading.Event())
         start, begun = world.keeper._poller.start, itertools.count(1)
@@ -676,7 +668,6 @@ class TestSources:
         assert seen == [True]
 
     def test_what_is_within_a_millisecond_either_way_is_two_wide(self) -> None:
-        """And no wider."""
         world = World(1200)
         world.add_source()
         assert world.keeper.wait_until(SECOND // 1000, SECOND)

@@ -234,7 +234,6 @@ print(sorted(name for name in sys.modules if name.startswith("skewguard.tls.")))
             assert is_guarded(client.meta.events)
 
     def test_no_patch_is_applied(self, slow: World) -> None:
-        """Neither to botocore nor to any context."""
         names = [
             (Endpoint, "_send"),
             (URLLib3Session, "_get_ssl_context"),
@@ -256,7 +255,6 @@ class TestWhichClients:
     """Those that are guarded, and no others."""
 
     def test_made_before_install(self, impossible: World) -> None:
-        """Client and session."""
         session = boto3.Session()
         client = aws_client("sts", impossible.aws, session)
         with impossible.install(*impossible.sources(1)):
@@ -265,7 +263,6 @@ class TestWhichClients:
         assert [one.status for one in impossible.aws.requests] == [200, 200]
 
     def test_detached(self, impossible: World) -> None:
-        """It is left to botocore."""
         client = impossible.client()
         with impossible.install(*impossible.sources(1)):
             skewguard.detach(client)
@@ -273,7 +270,6 @@ class TestWhichClients:
         assert impossible.aws.requests == []
 
     def test_after_uninstall(self, impossible: World) -> None:
-        """A client that was guarded is botocore's again."""
         with impossible.install(*impossible.sources(1)):
             client = impossible.client()
             client.get_caller_identity()
@@ -306,7 +302,6 @@ class TestWhichClients:
         assert [one.status for one in impossible.aws.requests] == [200]
 
     def test_attached_still_after_uninstall(self, impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is attached stays as it is."""
         monkeypatch.setenv("SKEWGUARD_TRUE_TIME_TLS", "true")
         client = impossible.client()
         skewguard.attach(client, sources=impossible.sources(1))
@@ -516,7 +511,6 @@ class TestProxies:
         assert proxy.asked == slow.aws.requests == []
 
     def test_with_a_bundle_of_its_own(self, slow: World, proxy: Any) -> None:
-        """`proxy_ca_bundle`."""
         other = trustme.CA()
         proxy.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         other.issue_cert("localhost").configure_cert(proxy.context)
@@ -546,7 +540,6 @@ class TlsTunnel(Tunnel):
 
 
 def test_one_judgement_a_connection(impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that is used again is not judged again."""
     from skewguard.tls import connection
 
     judged: list[Any] = []

@@ -66,7 +66,6 @@ class TestTime:
     """What `status`, `now` and `offset` return."""
 
     def test_nothing_is_known_at_first(self) -> None:
-        """None instead of a guess."""
         assert skewguard.now() is None
         assert skewguard.offset() is None
         status = skewguard.status()
@@ -136,7 +135,6 @@ class TestTruth:
     """What may become truth, row by row of the table in `docs/architecture.md`."""
 
     def test_a_custom_endpoint_teaches_itself(self, endpoint: StrictEndpoint) -> None:
-        """No other endpoint learns from it."""
         with skewguard.install():
             client("sts", endpoint).get_caller_identity()
             assert skewguard.now() is None
@@ -152,7 +150,6 @@ class TestTruth:
             assert skewguard.now() is None
 
     def test_unverified_tls_to_aws_teaches_nothing(self, aws: StrictEndpoint) -> None:
-        """Without verification, all is as with botocore alone."""
         with skewguard.install():
             sts = boto3.client("sts", **{**aws.client_kwargs, "endpoint_url": None, "verify": False})
             with pytest.warns(Warning, match="Unverified HTTPS"):

@@ -89,7 +89,6 @@ def test_what_a_uri_says(uri: str, parts: Uri) -> None:
     ],
 )
 def test_what_is_no_uri(uri: str, reason: str) -> None:
-    """One error, in one sentence that says why."""
     with pytest.raises(ConfigError, match=reason) as caught:
         read(uri)
     assert str(caught.value).startswith(f"{uri!r} is not radio: ")
@@ -209,7 +208,6 @@ def test_any_text_makes_a_source_or_a_config_error(scheme: str, begin: str, text
     ids=SOURCES,
 )
 def test_equal_sources_are_one(same: list[Any], other: Source) -> None:
-    """The same target configured twice is asked once."""
     uri, *sources = same
     assert len({from_uri(uri), *sources}) == 1
     assert other not in sources
@@ -226,7 +224,6 @@ def test_every_source_decodes_its_path(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("bad", [":", ":a", ":/a/", ":/a b", ":/%", ":/%00", ":///a", "://host/a", ":/a#b", "?a=1"])
 def test_every_source_refuses_the_same(scheme: str, bad: str) -> None:
-    """What is wrong for one is wrong for all."""
     with pytest.raises(ConfigError, match=f"is not {scheme}"):
         from_uri(scheme + bad)
 

@@ -102,7 +102,6 @@ def found_in(name: str, text: str) -> list[str]:
 
 
 def test_plain_english() -> None:
-    """Each file keeps the rule."""
     found = [each for path in texts() for each in found_in(path.relative_to(ROOT).as_posix(), path.read_text("utf-8"))]
     assert not found, "\n" + "\n".join(found)
 

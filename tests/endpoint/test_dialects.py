@@ -43,7 +43,6 @@ if boto3.client("cloudwatch", region_name="us-east-1").meta.service_model.protoc
 
 @pytest.mark.parametrize("service", CALLS)
 def test_accepts_every_dialect(endpoint: StrictEndpoint, signer: None, service: str) -> None:
-    """What botocore signs is accepted, and recorded."""
     CALLS[service][1](client(endpoint, service))
     (record,) = endpoint.requests
     assert (record.status, record.code, record.access_key) == (200, "", ACCESS_KEY)
@@ -154,7 +153,6 @@ SAMPLES: dict[type[Dialect], Sample] = {
 
 
 def test_every_dialect_has_a_sample() -> None:
-    """A new dialect is not forgotten here."""
     assert [type(dialect) for dialect in dialects.DIALECTS] == list(SAMPLES)
 
 

@@ -132,7 +132,6 @@ def test_fuzz_signed_parts(
 
 
 def test_what_is_no_tls(tls_endpoint: StrictEndpoint) -> None:
-    """What is no TLS ends its own connection only."""
     exchange(tls_endpoint.port, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
     exchange(tls_endpoint.port, b"")
     exchange(tls_endpoint.port, b"\x16\x03\x01\x02\x00")

@@ -17,7 +17,6 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def test_fake_clocks() -> None:
-    """They move only when moved."""
     clocks = FakeClocks(wall=100 * 10**9, steady=5 * 10**9)
     start = clocks.read()
     assert start == (clocks.steady, clocks.wall) == (5 * 10**9, 100 * 10**9)

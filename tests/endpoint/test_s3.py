@@ -64,7 +64,6 @@ def test_s3_keys_styles_and_bodies(tls_endpoint: StrictEndpoint, signer: None, s
 
 
 def test_s3_multipart_copy_and_range(tls_endpoint: StrictEndpoint, signer: None) -> None:
-    """A large upload in parts, a copy, and parts of an object."""
     s3 = client(tls_endpoint, "s3")
     s3.create_bucket(Bucket="multi")
     data = os.urandom(17 * 1024 * 1024)
@@ -81,7 +80,6 @@ def test_s3_multipart_copy_and_range(tls_endpoint: StrictEndpoint, signer: None)
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME", "SHA1", "SHA256"])
 def test_s3_checksums(tls_endpoint: StrictEndpoint, algorithm: str) -> None:
-    """Each algorithm that botocore offers."""
     if algorithm.startswith("CRC") and algorithm != "CRC32":
         pytest.importorskip("awscrt")
     s3 = client(tls_endpoint, "s3")
@@ -90,7 +88,6 @@ def test_s3_checksums(tls_endpoint: StrictEndpoint, algorithm: str) -> None:
 
 
 def test_s3_missing_things(endpoint: StrictEndpoint) -> None:
-    """S3's own errors."""
     s3 = client(endpoint, "s3")
     assert refused(lambda: s3.get_object(Bucket="none", Key="k"))[:2] == (404, "NoSuchBucket")
     s3.create_bucket(Bucket="some")

@@ -49,8 +49,6 @@ def test_script(endpoint: StrictEndpoint) -> None:
 
 
 def test_dates(endpoint: StrictEndpoint) -> None:
-    """Every mode of the Date header."""
-
     def dates() -> tuple[list[str], list[str]]:
         connection = http.client.HTTPConnection("127.0.0.1", endpoint.port, timeout=10)
         connection.request("GET", "/")
@@ -136,7 +134,6 @@ def test_as_aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_lifecycle() -> None:
-    """Starting and stopping, repeatedly."""
     endpoint = StrictEndpoint(credentials={"AK": "sk"})
     with pytest.raises(RuntimeError, match="not running"):
         endpoint.url  # noqa: B018

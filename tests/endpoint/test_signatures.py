@@ -164,7 +164,6 @@ def test_order_of_checks() -> None:
 
 
 def test_one_service_only() -> None:
-    """Requests signed for another service are refused."""
     with StrictEndpoint(service="sts") as endpoint:
         client(endpoint, "sts").get_caller_identity()
         assert "correct service: 'sts'" in refused(client(endpoint, "sns").list_topics)[2]

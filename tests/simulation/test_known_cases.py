@@ -156,14 +156,12 @@ class TestStale:
     @pytest.mark.parametrize("dialect", ["coral", "s3", "terse", "silent", "head"])
     @pytest.mark.parametrize("tolerance", [300, 900])
     def test_a_pool_that_makes_requests_wait(self, tolerance: int, dialect: str) -> None:
-        """For every tolerance and dialect."""
         with Script() as script:
             aws = script.server(tolerance=tolerance, dialect=dialect)
             wait = (tolerance + 60) * SECOND
             self.ends_well(script, script.call(aws, wait=wait), wait)
 
     def test_a_pool_that_makes_many_wait(self) -> None:
-        """Each of a hundred is signed again once."""
         with Script() as script:
             aws = script.server(tolerance=900, dialect="s3")
             calls = [script.program.call(aws, wait=1_000 * SECOND + number * SECOND) for number in range(100)]

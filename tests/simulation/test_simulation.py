@@ -18,7 +18,6 @@ WITHIN = 500
 
 
 def test_scenarios_keep_every_invariant() -> None:
-    """Whatever clocks, sources, servers and callers do."""
     score = run_in_parallel(0, SCENARIOS, os.cpu_count() or 1)
     if score.failed is not None:
         pytest.fail(story_of(score.failed))
@@ -35,7 +34,6 @@ def test_a_bug_is_found(bug: str) -> None:
 
 
 def test_failed_seeds_pass_now(tmp_path: Path) -> None:
-    """The tests run each seed that ever failed."""
     for seed in (4711, 17):
         record_failure(seed, tmp_path / "file")
     assert recorded_failures(tmp_path / "file") == [4711, 17]

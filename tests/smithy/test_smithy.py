@@ -117,7 +117,6 @@ class TestCalls:
             assert statuses(server) == [200]
 
     def test_never_more_than_once(self, ahead: int, sdk: str, emitted: Emitted) -> None:
-        """Whatever comes back."""
         with StrictEndpoint(offset=ahead) as server, skewguard.install(sources="response"):
             server.fail_next("RequestTimeTooSkewed", "", times=9)
             assert run(server, sdk, 1) != [""]
