@@ -12,11 +12,7 @@ from skewguard.http_date import response_interval
 from skewguard.interval import DRIFT_PPB, EARLIEST, LATEST, SECOND, Interval, Trust, plausible
 from skewguard.timekeeping.domain import UTC, Change, Domain
 from skewguard.timekeeping.evidence import Evidence, Grade, Observation, Shown
-from skewguard.timekeeping.knowledge import (
-    MAX_LAG,
-    OUTRANKS_FOR,
-    Knowledge,
-)
+from skewguard.timekeeping.knowledge import MAX_LAG, OUTRANKS_FOR, Knowledge
 
 ZERO = EARLIEST + 10**17
 """True time when the steady clock of these tests shows 0, ns."""

@@ -322,8 +322,7 @@ class TestAgain:
         assert desk.poller.agreed_since(desk.clocks.steady)
 
     @pytest.mark.parametrize(
-        "change",
-        [lambda poller: poller.expire(), lambda poller: poller.set_sources(lambda: [(network("new"),)], 1)],
+        "change", [lambda poller: poller.expire(), lambda poller: poller.set_sources(lambda: [(network("new"),)], 1)]
     )
     def test_at_once_after_a_jump_or_for_others(self, desk: Desk, change: Callable[[Poller], None]) -> None:
         """What was learned from them may be wrong now."""

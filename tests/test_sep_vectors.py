@@ -69,10 +69,7 @@ VECTORS = [
     Vector("8 no Date header", [Operation([Attempt(0, 2, None, 0, 403, RTTS)], 0, RTTS)]),
     Vector(
         "9 Age header",
-        [
-            Operation([Attempt(0, 2, 1 - 17280, 0, age=17280)], 0),
-            Operation([Attempt(60, 62, 361, 60)], 300),
-        ],
+        [Operation([Attempt(0, 2, 1 - 17280, 0, age=17280)], 0), Operation([Attempt(60, 62, 361, 60)], 300)],
     ),
     Vector(
         "10 cached then aligned",

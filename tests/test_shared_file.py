@@ -214,7 +214,6 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "in a place that others may empty": lambda path: path.parent.parent.chmod(0o777),
 }
 
-
 SQUATTED: dict[str, Callable[[Path], object]] = {
     "a file": lambda name: name.touch(0o600),
     "a symlink": lambda name: (name.with_name("own").mkdir(0o700), name.symlink_to("own")),

@@ -241,11 +241,7 @@ class TestSigners:
             assert abs((call.timestamp() - datetime.datetime.now(datetime.timezone.utc)).total_seconds()) < 5
 
     def test_an_error_while_signing_is_the_callers(self, clocks: FakeClocks) -> None:
-        with (
-            skewguard.install(clocks=clocks),
-            pytest.raises(ZeroDivisionError),
-            SignedCall("bedrock").signing(AWS),
-        ):
+        with skewguard.install(clocks=clocks), pytest.raises(ZeroDivisionError), SignedCall("bedrock").signing(AWS):
             raise ZeroDivisionError
 
 

@@ -40,7 +40,6 @@ from tests.signer_cells import (
 
 UNVERIFIED = {"v2", "v3", "v3https", "v4a", "s3v4a"}  # the strict endpoint cannot check these; their time is read
 
-
 PRESENT = [cell for cell in CELLS if cell.version != "v4-s3express" or hasattr(botocore.auth, "S3ExpressAuth")]
 """The cells of the present botocore; S3 Express came with 1.33."""
 

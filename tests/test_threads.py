@@ -15,7 +15,6 @@ pytestmark = pytest.mark.slow
 
 LATE = 1200
 
-
 CROWD = (
     GREENLETS
     + """

@@ -62,10 +62,16 @@ print(len(skewguard.status().domains))
 )
 
 
+@pytest.fixture(autouse=True)
+def guarded_process() -> None:
+    skewguard.install()
+
+
 class TestTime:
     """What `status`, `now` and `offset` return."""
 
     def test_nothing_is_known_at_first(self) -> None:
+        skewguard.uninstall()
         assert skewguard.now() is None
         assert skewguard.offset() is None
         status = skewguard.status()
@@ -73,14 +79,13 @@ class TestTime:
 
     def test_one_service_teaches_all(self, aws: StrictEndpoint) -> None:
         """UTC learned over verified TLS: the second service's first call takes one request."""
-        with skewguard.install():
-            aws_client("sts", aws).get_caller_identity()
-            assert aws.count == 2
-            for name in ("dynamodb", "lambda", "ec2", "s3-list"):
-                service, operation = OPERATIONS[name]
-                operation(aws_client(service, aws))
-            assert aws.count == 6
-            now, offset, status = skewguard.now(), skewguard.offset(), skewguard.status()
+        aws_client("sts", aws).get_caller_identity()
+        assert aws.count == 2
+        for name in ("dynamodb", "lambda", "ec2", "s3-list"):
+            service, operation = OPERATIONS[name]
+            operation(aws_client(service, aws))
+        assert aws.count == 6
+        now, offset, status = skewguard.now(), skewguard.offset(), skewguard.status()
         assert now.earliest <= aws.now() <= now.latest + 10**9
         assert now.earliest <= now.midpoint <= now.latest
         assert offset.seconds == pytest.approx(1200, abs=2)
@@ -95,17 +100,16 @@ class TestTime:
         inner = boto3.Session()
         from botocore.credentials import DeferredRefreshableCredentials, create_assume_role_refresher
 
-        with skewguard.install():
-            session = botocore.session.get_session()
-            sts = aws_client("sts", aws, inner)
-            skewguard.attach(sts)
-            session._credentials = DeferredRefreshableCredentials(
-                create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}),
-                "test",
-            )
-            # The role's expiry is still judged by the wall clock: an hour is longer than the error of 20 minutes.
-            dynamodb = session.create_client("dynamodb", region_name="us-east-1")
-            dynamodb.list_tables()
+        session = botocore.session.get_session()
+        sts = aws_client("sts", aws, inner)
+        skewguard.attach(sts)
+        session._credentials = DeferredRefreshableCredentials(
+            create_assume_role_refresher(sts, {"RoleArn": "arn:aws:iam::1:role/r", "RoleSessionName": "session"}),
+            "test",
+        )
+        # The role's expiry is still judged by the wall clock: an hour is longer than the error of 20 minutes.
+        dynamodb = session.create_client("dynamodb", region_name="us-east-1")
+        dynamodb.list_tables()
         assert [(record.service, record.status) for record in aws.requests] == [
             ("sts", 403),
             ("sts", 200),
@@ -114,10 +118,9 @@ class TestTime:
 
     def test_a_url_inside_a_call_is_made_once(self, aws: StrictEndpoint) -> None:
         """It is made before the first attempt, so it is right from the second call on."""
-        with skewguard.install():
-            ec2 = aws_client("ec2", aws)
-            for _ in range(2):
-                ec2.copy_snapshot(SourceRegion="eu-west-1", SourceSnapshotId="snap-1")
+        ec2 = aws_client("ec2", aws)
+        for _ in range(2):
+            ec2.copy_snapshot(SourceRegion="eu-west-1", SourceSnapshotId="snap-1")
         late = []
         for record in aws.requests:
             [url] = parse_qs(record.body.decode())["PresignedUrl"]
@@ -135,14 +138,13 @@ class TestTruth:
     """What may become truth, row by row of the table in `docs/architecture.md`."""
 
     def test_a_custom_endpoint_teaches_itself(self, endpoint: StrictEndpoint) -> None:
-        with skewguard.install():
-            client("sts", endpoint).get_caller_identity()
-            assert skewguard.now() is None
-            assert skewguard.status().domains.keys() == {f"http://127.0.0.1:{endpoint.port}"}
+        client("sts", endpoint).get_caller_identity()
+        assert skewguard.now() is None
+        assert skewguard.status().domains.keys() == {f"http://127.0.0.1:{endpoint.port}"}
 
     def test_aws_over_plain_http_teaches_its_own_domain(self) -> None:
         """Anything on the path could have written that Date."""
-        with StrictEndpoint(offset=1200) as server, server.as_aws(), skewguard.install():
+        with StrictEndpoint(offset=1200) as server, server.as_aws():
             sts = boto3.client("sts", **{**server.client_kwargs, "endpoint_url": "http://sts.us-east-1.amazonaws.com"})
             sts.get_caller_identity()
             sts.get_caller_identity()
@@ -150,25 +152,23 @@ class TestTruth:
             assert skewguard.now() is None
 
     def test_unverified_tls_to_aws_teaches_nothing(self, aws: StrictEndpoint) -> None:
-        with skewguard.install():
-            sts = boto3.client("sts", **{**aws.client_kwargs, "endpoint_url": None, "verify": False})
-            with pytest.warns(Warning, match="Unverified HTTPS"):
-                assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"
-            assert aws.count == 1
-            assert skewguard.status().domains == {}
+        sts = boto3.client("sts", **{**aws.client_kwargs, "endpoint_url": None, "verify": False})
+        with pytest.warns(Warning, match="Unverified HTTPS"):
+            assert code_of(sts.get_caller_identity) == "SignatureDoesNotMatch"
+        assert aws.count == 1
+        assert skewguard.status().domains == {}
 
     def test_unverified_tls_to_another_store_teaches_that_store(self, aws: StrictEndpoint) -> None:
         """It counts like plain http, which many private stores use."""
-        with skewguard.install():
-            sts = boto3.client("sts", **{**aws.client_kwargs, "verify": False})
-            with pytest.warns(Warning, match="Unverified HTTPS"):
-                sts.get_caller_identity()
-            assert aws.count == 2
-            assert skewguard.now() is None
+        sts = boto3.client("sts", **{**aws.client_kwargs, "verify": False})
+        with pytest.warns(Warning, match="Unverified HTTPS"):
+            sts.get_caller_identity()
+        assert aws.count == 2
+        assert skewguard.now() is None
 
     def test_moto_teaches_nothing(self) -> None:
         """Its answer came from no socket."""
-        with skewguard.install(), moto.mock_aws():
+        with moto.mock_aws():
             boto3.client("s3").list_buckets()
             boto3.client("sts").get_caller_identity()
             assert skewguard.status().domains == {}
@@ -188,14 +188,13 @@ class TestTruth:
 
     def test_a_stubber_teaches_nothing(self, aws: StrictEndpoint) -> None:
         """Its answers come from the test."""
-        with skewguard.install():
-            sts = aws_client("sts", aws)
-            with Stubber(sts) as stubber:
-                stubber.add_response("get_caller_identity", {"Account": "1"})
-                stubber.add_client_error("get_caller_identity", "RequestTimeTooSkewed", http_status_code=403)
-                sts.get_caller_identity()
-                assert code_of(sts.get_caller_identity) == "RequestTimeTooSkewed"
-            assert skewguard.status().domains == {}
+        sts = aws_client("sts", aws)
+        with Stubber(sts) as stubber:
+            stubber.add_response("get_caller_identity", {"Account": "1"})
+            stubber.add_client_error("get_caller_identity", "RequestTimeTooSkewed", http_status_code=403)
+            sts.get_caller_identity()
+            assert code_of(sts.get_caller_identity) == "RequestTimeTooSkewed"
+        assert skewguard.status().domains == {}
         assert aws.count == 0
 
     @pytest.mark.parametrize(
@@ -203,22 +202,20 @@ class TestTruth:
     )
     def test_a_faked_clock_teaches_nothing(self, aws: StrictEndpoint, freeze: Callable[[], Any]) -> None:
         """The test chose that time; the host's clock is not wrong."""
-        with skewguard.install():
-            with freeze():
-                assert skewguard.status().state == "faked"
-                assert code_of(aws_client("sts", aws).get_caller_identity)
-            assert skewguard.status().domains == {}
+        with freeze():
+            assert skewguard.status().state == "faked"
+            assert code_of(aws_client("sts", aws).get_caller_identity)
+        assert skewguard.status().domains == {}
 
     @pytest.mark.parametrize("attempts", [1, 3])
     def test_an_intermediarys_clock_cannot_break_calls_that_are_right(self, aws: StrictEndpoint, attempts: int) -> None:
         """The server accepted the timestamp, so a proxy's Date, two hours off, is not that server's."""
         aws.offset = 0
         aws.date_mode = lambda now: email.utils.formatdate(now / 1e9 - 7200, usegmt=True)
-        with skewguard.install():
-            sts = aws_client("sts", aws, retries={"total_max_attempts": attempts})
-            for _ in range(4):
-                sts.get_caller_identity()
-            assert skewguard.status().domains == {}
+        sts = aws_client("sts", aws, retries={"total_max_attempts": attempts})
+        for _ in range(4):
+            sts.get_caller_identity()
+        assert skewguard.status().domains == {}
         assert aws.count == 4
 
     @pytest.mark.parametrize("attempts", [1, 3])
@@ -228,26 +225,24 @@ class TestTruth:
         """A store behind a proxy that writes its own Date, an hour off: missing keys, then a denied HEAD."""
         with_bucket(strict_endpoint)
         strict_endpoint.date_mode = lambda now: email.utils.formatdate(now / 1e9 + 3600, usegmt=True)
-        with skewguard.install():
-            s3 = client("s3", strict_endpoint, retries={"total_max_attempts": attempts})
-            for _ in range(2):
-                assert code_of(lambda: s3.head_object(Bucket="bucket", Key="missing")) == "404"
-                assert code_of(lambda: s3.get_object(Bucket="bucket", Key="missing")) == "NoSuchKey"
-                s3.head_object(Bucket="bucket", Key="key")
-            strict_endpoint.fail_next("AccessDenied", times=2 if attempts > 1 else 1)
-            assert code_of(lambda: s3.head_object(Bucket="bucket", Key="key")) == "403"
-            if attempts == 1:  # the next call finds out what the refusal taught
-                code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
-            for _ in range(3):
-                s3.head_object(Bucket="bucket", Key="key")
+        s3 = client("s3", strict_endpoint, retries={"total_max_attempts": attempts})
+        for _ in range(2):
+            assert code_of(lambda: s3.head_object(Bucket="bucket", Key="missing")) == "404"
+            assert code_of(lambda: s3.get_object(Bucket="bucket", Key="missing")) == "NoSuchKey"
+            s3.head_object(Bucket="bucket", Key="key")
+        strict_endpoint.fail_next("AccessDenied", times=2 if attempts > 1 else 1)
+        assert code_of(lambda: s3.head_object(Bucket="bucket", Key="key")) == "403"
+        if attempts == 1:  # the next call finds out what the refusal taught
+            code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
+        for _ in range(3):
+            s3.head_object(Bucket="bucket", Key="key")
 
     def test_a_redirect_accepts_nothing_and_teaches(self, aws: StrictEndpoint) -> None:
         """Its Date is the server's own, whatever the request's timestamp."""
-        with skewguard.install():
-            aws.reply_next(301, {"x-amz-bucket-region": "us-east-1"})
-            s3 = aws_client("s3", aws)
-            code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
-            assert skewguard.now() is not None
+        aws.reply_next(301, {"x-amz-bucket-region": "us-east-1"})
+        s3 = aws_client("s3", aws)
+        code_of(lambda: s3.head_object(Bucket="bucket", Key="key"))
+        assert skewguard.now() is not None
 
     def test_a_request_sent_elsewhere_after_signing_teaches_nothing(
         self, aws: StrictEndpoint, endpoint: StrictEndpoint
@@ -257,15 +252,15 @@ class TestTruth:
         def divert(request: Any, **_: Any) -> None:
             request.url = endpoint.url + "/"
 
-        with skewguard.install():
-            sts = aws_client("sts", aws)
-            sts.meta.events.register("before-send", divert)
-            code_of(sts.get_caller_identity)
-            assert skewguard.status().domains == {}
+        sts = aws_client("sts", aws)
+        sts.meta.events.register("before-send", divert)
+        code_of(sts.get_caller_identity)
+        assert skewguard.status().domains == {}
         assert endpoint.count == 1
 
     def test_responses_can_be_left_unheard(self, endpoint: StrictEndpoint) -> None:
         """With `learn_from_responses=False` an answer is judged, but teaches nothing."""
+        skewguard.uninstall()
         with skewguard.install(learn_from_responses=False):
             assert code_of(client("sts", endpoint).get_caller_identity)
             assert skewguard.status().domains == {}
@@ -275,7 +270,6 @@ class TestTruth:
         self, aws: StrictEndpoint, strict_endpoint: StrictEndpoint
     ) -> None:
         """Its clock is the wall clock, so UTC would be wrong there."""
-        with skewguard.install():
-            aws_client("sts", aws).get_caller_identity()
-            client("sts", strict_endpoint).get_caller_identity()
+        aws_client("sts", aws).get_caller_identity()
+        client("sts", strict_endpoint).get_caller_identity()
         assert strict_endpoint.count == 1

@@ -10,10 +10,8 @@ from tests.differential.scripts import AWS, PRIVATE, Script
 LOST = 3
 """Calls that may be lost to two clocks behind one name, until nothing is corrected there."""
 
-
 PAUSE = 60
 """For so long, s, what did not help is not tried again: a guess, or a refresh that one of two clocks demands."""
-
 
 OUTRANKS = 900
 """For so long, s, what AWS says outranks the sources."""

@@ -22,7 +22,6 @@ GRAMMAR = re.compile(
     r"Signature (expired|not yet current): (\w+) is (now earlier|still later) than (\w+) \((\w+) ([-+]) (\d+) min\.\)"
 )
 
-
 CALLS: dict[str, tuple[str, Callable[[Any], Any], int, int, str]] = {
     "sts": ("GetCallerIdentity", lambda c: c.get_caller_identity(), 15, 403, "SignatureDoesNotMatch"),
     "iam": ("ListAccountAliases", lambda c: c.list_account_aliases(), 5, 403, "SignatureDoesNotMatch"),

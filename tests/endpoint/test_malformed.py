@@ -63,7 +63,6 @@ def test_malformed_requests(endpoint: StrictEndpoint, case: str) -> None:
 
 HEAD = b"POST /b/k?X-Amz-Date=1&a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabcdefghi"
 
-
 PIECES = st.sampled_from(
     [
         b"Authorization: ",
@@ -86,7 +85,6 @@ PIECES = st.sampled_from(
         b"GET /?X-Amz-Signature=%ff HTTP/1.1\r\nHost: b\r\n",
     ]
 )
-
 
 REQUESTS = st.one_of(
     st.binary(max_size=300),

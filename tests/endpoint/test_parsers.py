@@ -16,7 +16,6 @@ SIGNED = sigv4.Signed("header", SCOPE, "20260101T000000Z", 0, ("host",), "0" * 6
 CREDENTIAL = "AKID/20260101/us-east-1/s3/aws4_request"
 QUERY = f"X-Amz-Credential={CREDENTIAL}&X-Amz-SignedHeaders=host&X-Amz-Signature=a&X-Amz-Date=20260101T000000Z"
 
-
 BEGUN = f"X-Amz-Algorithm={sigv4.ALGORITHM}&{QUERY}"
 
 

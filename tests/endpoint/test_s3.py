@@ -14,20 +14,8 @@ from skewguard.testing.aws import chunks, sigv4
 from skewguard.testing.endpoint import SECRET_KEY
 from tests.endpoint.helpers import ONCE, client, refused, upload
 
-KEYS = [
-    "plain",
-    "a b",
-    "a+b",
-    "ü/ö/雪",
-    "a//b",
-    "./a/../b",
-    "~-_.!'()*",
-    "&=?#%;:@$,",
-    "%41",
-    "a%2Fb",
-    "tail/",
-    '<"\\>',
-]
+KEYS = ["plain", "a b", "a+b", "ü/ö/雪", "a//b", "./a/../b", "~-_.!'()*", "&=?#%;:@$,"]
+KEYS += ["%41", "a%2Fb", "tail/", '<"\\>']
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "tls"])

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _POSSIBLE = 230 * SECOND  # a silent refusal of a timestamp further off than this may be about time
 _ACCEPTED, _GREY = 900 * SECOND, 10 * SECOND  # how near an accepted timestamp is, give or take, ns
 
-
 _REFUSALS = (400, 401, 403)
 
 

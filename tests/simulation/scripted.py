@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from skewguard.config import Settings
@@ -59,6 +60,10 @@ class Script:
     @property
     def host(self) -> Host:
         return self.world.host
+
+    @cached_property
+    def aws(self) -> Server:
+        return self.server()
 
     def server(self, url: str = AWS, **options: Any) -> Server:
         server = Server(url, **{"tolerance": 300} | options)

@@ -108,11 +108,10 @@ def test_three_slow_uploads_are_not_two_clocks() -> None:
 def test_a_refusal_renews_the_proof_that_it_agrees_with() -> None:
     """So a source that lies does not outrank it a quarter of an hour later."""
     with Script(source="lying") as script:
-        aws = script.server()
-        script.succeeds(aws, requests=2)
+        script.succeeds(script.aws, requests=2)
         script.wait(16 * MINUTE)
-        script.succeeds(aws, requests=2)
-        script.succeeds(aws)
+        script.succeeds(script.aws, requests=2)
+        script.succeeds(script.aws)
 
 
 def test_an_accepted_wall_clock_ends_a_claim_whatever_the_date() -> None:
@@ -131,10 +130,9 @@ def test_an_accepted_wall_clock_ends_a_claim_whatever_the_date() -> None:
 def test_a_freeze_of_a_host_that_was_wrong_before(kind: str) -> None:
     """Its tools set the clock right; what cannot be signed again goes by it, though it jumped by less than it stood."""
     with Script(wall_error=1_200) as script:
-        aws = script.server()
-        script.succeeds(aws, requests=2)
+        script.succeeds(script.aws, requests=2)
         script.sleep("frozen", HOUR, script.repair)
-        call = script.call(aws, kind=kind)
+        call = script.call(script.aws, kind=kind)
         assert call.stamps == call.twin.stamps
 
 

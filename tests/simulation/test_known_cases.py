@@ -32,11 +32,10 @@ class TestFrozen:
     ) -> None:
         """The answer that shows the clock's error is believed, and every later call succeeds at once."""
         with Script(**world) as script:
-            aws = script.server()
-            script.succeeds(aws, requests=1 + ("wall_error" in world))
+            script.succeeds(script.aws, requests=1 + ("wall_error" in world))
             script.sleep("frozen", length, script.repair if step else lambda: None)
             for each in requests:
-                script.succeeds(aws, requests=each)
+                script.succeeds(script.aws, requests=each)
             assert sum(event.by for event in script.emitted(events.Stepped)) == pytest.approx(step, abs=SECOND)
             corrections = [event.offset for event in script.emitted(events.CorrectionChanged)]
             assert not step or corrections[-1:] in ([], [0])
@@ -44,27 +43,25 @@ class TestFrozen:
     def test_what_is_handed_out_is_right_at_once(self) -> None:
         """A presigned URL cannot be retried, so in doubt it follows the wall clock, which is right."""
         with Script() as script:
-            aws = script.server()
-            script.succeeds(aws)
+            script.succeeds(script.aws)
             script.sleep("frozen", HOUR, script.repair)
-            url = script.call(aws, kind=URL)
+            url = script.call(script.aws, kind=URL)
             assert url.stamps == [script.host.wall] == [script.world.truth]
 
     @pytest.mark.parametrize("tools", [True, False])
     def test_with_the_answer_in_its_buffers(self, tools: bool) -> None:
         """An answer of before the freeze, read after it, must not mislead for long."""
         with Script() as script:
-            aws = script.server()
-            call = script.program.call(aws, linger=SECOND)
+            call = script.program.call(script.aws, linger=SECOND)
             script.wait(SECOND // 2)
             script.sleep("frozen", HOUR, script.repair if tools else lambda: None)
             script.world.run(lambda: bool(call.outcome))
             assert call.outcome == "ok"
             if tools:  # the wall clock bounds the answer's age
-                script.succeeds(aws)
+                script.succeeds(script.aws)
             else:
-                script.succeeds(aws, requests=2)
-                script.succeeds(aws)
+                script.succeeds(script.aws, requests=2)
+                script.succeeds(script.aws)
 
     def test_thawed_again_and_again_as_a_function_is(self) -> None:
         """Between two invocations everything stands still, and the wall clock is right on waking.
@@ -72,11 +69,10 @@ class TestFrozen:
         A short pause costs nothing. After a long one the first call needs a second request: the anchor is late.
         """
         with Script() as script:
-            aws = script.server()
             for nap in (MINUTE, 20 * MINUTE, 2 * MINUTE, HOUR, SECOND):
-                script.succeeds(aws)
+                script.succeeds(script.aws)
                 script.sleep("frozen", nap, script.repair)
-                script.succeeds(aws, requests=2 if nap > 5 * MINUTE else 1)
+                script.succeeds(script.aws, requests=2 if nap > 5 * MINUTE else 1)
 
 
 class TestSuspended:
@@ -86,18 +82,16 @@ class TestSuspended:
     def test_the_first_call_after_a_night_is_right(self, wall_error: int) -> None:
         """Eight hours add no more than drift."""
         with Script(wall_error, drift=60_000) as script:
-            aws = script.server()
-            script.succeeds(aws, requests=2 if wall_error else 1)
+            script.succeeds(script.aws, requests=2 if wall_error else 1)
             script.sleep("suspended", 8 * HOUR)
-            script.succeeds(aws)
+            script.succeeds(script.aws)
 
     def test_and_stepped_right_on_waking(self) -> None:
         """The anchor holds, and the first signing sees that the wall clock is right."""
         with Script(-1_200) as script:
-            aws = script.server()
-            script.succeeds(aws, requests=2)
+            script.succeeds(script.aws, requests=2)
             script.sleep("suspended", HOUR, script.repair)
-            script.succeeds(aws)
+            script.succeeds(script.aws)
             assert script.emitted(events.CorrectionChanged)[-1].offset == 0
 
 
@@ -107,13 +101,12 @@ class TestEndpoints:
     def test_two_with_different_clocks(self) -> None:
         """Requests are signed by each server's own clock, however calls alternate."""
         with Script(wall_error=-3_600) as script:
-            aws = script.server()
             store = script.server("https://store.example", utc=False, offset=1_200 * SECOND)
-            script.succeeds(aws, requests=2)
+            script.succeeds(script.aws, requests=2)
             script.succeeds(store, requests=2)
             for _ in range(20):
                 script.wait(MINUTE)
-                assert abs(script.succeeds(aws).stamps[0] - script.world.truth) < 4 * SECOND
+                assert abs(script.succeeds(script.aws).stamps[0] - script.world.truth) < 4 * SECOND
                 assert abs(script.succeeds(store).stamps[0] - script.world.truth - store.offset) < 4 * SECOND
 
     def test_one_that_flaps_behind_a_load_balancer(self) -> None:
@@ -194,8 +187,7 @@ class TestStale:
     def test_a_machine_frozen_between_signing_and_sending(self) -> None:
         """The steady clock shows nothing; the wall clock, stepped right by the tools, shows the length."""
         with Script() as script:
-            aws = script.server()
-            call = script.program.call(aws, wait=SECOND)
+            call = script.program.call(script.aws, wait=SECOND)
             script.sleep("frozen", HOUR, script.repair)
             script.world.run(lambda: bool(call.outcome))
             self.ends_well(script, call, HOUR)
@@ -203,9 +195,8 @@ class TestStale:
     def test_on_a_clock_that_is_wrong_as_well(self) -> None:
         """The correction stays: the request is signed again by true time, and nothing is forgotten."""
         with Script(wall_error=7_200) as script:
-            aws = script.server()
-            script.succeeds(aws, requests=2)
-            call = script.call(aws, wait=HOUR)
+            script.succeeds(script.aws, requests=2)
+            call = script.call(script.aws, wait=HOUR)
             assert (call.outcome, len(call.stamps)) == ("ok", 2)
             assert script.emitted(events.Retried)[-1].verdict == "stale"
-            assert abs(script.succeeds(aws).stamps[0] - script.world.truth) < 4 * SECOND
+            assert abs(script.succeeds(script.aws).stamps[0] - script.world.truth) < 4 * SECOND

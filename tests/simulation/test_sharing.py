@@ -16,8 +16,7 @@ from tests.simulation.world import START, Host
 
 def taught(script: Script, wall_error: int = -1_200) -> None:
     """Let one process learn how wrong the wall clock is."""
-    aws = script.server()
-    script.succeeds(aws, requests=2 if wall_error else 1)
+    script.succeeds(script.aws, requests=2 if wall_error else 1)
 
 
 def reboot(script: Script, wall_error: int = 0) -> None:
@@ -36,7 +35,7 @@ class TestWhatOneHasLearned:
             for _ in range(19):
                 script.wait(MINUTE)
                 script.start_process()
-                script.succeeds(script.servers[0])
+                script.succeeds(script.aws)
 
     @pytest.mark.parametrize("step", [-7_200, 300, 1_200, 7_200])
     def test_holds_over_a_step(self, step: int) -> None:
@@ -45,7 +44,7 @@ class TestWhatOneHasLearned:
             taught(script)
             script.host.step(step * SECOND)
             script.start_process()
-            script.succeeds(script.servers[0])
+            script.succeeds(script.aws)
 
     @pytest.mark.parametrize("tools", [True, False])
     def test_holds_over_a_night_asleep(self, tools: bool) -> None:
@@ -54,7 +53,7 @@ class TestWhatOneHasLearned:
             taught(script)
             script.sleep("suspended", 8 * HOUR, script.repair if tools else lambda: None)
             script.start_process()
-            script.succeeds(script.servers[0])
+            script.succeeds(script.aws)
 
     def test_is_late_after_a_freeze(self) -> None:
         """No clock of the host counts while it stands still, so one process has to learn again, and shares that."""
@@ -63,17 +62,16 @@ class TestWhatOneHasLearned:
             script.sleep("frozen", HOUR, script.repair)
             for requests in (2, 1, 1):
                 script.start_process()
-                script.succeeds(script.servers[0], requests=requests)
+                script.succeeds(script.aws, requests=requests)
 
     def test_of_one_stores_clock_is_used_for_that_store(self) -> None:
         """Other servers' clocks are their own."""
         with Script() as script:
             store = script.server("https://store.example", utc=False, offset=1_200 * SECOND)
-            aws = script.server()
             script.succeeds(store, requests=2)
             script.start_process()
             script.succeeds(store)
-            script.succeeds(aws)
+            script.succeeds(script.aws)
             script.wait(2 * HOUR)  # by now, it may have been corrected
             script.start_process()
             script.succeeds(store, requests=2)
@@ -85,12 +83,11 @@ class TestWhatOneBelieves:
         with Script(source="lying") as script:
             liar = script.program
             script.start_process()
-            aws = script.server()
-            script.succeeds(aws)
+            script.succeeds(script.aws)
             script.program = liar
-            script.succeeds(aws, requests=2)
+            script.succeeds(script.aws, requests=2)
             script.start_process()
-            script.succeeds(aws)
+            script.succeeds(script.aws)
             assert [event.offset for event in script.emitted(events.CorrectionChanged)] == []
 
     def test_what_it_heard_from_servers_is_shared_all_the_same(self) -> None:
@@ -98,7 +95,7 @@ class TestWhatOneBelieves:
         with Script(wall_error=-1_200, source="lying") as script:
             taught(script)  # its source had it sign an hour wrong
             script.start_process()
-            script.succeeds(script.servers[0])
+            script.succeeds(script.aws)
 
 
 class TestWhatIsNotBelieved:
@@ -113,7 +110,7 @@ class TestWhatIsNotBelieved:
                 script.world.file.spoil(how, script.host, random.Random(seed))
                 for requests in (2, 1):
                     script.start_process()
-                    script.succeeds(script.servers[0], requests=requests)
+                    script.succeeds(script.aws, requests=requests)
 
     def test_the_file_of_before_a_boot(self) -> None:
         """Steady clocks start again with each boot, so nothing of the last one counts."""
@@ -122,18 +119,18 @@ class TestWhatIsNotBelieved:
             script.wait(HOUR)
             reboot(script)
             script.wait(2 * HOUR)  # from now on, nothing in the file is from the future
-            script.succeeds(script.servers[0])
+            script.succeeds(script.aws)
             reboot(script, wall_error=-7_200)
-            script.succeeds(script.servers[0], requests=2)
+            script.succeeds(script.aws, requests=2)
 
     def test_a_full_disk(self) -> None:
         """A process still knows what it learned; the next one learns for itself."""
         with Script(wall_error=-1_200) as script:
             script.world.file.full = True
             taught(script)
-            script.succeeds(script.servers[0])
+            script.succeeds(script.aws)
             script.start_process()
-            script.succeeds(script.servers[0], requests=2)
+            script.succeeds(script.aws, requests=2)
 
     def test_what_is_heard_over_plain_http(self) -> None:
         """Anything on the way may have sent it: no other process uses it."""
