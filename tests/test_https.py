@@ -54,6 +54,8 @@ class Tunnel(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         line = self.rfile.readline().decode()
+        if not line:
+            return  # the client has hung up
         while self.rfile.readline().strip():
             pass
         self.server.asked.append(line)  # type: ignore[attr-defined]

@@ -11,7 +11,6 @@ import datetime
 import os
 import ssl
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -465,8 +464,8 @@ class TestProxies:
                 with contextlib.suppress(OSError):
                     super().shutdown_request(request)
 
-        made: Any = Quiet(("127.0.0.1", 0), TlsTunnel)
-        made.asked, made.refusal, made.upstream = [], "", slow.aws.port
+        made: Any = Quiet(("127.0.0.1", 0), Tunnel)
+        made.asked, made.refusal = [], ""
         made.context = slow.aws._authority.context  # type: ignore[union-attr]
         with running(made) as port:
             made.url = f"https://localhost:{port}"
@@ -517,26 +516,6 @@ class TestProxies:
         with other.cert_pem.tempfile() as path, slow.install(*slow.sources(2)):
             self.client(slow, proxy, proxies_config={"proxy_ca_bundle": path}).get_caller_identity()
         assert [one.status for one in slow.aws.requests] == [200]
-
-
-class TlsTunnel(Tunnel):
-    """Connects to the AWS of the test, whatever host it is told."""
-
-    def handle(self) -> None:
-        import socket
-
-        line = self.rfile.readline().decode()
-        if not line:
-            return
-        while self.rfile.readline().strip():
-            pass
-        self.server.asked.append(line)  # type: ignore[attr-defined]
-        with socket.create_connection(("127.0.0.1", self.server.upstream)) as upstream:  # type: ignore[attr-defined]
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=self.copy, args=(upstream, self.connection))
-            back.start()
-            self.copy(self.connection, upstream)
-            back.join()
 
 
 def test_one_judgement_a_connection(impossible: World, monkeypatch: pytest.MonkeyPatch) -> None:

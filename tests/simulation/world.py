@@ -202,9 +202,10 @@ class World:
 
     def start_thread(self, target: Callable[..., None], *args: Any) -> None:
         """Start a thread of the poller's."""
-        if target is polling._ask:
-            source = args[1]
-            self.after(source.begin(args[3]), lambda: target(*args), on_host=True)
+        if getattr(target, "__func__", None) is polling._Poll._ask:
+            index, patience, _ = args
+            source = target.__self__._asked[index]  # type: ignore[attr-defined]
+            self.after(source.begin(patience), lambda: target(*args), on_host=True)
         else:
             thread = SimulatedThread(self, target, args)
             self.after(50_000, thread.resume, on_host=True)
