@@ -10,17 +10,10 @@ import weakref
 
 from skewguard import _aws_profile, _late_imports
 from skewguard._late_imports import WhenImported
-from skewguard.config import Settings, resolve
+from skewguard.config import Settings, Switch, resolve
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 _LONGEST_IMPORT = 30  # s; a fork waits no longer for one. On a busy machine 200 ms of importing take some seconds.
-
-
-class Switch:
-    """The settings in force for a set of event handlers; None while they are off."""
-
-    def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings
 
 
 class _Process:

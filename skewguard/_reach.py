@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeAlias
 from skewguard import _aws_profile, _late_imports
 from skewguard._fail_open import fail_open
 from skewguard._late_imports import WhenImported
-from skewguard._process import Switch, process
-from skewguard.config import OFF_SWITCH_PROFILE_KEY, OTHER_SIGNERS, Settings
+from skewguard._process import process
+from skewguard.config import OFF_SWITCH_PROFILE_KEY, OTHER_SIGNERS, Settings, Switch
 from skewguard.errors import ConfigError
 from skewguard.events import logger
 from skewguard.signing.patches import library

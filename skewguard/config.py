@@ -98,6 +98,13 @@ class Settings(NamedTuple):
     true_time_tls: bool = False
 
 
+class Switch:
+    """The settings in force for a set of event handlers; None while they are off."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings
+
+
 class AttachOptions(TypedDict, total=False):
     """The keywords of `attach`, for type checkers. Lengths of time are in seconds; `Settings` has the meanings."""
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
+from skewguard.config import Switch
 from skewguard.events import Refused, emit
 from skewguard.signing.call import Call
 from skewguard.signing.domains import origin
 from skewguard.signing.errand import Errand, quietly
-from skewguard.signing.guard import Guard, Route, Switch
+from skewguard.signing.guard import Guard, Route
 from skewguard.signing.hooks import Hooks
 from skewguard.signing.patches import library, tls
 from skewguard.signing.responses import AioResponses

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from skewguard._fail_open import fail_open
 from skewguard._warnings import warn_once
-from skewguard.config import OFF_SWITCH_PROFILE_KEY, Settings, as_boolean
+from skewguard.config import OFF_SWITCH_PROFILE_KEY, Switch, as_boolean
 from skewguard.signing.domains import find_domain, origin, virtual_bucket
 from skewguard.timekeeping.domain import Domain
 from skewguard.timekeeping.evidence import Grade
 from skewguard.timekeeping.timekeeper import Timekeeper
 
 _MAX_ROUTES = 1024
-
-
-class Switch(Protocol):
-    """The settings in force; None while they are off."""
-
-    settings: Settings | None
 
 
 class Route(NamedTuple):
@@ -129,11 +123,11 @@ def _switched_off(session: Any) -> bool:
         return False
     try:
         value = session.get_scoped_config().get(OFF_SWITCH_PROFILE_KEY, False)
-        try:
-            return as_boolean(value)
-        except ValueError as error:
-            warn_once(f"{OFF_SWITCH_PROFILE_KEY!r} in the AWS profile is ignored: {error}")
-            return False
     except Exception as error:  # no such profile: botocore will tell the caller itself
         fail_open(error, "the AWS profile could not be read")
+        return False
+    try:
+        return as_boolean(value)
+    except ValueError as error:
+        warn_once(f"{OFF_SWITCH_PROFILE_KEY!r} in the AWS profile is ignored: {error}")
         return False
