@@ -20,7 +20,7 @@ from skewguard import SignedCall, events
 from skewguard.http_date import Span
 from skewguard.interval import SECOND
 from skewguard.signing import remembered
-from skewguard.signing.error_body import parse_error
+from skewguard.signing.foreign_answers import parse_error
 from skewguard.signing.reply import read
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
