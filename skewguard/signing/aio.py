@@ -12,11 +12,10 @@ from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
 from skewguard.config import Switch
 from skewguard.events import Refused, emit
-from skewguard.signing.call import Call
 from skewguard.signing.domains import origin
 from skewguard.signing.errand import Errand, quietly
 from skewguard.signing.guard import Guard, Route
-from skewguard.signing.hooks import Hooks
+from skewguard.signing.hooks import Hooks, Received
 from skewguard.signing.patches import library, tls
 from skewguard.signing.responses import AioResponses
 from skewguard.timekeeping.domain import Domain
@@ -103,15 +102,14 @@ class AioHooks(Hooks):
 
         return before()
 
-    def _hear(
-        self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
-    ) -> Awaitable[float | None] | float | None:
+    def _hear(self, received: Received) -> Awaitable[float | None] | float | None:
+        call, endpoint = received.call, received.endpoint
         if tls.judged(endpoint):
             if call.route.domain is self.guard.unchecked:  # which is shared with other processes
                 call.route = self.guard.contain(call.route)
         elif call.route.domain is self.keeper.utc and AioResponses.host_names_unchecked(endpoint):
-            call.route = self.guard.contain_aws(call.route, origin(http_response.url))
-        return super()._hear(call, http_response, parsed, endpoint, operation, attempts, context)
+            call.route = self.guard.contain_aws(call.route, origin(received.http_response.url))
+        return super()._hear(received)
 
     def _after_sources(
         self, domain: Domain, since: int, sign_again: Callable[[], float | None]

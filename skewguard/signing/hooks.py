@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from skewguard import clocks as _clocks
 from skewguard._fail_open import fail_open
@@ -44,6 +44,28 @@ def _frozen(faked: str, ignored: bool) -> str:
     """Return why nothing is learned or repeated while a library fakes the clock."""
     fakes = f"{faked} fakes this process's clock"
     return f"{fakes}, so nothing is signed again" if ignored else f"{fakes}; ignore_frozen_clock signs by true time"
+
+
+class Received(NamedTuple):
+    """What the event after an attempt hands over, beside the guarded call.
+
+    Attributes:
+        call: The guarded call.
+        http_response: The response as received; None if there is none.
+        parsed: The response as botocore parsed it.
+        endpoint: botocore's endpoint, which sent the request.
+        operation: The model of the operation.
+        attempts: How many attempts were made.
+        context: The request's context.
+    """
+
+    call: Call
+    http_response: Any
+    parsed: Any
+    endpoint: Any
+    operation: Any
+    attempts: int
+    context: Any
 
 
 class Hooks:
@@ -125,14 +147,15 @@ class Hooks:
             if response is None:
                 if caught_exception is None or not is_about_dates(caught_exception):
                     return None
-                return self._after_handshake(call, endpoint, operation, attempts, context, caught_exception)
+                received = Received(call, None, None, endpoint, operation, attempts, context)
+                return self._after_handshake(received, caught_exception)
             http_response, parsed = response
             signed, wall, steady = call.signing
             if http_response.status_code < 300 and signed == wall and not call.retried:
                 domain, keeper = call.route.domain, self.keeper
                 if keeper.fresh(domain, steady) if domain is keeper.utc else domain.evidence is None:
                     return None  # a healthy call: what a private server accepts needs no correction
-            wait = self._hear(call, http_response, parsed, endpoint, operation, attempts, context)
+            wait = self._hear(Received(call, http_response, parsed, endpoint, operation, attempts, context))
         except Exception as error:
             fail_open(error, "an answer was not heard")
             return None
@@ -146,70 +169,79 @@ class Hooks:
 
     # -- carrying out decisions ---------------------------------------------------------------------------------
 
-    def _hear(
-        self, call: Call, http_response: Any, parsed: Any, endpoint: Any, operation: Any, attempts: int, context: Any
-    ) -> Awaitable[float | None] | float | None:
-        keeper = self.keeper
-        domain = call.route.domain
-        _, wall, steady = call.signing
-        status = http_response.status_code
-        if status < 300 and not call.retried and keeper.fresh(domain, steady):
+    def _hear(self, received: Received) -> Awaitable[float | None] | float | None:
+        """Learn from an answer, and carry out what is decided about it."""
+        keeper, call = self.keeper, received.call
+        status = received.http_response.status_code
+        if status < 300 and not call.retried and keeper.fresh(call.route.domain, call.signing[2]):
             return None
         faked = _clocks.faked()
-        if (faked and status < 400) or not self.responses.from_socket(http_response):
+        if (faked and status < 400) or not self.responses.from_socket(received.http_response):
             return None  # a test's clock or a test's answer
-        if domain is keeper.utc and (
-            tls.judged(endpoint) or not is_named_for(call.route.prefix, operation.service_model.endpoint_prefix)
+        if call.route.domain is keeper.utc and (
+            tls.judged(received.endpoint)
+            or not is_named_for(call.route.prefix, received.operation.service_model.endpoint_prefix)
         ):
             call.route = self.guard.contain(call.route)
-            domain = call.route.domain
-        where = call.route.prefix
         now = keeper.clocks.read()
-        ignored = keeper.settings.ignore_frozen_clock
-        answer = Answer(
-            reply=read(status, self.responses.headers_of(http_response), parsed),
-            elapsed=max(now.steady - steady, 0 if faked else now.wall - wall, 0),
-            source=origin(http_response.url),
-            known=None if domain is keeper.utc else keeper.known(domain, steady),
-            quiet=domain.quiet(where, now.steady),
-            given_up=domain.given_up(now.steady),
-            trusted=domain is not keeper.utc or self.responses.verified(endpoint),
-            learns=self.guard.learns() and not faked,
-            inactive=_frozen(faked, ignored) if faked else "" if self.guard.is_on() else _OFF,
-            faked=_clocks.faked_wall_ns() if faked and not ignored else None,
-            attempts_left=attempts_left(context, attempts),
-        )
+        answer = self._read(received, faked, now)
         decision = decide(call, answer)
         said = self._learn(call, answer, decision, now)
         if decision.disproves:
-            keeper.disprove(domain)
+            keeper.disprove(call.route.domain)
         if decision.quietens:
-            keeper.quieten(domain, where)
+            keeper.quieten(call.route.domain, call.route.prefix)
             call.failed = None
         if decision.then is Then.FIRST and call.first is not None:
-            http_response.status_code = call.first.reply.status
-            parsed.clear()
-            parsed.update(call.first.parsed)
-            return None
+            received.http_response.status_code = call.first.reply.status
+            received.parsed.clear()
+            received.parsed.update(call.first.parsed)
         if decision.then in {Then.FIRST, Then.CALLERS}:
             return None
-        judgement = decision.judgement
+        return self._after_failure(received, answer, decision, said, now)
+
+    def _read(self, received: Received, faked: str | None, now: Reading) -> Answer:
+        """Return all that decides about an answer."""
+        keeper, (prefix, domain) = self.keeper, received.call.route
+        _, wall, steady = received.call.signing
+        response, ignored = received.http_response, keeper.settings.ignore_frozen_clock
+        return Answer(
+            reply=read(response.status_code, self.responses.headers_of(response), received.parsed),
+            elapsed=max(now.steady - steady, 0 if faked else now.wall - wall, 0),
+            source=origin(response.url),
+            known=None if domain is keeper.utc else keeper.known(domain, steady),
+            quiet=domain.quiet(prefix, now.steady),
+            given_up=domain.given_up(now.steady),
+            trusted=domain is not keeper.utc or self.responses.verified(received.endpoint),
+            learns=self.guard.learns() and not faked,
+            inactive=_frozen(faked, ignored) if faked else "" if self.guard.is_on() else _OFF,
+            faked=_clocks.faked_wall_ns() if faked and not ignored else None,
+            attempts_left=attempts_left(received.context, received.attempts),
+        )
+
+    def _after_failure(
+        self, received: Received, answer: Answer, decision: Decision, said: Interval | None, now: Reading
+    ) -> Awaitable[float | None] | float | None:
+        """Sign a call again whose attempt failed because of its time, unless there is an obstacle."""
+        call, judgement = received.call, decision.judgement
+        signed, wall, steady = call.signing
         call.failed = FailedAttempt(call.signing, judgement, answer.reply.explicit)
         call.obstacle = decision.obstacle
         if decision.obstacle:
-            if faked and not ignored:
+            if answer.faked is not None:
                 emit_once(Degraded("correcting requests", decision.obstacle))
             return None
+        if not answer.trusted:
+            call.obstacle = "the server's certificate is not verified"
+        elif not answer.learns:
+            call.obstacle = "learn_from_responses is off"
         skewed = judgement.verdict is Verdict.SKEW
         # Where the machine stood still meanwhile, the wall clock alone shows how long that was.
         waited = now.steady - steady if skewed else answer.elapsed
-        first = First(answer.reply, parsed, call.signing[0] == wall)
-        call.obstacle = "" if answer.learns else "learn_from_responses is off"
-        if not answer.trusted:
-            call.obstacle = "the server's certificate is not verified"
-        sign_again = functools.partial(self._sign_again, call, first, decision, said, operation, waited)
+        first = First(answer.reply, received.parsed, signed == wall)
+        sign_again = functools.partial(self._sign_again, call, first, decision, said, received.operation, waited)
         in_line = not skewed or said is not None or decision.then is Then.BY_WALL
-        return sign_again() if in_line else self._after_sources(domain, steady, sign_again)
+        return sign_again() if in_line else self._after_sources(call.route.domain, steady, sign_again)
 
     def _learn(self, call: Call, answer: Answer, decision: Decision, now: Reading) -> Interval | None:
         """Teach the timekeeper what the decision says; return the server's clock, as far as it may be believed."""
@@ -243,13 +275,12 @@ class Hooks:
             keeper.signing_time(domain)
         keeper.share(domain)
 
-    def _after_handshake(
-        self, call: Call, endpoint: Any, operation: Any, attempts: int, context: Any, error: BaseException
-    ) -> Awaitable[float | None] | float | None:
+    def _after_handshake(self, received: Received, error: BaseException) -> Awaitable[float | None] | float | None:
         """Decide after a handshake has failed because of a certificate's dates. Nothing of the request was sent."""
+        call, operation = received.call, received.operation
 
         def reconnect() -> float | None:
-            if not tls.would_judge(endpoint):
+            if not tls.would_judge(received.endpoint):
                 note_failure(error, self.keeper)
                 return None
             waited = self.keeper.clocks.read().steady - call.signing[2]
@@ -263,7 +294,7 @@ class Hooks:
             or call.reconnected
             or is_ours(error)
             or not call.rewindable
-            or not attempts_left(context, attempts)
+            or not attempts_left(received.context, received.attempts)
         ):
             note_failure(error, self.keeper)
             return None
