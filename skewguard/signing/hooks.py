@@ -277,29 +277,25 @@ class Hooks:
 
     def _after_handshake(self, received: Received, error: BaseException) -> Awaitable[float | None] | float | None:
         """Decide after a handshake has failed because of a certificate's dates. Nothing of the request was sent."""
-        call, operation = received.call, received.operation
+        call, operation, keeper = received.call, received.operation, self.keeper
 
         def reconnect() -> float | None:
             if not tls.would_judge(received.endpoint):
-                note_failure(error, self.keeper)
+                note_failure(error, keeper)
                 return None
-            waited = self.keeper.clocks.read().steady - call.signing[2]
+            waited = keeper.clocks.read().steady - call.signing[2]
             reason = "the server's certificate was judged by a wrong clock"
             emit(Retried(operation.service_model.service_name, operation.name, Verdict.SKEW.value, reason, waited))
             return 0
 
-        allowed = self.keeper.settings.true_time_tls and self.guard.is_on() and not self.keeper.seems_right()
-        if (
-            not allowed
-            or call.reconnected
-            or is_ours(error)
-            or not call.rewindable
-            or not attempts_left(received.context, received.attempts)
-        ):
-            note_failure(error, self.keeper)
+        allowed = keeper.settings.true_time_tls and self.guard.is_on() and not keeper.seems_right()
+        left = attempts_left(received.context, received.attempts)
+        repeatable = call.rewindable and not call.reconnected and left
+        if not allowed or not repeatable or is_ours(error):
+            note_failure(error, keeper)
             return None
         call.reconnected = True
-        return self._after_sources(self.keeper.utc, call.signing[2], reconnect)
+        return self._after_sources(keeper.utc, call.signing[2], reconnect)
 
     def _after_sources(
         self, domain: Domain, since: int, sign_again: Callable[[], float | None]

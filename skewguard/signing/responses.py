@@ -25,10 +25,8 @@ class Responses:
         """
         raw = getattr(http_response, "raw", None)
         kind = type(getattr(raw, "_original_response", None))
-        by_http_client = kind is http.client.HTTPResponse or kind is getattr(
-            botocore.awsrequest, "AWSHTTPResponse", None
-        )
-        return by_http_client and sockets_are_real()
+        botocores = getattr(botocore.awsrequest, "AWSHTTPResponse", None)
+        return kind in (http.client.HTTPResponse, botocores) and sockets_are_real()
 
     @staticmethod
     def headers_of(http_response: Any) -> Any:
