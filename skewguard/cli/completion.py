@@ -96,11 +96,9 @@ def zsh(commands: Sequence[Command]) -> str:
 def _zsh(option: Option) -> list[str]:
     """Return the specifications of one option for _arguments."""
     text = option.help.replace("[", "(").replace("]", ")")
-    values = f"({' '.join(option.choices)})" if option.choices else "_default" if option.value else ""
+    values = f"({' '.join(option.choices)})" if option.choices else "_default"
     ending = f":{_colons(option.value)}:{values}" if option.value else ""
-    if not option.names:
-        return [f":{_colons(option.value)}:{values}"]
-    return [f"{name}[{_colons(text)}]{ending}" for name in option.names]
+    return [f"{name}[{_colons(text)}]{ending}" for name in option.names] or [ending]
 
 
 def fish(commands: Sequence[Command]) -> str:

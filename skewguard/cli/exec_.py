@@ -25,24 +25,23 @@ FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes, the same as those of ``env``, ``nohup`` and ``timeout``; any other is the command's."""
 
 _OPTIONS = {
-    "--source": "a time source to use instead of those configured; may be repeated",
-    "--min-sources": "how many sources must agree",
-    "--timeout": "how long the sources may take, s",
-    "--wait": "how long the program's first session may wait until true time is known, s",
-    "--max-offset": "never correct by more than this, s",
-    "--deadband": "leave a clock alone that is off by no more than this, s",
+    "--source": ("URI", "a time source to use instead of those configured; may be repeated"),
+    "--min-sources": ("N", "how many sources must agree"),
+    "--timeout": ("S", "how long the sources may take, s"),
+    "--wait": ("S", "how long the program's first session may wait until true time is known, s"),
+    "--max-offset": ("S", "never correct by more than this, s"),
+    "--deadband": ("S", "leave a clock alone that is off by no more than this, s"),
 }
 """Each is passed to the program as its SKEWGUARD_* variable."""
-_METAVARS = {"--source": "URI", "--min-sources": "N"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments. The command itself has been split off by then."""
     parser.allow_abbrev = False  # `split` knows whole names only
     parser.usage = "skewguard exec [-h] [OPTION ...] [--] COMMAND [ARGUMENT ...]"
-    for name, text in _OPTIONS.items():
+    for name, (metavar, text) in _OPTIONS.items():
         action = "append" if name == "--source" else "store"
-        parser.add_argument(name, action=action, metavar=_METAVARS.get(name, "S"), help=text)
+        parser.add_argument(name, action=action, metavar=metavar, help=text)
     parser.epilog = (
         "Other options are SKEWGUARD_* variables. The exit code is the command's; 2 for wrong options, 125 if there is "
         "no command, 126 if it cannot be executed, 127 if it is not found."

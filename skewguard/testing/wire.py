@@ -35,7 +35,6 @@ class Request:
     """One request as received; text is latin-1, so that no byte is lost."""
 
     method: str
-    target: str
     path: str
     """Still encoded."""
     query: str
@@ -75,7 +74,7 @@ def read_head(stream: BinaryIO) -> Request:
     path, _, query = rest.partition("?")
     said = headers.get("connection", "").lower()
     keep = "close" not in said if version == "HTTP/1.1" else "keep-alive" in said
-    return Request(method, target, path, query, headers, keep_alive=keep)
+    return Request(method, path, query, headers, keep_alive=keep)
 
 
 def _line(stream: BinaryIO, *, first: bool = True) -> bytes:

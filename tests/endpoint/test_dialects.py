@@ -165,7 +165,7 @@ def test_samples(endpoint: StrictEndpoint, kind: type[Dialect]) -> None:
     status, body = raw.send()
     assert status == sample.status
     assert sample.body in body
-    request = Request("GET", "/", "/", "", {name.lower(): value for name, value in sample.headers.items()})
+    request = Request("GET", "/", "", {name.lower(): value for name, value in sample.headers.items()})
     assert type(dialects.dialect_of(sample.service, request)) is kind
 
 

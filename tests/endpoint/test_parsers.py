@@ -12,7 +12,7 @@ from skewguard.testing.aws.dialects import Problem
 from skewguard.testing.aws.sigv4 import Unreadable
 
 SCOPE = sigv4.Scope("AKID", "20260101", "us-east-1", "s3")
-SIGNED = sigv4.Signed("header", SCOPE, "20260101T000000Z", 0, ("host",), "0" * 64, None)
+SIGNED = sigv4.Signed("header", SCOPE, "0" * 64, None, "20260101T000000Z", 0, ("host",))
 CREDENTIAL = "AKID/20260101/us-east-1/s3/aws4_request"
 QUERY = f"X-Amz-Credential={CREDENTIAL}&X-Amz-SignedHeaders=host&X-Amz-Signature=a&X-Amz-Date=20260101T000000Z"
 

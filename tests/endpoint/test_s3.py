@@ -130,7 +130,7 @@ def test_signed_chunks() -> None:
     """AWS's documented example: 66560 bytes of "a" in chunks of 64 KiB and 1 KiB."""
     scope = sigv4.Scope("AKIAIOSFODNN7EXAMPLE", "20130524", "us-east-1", "s3")
     seed = "4f232c4386841ef735655705268965c44a0e4690baa4adea153f7db9fa80a0a9"
-    signed = sigv4.Signed("header", scope, "20130524T000000Z", 1369353600, (), seed, None)
+    signed = sigv4.Signed("header", scope, seed, None, "20130524T000000Z", 1369353600)
     raw = b"".join(
         b"%x;chunk-signature=%s\r\n%s\r\n" % (size, signature, b"a" * size)
         for size, signature in (

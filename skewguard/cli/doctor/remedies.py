@@ -82,11 +82,15 @@ def advise(examination: Examination) -> list[str]:
 def _find_out(examination: Examination) -> list[str]:
     """Return how to learn whether the clock is wrong: one that was not found wrong must not be set."""
     named = "another time source" if examination.survey.results else "a time source"
-    lines = ["", "Nothing shows that the clock is wrong, so leave it as it is. To find out:"]
-    lines.append(f"Name {named} that this host reaches, or an AWS endpoint:")
-    lines += ["    skewguard doctor --source ntp://time.aws.com", "    skewguard doctor --endpoint sts.amazonaws.com"]
-    lines.append("Or compare with a clock that you trust:")
-    return [*lines, "    date -u"]
+    return [
+        "",
+        "Nothing shows that the clock is wrong, so leave it as it is. To find out:",
+        f"Name {named} that this host reaches, or an AWS endpoint:",
+        "    skewguard doctor --source ntp://time.aws.com",
+        "    skewguard doctor --endpoint sts.amazonaws.com",
+        "Or compare with a clock that you trust:",
+        "    date -u",
+    ]
 
 
 def commands(examination: Examination) -> list[str]:

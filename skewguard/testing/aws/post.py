@@ -84,7 +84,7 @@ def find(form: Form) -> sigv4.Signed | None:
     stamp = fields["x-amz-date"]
     token = fields.get("x-amz-security-token") or fields.get("x-amz-s3session-token")
     scope = sigv4.parse_credential(fields["x-amz-credential"])
-    return sigv4.Signed("post", scope, stamp, sigv4.parse_time(stamp), (), fields["x-amz-signature"], token)
+    return sigv4.Signed("post", scope, fields["x-amz-signature"], token, stamp, sigv4.parse_time(stamp))
 
 
 def check_signature(form: Form, signed: sigv4.Signed, secret: str) -> None:

@@ -46,7 +46,7 @@ def find(query: str, headers: Mapping[str, str]) -> Signed | None:
             raise Unreadable("AWS authorization header is invalid. Expected AwsAccessKeyId:signature")
         stamp = headers.get("x-amz-date") or headers.get("date", "")
         token = headers.get("x-amz-security-token")
-        return Signed("v2-header", _scope(access), stamp, parse_time(stamp), (), signature, token)
+        return Signed("v2-header", _scope(access), signature, token, stamp, parse_time(stamp))
     if said or "AWSAccessKeyId=" not in query:
         return None
     fields = dict(split_query(query))
@@ -54,7 +54,7 @@ def find(query: str, headers: Mapping[str, str]) -> Signed | None:
     if "Signature" not in fields or not expires.isascii() or not expires.isdigit() or len(expires) > 10:
         raise Unreadable("Query-string authentication requires the Signature, Expires and AWSAccessKeyId parameters")
     token = fields.get("x-amz-security-token")
-    return Signed("v2-query", _scope(fields["AWSAccessKeyId"]), "", None, (), fields["Signature"], token, int(expires))
+    return Signed("v2-query", _scope(fields["AWSAccessKeyId"]), fields["Signature"], token, expires=int(expires))
 
 
 def find_in_form(fields: Mapping[str, str]) -> Signed | None:
@@ -62,7 +62,7 @@ def find_in_form(fields: Mapping[str, str]) -> Signed | None:
     if "awsaccesskeyid" not in fields or "signature" not in fields:
         return None
     token = fields.get("x-amz-security-token")
-    return Signed("v2-post", _scope(fields["awsaccesskeyid"]), "", None, (), fields["signature"], token)
+    return Signed("v2-post", _scope(fields["awsaccesskeyid"]), fields["signature"], token)
 
 
 def _scope(access_key: str) -> Scope:

@@ -54,14 +54,14 @@ class Signed:
     form: str
     """Where it was: ``header``, ``query`` or ``post``."""
     scope: Scope
-    timestamp: str
-    """As it was signed; empty if the request has none."""
-    signed_at: int | None
-    """`timestamp` in seconds since the Unix epoch; None if it cannot be parsed."""
-    names: tuple[str, ...]
-    """The signed headers, lower case."""
     signature: str
-    token: str | None
+    token: str | None = None
+    timestamp: str = ""
+    """As it was signed; empty if the request has none."""
+    signed_at: int | None = None
+    """`timestamp` in seconds since the Unix epoch; None if it cannot be parsed."""
+    names: tuple[str, ...] = ()
+    """The signed headers, lower case."""
     expires: int | None = None
     """Seconds for which a presigned URL is valid."""
 
@@ -122,7 +122,7 @@ def _from_header(authorization: str, headers: Mapping[str, str]) -> Signed | Non
     if when is not None and not _BASIC.fullmatch(stamp):
         stamp = basic(when)  # a Date header is signed by its instant, not by its text
     token = headers.get("x-amz-security-token") or headers.get("x-amz-s3session-token")
-    return Signed("header", scope, stamp, when, names, signature, token)
+    return Signed("header", scope, signature, token, stamp, when, names)
 
 
 def _from_query(fields: Mapping[str, str]) -> Signed:
@@ -142,7 +142,7 @@ def _from_query(fields: Mapping[str, str]) -> Signed:
     if not expires.isascii() or not expires.isdigit() or len(expires) > 6 or int(expires) > 604_800:
         raise Unreadable("X-Amz-Expires must be a number, at most 604800 seconds")
     token = fields.get("X-Amz-Security-Token") or fields.get("X-Amz-S3session-Token")
-    return Signed("query", scope, stamp, parse_time(stamp), names, signature, token, int(expires))
+    return Signed("query", scope, signature, token, stamp, parse_time(stamp), names, int(expires))
 
 
 def basic(seconds: int) -> str:

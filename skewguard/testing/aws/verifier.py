@@ -217,7 +217,7 @@ def _check_presigned(signed: sigv4.Signed, now: int, tolerance: float) -> None:
 
 
 def _guess(request: Request) -> str:
-    host = request.headers.get("host", "").rpartition(":")[0] or request.headers.get("host", "")
+    host = request.headers.get("host", "").partition(":")[0]
     if request.path == "/federation/credentials":
         return "sso"
     if "AssumeRoleWith" in request.query or b"AssumeRoleWith" in request.body[:4096]:
