@@ -169,26 +169,31 @@ def test_a_signal_may_come_in_the_middle() -> None:
 class TestTiers:
     """One after the other, only as far as needed."""
 
-    def test_the_first_that_tells_is_enough(self) -> None:
-        """No network is asked where a daemon answers."""
-        first, second = FakeSource("first"), network("second")
-        results, outcome = Desk((first,), (second,)).poll()
-        assert [result.name for result in results] == ["first"]
-        assert names(outcome.truechimers) == {"first"}
-        assert second.count == 0
-
-    @pytest.mark.parametrize("instant", [True, False])
-    def test_a_silent_one_is_passed_over(self, instant: bool) -> None:
-        results, outcome = Desk(
-            (FakeSource("closed", offset=None, instant=instant),), (FakeSource("open", instant=instant),)
-        ).poll()
-        assert [(result.name, result.error) for result in results] == [("closed", "closed is dead"), ("open", None)]
-        assert names(outcome.truechimers) == {"open"}
-
-    def test_all_may_be_silent(self) -> None:
-        results, outcome = Desk((FakeSource("a", offset=None),), (network("b", offset=None),)).poll()
-        assert [result.error for result in results] == ["a is dead", "b is dead"]
-        assert outcome.interval is None
+    @pytest.mark.parametrize("instant", [True, False, None], ids=["instant", "in the background", "the first instant"])
+    @pytest.mark.parametrize(
+        ("tiers", "quorum", "agree", "lie", "asked"),
+        [
+            (["a", "b"], 1, {"a"}, set(), "a"),  # no network is asked where a daemon answers
+            (["dead", "b"], 1, {"b"}, set(), "dead b"),
+            (["dead", "silent"], 1, set(), set(), "dead silent"),
+            (["a", "b", "c"], 2, {"a", "b"}, set(), "a b"),  # the cheapest alone is not enough
+            (["a", "liar", "c"], 2, {"a", "c"}, {"liar"}, "a liar c"),  # two that disagree settle nothing
+        ],
+    )
+    def test_they_are_asked_until_enough_agree(
+        self, tiers: list[str], quorum: int, agree: set[str], lie: set[str], asked: str, instant: bool | None
+    ) -> None:
+        """Those that are silent are passed over, and named with the reason."""
+        offsets = {"dead": None, "silent": None, "liar": 3600}
+        sources = [FakeSource(name, offset=offsets.get(name, 0), instant=bool(instant)) for name in tiers]
+        sources[0].instant = instant is not False
+        results, outcome = Desk(*((source,) for source in sources), quorum=quorum).poll()
+        assert (names(outcome.truechimers), names(outcome.falsetickers)) == (agree, lie)
+        silent = ("dead", "silent")
+        assert [(one.name, one.error) for one in results] == [
+            (name, f"{name} is dead" if name in silent else None) for name in asked.split()
+        ]
+        assert [source.count for source in sources] == [source.name in asked.split() for source in sources]
 
     def test_one_that_hangs_leaves_time_for_the_next(self) -> None:
         """Each has its share of the time there is."""
@@ -225,13 +230,6 @@ class TestAgreement:
         refused = [(event.source, event.reason) for event in emitted.of(events.Refused)]
         assert refused == [("b", "b is dead"), ("a", "1 source agrees; min_sources is 2")]
 
-    def test_further_tiers_are_asked_until_enough_agree(self) -> None:
-        """The cheapest alone is not enough here."""
-        a, b, c = FakeSource("a"), network("b"), network("c")
-        _, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
-        assert names(outcome.truechimers) == {"a", "b"}
-        assert c.count == 0
-
     def test_each_tier_has_its_share_of_the_time_left(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """What one leaves goes to those after it; a moment of it is for a source's last words."""
         monkeypatch.setattr(polling, "time", SimpleNamespace(monotonic=lambda: 0.0))
@@ -256,11 +254,9 @@ class TestAgreement:
         desk.poll()
         assert slow.deadlines == [began + 5 * SECOND + LIMIT - SECOND // 50]
 
-    def test_a_tier_that_contradicts_is_followed_by_the_next(self) -> None:
-        """Two that disagree settle nothing; a third may."""
-        a, b, c = FakeSource("a"), network("b", offset=3600), network("c")
-        results, outcome = Desk((a,), (b,), (c,), quorum=2).poll()
-        assert (names(outcome.truechimers), names(outcome.falsetickers)) == ({"a", "c"}, {"b"})
+    def test_what_is_wrong_is_known_by_how_much(self) -> None:
+        """From the outcome's nearer end."""
+        results, _ = Desk((FakeSource("a"), network("b", offset=3600), network("c"))).poll()
         assert [result.off_by for result in results] == [0, 3600 * SECOND - 2_000_000, 0]
 
     def test_events_name_both(self, emitted: Emitted) -> None:
