@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import gc
 import threading
 import urllib.parse
@@ -131,7 +132,7 @@ def test_what_plain_botocore_would_date_is_dated_by_true_time() -> None:
         eks_token,
     ]
     for hand_out in ways:
-        client_of.made = {}  # type: ignore[attr-defined]
+        client_of.cache_clear()
         client_of("s3"), client_of("rds"), client_of("sts")
         with skewguard.install(sources=[FakeSource(offset=7200)]):
             for _ in range(2):
@@ -139,13 +140,11 @@ def test_what_plain_botocore_would_date_is_dated_by_true_time() -> None:
         assert abs(lead(hand_out())) < 60
 
 
+@functools.cache
 def client_of(service: str) -> Any:
     """Return the client of a service, which is made once."""
-    made: dict[str, Any] = client_of.made  # type: ignore[attr-defined]
-    if service not in made:
-        options = botocore.config.Config(signature_version="s3v4") if service == "s3" else None
-        made[service] = boto3.Session().client(service, region_name="us-east-1", config=options)
-    return made[service]
+    options = botocore.config.Config(signature_version="s3v4") if service == "s3" else None
+    return boto3.Session().client(service, region_name="us-east-1", config=options)
 
 
 def eks_token() -> str:

@@ -18,7 +18,7 @@ from skewguard.testing import StrictEndpoint, reset
 from skewguard.testing.aws.sigv4 import parse_time
 from tests import own_correction
 from tests.fakes import Emitted, FakeSource
-from tests.support import OPERATIONS, client, code_of, with_bucket, without_awscrt
+from tests.support import OPERATIONS, aws_client, client, code_of, with_bucket, without_awscrt
 
 KINDS = ["python", *(["crt"] if botocore.compat.HAS_CRT else [])]
 SERVICES = ["sts", "dynamodb", "s3-get", "s3-put-stream"]
@@ -89,7 +89,7 @@ def test_what_is_handed_out_is_corrected_once(kind: str, everywhere: bool, endpo
         source = FakeSource(offset=1200)
         skewguard.install(sources=[source])
         thirty_calls(endpoint, "sts")
-        s3 = s3_of_aws(endpoint)
+        s3 = aws_client("s3", endpoint, signature_version="s3v4")
         for _ in range(3):
             url = s3.generate_presigned_url("get_object", Params={"Bucket": "b", "Key": "k"})
             form = s3.generate_presigned_post("b", "k")
@@ -97,14 +97,6 @@ def test_what_is_handed_out_is_corrected_once(kind: str, everywhere: bool, endpo
             now = datetime.datetime.now(datetime.timezone.utc).timestamp() + 1200
             for stamp in (url.partition("X-Amz-Date=")[2][:16], form["fields"]["x-amz-date"]):
                 assert abs(parse_time(stamp) - now) < 60
-
-
-def s3_of_aws(endpoint: StrictEndpoint) -> Any:
-    """Make a client of AWS's S3 with keys of an endpoint."""
-    import boto3
-
-    kwargs = {**endpoint.client_kwargs, "endpoint_url": "https://s3.us-east-1.amazonaws.com"}
-    return boto3.client("s3", **kwargs, config=botocore.config.Config(signature_version="s3v4"))
 
 
 class TestAnUnknownRequest:
