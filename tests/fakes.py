@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from skewguard.clocks import Clocks
 from skewguard.errors import SourceError
@@ -73,6 +73,15 @@ def ahead_of(clocks: Clocks, seconds: float) -> Callable[[], int]:
     steady, wall = clocks.read()
     difference = wall - steady + round(seconds * SECOND)
     return lambda: clocks.read().steady + difference
+
+
+def raising(error: BaseException) -> Callable[..., Any]:
+    """Return a function that raises an error, whatever it is given."""
+
+    def fail(*_: object, **__: object) -> Any:
+        raise error
+
+    return fail
 
 
 class Emitted(list[Event]):

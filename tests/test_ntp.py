@@ -17,6 +17,7 @@ from skewguard.errors import ConfigError, SourceError
 from skewguard.interval import SECOND, Interval
 from skewguard.sources.ntp import MIN_POLL, NtpSource
 from skewguard.testing import FakeClocks
+from tests.fakes import raising
 from tests.forking import forked_while, needs_fork
 from tests.ntp_server import (
     CLOCKS,
@@ -291,7 +292,7 @@ def test_failed_look_up_is_no_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(honest) as server:
         source = source_of(server, min_poll=MIN_POLL)
         with monkeypatch.context() as patch:
-            patch.setattr(socket, "getaddrinfo", lambda *_, **__: (_ for _ in ()).throw(socket.gaierror(-3, "later")))
+            patch.setattr(socket, "getaddrinfo", raising(socket.gaierror(-3, "later")))
             with pytest.raises(SourceError, match="cannot be looked up: later"):
                 ask(source)
         check(ask(source))

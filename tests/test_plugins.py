@@ -20,6 +20,7 @@ from skewguard.contrib import awscli
 from skewguard.signing.patches import library
 from skewguard.signing.patches.signers import WHO
 from skewguard.testing import StrictEndpoint
+from tests.fakes import raising
 from tests.support import client, completed
 
 pytestmark = pytest.mark.slow
@@ -60,11 +61,7 @@ class TestBotocoresPlugin:
 
     def test_what_fails_is_a_warning(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
         """Botocore would hide it."""
-
-        def broken(**_: object) -> None:
-            raise RuntimeError("broken")
-
-        monkeypatch.setattr(_api, "install", broken)
+        monkeypatch.setattr(_api, "install", raising(RuntimeError("broken")))
         skewguard.initialize_client_plugin(object())
         [record] = caplog.records
         assert (record.levelno, record.name) == (logging.WARNING, "skewguard")

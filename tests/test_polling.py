@@ -16,7 +16,7 @@ from skewguard.interval import SECOND, Interval, Vote
 from skewguard.testing.clocks import FakeClocks
 from skewguard.timekeeping import polling
 from skewguard.timekeeping.polling import Poller, Result, Threads
-from tests.fakes import Emitted, FakeSource
+from tests.fakes import Emitted, FakeSource, raising
 from tests.patience import PATIENCE
 
 LIMIT = 10 * SECOND
@@ -127,11 +127,7 @@ class TestInLine:
         quick = FakeSource("quick")
         desk = Desk((quick,))
         measure = quick.measure
-
-        def interrupted(_clocks: Clocks, _deadline: int) -> Interval:
-            raise KeyboardInterrupt
-
-        quick.measure = interrupted  # type: ignore[method-assign]
+        quick.measure = raising(KeyboardInterrupt())  # type: ignore[method-assign]
         with pytest.raises(KeyboardInterrupt):
             desk.poller.start(LIMIT)
         assert desk.told[0][1].interval is None
@@ -139,10 +135,7 @@ class TestInLine:
         assert desk.poll()[1].interval is not None
 
     def test_without_a_thread_to_spare_it_is_over(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def fail(_thread: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        monkeypatch.setattr(threading.Thread, "start", fail)
+        monkeypatch.setattr(threading.Thread, "start", raising(RuntimeError("can't start new thread")))
         results, outcome = Desk((network("slow"),)).poll()
         assert outcome.interval is None
         assert results[0].error == "it was not asked: the process can start no thread"

@@ -27,7 +27,7 @@ from skewguard.testing import FakeClocks
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.domain import UTC
 from skewguard.timekeeping.shared_file import MOST_BYTES, MOST_ENTRIES, Contents, Store, parse, render
-from tests.fakes import Emitted
+from tests.fakes import Emitted, raising
 from tests.patience import in_threads
 from tests.real.need import need
 from tests.support import nothing_left_open
@@ -383,11 +383,7 @@ class TestFile:
 
     def test_a_process_that_proc_does_not_show_shares_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Its namespaces cannot be told from those of another."""
-
-        def missing(path: str) -> list[str]:
-            raise FileNotFoundError(path)
-
-        monkeypatch.setattr(os, "listdir", missing)
+        monkeypatch.setattr(os, "listdir", raising(FileNotFoundError()))
         with pytest.raises(StoreError, match="cannot be identified"):
             shared_file.tag()
 

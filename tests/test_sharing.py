@@ -29,7 +29,7 @@ from skewguard.timekeeping.evidence import Grade, Shown
 from skewguard.timekeeping.shared_file import Store
 from skewguard.timekeeping.sharing import OWN_CLOCK_FOR, RENEW, SharedEstimates
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.fakes import Emitted, accepted
+from tests.fakes import Emitted, accepted, raising
 from tests.real.need import need
 from tests.support import TO_AWS, aws_environment, client, code_of, run_python, with_bucket
 
@@ -401,11 +401,7 @@ class TestTelling:
     @pytest.mark.parametrize("name", ["read", "write"])
     def test_a_bug_in_here_costs_no_call(self, host: Host, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """After an unforeseen error it is as if there were no file."""
-
-        def broken(_: object) -> None:
-            raise RuntimeError("never thought of")
-
-        monkeypatch.setattr(Store, name, staticmethod(broken))
+        monkeypatch.setattr(Store, name, staticmethod(raising(RuntimeError("never thought of"))))
         keeper = host.process()
         host.answer(keeper)
         assert abs(host.error(keeper)) < 0.001

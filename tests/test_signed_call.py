@@ -24,7 +24,7 @@ from skewguard.signing.foreign_answers import parse_error
 from skewguard.signing.reply import read
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
-from tests.fakes import Emitted, FakeSource, ahead_of
+from tests.fakes import Emitted, FakeSource, ahead_of, raising
 from tests.support import completed
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
@@ -274,11 +274,7 @@ class TestInactive:
     @pytest.mark.parametrize("name", ["signing_time", "learn", "domain"])
     def test_our_own_faults(self, call: SignedCall, server: Server, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         """They change nothing for the caller."""
-
-        def fail(*args: object, **kwargs: object) -> None:
-            raise ZeroDivisionError
-
-        monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
+        monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, raising(ZeroDivisionError()))
         assert not attempt(call, server)
 
 

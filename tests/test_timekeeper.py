@@ -26,7 +26,7 @@ from skewguard.timekeeping.domain import Change, Domain
 from skewguard.timekeeping.evidence import Grade, Shown
 from skewguard.timekeeping.knowledge import OUTRANKS_FOR
 from skewguard.timekeeping.timekeeper import Timekeeper
-from tests.fakes import Emitted, FakeSource, accepted
+from tests.fakes import Emitted, FakeSource, accepted, raising
 from tests.forking import forked_while, needs_fork
 from tests.patience import PATIENCE, eventually, in_threads
 
@@ -483,16 +483,12 @@ class TestSources:
     def test_every_failure_is_a_result(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Unreachable, raising, silent and nonsensical sources are named with their reason."""
         world = World(0, timeout=SECOND // 5)
-
-        def crash(*_: object) -> Interval:
-            raise ZeroDivisionError
-
         release = threading.Event()
         sources = {name: FakeSource(name, instant=False) for name in ("refuse", "crash", "hang", "ancient", "nothing")}
         sources["refuse"].offset = None
         sources["hang"].gate = release
         sources["ancient"].truth = lambda: 0
-        monkeypatch.setattr(sources["crash"], "measure", crash)
+        monkeypatch.setattr(sources["crash"], "measure", raising(ZeroDivisionError()))
         monkeypatch.setattr(sources["nothing"], "measure", lambda *_: None)
         world.keeper.add_sources(tuple(sources.values()))
         world.keeper.measure()

@@ -50,6 +50,7 @@ from tests.certificates import (
     serving,
     shake,
 )
+from tests.fakes import raising
 from tests.patience import PATIENCE, eventually
 from tests.real.need import need
 from tests.test_tls_dates import dated, seconds
@@ -434,8 +435,8 @@ class TestAJudgeThatFails:
             lambda: 1 / 0,
             Broken,
             lambda: Interval.__base__(0, 2, 1, Trust.WITNESS, "s", 0),  # type: ignore[misc]
-            lambda: (_ for _ in ()).throw(ssl.SSLWantReadError(2, "wait")),
-            lambda: (_ for _ in ()).throw(OSError(11, "again")),
+            raising(ssl.SSLWantReadError(2, "wait")),
+            raising(OSError(11, "again")),
         ],
     )
     def test_in_the_check(self, then: Callable[[], Any], tmp_path: Path) -> None:
