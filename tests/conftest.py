@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import botocore.auth
 import botocore.compat
@@ -22,6 +23,7 @@ from skewguard.signing.patches import library
 from skewguard.signing.patches.as_of import DatetimeModule
 from skewguard.testing import FakeClocks, StrictEndpoint, reset
 from tests.fakes import Emitted
+from tests.roles import Metadata, without_keys
 from tests.support import with_bucket
 
 # How fast examples are drawn and run depends on the machine.
@@ -76,6 +78,13 @@ def aws(_aws: StrictEndpoint) -> Iterator[StrictEndpoint]:
     with running.as_aws():
         yield running
     running.clear()
+
+
+@pytest.fixture
+def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
+    """AWS, and a host with metadata services, for a program without keys of its own."""
+    with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, tls_endpoint.as_aws():
+        yield services
 
 
 @pytest.fixture

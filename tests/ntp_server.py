@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import skewguard
 from skewguard.clocks import Clocks, system
 from skewguard.interval import EARLIEST, SECOND, Interval
 from skewguard.sources.ntp import NtpSource
@@ -125,6 +126,19 @@ def check(said: Interval) -> None:
     assert said.earliest <= truth(said.at) <= said.latest
 
 
+def knows_the_truth() -> bool:
+    """Return whether skewguard knows true time. Fail if what it knows is false or too wide."""
+    before = truth(CLOCKS.read().steady)
+    known = skewguard.now()
+    after = truth(CLOCKS.read().steady)
+    if known is None:
+        return False
+    assert known.earliest <= after
+    assert before <= known.latest
+    assert known.latest - known.earliest < 3 * SECOND
+    return True
+
+
 @contextlib.contextmanager
 def serving(handler: Handler, host: str = "127.0.0.1") -> Iterator[Server]:
     server = Server(handler, host)
@@ -167,7 +181,7 @@ def refusing() -> Iterator[int]:
 
 
 def by_wall(offset: float = 0) -> Handler:
-    """Make a server whose clock is the host's wall clock, or that many seconds ahead of it."""
+    """Make a server whose clock is the host's wall clock, or `offset` s ahead of it."""
 
     def answer(server: Server, request: bytes, peer: tuple[str, int]) -> None:
         now = time.time_ns() + round(offset * SECOND)
@@ -178,5 +192,5 @@ def by_wall(offset: float = 0) -> Handler:
 
 
 def wall_server(offset: float = 0) -> contextlib.AbstractContextManager[Server]:
-    """A server whose clock is the host's wall clock, or that many seconds ahead of it."""
+    """Run that server."""
     return serving(by_wall(offset))

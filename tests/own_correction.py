@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import email.utils
+import functools
 import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -56,8 +57,8 @@ def apply(patch: pytest.MonkeyPatch, where: str, *, everywhere: bool = False) ->
     for signer in library.signer_classes():
         if "add_auth" in vars(signer):
             owner = importlib.import_module(signer.__module__)
-            sign = _in_signer(owner, signer.add_auth) if where == "signer" else _in_clock(shift, signer.add_auth)
-            patch.setattr(signer, "add_auth", _once(sign, signer.add_auth, everywhere))
+            ahead = functools.partial(_replaced, owner) if where == "signer" else functools.partial(_set, shift)
+            patch.setattr(signer, "add_auth", _once(signer.add_auth, ahead, everywhere))
 
 
 _last: list[datetime.timedelta] = [_ZERO]  # of any client, for what is signed without an endpoint
@@ -94,7 +95,7 @@ def _trying_again(original: Callable[..., Any]) -> Callable[..., Any]:
     return needs_retry
 
 
-def _once(sign: Callable[..., Any], original: Callable[..., Any], everywhere: bool) -> Callable[..., Any]:
+def _once(original: Callable[..., Any], ahead: Callable[..., Any], everywhere: bool) -> Callable[..., Any]:
     """Make an `add_auth` that adds the difference, but not again where one `add_auth` calls another."""
 
     def add_auth(self: Any, request: Any) -> Any:
@@ -103,35 +104,26 @@ def _once(sign: Callable[..., Any], original: Callable[..., Any], everywhere: bo
             return original(self, request)
         _under_way.append(request)
         try:
-            return sign(self, request, difference)
+            with ahead(difference):
+                return original(self, request)
         finally:
             _under_way.pop()
 
     return add_auth
 
 
-def _in_signer(module: Any, original: Callable[..., Any]) -> Callable[..., Any]:
-    def add_auth(self: Any, request: Any, difference: datetime.timedelta) -> Any:
-        now = module.get_current_datetime
-        module.get_current_datetime = lambda *args, **kwargs: now(*args, **kwargs) + difference
-        try:
-            return original(self, request)
-        finally:
-            module.get_current_datetime = now
-
-    return add_auth
-
-
-def _in_clock(shift: list[datetime.timedelta], original: Callable[..., Any]) -> Callable[..., Any]:
-    def add_auth(self: Any, request: Any, difference: datetime.timedelta) -> Any:
-        with _set(shift, difference):
-            return original(self, request)
-
-    return add_auth
-
-
 def _shifted(original: Callable[..., Any], shift: list[datetime.timedelta]) -> Callable[..., Any]:
     return lambda *args, **kwargs: original(*args, **kwargs) + shift[0]
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, difference: datetime.timedelta) -> Iterator[None]:
+    now = module.get_current_datetime
+    module.get_current_datetime = _shifted(now, [difference])
+    try:
+        yield
+    finally:
+        module.get_current_datetime = now
 
 
 @contextlib.contextmanager

@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import http.server
 import json
-import threading
 from collections.abc import Iterator
 from email.utils import formatdate
 from pathlib import Path
@@ -25,6 +24,7 @@ import skewguard
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.tls import redirected
 from tests.fakes import FakeSource
+from tests.support import running
 
 HOUR = 3600
 UTC = datetime.timezone.utc
@@ -45,44 +45,40 @@ def text(when: datetime.datetime) -> str:
     return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-class Metadata:
+class Metadata(http.server.ThreadingHTTPServer):
     """The instance's and the container's metadata services, with the endpoint's clock and credentials.
 
     Attributes:
-        lasts: The life of the credentials, s; negative if they have expired.
-        port: Where it listens, on 127.0.0.1.
+        endpoint: What accepts the credentials.
+        lasts: Their life, s; negative if they have expired.
     """
 
     def __init__(self, endpoint: StrictEndpoint) -> None:
-        outer = self
-        self.lasts = HOUR
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.endpoint, self.lasts = endpoint, HOUR
 
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_PUT(self) -> None:
-                self.answer("token")
 
-            def do_GET(self) -> None:
-                if self.path.endswith("/security-credentials/"):
-                    return self.answer("role")
-                until = moment(endpoint, outer.lasts)
-                endpoint.add_credentials("ASIAMETADATA", "secret", "token", int(until.timestamp()))
-                given = {"Code": "Success", "AccessKeyId": "ASIAMETADATA", "SecretAccessKey": "secret"}
-                return self.answer(json.dumps({**given, "Token": "token", "Expiration": text(until)}))
+class _Handler(http.server.BaseHTTPRequestHandler):
+    server: Metadata
 
-            def answer(self, text: str) -> None:
-                self.send_response_only(200)
-                self.send_header("Date", formatdate(endpoint.now() / 1e9, usegmt=True))
-                self.send_header("Content-Length", str(len(text)))
-                self.end_headers()
-                self.wfile.write(text.encode())
+    def do_PUT(self) -> None:
+        self.answer("token")
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.port = self.server.server_port
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+    def do_GET(self) -> None:
+        if self.path.endswith("/security-credentials/"):
+            return self.answer("role")
+        endpoint = self.server.endpoint
+        until = moment(endpoint, self.server.lasts)
+        endpoint.add_credentials("ASIAMETADATA", "secret", "token", int(until.timestamp()))
+        given = {"Code": "Success", "AccessKeyId": "ASIAMETADATA", "SecretAccessKey": "secret"}
+        return self.answer(json.dumps({**given, "Token": "token", "Expiration": text(until)}))
 
-    def close(self) -> None:
-        self.server.shutdown()
-        self.server.server_close()
+    def answer(self, text: str) -> None:
+        self.send_response_only(200)
+        self.send_header("Date", formatdate(self.server.endpoint.now() / 1e9, usegmt=True))
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
 
 
 @contextlib.contextmanager
@@ -94,12 +90,9 @@ def without_keys(endpoint: StrictEndpoint, patch: pytest.MonkeyPatch, home: Path
     endpoint.offset = 0
     endpoint.clear()
     metadata = Metadata(endpoint)
-    try:
-        with redirected(lambda name, _: metadata.port if name in METADATA else None, {}):
-            yield metadata
-    finally:
-        metadata.close()
-        endpoint.clear()
+    with running(metadata) as port, redirected(lambda name, _: port if name in METADATA else None, {}):
+        yield metadata
+    endpoint.clear()
 
 
 class Broker:

@@ -59,8 +59,21 @@ def late(signed: str, bound: str, now: str, minutes: int) -> str:
     return f"Signature not yet current: {signed} is still later than {bound} ({now} + {minutes} min.)"
 
 
+EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
+LATE = late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5)
+S3_ERROR = (
+    f"<Error><Code>RequestTimeTooSkewed</Code><Message>{CURRENT}</Message><RequestTime>{{}}</RequestTime>"
+    "<ServerTime>{}</ServerTime><MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>"
+)
+
 ISE, SDNM, RTTS = "InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed"
 M15 = {"MaxAllowedSkewMilliseconds": "900000"}
+
+
+def dated(time: str) -> dict[str, Any]:
+    """Return when a request was signed, and the ``Date`` of the answer, at that time of the same day."""
+    return {"signed": "20240101T000000Z", "headers": {"Date": f"Mon, 01 Jan 2024 {time} GMT"}}
+
 
 FIXTURES = [
     Fixture("1-lambda", 403, ISE, early("20160928T174419Z", "20160928T174724Z", "20160928T175224Z", 5), SKEW,
@@ -101,64 +114,43 @@ FIXTURES = [
     Fixture("33-s3-slow-upload", 403, RTTS, CURRENT, STALE, under_way=1882, signed="20230104T200955Z",
             fields={"RequestTime": "20230104T200955Z", "ServerTime": "2023-01-04T20:41:18Z", **M15},
             headers={"Date": "Wed, 04 Jan 2023 20:41:17 GMT", "Connection": "close"}),
-    Fixture("35-minio", 403, RTTS, SERVERS, SKEW, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
-    Fixture("36-s3-eight-seconds-off", 403, RTTS, CURRENT, NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:00:08 GMT"}),
-    Fixture("36-s3-eight-seconds-off-slow-part", 403, RTTS, CURRENT, STALE, under_way=1000, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:16:48 GMT"}),
+    Fixture("35-minio", 403, RTTS, SERVERS, SKEW, **dated("00:20:00")),
+    Fixture("36-s3-eight-seconds-off", 403, RTTS, CURRENT, NOT_TIME, **dated("00:00:08")),
+    Fixture("36-s3-eight-seconds-off-slow-part", 403, RTTS, CURRENT, STALE, under_way=1000, **dated("00:16:48")),
     Fixture("37-ec2-sigv2", 400, "RequestExpired", "Request has expired. Timestamp date is 2011-03-26T23:22:53Z", SKEW,
             signed="20110326T232253Z", headers={"Date": "Sun, 27 Mar 2011 00:22:53 GMT"}),
     Fixture("37-ec2-sigv2-with-a-full-stop", 400, "RequestExpired", "Request has expired. Timestamp date is 2017-09-25T11:50:39Z.",
             NOT_TIME, signed="20170925T121000Z", headers={"Date": "Mon, 25 Sep 2017 12:20:39 GMT"}),
-    Fixture("38-ec2-expired-credentials", 400, "RequestExpired", "Request has expired.", NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:00:01 GMT"}),
-    Fixture("40-s3-head", 403, "403", "Forbidden", SKEW, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
-    Fixture("40-s3-head-no-permission", 403, "403", "Forbidden", NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}),
-    Fixture("rclone-head-bare-400", 400, "400", "Bad Request", SKEW, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
+    Fixture("38-ec2-expired-credentials", 400, "RequestExpired", "Request has expired.", NOT_TIME, **dated("00:00:01")),
+    Fixture("40-s3-head", 403, "403", "Forbidden", SKEW, **dated("00:20:00")),
+    Fixture("40-s3-head-no-permission", 403, "403", "Forbidden", NOT_TIME, **dated("00:00:00")),
+    Fixture("rclone-head-bare-400", 400, "400", "Bad Request", SKEW, **dated("00:20:00")),
     Fixture("41-presigned-expired", 403, "AccessDenied", "Request has expired", NOT_TIME, under_way=400,
             signed="20170720T041345Z", fields={"X-Amz-Expires": "300", "Expires": "2017-07-20T04:18:45Z",
                                                 "ServerTime": "2017-07-20T04:18:55Z"}),
     Fixture("43-presigned-from-the-future", 403, "AccessDenied", "Request is not yet valid", SKEW, signed="20190525T032052Z",
             fields={"X-Amz-Date": "1558754452000", "Expires": "2019-05-25T03:35:52Z", "ServerTime": "2019-05-23T21:07:35Z"}),
-    Fixture("45-no-date-sent", 403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", SKEW,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
-    Fixture("46-wrong-secret", 403, SDNM, WRONG_KEY, NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 02:00:00 GMT"}),
+    Fixture("45-no-date-sent", 403, "AccessDenied", "AWS authentication requires a valid Date or x-amz-date header", SKEW, **dated("00:20:00")),
+    Fixture("46-wrong-secret", 403, SDNM, WRONG_KEY, NOT_TIME, **dated("02:00:00")),
     Fixture("46-wrong-secret-quoting", 400, ISE, WRONG_KEY + "\n\nThe Canonical String for this request should have been\n'POST"
-            "\n/\n\nx-amz-date:20240101T000000Z\n'", NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 02:00:00 GMT"}),
+            "\n/\n\nx-amz-date:20240101T000000Z\n'", NOT_TIME, **dated("02:00:00")),
     Fixture("47-wrong-secret-s3", 403, SDNM, "The request signature we calculated does not match the signature you provided. "
-            "Check your key and signing method.", NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 02:00:00 GMT"}),
-    Fixture("rclone-slow-400-access-denied", 400, "AccessDenied", MAXIMUM, SKEW, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
+            "Check your key and signing method.", NOT_TIME, **dated("02:00:00")),
+    Fixture("rclone-slow-400-access-denied", 400, "AccessDenied", MAXIMUM, SKEW, **dated("00:20:00")),
     Fixture("rclone-fast", 403, RTTS, CURRENT[:-1], SKEW, signed="20261121T030357Z",
             fields={"ServerTime": "2026-11-21T02:43:57.43488977Z", **M15}),
-    Fixture("ec2-auth-failure", 401, "AuthFailure", "AWS was not able to validate the provided access credentials", SKEW,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
+    Fixture("ec2-auth-failure", 401, "AuthFailure", "AWS was not able to validate the provided access credentials", SKEW, **dated("00:20:00")),
     Fixture("ec2-wrong-secret-on-time", 401, "AuthFailure", "AWS was not able to validate the provided access credentials",
-            NOT_TIME, signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:00:01 GMT"}),
-    Fixture("ceph-empty-message", 403, RTTS, "", SKEW, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:20:00 GMT"}),
-    Fixture("ceph-wrong-secret-empty-message", 403, SDNM, "", NOT_TIME, signed="20240101T000000Z",
-            headers={"Date": "Mon, 01 Jan 2024 00:00:00 GMT"}),
-    Fixture("access-denied-on-a-wrong-clock", 403, "AccessDenied", "User is not authorized", SKEW,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
-    Fixture("access-denied-exception-on-a-wrong-clock", 400, "AccessDeniedException", "User is not authorized", SKEW,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
-    Fixture("validation-on-a-wrong-clock", 400, "ValidationException", "1 validation error detected", SKEW,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
-    Fixture("missing-key-on-a-wrong-clock", 404, "404", "Not Found", NOT_TIME,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
-    Fixture("unavailable-on-a-wrong-clock", 503, "503", "Service Unavailable", NOT_TIME,
-            signed="20240101T000000Z", headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
+            NOT_TIME, **dated("00:00:01")),
+    Fixture("ceph-empty-message", 403, RTTS, "", SKEW, **dated("00:20:00")),
+    Fixture("ceph-wrong-secret-empty-message", 403, SDNM, "", NOT_TIME, **dated("00:00:00")),
+    Fixture("access-denied-on-a-wrong-clock", 403, "AccessDenied", "User is not authorized", SKEW, **dated("00:10:00")),
+    Fixture("access-denied-exception-on-a-wrong-clock", 400, "AccessDeniedException", "User is not authorized", SKEW, **dated("00:10:00")),
+    Fixture("validation-on-a-wrong-clock", 400, "ValidationException", "1 validation error detected", SKEW, **dated("00:10:00")),
+    Fixture("missing-key-on-a-wrong-clock", 404, "404", "Not Found", NOT_TIME, **dated("00:10:00")),
+    Fixture("unavailable-on-a-wrong-clock", 503, "503", "Service Unavailable", NOT_TIME, **dated("00:10:00")),
     Fixture("exactly-at-the-stated-limit", 403, SDNM, early("20240101T000000Z", "20240101T000000Z", "20240101T001500Z", 15), SKEW),
-    Fixture("ten-minutes-where-fifteen-are-allowed", 403, RTTS, CURRENT, NOT_TIME, signed="20240101T000000Z", fields=M15,
-            headers={"Date": "Mon, 01 Jan 2024 00:10:00 GMT"}),
+    Fixture("ten-minutes-where-fifteen-are-allowed", 403, RTTS, CURRENT, NOT_TIME, fields=M15, **dated("00:10:00")),
     Fixture("another-requests-error", 403, ISE, early("20240425T100521Z", "20240425T101638Z", "20240425T102138Z", 5), NOT_TIME,
             signed="20240425T102137Z"),
     Fixture("no-clock-heard", 403, RTTS, CURRENT, SKEW, signed="20240101T000000Z"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import gc
@@ -9,6 +10,7 @@ import http.server
 import io
 import json
 import os
+import socketserver
 import ssl
 import subprocess
 import sys
@@ -16,8 +18,10 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import botocore.auth
+import botocore.session
 import pytest
 import trustme
 from botocore.config import Config
@@ -26,6 +30,7 @@ from botocore.exceptions import ClientError
 import skewguard
 from skewguard.config import resolve
 from skewguard.testing import FakeClocks, StrictEndpoint
+from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource
 from tests.patience import PATIENCE, eventually
 
@@ -83,7 +88,7 @@ def aws_client(service: str, endpoint: StrictEndpoint, session: Any = None, **op
 def with_bucket(endpoint: StrictEndpoint) -> None:
     """Create a bucket with one object on the server, at its own time, and clear its requests."""
     offset, endpoint.offset = endpoint.offset, 0.0
-    s3 = client("s3", endpoint)
+    s3 = botocore.session.get_session().create_client("s3", **endpoint.client_kwargs, config=config())
     s3.create_bucket(Bucket="bucket")
     s3.put_object(Bucket="bucket", Key="key", Body=b"here")
     s3.close()
@@ -104,6 +109,21 @@ def statuses(endpoint: StrictEndpoint, call: Callable[[], Any]) -> list[int]:
     endpoint.clear()
     code_of(call)
     return [record.status for record in endpoint.requests]
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    """Stand in for a function of skewguard's that has a fault."""
+    raise ZeroDivisionError
+
+
+def signed_at(url: str) -> int:
+    """Return the time, s since the Unix epoch, that a presigned URL is dated."""
+    return parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
+
+
+def decoded(part: str) -> bytes:
+    """Decode a part of a token: URL-safe base64 without padding."""
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
 
 
 @contextlib.contextmanager
@@ -206,11 +226,25 @@ def https(directory: Path, begins: int, ends: int) -> Iterator[tuple[str, dict[s
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # the client hangs up, as it should
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    with running(server) as port:
+        yield f"https://127.0.0.1:{port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
+
+
+@contextlib.contextmanager
+def running(server: socketserver.BaseServer) -> Iterator[int]:
+    """Run a server in a thread until the block ends; yield its port."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield f"https://127.0.0.1:{server.server_port}", {"AWS_CA_BUNDLE": str(directory / "ca.pem")}
+        yield server.server_address[1]  # type: ignore[misc]
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def valid_around(moment: datetime.datetime, patch: pytest.MonkeyPatch) -> None:
+    """Let strict endpoints have certificates that are valid for five days before and after a time."""
+    issue = trustme.CA.issue_cert
+    dates = {f"not_{side}": moment + datetime.timedelta(days=days) for side, days in (("before", -5), ("after", 5))}
+    patch.setattr(trustme.CA, "issue_cert", lambda *names: issue(*names, **dates))  # type: ignore[arg-type]

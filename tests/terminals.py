@@ -15,6 +15,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rich.color import parse_rgb_hex
 from rich.console import Console
@@ -24,19 +25,16 @@ from rich.text import Text
 from skewguard.cli import output
 from skewguard.cli.doctor import command as doctor
 from skewguard.cli.doctor.diagnosis import diagnose
-from skewguard.cli.doctor.examination import Examination, Rtc
-from skewguard.cli.doctor.machine import Machine
-from skewguard.cli.survey import ClockOffset, SourceResult, Survey
+from skewguard.cli.survey import SourceResult, Survey
 from skewguard.cli.watch import screen
-from skewguard.host_clock import HostClock
 from skewguard.interval import SECOND
 from skewguard.testing import StrictEndpoint
 from tests.ntp_server import wall_server
 from tests.real.faketime import FakeTime
 from tests.support import completed
+from tests.surveys import WALL, example, known
 
 FOLDER = Path(__file__).parent.parent / "docs" / "pictures"
-WALL = 1_800_000_000 * SECOND
 CELL = 12.2  # the width of a character in what rich draws, in its own units
 
 PLAIN = """import boto3
@@ -149,29 +147,22 @@ def prompt(typed: str) -> str:
 
 def diagnosed() -> str:
     """Return what ``skewguard doctor`` prints on a terminal of a host that is 20 minutes slow."""
-    said = ClockOffset(1200 * SECOND + 300_000, 12_000_000, "ntp://time.aws.com")
-    found = Examination(
-        Survey(said, (SourceResult("ntp://time.aws.com", said, None, 0),), WALL),
-        HostClock(synchronized=False, daemons=("systemd-timesyncd",)),
-        Machine("linux", systemd=True),
-        rtc=Rtc(1200 * SECOND, False),
-    )
+    found = example(1200)
     findings = diagnose(found)
     text = f"{doctor.as_text(found, findings, 1, verbose=False)}\n\n{doctor.summary(findings)}"
     return prompt("skewguard doctor") + output.coloured(output.wrapped(text, 84))
 
 
-def watched() -> str:
+def drifting(width: int, **options: Any) -> str:
     """Return what ``skewguard watch`` shows after twelve rounds: a clock that drifts, and a source that is wrong."""
-    console = Console(file=io.StringIO(), width=96, height=25, force_terminal=True, color_system="standard")
+    console = Console(file=io.StringIO(), width=width, height=25, **options)
     history = screen.History(2 * SECOND)
     for number in range(12):
         drift = 0.004 - number * 0.009 / 11
-        said = [(drift, 0.002), (drift + 0.001, 0.003), (drift + 180, 0.002)]
-        known = [ClockOffset(round(off * SECOND), round(bound * SECOND), "ntp://a.example") for off, bound in said]
-        names, off_by = [f"ntp://{name}.example" for name in "abc"], (0, 0, 180 * SECOND)
-        results = [SourceResult(name, one, None, by) for name, one, by in zip(names, known, off_by, strict=True)]
-        history.add(Survey(known[0], tuple(results), WALL))
+        rows = [("a", drift, 0.002, 0), ("b", drift + 0.001, 0.003, 0), ("c", drift + 180, 0.002, 180 * SECOND)]
+        said = [known(offset, bound, f"ntp://{name}.example") for name, offset, bound, _ in rows]
+        results = [SourceResult(one.source, one, None, row[3]) for one, row in zip(said, rows, strict=True)]
+        history.add(Survey(said[0], tuple(results), WALL))
     console.print(history.picture(console))
     return str(console.file.getvalue())  # type: ignore[attr-defined]
 
@@ -180,7 +171,7 @@ TITLES = {"before-and-after.svg": "app.py", "doctor.svg": "skewguard doctor", "w
 PRINTED: dict[str, Callable[[], str]] = {
     "before-and-after.svg": before_and_after,
     "doctor.svg": diagnosed,
-    "watch.svg": watched,
+    "watch.svg": lambda: drifting(96, force_terminal=True, color_system="standard"),
 }
 
 

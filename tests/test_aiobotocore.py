@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.real.need import need
+from tests.support import completed
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_with_aiobotocore(name: str) -> None:
 def passes(python: Path, tests: str) -> None:
     """Run tests by another Python; fail unless all pass, and none is skipped."""
     command = [python, "-m", "pytest", "-q", "--tb=short", "-p", "no:cacheprovider", "-rA", tests]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
+    done = completed(*command, cwd=ROOT, timeout=600)
     print(done.stdout)  # figures, shown with -s
     if done.returncode:
         pytest.fail(f"{done.stdout}{done.stderr}", pytrace=False)

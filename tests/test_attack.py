@@ -15,7 +15,6 @@ import skewguard
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval
 from tests.ntp_server import (
-    CLOCKS,
     DAY,
     NONCE,
     ZERO,
@@ -25,11 +24,10 @@ from tests.ntp_server import (
     ask,
     check,
     honest,
+    knows_the_truth,
     serving,
-    silent,
     source_of,
     to_stamp,
-    truth,
 )
 from tests.patience import PATIENCE
 
@@ -61,15 +59,9 @@ def attacked(server: Server, seconds: float = 2.0) -> list[Interval | str]:
     with skewguard.install(sources=[source_of(server)], timeout=seconds):
         status = skewguard.measure(timeout=seconds + 2 * PATIENCE)  # ends with the poll, which has its own deadline
         assert time.monotonic() - began < seconds + PATIENCE
-        before = truth(CLOCKS.read().steady)
-        known = skewguard.now()
-        after = truth(CLOCKS.read().steady)
         (result,) = status.sources
-        assert (known is None) == (result.interval is None)
+        assert knows_the_truth() == (result.interval is not None)
         outcomes.append(result.interval or str(result.error))
-        if known is not None:
-            assert known.earliest <= after
-            assert before <= known.latest
     return outcomes
 
 
@@ -79,19 +71,21 @@ def all_answered(outcomes: list[Interval | str]) -> bool:
 
 def all_failed(outcomes: list[Interval | str], reason: str) -> bool:
     """Return whether none is an interval, and the source gives that reason; the product may have timed out before."""
-    return all(isinstance(outcome, str) for outcome in outcomes) and all(
-        reason in str(outcome) for outcome in outcomes[:2]
-    )
+    return isinstance(outcomes[2], str) and all(reason in str(outcome) for outcome in outcomes[:2])
 
 
-def forging(*forgeries: Mapping[str, object], then: Handler = honest) -> Handler:
+def a_day_late(server: Server, request: bytes) -> Answer:
+    """Make an answer whose only fault is the time."""
+    return replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
+
+
+def forging(*forgeries: Mapping[str, object]) -> Handler:
     """Make a server whose answer comes after forged ones, each of which is a day wrong."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
-        late = replace(server.good(request), receive=to_stamp(ZERO + DAY), transmit=to_stamp(ZERO + DAY))
         for fields in forgeries:
-            server.send(replace(late, **fields), peer)  # type: ignore[arg-type]
-        then(server, request, peer)
+            server.send(replace(a_day_late(server, request), **fields), peer)  # type: ignore[arg-type]
+        honest(server, request, peer)
 
     return handler
 
@@ -129,15 +123,6 @@ def test_nonce_in_the_wrong_field() -> None:
 
     with serving(handler) as server:
         assert all_answered(attacked(server))
-
-
-@pytest.mark.parametrize("code", [b"DENY", b"RSTR", b"RATE"])
-def test_forged_kiss(code: bytes) -> None:
-    """An attacker cannot bar a server, or slow questions down: each is sent, and gets its answer."""
-    forgery = {"origin": NONCE, "stratum": 0, "leap": 3, "refid": code}
-    with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
-        assert all_answered(attacked(server))
-        assert len(server.requests) >= 3
 
 
 def test_replayed_answers() -> None:
@@ -180,7 +165,7 @@ def test_flood() -> None:
     """The answer is found among ten thousand forgeries, half from elsewhere and half from the right port."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
-        lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
+        lie = a_day_late(server, request)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
             for burst in range(100):
                 for _ in range(50):
@@ -199,7 +184,7 @@ def test_flood_that_drowns_the_answer() -> None:
     """At full speed the kernel may drop the answer. The outcome is a timeout or the truth."""
 
     def handler(server: Server, request: bytes, peer: Peer) -> None:
-        lie = replace(server.good(request), transmit=to_stamp(ZERO + DAY), receive=to_stamp(ZERO + DAY))
+        lie = a_day_late(server, request)
         for number in range(10_000):
             server.send(replace(lie, origin=number.to_bytes(8, "big")), peer)
             if number == 5000:
@@ -212,11 +197,19 @@ def test_flood_that_drowns_the_answer() -> None:
 # ------------------------------------------------------------------------------------- with the request's own nonce
 
 
-@pytest.mark.parametrize("mode", [0, 1, 2, 3, 5, 6, 7])
-def test_mode(mode: int) -> None:
-    """Only a server's reply counts; in particular, not the request itself, sent back."""
-    with serving(forging({"mode": mode})) as server:
+FORGERIES: list[dict[str, object]] = [
+    *({"mode": mode} for mode in (0, 1, 2, 3, 5, 6, 7)),  # only a server's reply counts
+    *({"version": version} for version in (0, 1, 2, 5, 6, 7)),
+    *({"origin": NONCE, "stratum": 0, "leap": 3, "refid": code} for code in (b"DENY", b"RSTR", b"RATE")),
+]
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=str)
+def test_what_is_no_answer(forgery: dict[str, object]) -> None:
+    """It ends no wait. Nor does a forged kiss bar a server, or slow questions down: each is sent, and answered."""
+    with serving(forging(forgery, {**forgery, "origin": bytes(8)})) as server:
         assert all_answered(attacked(server))
+        assert len(server.requests) >= 3
 
 
 def test_echo() -> None:
@@ -228,13 +221,6 @@ def test_echo() -> None:
 
     with serving(handler) as server:
         assert all_failed(attacked(server, 0.2), "did not answer within 0.2 s (a datagram was ignored: ")
-
-
-@pytest.mark.parametrize("version", [0, 1, 2, 5, 6, 7])
-def test_version(version: int) -> None:
-    """A packet of another version than the request's is refused."""
-    with serving(forging({"version": version})) as server:
-        assert all_answered(attacked(server))
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 24, 47, 48, 49, 512, 1472, 1500, 9000, 32_768, 65_507])
@@ -252,37 +238,32 @@ def test_size(size: int) -> None:
         assert all_answered(attacked(server))
 
 
+BELIEVED: dict[str, list[object]] = {
+    "poll": [0, -128],
+    "precision": [0, -128],  # 0: its clock ticks once a second
+    "root_delay": [0],
+    "root_dispersion": [0],
+    "refid": [bytes(4), b"\xff" * 4],
+    "reference": [0, FOREVER_AGO],
+}
+REFUSED: dict[str, list[object]] = {
+    "precision": [127],
+    "root_delay": [1 << 31, (1 << 32) - 1],
+    "root_dispersion": [1 << 31, (1 << 32) - 1],
+    "reference": [JUST_BEFORE],
+    "receive": [0, FOREVER_AGO, JUST_BEFORE],
+    "transmit": [0, FOREVER_AGO, JUST_BEFORE],
+    "stratum": [0, 16, 255],
+    "leap": [3],
+}
+NOTHING = {"root_delay": 0, "root_dispersion": 0, "precision": -128, "reference": 0, "refid": bytes(4), "poll": 0}
 FIELDS: list[tuple[bool, dict[str, object]]] = [
-    (True, {"poll": 0}),
-    (True, {"poll": -128}),
-    (True, {"precision": 0}),  # its clock ticks once a second
-    (True, {"precision": -128}),
-    (False, {"precision": 127}),
-    (True, {"root_delay": 0}),
-    (False, {"root_delay": 1 << 31}),
-    (False, {"root_delay": (1 << 32) - 1}),
-    (True, {"root_dispersion": 0}),
-    (False, {"root_dispersion": 1 << 31}),
-    (False, {"root_dispersion": (1 << 32) - 1}),
-    (True, {"root_delay": 0, "root_dispersion": 0, "precision": -128, "reference": 0, "refid": bytes(4), "poll": 0}),
-    (True, {"refid": bytes(4)}),
-    (True, {"refid": b"\xff" * 4}),
-    (True, {"reference": 0}),
-    (True, {"reference": FOREVER_AGO}),
-    (False, {"reference": JUST_BEFORE}),
-    (False, {"receive": 0}),
-    (False, {"receive": FOREVER_AGO}),
-    (False, {"receive": JUST_BEFORE}),
-    (False, {"transmit": 0}),
-    (False, {"transmit": FOREVER_AGO}),
-    (False, {"transmit": JUST_BEFORE}),
+    *((True, {field: value}) for field, values in BELIEVED.items() for value in values),
+    *((False, {field: value}) for field, values in REFUSED.items() for value in values),
+    (True, NOTHING),
     (False, {"receive": 0, "transmit": 0}),
     (False, {"receive": FOREVER_AGO, "transmit": FOREVER_AGO}),
-    (False, {"stratum": 0}),
     (False, {"stratum": 0, "refid": bytes(4)}),
-    (False, {"stratum": 16}),
-    (False, {"stratum": 255}),
-    (False, {"leap": 3}),
 ]
 
 
@@ -299,9 +280,3 @@ def test_zero_and_negative_fields(believed: bool, fields: dict[str, object]) -> 
         outcomes = attacked(server, PATIENCE)
         assert time.monotonic() - began < PATIENCE / 2  # without waiting for a better answer
     assert [isinstance(outcome, Interval) for outcome in outcomes] == [believed] * 3
-
-
-def test_zero_origin() -> None:
-    """An origin of zero matches no request."""
-    with serving(forging({"origin": bytes(8)}, then=silent)) as server:
-        assert not any(isinstance(outcome, Interval) for outcome in attacked(server, 0.2))

@@ -26,6 +26,7 @@ from tests.ntp_server import (
     Server,
     after,
     honest,
+    knows_the_truth,
     refusing,
     serving,
     silent,
@@ -56,19 +57,6 @@ def asking(*handlers: Handler, timeout: float = 5.0) -> Iterator[list[str]]:
         sources = [source_of(running.enter_context(serving(handler))) for handler in handlers]
         with skewguard.install(sources=sources, timeout=timeout):
             yield [source.name for source in sources]
-
-
-def knows_the_truth() -> bool:
-    """Return whether true time is known. Fail if what is known is false or too wide."""
-    before = truth(CLOCKS.read().steady)
-    known = skewguard.now()
-    after = truth(CLOCKS.read().steady)
-    if known is None:
-        return False
-    assert known.earliest <= after
-    assert before <= known.latest
-    assert known.latest - known.earliest < 3 * SECOND
-    return True
 
 
 def measured(emitted: Emitted) -> Measured:
@@ -152,10 +140,7 @@ class TestMostServersLie:
     @pytest.fixture
     def aws(self) -> Iterator[StrictEndpoint]:
         """AWS over verified TLS, on true time."""
-        with (
-            StrictEndpoint(tls=True, clock=lambda: truth(CLOCKS.read().steady)) as endpoint,
-            endpoint.as_aws(),
-        ):
+        with StrictEndpoint(tls=True, clock=lambda: truth(CLOCKS.read().steady)) as endpoint, endpoint.as_aws():
             yield endpoint
 
     def test_an_answer_of_aws_puts_it_right(self, aws: StrictEndpoint, emitted: Emitted) -> None:

@@ -14,11 +14,7 @@ STS = regional_endpoint(os.environ)
 
 
 def host(root: Path, *files: str, **texts: str) -> HostSources:
-    for path in files:
-        place = root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.touch()
-    for path, text in texts.items():
+    for path, text in {**dict.fromkeys(files, ""), **texts}.items():
         place = root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
@@ -26,7 +22,6 @@ def host(root: Path, *files: str, **texts: str) -> HostSources:
 
 
 def test_a_bare_host_asks_the_public_service(tmp_path: Path) -> None:
-    """Any host that has a network has that."""
     assert list(host(tmp_path).uris()) == [PUBLIC, STS]
 
 
@@ -87,13 +82,11 @@ def test_a_clock_without_a_device_is_not_asked(tmp_path: Path) -> None:
 
 
 def test_ec2s_own_name_for_its_clock_is_preferred(tmp_path: Path) -> None:
-    """Whatever number it has."""
     found = host(tmp_path, "dev/ptp_ena", "dev/ptp0", **{"sys/class/ptp/ptp0/clock_name": "hyperv"})
     assert next(found.uris()) == "phc:/dev/ptp_ena"
 
 
 def test_files_that_cannot_be_read_are_not_there(tmp_path: Path) -> None:
-    """Where others would stop, this goes on."""
     for path in ("sys/devices/virtual/dmi/id/sys_vendor", "sys/class/ptp/ptp0/clock_name", "sys/hypervisor/uuid"):
         (tmp_path / path).mkdir(parents=True)
     (tmp_path / "run").write_text("a file where a directory should be")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
+import freezegun
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from skewguard.config import Settings
 from skewguard.interval import EARLIEST, SECOND, Interval, Trust, vote
 from skewguard.testing import FakeClocks
 from skewguard.timekeeping.certificates import ENOUGH, RELEASED, Basis, Ground, Known, Wall, basis
+from skewguard.timekeeping.evidence import Grade, Shown
 from skewguard.timekeeping.timekeeper import Timekeeper
 from tests.fakes import FakeSource, accepted
 
@@ -90,7 +93,6 @@ def test_a_wall_clock_that_may_be_right(name: str) -> None:
 @pytest.mark.parametrize("state", Wall)
 @pytest.mark.parametrize("name", KNOWN)
 def test_where_only_what_is_authenticated_counts(name: str, state: Wall) -> None:
-    """`require_authenticated`."""
     ground, known = KNOWN[name]
     found = judge(known, WALLS[state], authenticated_only=True)
     assert (found.interval is not None) == (ground is Ground.AUTHENTICATED)
@@ -173,26 +175,25 @@ def test_a_liar_alone_makes_nothing_older_valid(known: Known, wall: int) -> None
 
 
 class World:
-    """A timekeeper with clocks of its own."""
+    """A timekeeper with clocks of its own, and with sources that have been asked."""
 
-    def __init__(self, wall: int, *sources: FakeSource, **settings: object) -> None:
+    def __init__(self, wall: int, *names: str, **settings: Any) -> None:
         self.clocks = FakeClocks(wall)
-        chosen = {"sources": sources, "share": False} | settings
-        self.keeper = Timekeeper(Settings(**chosen), self.clocks)  # type: ignore[arg-type]
+        self._ahead = TRUTH - self.clocks.steady
+        self.keeper = Timekeeper(Settings(sources=(), share=False), self.clocks)
+        self.ask(*names, **settings)
 
-    def source(self, name: str, truth: int = TRUTH, trust: Trust = Trust.WITNESS) -> FakeSource:
-        made = FakeSource(name, truth=lambda: truth + self.clocks.steady - 1_000_000_000_000)
-        made.trust = trust
-        return made
+    def ask(self, *names: str, **settings: Any) -> None:
+        """Ask sources of these names, which know true time."""
+        sources = tuple(FakeSource(name, truth=lambda: self.clocks.steady + self._ahead) for name in names)
+        self.keeper.configure(Settings(sources=sources, share=False, **settings))
+        self.keeper.start()
 
-
-def world(wall: int, *names: str, truth: int = TRUTH, **settings: object) -> World:
-    """Make a timekeeper whose sources have been asked."""
-    made = World(wall)
-    sources = tuple(made.source(name, truth) for name in names)
-    made.keeper.configure(Settings(sources=sources, share=False, **settings))  # type: ignore[arg-type]
-    made.keeper.start()
-    return made
+    def hear(self, shown: Shown = Shown.AUTHENTIC) -> Interval:
+        """Learn true time from an answer of AWS; return what it says."""
+        answer = said("https://sts.amazonaws.com/", trust=Trust.AUTHENTICATED)._replace(at=self.clocks.steady)
+        self.keeper.learn(self.keeper.utc, accepted(answer, shown))
+        return answer
 
 
 class TestTheTimekeeper:
@@ -212,14 +213,13 @@ class TestTheTimekeeper:
         ],
     )
     def test_sources(self, wall: int, names: list[str], allowed: bool) -> None:
-        """As they are found in a poll."""
-        found = world(wall, *names).keeper.certificates()
+        found = World(wall, *names).keeper.certificates()
         assert (found.interval is not None) == allowed
         assert found.interval is None or found.interval.earliest <= TRUTH <= found.interval.latest
 
     def test_it_ages(self) -> None:
         """An interval is as of now, and none is older than `max_age`."""
-        made = world(60 * SECOND, "ntp://a")
+        made = World(60 * SECOND, "ntp://a")
         made.clocks.advance(3600)
         found = made.keeper.certificates().interval
         assert found is not None
@@ -229,12 +229,12 @@ class TestTheTimekeeper:
 
     def test_max_offset(self) -> None:
         """What may not be corrected may not be judged either."""
-        found = world(60 * SECOND, "ntp://a", max_offset=DAY).keeper.certificates()
+        found = World(60 * SECOND, "ntp://a", max_offset=DAY).keeper.certificates()
         assert found == Basis(None, "max_offset forbids the correction")
 
     def test_after_a_jump_forward(self) -> None:
         """A machine may have been frozen, and its clock set right: the estimate is late."""
-        made = world(TRUTH, "ntp://a", "ntp://b", "ntp://c")
+        made = World(TRUTH, "ntp://a", "ntp://b", "ntp://c")
         made.clocks.step(40 * 86_400)
         found = made.keeper.certificates()
         assert found.interval is None
@@ -242,23 +242,19 @@ class TestTheTimekeeper:
 
     def test_an_answer_that_was_proved(self) -> None:
         """The wall clock is set to 2040 later: AWS has told the time."""
-        made = world(TRUTH - 20 * SECOND)
-        answer = said("https://sts.amazonaws.com/", trust=Trust.AUTHENTICATED)._replace(at=made.clocks.steady)
-        made.keeper.learn(made.keeper.utc, accepted(answer))
+        made = World(TRUTH - 20 * SECOND)
+        answer = made.hear()
         made.clocks.step(-30 * 86_400)
         assert made.keeper.certificates().interval == answer
 
     def test_a_claim_is_not_enough(self) -> None:
         """Nor a guess, nor another endpoint's clock, nor a metadata service's."""
-        from skewguard.timekeeping.evidence import Grade, Shown
-
         for shown in (Shown.HINT, Shown.REFUSAL):
-            made = world(TRUTH - 30 * DAY)
-            answer = said("https://sts.amazonaws.com/", trust=Trust.AUTHENTICATED)._replace(at=made.clocks.steady)
-            made.keeper.learn(made.keeper.utc, accepted(answer, shown))
+            made = World(TRUTH - 30 * DAY)
+            made.hear(shown)
             assert made.keeper.known(made.keeper.utc, made.clocks.steady) is not None
             assert made.keeper.certificates().interval is None
-        made = world(60 * SECOND)
+        made = World(60 * SECOND)
         made.keeper.overhear(said("http://169.254.169.254")._replace(at=made.clocks.steady))
         assert made.keeper.known(made.keeper.utc, made.clocks.steady) is not None
         own = made.keeper.domain("https://store", stand_in=Grade.GUESS)
@@ -267,23 +263,18 @@ class TestTheTimekeeper:
 
     def test_while_a_library_fakes_the_clock(self) -> None:
         """OpenSSL does not read that clock."""
-        import freezegun
-
-        made = world(60 * SECOND, "ntp://a")
+        made = World(60 * SECOND, "ntp://a")
         with freezegun.freeze_time("2026-01-01"):
             assert made.keeper.certificates() == Basis(None)
         assert made.keeper.certificates().interval is not None
 
     def test_an_authenticated_time_is_remembered(self) -> None:
         """Once it is too old to be an estimate, it still shows what is over."""
-        made = world(TRUTH - 20 * SECOND)
-        answer = said("https://sts.amazonaws.com/", trust=Trust.AUTHENTICATED)._replace(at=made.clocks.steady)
-        made.keeper.learn(made.keeper.utc, accepted(answer))
+        made = World(TRUTH - 20 * SECOND)
+        made.hear()
         made.clocks.advance(3 * 86_400)
         made.clocks.step(-30 * 86_400)
-        source = made.source("ntp://a")
-        made.keeper.configure(Settings(sources=(source,), share=False))
-        made.keeper.start()
+        made.ask("ntp://a")
         assert made.keeper.certificates().interval is not None
 
 

@@ -28,7 +28,6 @@ CLOCKS = system()
 
 
 def test_bad_options() -> None:
-    """Unusable values are refused by the constructor."""
     for options in ({"max_distance": 0}, {"max_distance": 17 * SECOND}, {"address": "/\ud800"}, {"address": ""}):
         with pytest.raises(ConfigError):
             ChronySource(**options)
@@ -239,7 +238,6 @@ def test_unix_socket(near: Path) -> None:
 
 
 def test_unix_socket_is_removed_after_silence(near: Path) -> None:
-    """The deadline is kept there too."""
     with unix_chronyd(near, answers=False) as (path, seen):
         with pytest.raises(SourceError, match=r"did not answer within 0\.2 s"):
             ask(ChronySource(path), 0.2)
@@ -272,7 +270,6 @@ def test_no_such_unix_socket(near: Path, name: str) -> None:
 
 
 def test_nothing_is_left_open(near: Path) -> None:
-    """Neither after success nor after refusal."""
     with unix_chronyd(near) as (path, _), nothing_left_open():
         ask(ChronySource(path))
         with pytest.raises(SourceError):

@@ -204,7 +204,6 @@ def test_what_must_not_be_believed(fields: dict[str, int], reason: str) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, 27, 28, 103, 105, 2000])
 def test_length(size: int) -> None:
-    """A reply has 104 bytes, no fewer and no more."""
     with pytest.raises(SourceError, match=f"{size} bytes"):
         decode(bytes(Report()).ljust(size, b"\0")[:size])
 

@@ -13,15 +13,13 @@ import venv
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 
 from skewguard.cli import exec_, main
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.aws.sigv4 import parse_time
 from tests.ntp_server import after, by_wall, serving
-from tests.support import completed
+from tests.support import completed, signed_at
 
 pytestmark = pytest.mark.slow
 
@@ -122,8 +120,7 @@ def test_what_a_program_hands_out_waits_for_a_named_source(expression: str) -> N
     with serving(after(lambda: time.sleep(0.15), by_wall(-7200))) as server:
         done = python(program, SKEWGUARD_SOURCES=server.uri, SKEWGUARD_TIMEOUT="60")
     assert done.returncode == 0, done.stderr
-    (date,) = parse_qs(done.stdout.partition("?")[2].strip())["X-Amz-Date"]
-    assert abs(parse_time(date) - (time.time() - 7200)) < 60
+    assert abs(signed_at(done.stdout) - (time.time() - 7200)) < 60
 
 
 class TestTheProgram:
@@ -141,16 +138,6 @@ class TestTheProgram:
         """Some programs import it only for its version."""
         done = python("import botocore.session, sys; print('skewguard' in sys.modules)")
         assert done.stdout == "False\n", done.stderr
-
-    def test_a_botocore_that_was_dropped_and_loaded_again(self, slow_host: StrictEndpoint) -> None:
-        """As ddtrace-run does with modules loaded at the start."""
-        program = """
-        import sys, botocore.session
-        for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
-            del sys.modules[name]
-        """
-        done = python(textwrap.dedent(program) + CALLS, AWS_ENDPOINT_URL=slow_host.url)
-        assert json.loads(done.stdout) == ["ok", "ok"], done.stderr
 
     @pytest.mark.parametrize("before", ["", "/nonexistent", "/nonexistent:/another"])
     def test_its_pythonpath_is_kept(self, before: str) -> None:
@@ -179,6 +166,27 @@ class TestTheProgram:
         assert (guarded.stdout, guarded.stderr) == (plain.stdout, plain.stderr)
 
 
+PROCESS = """
+import multiprocessing, calls
+if __name__ == "__main__":
+    child = multiprocessing.get_context("{}").Process(target=calls.main)
+    child.start()
+    child.join()
+"""
+DROPPED = """
+import sys, botocore.session
+for name in [name for name in sys.modules if name.partition(".")[0] == "botocore"]:
+    del sys.modules[name]
+"""
+GUARDED = {
+    "a child": "import subprocess, sys; subprocess.run([sys.executable, '-m', 'calls'], check=True)",
+    "a spawned process": PROCESS.format("spawn"),
+    "a forked process": PROCESS.format("fork"),
+    "a botocore that was dropped and loaded again": DROPPED + CALLS,  # as by ddtrace-run
+    "a botocore without initializers": "import botocore; del botocore.register_initializer; " + CALLS,  # as AWS CLI 2's
+}
+
+
 class TestTheGuard:
     """The guard is installed when the first session is created."""
 
@@ -194,21 +202,12 @@ class TestTheGuard:
         )
         assert done.stderr.count("\n") == 1
 
-    @pytest.mark.parametrize("way", ["subprocess", "spawn", "fork"])
-    def test_children_are_guarded_too(self, way: str, slow_host: StrictEndpoint, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("program", GUARDED.values(), ids=GUARDED)
+    def test_it_is_guarded(self, program: str, slow_host: StrictEndpoint, tmp_path: Path) -> None:
         (tmp_path / "calls.py").write_text(CALLS)
-        if way == "subprocess":
-            program = "import subprocess, sys; subprocess.run([sys.executable, '-m', 'calls'], check=True)"
-        else:
-            program = f"""
-            import multiprocessing, calls
-            if __name__ == "__main__":
-                child = multiprocessing.get_context("{way}").Process(target=calls.main)
-                child.start()
-                child.join()
-            """
         done = python(program, AWS_ENDPOINT_URL=slow_host.url, PYTHONPATH=str(tmp_path))
         assert json.loads(done.stdout) == ["ok", "ok"], done.stderr
+        assert [record.status for record in slow_host.requests] == [403, 200, 200]
 
     def test_sessions_made_by_two_threads_at_once(self, slow_host: StrictEndpoint) -> None:
         """The second waits until the first has installed."""
@@ -252,12 +251,6 @@ class TestTheGuard:
         print(handle.in_force, skewguard.install().settings.deadband)
         """)
         assert (done.stdout, done.stderr) == (f"True {5 * 10**9}\n", "")
-
-    def test_a_botocore_without_initializers(self, slow_host: StrictEndpoint) -> None:
-        """As in version 2 of the AWS CLI."""
-        done = python("import botocore; del botocore.register_initializer; " + CALLS, AWS_ENDPOINT_URL=slow_host.url)
-        assert json.loads(done.stdout) == ["ok", "ok"], done.stderr
-        assert [record.status for record in slow_host.requests] == [403, 200, 200]
 
     def test_a_python_that_has_no_skewguard_gets_ours(self, slow_host: StrictEndpoint, tmp_path: Path) -> None:
         """The program, in a virtual environment of its own, gets nothing else that is installed with ours."""

@@ -14,7 +14,7 @@ import pytest
 
 from skewguard.assessment import NAMES
 from skewguard.cli import check, main, survey
-from skewguard.cli.survey import ClockOffset, SourceResult, Survey
+from skewguard.cli.survey import SourceResult, Survey
 from skewguard.config import Settings
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
@@ -22,20 +22,15 @@ from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
 from tests.fakes import FakeSource, accepted
 from tests.support import completed, exit_code
+from tests.surveys import WALL, heard
 
 MS, HOUR = SECOND // 1000, 3600 * SECOND
-WALL = 1_800_000_000 * SECOND
 
 # The grammar of the Monitoring Plugins Development Guidelines: 'label'=value[UOM];[warn];[crit];[min];[max]
 RANGE = r"@?(?:(?:~|-?[\d.]+):(?:-?[\d.]+)?|-?[\d.]+)"
 PERFORMANCE = re.compile(
     rf"([^'= ]+)=(-?[0-9.]+)(s|us|ms|%|B|c)?(?:;({RANGE})?)?(?:;({RANGE})?)?(?:;(-?[\d.]+)?)?(?:;(-?[\d.]+)?)?"
 )
-
-
-def known(offset: float, bound: float = 0.01) -> Survey:
-    said = ClockOffset(round(offset * SECOND), round(bound * SECOND), "ntp://a")
-    return Survey(said, (SourceResult("ntp://a", said, None, 0),), WALL)
 
 
 def silence(*errors: str) -> Survey:
@@ -109,7 +104,7 @@ class TestJudging:
     )
     def test_thresholds_are_ranges(self, offset: float, code: int) -> None:
         """The ends of a range are inside it, as in the performance data."""
-        outcome = check.assess(known(offset), 60 * SECOND, 240 * SECOND)
+        outcome = check.assess(heard(offset), 60 * SECOND, 240 * SECOND)
         assert outcome.code == code
         assert outcome.line.startswith(NAMES[code] + " - ")
         value = parsed(outcome.line)["offset"]
@@ -117,7 +112,7 @@ class TestJudging:
         assert float(value[0] or "") == pytest.approx(offset)
 
     def test_the_line(self) -> None:
-        outcome = check.assess(known(1200, 0.0034), 60 * SECOND, 240 * SECOND)
+        outcome = check.assess(heard(1200, 0.0034), 60 * SECOND, 240 * SECOND)
         assert outcome.line == (
             "CRITICAL - this host's clock is 20 min 0 s behind true time (within 3.4 ms, by ntp://a)"
             " | offset=1200.000000s;-60:60;-240:240 bound=0.003400s;;;0"
@@ -129,8 +124,8 @@ class TestJudging:
         outcome = check.assess(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
         assert outcome.line == f"{NAMES[empty]} - no time source gave the time: ntp://0: did not answer; ntp://1: b"
 
-    def test_why_nothing_is_known(self) -> None:
-        one = known(1).results[0]
+    def test_why_nothing_is_heard(self) -> None:
+        one = heard(1).results[0]
         assert silence().why_not == "no time source is configured"
         assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
         assert Survey(None, (one,), WALL, 2).why_not == "only 1 of the time sources answered; min_sources is 2"
@@ -188,14 +183,14 @@ class TestTheCommands:
         "arguments",
         ["--bogus", "-w abc", "-w -1", "-w 300", "--source sun", "--min-sources 0", "--empty-state fine", "one more"],
     )
-    def test_wrong_arguments_are_unknown(self, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_wrong_arguments_are_unheard(self, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
         """2, argparse's own, would be an alarm."""
         assert exit_code("check", *arguments.split()) == 3
         out = capsys.readouterr().out
         assert out.startswith("UNKNOWN - ")
         assert out.count("\n") == 1
 
-    def test_an_internal_error_is_unknown(
+    def test_an_internal_error_is_unheard(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
         def broken(*_: Any) -> None:

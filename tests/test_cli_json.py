@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from skewguard.cli import main
-from skewguard.testing.ntp import TimeServer
+from tests.ntp_server import wall_server
 from tests.pages import ROOT
 from tests.real.need import need
 from tests.test_error_messages import MESSAGES
@@ -42,22 +42,15 @@ def valid(kind: str, text: str) -> Any:
 @pytest.mark.parametrize("offset", [0.0, 30.0, 1200.0, None])
 def test_each_command(kind: str, offset: float | None, capsys: pytest.CaptureFixture[str]) -> None:
     """On clocks that are right, tolerated, wrong and not known; the exit code is that without the option."""
-    import time
-
-    server = None if offset is None else TimeServer(lambda: time.time_ns() + round(offset * 1e9))
-    try:
-        source = SILENT if server is None else server.uri
-        code = main([*KINDS[kind], "--json", "--source", source])
-        found = valid(kind.partition("-")[0].replace("watch", "check"), capsys.readouterr().out)
-        assert (found["offset"] is None) == (offset is None)
-        assert found.get("exit_code", code) == code or kind == "watch"
-        if kind in ("offset", "wait"):
-            assert bool(found["error"]) == (offset is None)
-        if kind == "doctor" and offset is None:
-            assert found["commands"] == []
-    finally:
-        if server is not None:
-            server.close()
+    with wall_server(offset or 0) as server:
+        code = main([*KINDS[kind], "--json", "--source", SILENT if offset is None else server.uri])
+    found = valid(kind.partition("-")[0].replace("watch", "check"), capsys.readouterr().out)
+    assert (found["offset"] is None) == (offset is None)
+    assert found.get("exit_code", code) == code or kind == "watch"
+    if kind in ("offset", "wait"):
+        assert bool(found["error"]) == (offset is None)
+    if kind == "doctor" and offset is None:
+        assert found["commands"] == []
 
 
 def test_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

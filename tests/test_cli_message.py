@@ -10,19 +10,12 @@ import pytest
 
 from skewguard.cli import main
 from skewguard.cli.doctor import error_message
-from skewguard.cli.survey import ClockOffset
-from skewguard.interval import SECOND
 from tests.ntp_server import wall_server
 from tests.pages import Block, blocks
-from tests.skew_fixtures import CURRENT, FIXTURES, FUTURE, PRESIGNED, early, late
+from tests.skew_fixtures import CURRENT, EARLY, FIXTURES, FUTURE, LATE, PRESIGNED, S3_ERROR
+from tests.surveys import known
 
-EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
-LATE = late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5)
-S3 = (
-    "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current time is "
-    "too large.</Message><RequestTime>20150604T232559Z</RequestTime><ServerTime>2015-06-04T22:26:16Z</ServerTime>"
-    "<MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>"
-)
+S3 = S3_ERROR.format("20150604T232559Z", "2015-06-04T22:26:16Z")
 
 
 def client_error(code: str, text: str) -> str:
@@ -38,13 +31,9 @@ TLS = "[SSL: CERTIFICATE_VERIFY_FAILED] certificate is not yet valid (_ssl.c:100
 STILL = "RuntimeError: Credentials were refreshed, but the refreshed credentials are still expired."
 
 
-def clock(offset: float | None) -> ClockOffset | None:
-    return None if offset is None else ClockOffset(round(offset * SECOND), SECOND // 100, "ntp://a")
-
-
 def told(text: str, offset: float | None) -> str:
     """Return the explanation on a host that is so many seconds slow; None: it is not known."""
-    found = error_message.explain(text, clock(offset))
+    found = error_message.explain(text, None if offset is None else known(offset))
     assert all(str(finding).startswith("[NOTE] The error: ") for finding in found)
     return " ".join(finding.text.removeprefix("The error: ") for finding in found)
 
@@ -76,11 +65,7 @@ def told(text: str, offset: float | None) -> str:
         (client_error("ExpiredToken", "The provided token has expired."), 0, "the credentials have expired"),
         (TLS, 1200, "as happens when the local clock is slow."),
         (TLS.replace(" (", " or the system clock is incorrect ("), 0, "as happens when the local clock is slow."),
-        (
-            "certificate verify failed: certificate has expired",
-            0,
-            "But this host's clock is right. It is the certificate",
-        ),
+        ("verify failed: certificate has expired", 0, "But this host's clock is right. It is the certificate"),
         (TLS, 0, "as happens when the local clock is slow. But this host's clock is right."),
         (TLS.replace(" (", " by true time ("), 1200, "the certificate was judged by true time"),
         (TLS, -1200, "as happens when the local clock is slow. But this host's clock is 20 min 0 s fast."),

@@ -9,7 +9,8 @@ from skewguard.cli.doctor.diagnosis import diagnose
 from skewguard.cli.doctor.ntpd import Ntpd
 from skewguard.interval import SECOND
 from tests.ntp_server import Server, serving, silent
-from tests.test_cli_doctor import WALL, seen
+from tests.surveys import WALL
+from tests.test_cli_doctor import seen
 
 LOST = (
     b"\xd6\x82\x00\x07\xc0\x16\x00\x00\x00\x00\x00Oleap=3, stratum=16, refid=INIT, "

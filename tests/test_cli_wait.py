@@ -23,7 +23,6 @@ def test_it_ends_once_the_time_is_known(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_lost_packet_costs_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Silence is asked again."""
     lost = iter([True])
 
     def loses_one(server: Server, request: bytes, peer: tuple[str, int]) -> None:
@@ -38,10 +37,7 @@ def test_a_lost_packet_costs_a_second(capsys: pytest.CaptureFixture[str], monkey
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (
-            ["--source", "ntp://127.0.0.1:1"],
-            " after 0.5 s: no time source gave the time: ntp://127.0.0.1:1: cannot be",
-        ),
+        (["--source", "ntp://127.0.0.1:1"], " after 0.5 s: no time source gave the time: ntp://127.0.0.1:1: cannot be"),
         (["--source", "response"], ": no time source is configured"),
     ],
 )

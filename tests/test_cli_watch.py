@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from skewguard.cli import main
-from skewguard.cli.survey import ClockOffset, SourceResult, Survey
+from skewguard.cli.survey import SourceResult, Survey
 from skewguard.cli.watch import command as watch
 from skewguard.cli.watch import plot, screen
 from skewguard.interval import SECOND
@@ -21,13 +21,8 @@ from skewguard.sources.ntp import NtpSource
 from tests import pages
 from tests.ntp_server import Server, wall_server
 from tests.support import exit_code, run_python
-
-WALL = 1_800_000_000 * SECOND
-MS = SECOND // 1000
-
-
-def known(offset: float, bound: float = 0) -> ClockOffset:
-    return ClockOffset(round(offset * SECOND), round(bound * SECOND), "ntp://a")
+from tests.surveys import WALL, heard, known
+from tests.terminals import drifting
 
 
 @pytest.fixture
@@ -40,18 +35,12 @@ def right() -> Iterator[Server]:
 class TestThePlot:
     def test_a_clock_that_wanders_past_the_right_time(self) -> None:
         """The bound around each offset; a gap if there was no answer; a line at offset zero."""
-        rounds = [known(2, 1), known(1, 1), None, known(0), known(-1)]
-        assert plot.draw(rounds, 40, 5, plot.ASCII) == [
-            "+3 s +|",
-            "     +o|",
-            "+1 s +|o",
-            "     +-|-o-",
-            "-1 s +    o",
-        ]
+        rounds = [known(2, 1), known(1, 1), None, known(0, 0), known(-1, 0)]
+        assert plot.draw(rounds, 40, 5, plot.ASCII) == ["+3 s +|", "     +o|", "+1 s +|o", "     +-|-o-", "-1 s +    o"]
 
     def test_the_newest_are_kept(self) -> None:
         """As many as fit in the columns; the scale covers all."""
-        lines = plot.draw([known(value) for value in range(100)], 20, 4)
+        lines = plot.draw([known(value, 0) for value in range(100)], 20, 4)
         assert len(lines[0]) == 20
         assert lines[0].endswith("●")
         assert lines[0].startswith("+99 s ")
@@ -59,10 +48,10 @@ class TestThePlot:
 
     def test_the_scale_tells_its_lines_apart(self) -> None:
         """A millisecond next to an hour; and a clock that never moves."""
-        lines = plot.draw([known(3600), known(3600.001)], 40, 5)
+        lines = plot.draw([known(3600, 0), known(3600.001, 0)], 40, 5)
         labels = [line.split("┤")[0].strip() for line in lines]
         assert labels == ["+3600.0010 s", "", "+3600.0005 s", "", "+3600.0000 s"]
-        assert [line[-1] for line in plot.draw([known(0)], 40, 3)] == ["┤", "●", "┤"]
+        assert [line[-1] for line in plot.draw([known(0, 0)], 40, 3)] == ["┤", "●", "┤"]
 
     def test_no_answer_yet(self) -> None:
         assert plot.draw([None, None], 40, 3) == ["no time yet", "", ""]
@@ -77,10 +66,10 @@ class TestThePicture:
         SourceResult("ntp://c", None, "ntp://c did not answer within 1.0 s"),
     )
 
-    def drawn(self, width: int, height: int, heard: tuple[SourceResult, ...] = SAID) -> list[str]:
+    def drawn(self, width: int, height: int) -> list[str]:
         console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False)
         history = screen.History(SECOND // 2)
-        history.add(Survey(heard[0].measured, heard, WALL))
+        history.add(Survey(self.SAID[0].measured, self.SAID, WALL))
         console.print(history.picture(console))
         return str(console.file.getvalue()).splitlines()  # type: ignore[attr-defined]
 
@@ -110,17 +99,7 @@ class TestThePage:
     """docs/cli.md shows what is drawn."""
 
     def test_the_picture(self) -> None:
-        console = Console(file=io.StringIO(), width=100, height=25)
-        history = screen.History(2 * SECOND)
-        for number in range(12):
-            drift = 0.004 - number * 0.009 / 11
-            said = [known(drift, 0.002), known(drift + 0.001, 0.003), known(drift + 180, 0.002)]
-            names = [f"ntp://{name}.example" for name in "abc"]
-            off_by = (0, 0, 180 * SECOND)
-            heard = [SourceResult(name, one, None, by) for name, one, by in zip(names, said, off_by, strict=True)]
-            history.add(Survey(said[0]._replace(source=names[0]), tuple(heard), WALL))
-        console.print(history.picture(console))
-        assert str(console.file.getvalue()) == pages.console("watch")[1]  # type: ignore[attr-defined]
+        assert drifting(width=100) == pages.console("watch")[1]
 
 
 class TestLines:
@@ -156,8 +135,7 @@ class TestLines:
 
     def test_a_line(self) -> None:
         """As docs/cli.md shows it."""
-        said = known(90, 0.003)._replace(source="chrony")
-        line = watch.line(Survey(said, (SourceResult("chrony", said, None, 0),), WALL))
+        line = watch.line(heard(90, 0.003, "chrony"))
         assert f"\n{line}\n" in (pages.ROOT / "docs" / "cli.md").read_text("utf-8")
 
     def test_an_error_appears_once_in_a_line(self) -> None:

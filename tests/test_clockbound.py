@@ -21,7 +21,6 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_bad_vmclock_path() -> None:
-    """The other path is checked as well."""
     with pytest.raises(ConfigError):
         ClockBoundSource(vmclock="vmclock0")
 
@@ -44,7 +43,6 @@ def test_measure(host: Host) -> None:
 
 
 def test_no_time(host: Host) -> None:
-    """A deadline that has passed is kept."""
     with pytest.raises(SourceError, match="no time to answer"):
         host.source.measure(host.clocks, host.clocks.steady)
 
@@ -90,6 +88,17 @@ def test_newest_path_means_its_neighbour(host: Host) -> None:
 # ----------------------------------------------------------------------------------------- steps of the wall clock
 
 
+def refuses(host: Host, reason: str) -> None:
+    with pytest.raises(SourceError, match=reason):
+        host.measure()
+
+
+def said_again(host: Host, seconds: float, **changes: int) -> None:
+    """Let some time pass, and the daemon speak."""
+    host.clocks.advance(seconds)
+    host.write(**changes)
+
+
 @pytest.mark.parametrize("seconds", [3600, -3600, 0.001, -0.001])
 def test_step_after_the_statement(host: Host, seconds: float) -> None:
     """Once the wall clock is set, what was said before is refused until the daemon speaks anew."""
@@ -98,22 +107,18 @@ def test_step_after_the_statement(host: Host, seconds: float) -> None:
     host.clocks.advance(0.5)
     host.clocks.step(seconds)
     for _ in range(2):
-        with pytest.raises(SourceError, match="before the wall clock was set"):
-            host.measure()
-    host.clocks.advance(0.5)
-    host.write(bound=4 * SECOND)
+        refuses(host, "before the wall clock was set")
+    said_again(host, 0.5, bound=4 * SECOND)
     if abs(seconds) < 1:
         assert host.measure().width == 8 * SECOND
     else:
-        with pytest.raises(SourceError, match="does not know yet"):
-            host.measure()
+        refuses(host, "does not know yet")
 
 
 def stepped(host: Host, seconds: float) -> None:
     """Step the wall clock, and let the source notice."""
     host.clocks.step(seconds)
-    with pytest.raises(SourceError, match="before the wall clock was set"):
-        host.measure()
+    refuses(host, "before the wall clock was set")
 
 
 def test_step_by_another_program(host: Host) -> None:
@@ -121,12 +126,9 @@ def test_step_by_another_program(host: Host) -> None:
     host.measure()
     stepped(host, 20)
     for _ in range(9):
-        host.clocks.advance(100)
-        host.write()
-        with pytest.raises(SourceError, match="does not know yet"):
-            host.measure()
-    host.clocks.advance(101)
-    host.write()
+        said_again(host, 100)
+        refuses(host, "does not know yet")
+    said_again(host, 101)
     assert host.measure()
 
 
@@ -134,13 +136,10 @@ def test_step_undone(host: Host) -> None:
     """When the clock is set right again, the daemon is believed again."""
     host.measure()
     stepped(host, 20)
-    host.clocks.advance(1)
-    host.write()
-    with pytest.raises(SourceError, match="does not know yet"):
-        host.measure()
+    said_again(host, 1)
+    refuses(host, "does not know yet")
     stepped(host, -20)
-    host.clocks.advance(1)
-    host.write()
+    said_again(host, 1)
     assert host.measure()
 
 
@@ -149,8 +148,7 @@ def test_step_by_the_daemon(host: Host) -> None:
     host.write(bound=10 * SECOND)
     host.measure()
     stepped(host, 9)
-    host.clocks.advance(1)
-    host.write(bound=MS)
+    said_again(host, 1, bound=MS)
     assert host.measure().width == 2 * MS
 
 
@@ -159,10 +157,8 @@ def test_sleep_counts_as_a_step(host: Host) -> None:
     host.measure()
     host.clocks.advance(3600)
     host.suspended = 3600 * SECOND
-    with pytest.raises(SourceError, match="before the wall clock was set"):
-        host.measure()
-    host.clocks.advance(1)
-    host.write()
+    refuses(host, "before the wall clock was set")
+    said_again(host, 1)
     assert host.measure()
 
 

@@ -56,7 +56,6 @@ def test_file_replaced(host: Host) -> None:
 
 
 def test_nothing_stays_open(host: Host) -> None:
-    """A measurement closes what it opened."""
     with nothing_left_open():
         for bound in range(9):
             host.write(bound=bound)

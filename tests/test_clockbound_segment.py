@@ -114,7 +114,6 @@ def test_malformed(segment: Segment | bytes, reason: str) -> None:
 
 @given(st.binary(max_size=120), st.integers(0, 2**40))
 def test_any_bytes_as_segment(data: bytes, size: int) -> None:
-    """No bytes raise anything but SourceError."""
     unsettled(data)
     with contextlib.suppress(SourceError):
         parse(data, size)
@@ -242,6 +241,5 @@ def test_short_void_after_within_grace() -> None:
 
 @given(st.binary(max_size=120) | st.binary(max_size=100).map(vmclock()[:8].__add__))
 def test_any_bytes_as_vmclock(data: bytes) -> None:
-    """No bytes raise anything but SourceError."""
     with contextlib.suppress(SourceError):
         assert 0 <= parse_vmclock(data) < 2**64

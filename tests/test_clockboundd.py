@@ -90,6 +90,18 @@ class Daemon:
         return self.source.measure(clocks, clocks.read().steady + int(seconds * SECOND))
 
 
+def ask(path: Path, seconds: float = 1.0) -> Interval:
+    """Measure by a new source."""
+    return ClockBounddSource(str(path)).measure(CLOCKS, CLOCKS.read().steady + int(seconds * SECOND))
+
+
+@pytest.fixture
+def path() -> Iterator[Path]:
+    """Where a socket can be: tmp_path may be too long."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder, "d.sock")
+
+
 @contextlib.contextmanager
 def serving(handler: Handler, parent: str | None = None) -> Iterator[Daemon]:
     """Run a daemon; its path is short, because sockets' paths must be."""
@@ -158,7 +170,6 @@ def test_no_answer(datagram: bytes) -> None:
 
 @given(st.binary(max_size=40) | st.binary(min_size=16, max_size=16).map(b"\1\1\0\0".__add__))
 def test_any_bytes_as_datagram(datagram: bytes) -> None:
-    """No bytes raise anything but SourceError."""
     with contextlib.suppress(SourceError):
         said = parse(datagram)
         assert said is None or said[0] <= said[1]
@@ -264,17 +275,15 @@ def test_no_daemon(tmp_path: Path) -> None:
     file.touch()
     for path in (tmp_path / "none", file, tmp_path, tmp_path / ("x" * 200)):
         with pytest.raises(SourceError, match=r"^clockboundd:/.* cannot be asked: "):
-            ClockBounddSource(str(path)).measure(CLOCKS, CLOCKS.read().steady + SECOND)
+            ask(path)
 
 
-def test_dead_daemon() -> None:
+def test_dead_daemon(path: Path) -> None:
     """A socket left behind by a daemon that died is refused at once."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "d.sock")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.bind(str(path))
-        with pytest.raises(SourceError, match="refused"):
-            ClockBounddSource(str(path)).measure(CLOCKS, CLOCKS.read().steady + SECOND)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.bind(str(path))
+    with pytest.raises(SourceError, match="refused"):
+        ask(path)
 
 
 def test_silence_ends_at_the_deadline() -> None:
@@ -288,23 +297,21 @@ def test_silence_ends_at_the_deadline() -> None:
 
 
 def test_no_time() -> None:
-    """A deadline that has passed is kept."""
     with pytest.raises(SourceError, match="no time to answer"):
         ClockBounddSource().measure(CLOCKS, CLOCKS.read().steady)
 
 
-def test_full_queue() -> None:
+def test_full_queue(path: Path) -> None:
     """A daemon that has stopped reading blocks no caller."""
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as closing:
-        path = str(Path(folder, "d.sock"))
-        closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)).bind(path)
-        stuffing = closing.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+    unix = (socket.AF_UNIX, socket.SOCK_DGRAM)
+    with socket.socket(*unix) as deaf, socket.socket(*unix) as stuffing:
+        deaf.bind(str(path))
         stuffing.setblocking(False)
         with contextlib.suppress(BlockingIOError):
             while True:
-                stuffing.sendto(b"", path)
+                stuffing.sendto(b"", str(path))
         with pytest.raises(SourceError):
-            ClockBounddSource(path).measure(CLOCKS, CLOCKS.read().steady + SECOND)
+            ask(path)
 
 
 def test_junk_is_ignored() -> None:
@@ -376,22 +383,20 @@ def test_sleep_during_the_question() -> None:
         daemon.ask(3600, Sleepy())
 
 
-def test_daemon_that_dies_during_the_question() -> None:
+def test_daemon_that_dies_during_the_question(path: Path) -> None:
     """A daemon that goes away without an answer is an error, and no later than the deadline."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "d.sock")
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        sock.bind(str(path))
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(path))
 
-        def die() -> None:
-            sock.recv(10)
-            sock.close()
+    def die() -> None:
+        sock.recv(10)
+        sock.close()
 
-        thread = threading.Thread(target=die)
-        thread.start()
-        with pytest.raises(SourceError):
-            ClockBounddSource(str(path)).measure(CLOCKS, CLOCKS.read().steady + SECOND // 2)
-        thread.join()
+    thread = threading.Thread(target=die)
+    thread.start()
+    with pytest.raises(SourceError):
+        ask(path, 0.5)
+    thread.join()
 
 
 def test_threads_share_a_source() -> None:

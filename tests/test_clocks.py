@@ -47,7 +47,6 @@ def test_two_hundred_threads_never_see_the_clocks_a_millisecond_apart() -> None:
 
 
 def test_the_quick_clock_keeps_pace_with_the_steady_one() -> None:
-    """Both measure the same time."""
     system = clocks.system()
     apart = []
     for _ in range(10):  # a busy machine may put this thread aside between two readings

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tests.contrib_apps import LIMIT, READ, REFUSED, Run, with_and_without, with
 from tests.patience import eventually
 from tests.real.faketime import FakeTime
 from tests.real.need import installed
+from tests.support import running
 
 pytestmark = pytest.mark.slow
 
@@ -98,25 +98,10 @@ class Runtime:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
 
 
-@contextmanager
-def runtime(event: dict[str, Any], restore: Callable[[], None] = lambda: None) -> Iterator[Runtime]:
-    """Run the API until the block ends."""
-    api = Runtime(event, restore)
-    thread = threading.Thread(target=api.server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield api
-    finally:
-        api.done.set()
-        api.server.shutdown()
-        thread.join()
-        api.server.server_close()
-
-
 def invoke(run: Run, restore: Callable[[], None] = lambda: None, **env: str) -> tuple[str, str]:
     """Run a function on AWS's runtime client, with one event; return the response's kind and body."""
-    with runtime({"key": "photo"}, restore) as api:
-        port = str(api.server.server_address[1])
+    api = Runtime({"key": "photo"}, restore)
+    with running(api.server) as port:
         env |= {"AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}", "AWS_REGION": "us-east-1"}
         child = run.start("awslambdaric", "lambda_function.handler", **env)
         ending = threading.Thread(target=lambda: api.answers.put(("ended", child.output())))
@@ -126,6 +111,7 @@ def invoke(run: Run, restore: Callable[[], None] = lambda: None, **env: str) -> 
         finally:
             child.process.kill()
             ending.join()
+            api.done.set()
 
 
 def test_lambdas_example_reads_from_s3_and_without_its_line_does_not(tmp_path: Path) -> None:

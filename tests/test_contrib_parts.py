@@ -42,7 +42,6 @@ def test_flasks_extension_serves_several_apps() -> None:
 
 
 def test_flasks_extension_reports_a_wrong_configuration() -> None:
-    """As `install` does."""
     installed("flask")
     from flask import Flask
 
@@ -79,8 +78,6 @@ def test_the_lifespan_installs_at_once_and_holds_the_apps_own_back_until_time_is
 
 
 def test_a_lifespan_needs_no_other() -> None:
-    """And no options."""
-
     async def run() -> None:
         async with lifespan()(None) as state:
             assert state is None
@@ -115,7 +112,6 @@ def test_a_worker_waits_for_the_time_and_a_sender_does_not(monkeypatch: pytest.M
 
 
 def test_a_function_asks_no_source_unless_one_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Named in code or in the environment."""
     from skewguard.contrib import aws_lambda
 
     monkeypatch.delenv("SKEWGUARD_SOURCES")
@@ -225,7 +221,6 @@ def test_djangos_check_clock_is_a_nagios_plugin(django: Django) -> None:
 
 
 def test_django_reports_wrong_settings(django: Django) -> None:
-    """ImproperlyConfigured, in the words of `install`."""
     code, text = django.manage(*CHECK, settings="SKEWGUARD = {'soucres': []}")
     assert code == 1
     assert "ImproperlyConfigured: SKEWGUARD: option 'soucres' is unknown" in text

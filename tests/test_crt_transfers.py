@@ -309,7 +309,6 @@ class TestSubscribers:
         assert manager.given == crt.given  # all else is awscrt's manager's
 
     def test_a_classic_manager_that_cannot_be_made_leaves_the_first_failure(self) -> None:
-        """As if nothing had been tried."""
         error, caller = TooSkewedError(), Subscriber()
         manager = self.managers(FakeManager(error=error, crt=True), lambda: 1 / 0)
         transfer = manager.upload("file", "bucket", "key", {}, [caller])

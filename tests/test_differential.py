@@ -36,7 +36,6 @@ def stage() -> Iterator[Stage]:
 
 @pytest.mark.parametrize("line", ONCE_WORSE.values(), ids=list(ONCE_WORSE))
 def test_what_was_worse_once(stage: Stage, line: str) -> None:
-    """It is not any more."""
     script = Script.parse(line)
     assert judge(script, *stage.pair(script)) == []
 
@@ -51,7 +50,6 @@ def test_a_bug_is_found(monkeypatch: pytest.MonkeyPatch, stage: Stage) -> None:
 
 
 def test_a_line_is_a_script() -> None:
-    """A script that is printed can be played again."""
     for seed in range(20 * len(KINDS)):
         assert Script.parse(generate(seed).line()) == generate(seed)
 

@@ -31,7 +31,7 @@ from skewguard.signing.patches import library
 from skewguard.testing import FakeClocks
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource, ahead_of
-from tests.support import attach, completed, run_python
+from tests.support import attach, completed, run_python, signed_at
 
 CREDENTIALS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "token")
 AWS = "https://search-mine.us-east-1.es.amazonaws.com/_search?q=a"
@@ -52,8 +52,8 @@ def direct(cls: Any = botocore.auth.SigV4Auth, url: str = AWS, context: dict[str
 
 def off(clocks: FakeClocks, request: AWSRequest) -> int:
     """Return the lead of the time signed over the wall clock, s."""
-    stamp = request.headers.get("X-Amz-Date") or request.url.partition("X-Amz-Date=")[2].partition("&")[0]
-    return parse_time(stamp) - clocks.wall // SECOND
+    stamp = request.headers.get("X-Amz-Date")
+    return (parse_time(stamp) if stamp else signed_at(request.url)) - clocks.wall // SECOND
 
 
 def by_a_client(clocks: FakeClocks, emitter: Any, context: dict[str, Any]) -> int:
@@ -173,7 +173,6 @@ class TestByAClient:
             assert off(clocks, direct()) == 7200
 
     def test_a_detached_session(self, clocks: FakeClocks) -> None:
-        """`detach` ends its guard."""
         with install(clocks):
             session = botocore.session.Session()
             skewguard.detach(session)
@@ -192,7 +191,6 @@ class TestByAClient:
         assert off(clocks, request) == 0
 
     def test_direct_use_where_only_a_session_is_attached(self, clocks: FakeClocks) -> None:
-        """`attach` guards only what it was given."""
         skewguard.install().uninstall()  # nor does an earlier installation count
         session = botocore.session.Session()
         attach(session, clocks, FakeSource(offset=7200))
@@ -200,7 +198,6 @@ class TestByAClient:
         assert off(clocks, direct()) == 0
 
     def test_switched_off(self, clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> None:
-        """AWS's own switch counts for direct use too."""
         monkeypatch.setenv("AWS_DISABLE_CLOCK_SKEW_CORRECTION", "true")
         with install(clocks):
             assert off(clocks, direct()) == 0
@@ -268,10 +265,15 @@ class TestLate:
         assert sys.meta_path == before
         sys.modules.pop("imported_late", None)
 
-    def test_acts_once_the_module_is_imported(self, module: str) -> None:
+    @pytest.fixture
+    def seen(self, module: str) -> list[bool]:
+        """Return a list that is appended to once that module is imported."""
+        found: list[bool] = []
+        _late_imports.WhenImported(module, lambda: found.append(sys.modules[module].done))
+        return found
+
+    def test_acts_once_the_module_is_imported(self, module: str, seen: list[bool]) -> None:
         """And does not affect imports afterwards."""
-        seen: list[bool] = []
-        _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert seen == []
         __import__(module)
         assert seen == [True]
@@ -295,19 +297,14 @@ class TestLate:
             __import__("imported_late.nowhere")
         sys.meta_path[:] = [finder for finder in sys.meta_path if not isinstance(finder, _late_imports.WhenImported)]
 
-    def test_looking_for_the_module_is_not_importing_it(self, module: str) -> None:
+    def test_looking_for_the_module_is_not_importing_it(self, module: str, seen: list[bool]) -> None:
         """Programs check whether botocore exists before they import it."""
-        seen: list[bool] = []
-        _late_imports.WhenImported(module, lambda: seen.append(sys.modules[module].done))
         assert importlib.util.find_spec(module) is not None
         assert seen == []
         __import__(module)
         assert seen == [True]
 
-    def test_an_import_that_failed_may_be_tried_again(self, module: str, tmp_path: Path) -> None:
-        """The import that succeeds is noticed."""
-        seen: list[bool] = []
-        _late_imports.WhenImported(module, lambda: seen.append(True))
+    def test_an_import_that_failed_may_be_tried_again(self, module: str, seen: list[bool], tmp_path: Path) -> None:
         (tmp_path / "imported_late.py").write_text("1 / 0\n")
         with pytest.raises(ZeroDivisionError):
             __import__(module)
@@ -315,10 +312,8 @@ class TestLate:
         assert __import__(module).done
         assert seen == [True]
 
-    def test_a_private_copy_is_ignored(self, module: str) -> None:
+    def test_a_private_copy_is_ignored(self, module: str, seen: list[bool]) -> None:
         """It is not patched, and the module is still waited for."""
-        seen: list[bool] = []
-        _late_imports.WhenImported(module, lambda: seen.append(True))
         spec = importlib.util.find_spec(module)
         spec.loader.exec_module(importlib.util.module_from_spec(spec))
         assert seen == []

@@ -135,7 +135,6 @@ def the_same_everywhere(text: str) -> list[str]:
 
 @pytest.mark.parametrize("block", blocks("ini", "json", "yaml"), ids=ids)
 def test_configuration_can_be_read(block: Block) -> None:
-    """Each is parsed by its format's parser."""
     if block.language == "yaml":
         assert list(yaml.safe_load_all(block.text))
     elif block.language == "json":

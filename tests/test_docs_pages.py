@@ -31,7 +31,6 @@ def test_the_readme_is_short() -> None:
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:
-    """In a clone they are files."""
     assert [link for link in LINK.findall(README) if not (ROOT / link).is_file()] == []
 
 

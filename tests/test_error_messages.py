@@ -7,24 +7,18 @@ or from the programs themselves.
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 
 import pytest
 
 from skewguard.cli.doctor import error_message, log_messages, symptoms
-from skewguard.cli.survey import ClockOffset
-from skewguard.interval import SECOND
 from tests.pages import ROOT
-from tests.skew_fixtures import CURRENT, FUTURE, PRESIGNED, WRONG_KEY, early, late
+from tests.skew_fixtures import CURRENT, EARLY, FUTURE, LATE, PRESIGNED, S3_ERROR, WRONG_KEY, early, late
+from tests.surveys import known
 
 CLIENT = "botocore.exceptions.ClientError: An error occurred ({}) when calling the {} operation: {}"
-EARLY = early("20220127T014007Z", "20220127T014428Z", "20220127T015928Z", 15)
-S3 = (
-    "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current time is "
-    "too large.</Message><RequestTime>{}</RequestTime><ServerTime>{}</ServerTime>"
-    "<MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>"
-)
 VALIDATE = "AWS was not able to validate the provided access credentials"
 X509 = "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time {} is {} {}"
 KAFKA = (
@@ -35,17 +29,17 @@ PHP = (
     "Fatal error: Uncaught exception 'Aws\\S3\\Exception\\S3Exception' with message 'Error executing \"PutObject\" on "
     '"https://s3.amazonaws.com/b/k"; AWS HTTP error: Client error: 403 RequestTimeTooSkewed (client): The difference '
     'between the request time and the current time is too large. - <?xml version="1.0" encoding="UTF-8"?> '
-    + S3.format("20150604T232559Z", "2015-06-04T22:26:16Z")
+    + S3_ERROR.format("20150604T232559Z", "2015-06-04T22:26:16Z")
 )
 EXPIRED = "Token expired: current date/time 1624482533 must be before the expiration date/time1624482335"
 
 MESSAGES = [
     # What the pages, the strict server and AWS's services say.
     ("two clocks", EARLY, "OCO"),
-    ("two clocks, two hours", late("20240319T145952Z", "20240319T130506Z", "20240319T130006Z", 5), "OOO"),
+    ("two clocks, two hours", LATE, "OOO"),
     ("two clocks, by botocore", CLIENT.format("SignatureDoesNotMatch", "AssumeRole", EARLY), "OCO"),
-    ("S3, an hour", S3.format("20150604T232559Z", "2015-06-04T22:26:16Z"), "OOO"),
-    ("S3, twenty minutes", S3.format("20150604T220616Z", "2015-06-04T22:26:16Z"), "OCO"),
+    ("S3, an hour", S3_ERROR.format("20150604T232559Z", "2015-06-04T22:26:16Z"), "OOO"),
+    ("S3, twenty minutes", S3_ERROR.format("20150604T220616Z", "2015-06-04T22:26:16Z"), "OCO"),
     ("S3, fields dropped", CLIENT.format("RequestTimeTooSkewed", "PutObject", CURRENT), "OCC"),
     ("EC2", CLIENT.format("RequestExpired", "Run", "Request has expired. Timestamp date is 2011-03-26T23:22:53Z"), "OCO"),
     ("EC2, credentials", CLIENT.format("RequestExpired", "Run", "Request has expired."), "OCO"),
@@ -108,10 +102,6 @@ CLOCKS = {"right": 0, "slow": 1200, "fast": -1200}
 CAUSES = {"C": "clock", "O": "other", "U": "unknown"}
 
 
-def known(offset: float) -> ClockOffset:
-    return ClockOffset(round(offset * SECOND), SECOND // 100, "ntp://a")
-
-
 @pytest.mark.parametrize(("name", "text", "causes"), MESSAGES, ids=[row[0] for row in MESSAGES])
 def test_each_is_judged_right_on_each_clock(name: str, text: str, causes: str) -> None:
     """One message has one explanation; what cannot be known has a reason."""
@@ -120,10 +110,8 @@ def test_each_is_judged_right_on_each_clock(name: str, text: str, causes: str) -
         assert {finding.cause for finding in found} == {CAUSES[cause]}, f"on a {state} clock: {found}"
         assert len({finding.id for finding in found}) == 1
         if cause == "U":
-            assert (
-                re.search("depends on|does not say|words are the same|once", found[-1].text)
-                or "either" in found[0].text
-            )
+            reason = re.search("depends on|does not say|words are the same|once", found[-1].text)
+            assert reason or "either" in found[0].text
     without = error_message.explain(text, None)
     assert {finding.cause for finding in without} <= {"unknown", "other"}, "no clock is blamed that is not known"
 
@@ -145,7 +133,10 @@ def test_a_log_is_answered_message_by_message() -> None:
         for m in range(30)
     ]
     log += ["10:31 ERROR An error occurred (NoSuchBucket) when calling the GetObject operation: no", "10:32 INFO ok"]
-    log += [*S3.format("20150604T220616Z", "2015-06-04T22:26:16Z").replace("><", ">\n<").splitlines(), "10:40 INFO"]
+    log += [
+        *S3_ERROR.format("20150604T220616Z", "2015-06-04T22:26:16Z").replace("><", ">\n<").splitlines(),
+        "10:40 INFO",
+    ]
     log += ['FATAL:  PAM authentication failed for user "a"', 'FATAL:  PAM authentication failed for user "b"']
     found = error_message.explain("\n".join(log), known(0))
     names = list(dict.fromkeys(finding.text.partition(": ")[0] for finding in found))
@@ -178,13 +169,8 @@ def test_every_kind_has_its_heading() -> None:
     """On the page of findings, so that an id leads there."""
     page = (ROOT / "docs" / "troubleshooting" / "doctor.md").read_text("utf-8")
     headings = set(re.findall(r"^### `(error-[a-z-]+)`", page, re.M))
-    used = {
-        f.id
-        for _, text, _ in MESSAGES
-        for offset in CLOCKS.values()
-        for f in error_message.explain(text, known(offset))
-    }
-    assert used <= headings
+    for (_, text, _), offset in itertools.product(MESSAGES, CLOCKS.values()):
+        assert {finding.id for finding in error_message.explain(text, known(offset))} <= headings
     assert {"error-none", "error-frozen", "error-more"} <= headings
     assert log_messages.LIMIT > 1_000_000
     assert len(symptoms.SYMPTOMS) == len({symptom.words.pattern for symptom in symptoms.SYMPTOMS})

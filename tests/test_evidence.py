@@ -9,7 +9,6 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import botocore.exceptions
@@ -20,11 +19,10 @@ import skewguard
 from skewguard import events
 from skewguard.interval import SECOND
 from skewguard.testing import Canned, StrictEndpoint
-from skewguard.testing.aws.sigv4 import parse_time
 from skewguard.testing.listener import Response
 from skewguard.testing.wire import Request
 from tests.fakes import Emitted, FakeSource
-from tests.support import OPERATIONS, aws_client, client, code_of, config, with_bucket
+from tests.support import OPERATIONS, aws_client, client, code_of, config, signed_at, with_bucket
 
 Run = Callable[[], list[str]]
 
@@ -59,9 +57,7 @@ def test_a_proxy_with_a_clock_of_its_own_costs_no_request(ahead: int) -> None:
             s3 = client("s3", store, signature_version="s3v4")
             codes = [code_of(lambda: s3.head_object(Bucket="bucket", Key="key")) for _ in range(5)]
             url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"}, ExpiresIn=60)
-            stamp = parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
-            assert stamp is not None
-            return [*codes, "presigned" if abs(stamp - time.time()) < 5 else "presigned wrongly"]
+            return [*codes, "presigned" if abs(signed_at(url) - time.time()) < 5 else "presigned wrongly"]
 
         plain, guarded = both(run, store.clear)
         assert guarded == plain == ["", "", "", "", "", "presigned"]
@@ -234,13 +230,11 @@ def test_a_store_with_the_hosts_own_wrong_clock(attempts: int | None) -> None:
             body = io.BytesIO(b"x" * 20)
             body.seek(10)
             url = s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"}, ExpiresIn=60)
-            stamp = parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
-            assert stamp is not None
             return [
                 code_of(lambda: s3.put_object(Bucket="bucket", Key="key", Body=body)),
                 code_of(lambda: s3.put_object(Bucket="bucket", Key="key", Body=b"x")),
                 code_of(lambda: s3.head_object(Bucket="bucket", Key="key")),
-                "presigned" if abs(stamp - time.time()) < 5 else "presigned wrongly",
+                "presigned" if abs(signed_at(url) - time.time()) < 5 else "presigned wrongly",
             ]
 
         expected = run()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import inspect
 from collections.abc import Iterator
-from pathlib import Path
 from types import FunctionType
 from typing import Any
 
@@ -25,7 +24,8 @@ from skewguard._reach import undo_patches
 from skewguard.signing.patches import expiry, library
 from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
-from tests.roles import HOUR, ROLE, Broker, Metadata, RoleCredentials, moment, without_keys
+from tests.roles import HOUR, ROLE, Broker, Metadata, RoleCredentials, moment
+from tests.support import fail, running
 
 
 def known(behind: float) -> skewguard.Installation:
@@ -80,7 +80,6 @@ class TestNames:
         assert not made_before.refresh_needed(0)
 
     def test_all_is_put_back(self) -> None:
-        """Nothing of skewguard's stays behind."""
         holders = (botocore.credentials._local_now, botocore.tokens._utc_now)
         before = [(one.__code__, one.__defaults__) for one in holders]
         names = (vars(botocore.utils)[CLOCK], botocore.credentials.time)
@@ -101,22 +100,15 @@ class TestNames:
         assert shifted.tzinfo is zone
 
     def test_frozen_time_is_a_test_s_wish(self) -> None:
-        """It is not corrected."""
         with known(2 * HOUR), freezegun.freeze_time("2026-03-01T12:00:00Z"):
             assert botocore.credentials._local_now().timestamp() == 1_772_366_400
 
     def test_a_failure_of_ours_is_the_wall_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Instead of an exception."""
-
-        def fail(*_: object) -> int:
-            raise ZeroDivisionError
-
         with known(2 * HOUR):
             monkeypatch.setattr(expiry.ExpiryClock, "behind", fail)
             assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
 
     def test_an_unknown_botocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:
-        """One warning, and botocore's own behaviour."""
         undo_patches()
         monkeypatch.setattr(botocore.credentials, "_local_now", lambda _zone: None)
         monkeypatch.delattr(botocore.utils, "IMDSFetcher")
@@ -156,10 +148,8 @@ def codes(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 @pytest.fixture
-def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
-    """AWS, with its metadata services, for a program without keys of its own."""
-    with without_keys(tls_endpoint, monkeypatch, tmp_path), tls_endpoint.as_aws():
-        yield tls_endpoint
+def aws(metadata: Metadata) -> StrictEndpoint:
+    return metadata.endpoint
 
 
 def call() -> None:
@@ -204,22 +194,15 @@ class TestDeadByTrueTime:
             assert self.key_used(aws, self.session(aws, -60)) == "ASIA1"
         assert [record.status for record in aws.requests] == [400, 200]
 
-    def just_slow(self, aws: StrictEndpoint) -> Any:
-        """A host just slow enough for its signatures to be accepted, which refreshes at the last moment."""
+    def test_on_a_host_whose_signatures_are_accepted(self, aws: StrictEndpoint) -> None:
+        """It refreshes at the last moment: unguarded, they are used, and refused."""
         aws.offset = 200
         session = self.session(aws, -60)
         session._credentials._mandatory_refresh_timeout = session._credentials._advisory_refresh_timeout = 0
-        return session
-
-    def test_unguarded_they_are_used(self, aws: StrictEndpoint) -> None:
-        """And refused."""
         with pytest.raises(ClientError, match=r"[Ee]xpired"):
-            self.key_used(aws, self.just_slow(aws))
-
-    def test_guarded_they_are_not(self, aws: StrictEndpoint) -> None:
-        """The same, with a source."""
+            self.key_used(aws, session)
         with skewguard.install(sources=[FakeSource(offset=200)]):
-            assert self.key_used(aws, self.just_slow(aws)) == "ASIA1"
+            assert self.key_used(aws, session) == "ASIA1"
 
 
 class TestMetadata:
@@ -240,23 +223,18 @@ class TestMetadata:
 
     @pytest.mark.parametrize("options", [{"learn_from_responses": False}, {"require_authenticated": True}])
     def test_it_can_be_left_unheard(self, options: dict[str, bool], aws: StrictEndpoint) -> None:
-        """It is not authenticated."""
         with skewguard.install(**options):
             botocore.session.get_session().get_credentials()
             assert skewguard.now() is None
 
     def test_loopback_shares_this_host_s_clock(self, aws: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         """An agent on this host that hands out credentials has the host's clock."""
-        metadata = Metadata(aws)
-        url = f"http://127.0.0.1:{metadata.port}/creds"
-        monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", url)
-        with skewguard.install():
+        with running(Metadata(aws)) as port, skewguard.install():
+            monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{port}/creds")
             assert botocore.session.get_session().get_credentials().access_key == "ASIAMETADATA"
             assert skewguard.now() is None
-        metadata.close()
 
     def test_after_uninstall_nothing_is_learned(self, aws: StrictEndpoint) -> None:
-        """A fetcher may live on."""
         with skewguard.install():
             session = botocore.session.get_session()
         session.get_credentials()

@@ -6,7 +6,6 @@ import base64
 import contextlib
 import datetime
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +31,9 @@ from tests.roles import (
     sso_session,
     text,
     with_cache,
-    without_keys,
     write_token,
 )
+from tests.support import decoded
 
 LOGIN = "arn:aws:iam::123456789012:user/me"
 
@@ -42,15 +41,8 @@ each_clock = pytest.mark.parametrize("offset", [2 * HOUR, -2 * HOUR], ids=["slow
 
 
 @pytest.fixture
-def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
-    """A host with metadata services, in AWS, for a program without keys of its own."""
-    with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, tls_endpoint.as_aws():
-        yield services
-
-
-@pytest.fixture
-def aws(metadata: Metadata, tls_endpoint: StrictEndpoint) -> StrictEndpoint:
-    return tls_endpoint
+def aws(metadata: Metadata) -> StrictEndpoint:
+    return metadata.endpoint
 
 
 def left(aws: StrictEndpoint, when: str) -> float:
@@ -166,7 +158,7 @@ class TestLogin:
             call(botocore.session.get_session())
         renewal, used = aws.requests
         assert (used.status, used.access_key) == (200, "ASIANEW")
-        assert abs(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9) < 5
+        assert dated(aws, renewal) == pytest.approx(0, abs=5)
         assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
 
     @pytest.mark.parametrize("made", ["before", "after"])
@@ -182,8 +174,8 @@ class TestLogin:
             call(session or botocore.session.get_session())
         refused, renewal, used = aws.requests
         assert [record.status for record in aws.requests] == [status, 200, 200]
-        assert self.dated(aws, refused) == pytest.approx(-offset, abs=5)
-        assert self.dated(aws, renewal) == pytest.approx(0, abs=5)
+        assert dated(aws, refused) == pytest.approx(-offset, abs=5)
+        assert dated(aws, renewal) == pytest.approx(0, abs=5)
         assert used.access_key == "ASIANEW"
         assert left(aws, json.loads(cached.read_text())["accessToken"]["expiresAt"]) == pytest.approx(900, abs=5)
 
@@ -204,17 +196,9 @@ class TestLogin:
     def refuse(aws: StrictEndpoint, status: int, times: int = 1) -> None:
         """Let the service say that the login has expired, as it does whatever is wrong with the proof."""
         headers = {"Content-Type": "application/json", "x-amzn-ErrorType": "AccessDeniedException"}
-        aws.reply_next(
-            status, headers, json.dumps({"error": "TOKEN_EXPIRED", "message": "expired"}).encode(), times=times
-        )
-
-    @staticmethod
-    def dated(aws: StrictEndpoint, renewal: Any) -> float:
-        """Return how far a proof's date is ahead of true time, s."""
-        return float(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9)
+        aws.reply_next(status, headers, b'{"error": "TOKEN_EXPIRED", "message": "expired"}', times=times)
 
     def test_it_is_left_alone_while_it_lives(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
-        """The service is not asked for a new one."""
         self.given(aws, cached, 3000)
         aws.clear()
         with skewguard.install(sources=[FakeSource(offset=offset)]):
@@ -222,17 +206,16 @@ class TestLogin:
         assert [(record.status, record.access_key) for record in aws.requests] == [(200, "ASIAOLD")]
 
     def test_unguarded_the_wall_clock_dates_the_proof(self, aws: StrictEndpoint, cached: Path, offset: int) -> None:
-        """Two hours off."""
         self.given(aws, cached, -3 * HOUR)
         credentials = botocore.session.get_session().get_credentials()
         with contextlib.suppress(RuntimeError):
             credentials.get_frozen_credentials()
-        proof = aws.requests[0].headers["dpop"].split(".")[1]
-        assert aws.now() / 1e9 - json.loads(decoded(proof))["iat"] == pytest.approx(offset, abs=5)
+        assert dated(aws, aws.requests[0]) == pytest.approx(-offset, abs=5)
 
 
-def decoded(part: str) -> bytes:
-    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+def dated(aws: StrictEndpoint, renewal: Any) -> float:
+    """Return how far a proof's date is ahead of true time, s."""
+    return float(json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"] - aws.now() / 1e9)
 
 
 @each_clock
@@ -254,30 +237,26 @@ def test_a_disk_cache_of_assumed_roles(
 class TestStaticStability:
     """An instance's credentials are extended while its service cannot renew them, and only then."""
 
-    @pytest.mark.parametrize("lasts", [-1800, 60], ids=["dead", "dying"])
-    def test_dead_ones_are_stretched_from_now(
-        self, metadata: Metadata, aws: StrictEndpoint, offset: int, lasts: int
-    ) -> None:
-        """By botocore's fifteen minutes and two to ten more; so the service is asked again in time."""
-        aws.offset, metadata.lasts = offset, lasts
-        with skewguard.install(sources=[FakeSource(offset=offset)]):
-            credentials = botocore.session.get_session().get_credentials()
-        assert 17 * 60 - 5 <= (credentials._expiry_time - moment(aws)).total_seconds() <= 25 * 60 + 5
-
-    def test_living_ones_are_not(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
-        """Although the wall clock of a fast host would extend them."""
-        aws.offset = offset
-        with skewguard.install(sources=[FakeSource(offset=offset)]):
-            credentials = botocore.session.get_session().get_credentials()
-        assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(HOUR, abs=5)
-
-    def test_unguarded_it_is_the_other_way_round(self, metadata: Metadata, aws: StrictEndpoint, offset: int) -> None:
-        """Expired ones are used on a slow host, and valid ones are extended for hours on a fast one."""
-        aws.offset = offset
-        metadata.lasts = -1800 if offset > 0 else HOUR
+    @staticmethod
+    def lasts(metadata: Metadata, lasts: int) -> float:
+        """Return for how long a session takes credentials for valid that live for `lasts` s, both by true time."""
+        metadata.lasts = lasts
         credentials = botocore.session.get_session().get_credentials()
-        expected = -1800 if offset > 0 else 2 * HOUR + 21 * 60
-        assert (credentials._expiry_time - moment(aws)).total_seconds() == pytest.approx(expected, abs=4 * 60 + 5)
+        return float((credentials._expiry_time - moment(metadata.endpoint)).total_seconds())
+
+    @pytest.mark.parametrize("lasts", [-1800, 60, HOUR], ids=["dead", "dying", "alive"])
+    def test_dead_ones_are_stretched_from_now(self, metadata: Metadata, offset: int, lasts: int) -> None:
+        """By botocore's fifteen minutes and two to ten more; so the service is asked again in time."""
+        metadata.endpoint.offset = offset
+        with skewguard.install(sources=[FakeSource(offset=offset)]):
+            found = self.lasts(metadata, lasts)
+        assert found == pytest.approx(HOUR, abs=5) if lasts == HOUR else 17 * 60 - 5 <= found <= 25 * 60 + 5
+
+    def test_unguarded_it_is_the_other_way_round(self, metadata: Metadata, offset: int) -> None:
+        """Expired ones are used on a slow host, and valid ones are extended for hours on a fast one."""
+        metadata.endpoint.offset = offset
+        lasts, expected = (-1800, -1800) if offset > 0 else (HOUR, 2 * HOUR + 21 * 60)
+        assert self.lasts(metadata, lasts) == pytest.approx(expected, abs=4 * 60 + 5)
 
 
 @pytest.mark.skipif(not hasattr(botocore.auth, "S3ExpressAuth"), reason="this botocore came before S3 Express")

@@ -28,14 +28,15 @@ from tests.roles import (
     HOUR,
     UTC,
     Broker,
+    Metadata,
     cache_role,
     process,
     single_sign_on,
     sso_session,
     with_cache,
-    without_keys,
     write_token,
 )
+from tests.support import fail
 
 MINUTE = 60
 
@@ -178,7 +179,6 @@ class TestWorlds:
             assert world.refreshes <= limit
 
     def test_a_healthy_host_refreshes_as_botocore_does(self) -> None:
-        """Call by call."""
         plain, unguarded, ours = compare(world := World(0, 0, 0, HOUR), [MINUTE] * 600)
         assert (unguarded, plain.refreshes) == (ours, world.refreshes)
 
@@ -191,10 +191,8 @@ class TestWorlds:
 
 
 @pytest.fixture
-def aws(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[StrictEndpoint]:
-    """AWS, for a program without keys of its own."""
-    with without_keys(tls_endpoint, monkeypatch, tmp_path), tls_endpoint.as_aws():
-        yield tls_endpoint
+def aws(metadata: Metadata) -> StrictEndpoint:
+    return metadata.endpoint
 
 
 def outcomes(session: Any, calls: int = 10, **options: Any) -> list[str]:
@@ -278,6 +276,12 @@ class TestCalls:
         assert broker.count == 1
 
 
+def old(left: int, refresh: Any) -> Any:
+    """Make credentials that live for `left` s by the wall clock."""
+    until = datetime.datetime.now(UTC) + datetime.timedelta(seconds=left)
+    return RefreshableCredentials("old", "s", "t", until, refresh, "test")
+
+
 class TestFailures:
     """A refresh that only true time demanded may fail: botocore alone would not have tried it."""
 
@@ -300,19 +304,15 @@ class TestFailures:
                 raise answer
             return answer
 
-        until = datetime.datetime.now(UTC) + datetime.timedelta(seconds=left)
-        credentials = RefreshableCredentials("old", "s", "t", until, refresh, "test")
+        credentials = old(left, refresh)
         assert [credentials.get_frozen_credentials().access_key for _ in range(5)] == ["old"] * 5
         assert len(asked) == 1
 
     def test_dead_ones_are_botocore_s_to_report(self) -> None:
-        """By both clocks."""
-        until = datetime.datetime.now(UTC) - datetime.timedelta(minutes=1)
-        credentials = RefreshableCredentials("old", "s", "t", until, lambda: 1 / 0, "test")
         with pytest.raises(ZeroDivisionError):
-            credentials.get_frozen_credentials()
+            old(-MINUTE, fail).get_frozen_credentials()
         with pytest.raises(ZeroDivisionError):
-            DeferredRefreshableCredentials(lambda: 1 / 0, "test").get_frozen_credentials()
+            DeferredRefreshableCredentials(fail, "test").get_frozen_credentials()
 
     def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the role cannot be assumed again."""
@@ -345,7 +345,6 @@ class TestFailures:
         assert reached
 
     def test_a_token_stays_in_use(self) -> None:
-        """If its provider fails later."""
         until = datetime.datetime.now(UTC) + datetime.timedelta(hours=1)
         answers = [botocore.tokens.FrozenAuthToken("old", until)]
         token = botocore.tokens.DeferredRefreshableToken("test", answers.pop)
@@ -357,13 +356,7 @@ class TestFailures:
             token.get_frozen_token()
 
     def test_a_failure_of_ours_is_botocore_s_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Instead of an exception."""
-
-        def fail(*_: object) -> float:
-            raise AttributeError
-
-        until = datetime.datetime.now(UTC) + datetime.timedelta(hours=1)
-        credentials = RefreshableCredentials("old", "s", "t", until, lambda: 1 / 0, "test")
+        credentials = old(HOUR, fail)
         monkeypatch.setattr(expiry, "_left", fail)
         assert credentials._seconds_remaining() == pytest.approx(-HOUR, abs=5)
         assert credentials._is_expired()

@@ -25,7 +25,7 @@ from skewguard.testing import StrictEndpoint
 from tests.fakes import Emitted, FakeSource
 from tests.forking import forked_while, needs_fork
 from tests.patience import PATIENCE
-from tests.support import client, code_of
+from tests.support import client, code_of, fail
 
 
 class TestFailOpen:
@@ -36,10 +36,6 @@ class TestFailOpen:
         self, strict_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, name: str
     ) -> None:
         """Healthy calls work; refused ones fail as with botocore alone."""
-
-        def fail(*args: object, **kwargs: object) -> None:
-            raise ZeroDivisionError
-
         with skewguard.install():
             monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
             for _ in range(2):
@@ -146,11 +142,6 @@ class TestFailOpen:
             assert forked_while(hold, child)
 
     def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
-        """An event handler cannot break a call."""
-
-        def fail(event: events.Event) -> None:
-            raise ZeroDivisionError
-
         unsubscribe = events.subscribe(fail)
         try:
             with skewguard.install():

@@ -17,17 +17,24 @@ import skewguard
 from skewguard import events
 from skewguard.testing import StrictEndpoint, steady_utc
 from tests.fakes import Emitted, FakeSource
-from tests.support import OPERATIONS, client, code_of, with_bucket
+from tests.support import OPERATIONS, client, code_of, signed_at, with_bucket
 from tests.test_report import notes_of
 
 WISH = datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
 
-FAKES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+Fake = Callable[[], AbstractContextManager[Any]]
+FAKES: dict[str, Fake] = {
     "freezegun": lambda: freezegun.freeze_time(WISH),
     "freezegun, ticking": lambda: freezegun.freeze_time(WISH, tick=True),
     "time-machine": lambda: time_machine.travel(WISH, tick=False),
     "time-machine, ticking": lambda: time_machine.travel(WISH),
 }
+
+
+@pytest.fixture(params=FAKES.values(), ids=FAKES)
+def fake(request: pytest.FixtureRequest) -> Fake:
+    made: Fake = request.param
+    return made
 
 
 @pytest.fixture
@@ -37,10 +44,7 @@ def server() -> Iterator[StrictEndpoint]:
         yield running
 
 
-@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
-def test_a_request_is_signed_as_of_the_faked_time_and_its_refusal_is_an_error(
-    fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
-) -> None:
+def test_a_request_is_dated_by_the_faked_time_and_its_refusal_is_an_error(fake: Fake, server: StrictEndpoint) -> None:
     """Also during a correction: in one request, and without learning from the answer."""
     with skewguard.install():
         sts = client("sts", server)
@@ -58,10 +62,7 @@ def test_a_request_is_signed_as_of_the_faked_time_and_its_refusal_is_an_error(
         assert skewguard.status().state != "faked"
 
 
-@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
-def test_installing_in_faked_time_guards_once_it_is_over(
-    fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
-) -> None:
+def test_installing_in_faked_time_guards_once_it_is_over(fake: Fake, server: StrictEndpoint) -> None:
     """A test suite may freeze time before its program starts."""
     with fake():
         handle = skewguard.install()
@@ -80,17 +81,12 @@ def known() -> object:
     return status.offset and status.offset.grade, sorted(status.domains)
 
 
-@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
 class TestReported:
     """A refusal that a frozen clock caused is explained, and the option that helps is named."""
 
     @pytest.mark.parametrize("operation", ["dynamodb", "s3-get", "s3-head", "sts"])
     def test_by_a_note(
-        self,
-        fake: Callable[[], AbstractContextManager[Any]],
-        server: StrictEndpoint,
-        operation: str,
-        caplog: pytest.LogCaptureFixture,
+        self, fake: Fake, server: StrictEndpoint, operation: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         """On every protocol's exception, those to HEAD included, which tell no reason."""
         with_bucket(server)
@@ -101,12 +97,7 @@ class TestReported:
         assert "fakes this process's clock; ignore_frozen_clock signs by true time" in note
         assert ("freezegun" in note) != ("time-machine" in note)
 
-    def test_by_one_warning(
-        self,
-        fake: Callable[[], AbstractContextManager[Any]],
-        server: StrictEndpoint,
-        caplog: pytest.LogCaptureFixture,
-    ) -> None:
+    def test_by_one_warning(self, fake: Fake, server: StrictEndpoint, caplog: pytest.LogCaptureFixture) -> None:
         with skewguard.install(sources="response"), fake():
             for _ in range(3):
                 assert code_of(client("sts", server).get_caller_identity)
@@ -115,13 +106,10 @@ class TestReported:
         assert line.endswith("fakes this process's clock; ignore_frozen_clock signs by true time")
 
 
-@pytest.mark.parametrize("fake", FAKES.values(), ids=FAKES)
 class TestIgnored:
     """With `ignore_frozen_clock`, true time counts all the same, and nothing is learned."""
 
-    def test_by_the_hosts_clock_if_nothing_is_known(
-        self, fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
-    ) -> None:
+    def test_by_the_hosts_clock_if_nothing_is_known(self, fake: Fake, server: StrictEndpoint) -> None:
         server.offset = 0
         with skewguard.install(sources="response", ignore_frozen_clock=True):
             with fake():
@@ -134,9 +122,7 @@ class TestIgnored:
         assert [record.status for record in server.requests] == [200, 200]
         assert all(abs(record.signed_at / 1e9 - steady_utc()() / 1e9) < 30 for record in server.requests)
 
-    def test_by_what_is_known_of_a_wrong_clock(
-        self, fake: Callable[[], AbstractContextManager[Any]], server: StrictEndpoint
-    ) -> None:
+    def test_by_what_is_known_of_a_wrong_clock(self, fake: Fake, server: StrictEndpoint) -> None:
         """Learned before, from an answer: it lasts."""
         with skewguard.install(sources="response", ignore_frozen_clock=True):
             sts = client("sts", server)
@@ -148,11 +134,9 @@ class TestIgnored:
             assert known() == before
             sts.get_caller_identity()
         assert [record.status for record in server.requests] == [403, 200, 200, 200]
-        stamp = url.partition("X-Amz-Date=")[2][:16]
-        signed = datetime.datetime.strptime(f"{stamp}+0000", "%Y%m%dT%H%M%SZ%z").timestamp()
-        assert abs(signed - 3600 - steady_utc()() / 1e9) < 30
+        assert abs(signed_at(url) - 3600 - steady_utc()() / 1e9) < 30
 
-    def test_by_a_source(self, fake: Callable[[], AbstractContextManager[Any]]) -> None:
+    def test_by_a_source(self, fake: Fake) -> None:
         now = steady_utc()
         with skewguard.install(sources=[FakeSource(offset=3600)], ignore_frozen_clock=True), fake():
             call = skewguard.SignedCall("bedrock")
@@ -160,11 +144,7 @@ class TestIgnored:
                 assert abs(call.timestamp().timestamp() - 3600 - now() / 1e9) < 30
 
     def test_a_refusal_all_the_same(
-        self,
-        fake: Callable[[], AbstractContextManager[Any]],
-        server: StrictEndpoint,
-        emitted: Emitted,
-        caplog: pytest.LogCaptureFixture,
+        self, fake: Fake, server: StrictEndpoint, emitted: Emitted, caplog: pytest.LogCaptureFixture
     ) -> None:
         """The host's clock is wrong, and nothing knows it: one request, a note, nothing learned."""
         with skewguard.install(sources="response", ignore_frozen_clock=True), fake():
@@ -179,11 +159,7 @@ class TestIgnored:
 
     @pytest.mark.parametrize("year", [2020, 2040])
     def test_credentials_expire_by_true_time(
-        self,
-        fake: Callable[[], AbstractContextManager[Any]],
-        server: StrictEndpoint,
-        year: int,
-        monkeypatch: pytest.MonkeyPatch,
+        self, fake: Fake, server: StrictEndpoint, year: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Those of a role are used, and fetched no more than once, however far in the future the test is."""
         monkeypatch.setattr("tests.test_faked_clocks.WISH", WISH.replace(year=year))
@@ -201,12 +177,7 @@ class TestIgnored:
                 assert {role.get_frozen_credentials().access_key for _ in range(3)} <= {"old", "new"}
         assert len(fetched) <= 1
 
-    def test_set_by_the_environment(
-        self,
-        fake: Callable[[], AbstractContextManager[Any]],
-        server: StrictEndpoint,
-        monkeypatch: pytest.MonkeyPatch,
-    ) -> None:
+    def test_set_by_the_environment(self, fake: Fake, server: StrictEndpoint, monkeypatch: pytest.MonkeyPatch) -> None:
         """Frozen or not while it is installed."""
         monkeypatch.setenv("SKEWGUARD_IGNORE_FROZEN_CLOCK", "true")
         server.offset = 0

@@ -171,6 +171,5 @@ def table() -> str:
 
 
 def test_the_docs_show_the_table() -> None:
-    """As it is in the code."""
     page = Path(__file__).parents[1] / "docs" / "how-it-works.md"
     assert table() in page.read_text("utf-8"), f"docs/how-it-works.md needs this table:\n{table()}"

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import datetime
 import json
-import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,8 @@ from skewguard.testing.aws.verifier import Key, Verifier
 from skewguard.testing.wire import Request
 from tests.fakes import FakeSource, ahead_of
 from tests.patience import PATIENCE
-from tests.real.test_awscli import ROOT, aws
-from tests.support import attach, client, completed
+from tests.real.test_awscli import run_aws
+from tests.support import attach, client, decoded, signed_at
 
 KEYS = {"AKIDEXAMPLE": Key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")}
 
@@ -96,8 +96,7 @@ if "dsql" in boto3.Session().get_available_services():  # since botocore 1.35
 
 def lead(clocks: FakeClocks, url: str) -> int:
     """Return how far a URL's time is ahead of the wall clock, s."""
-    stamp = parse_qs(urlsplit(url).query)["X-Amz-Date"][0]
-    return parse_time(stamp) - clocks.wall // SECOND
+    return signed_at(url) - clocks.wall // SECOND
 
 
 @pytest.mark.parametrize("ahead", [-7200, 7200])
@@ -160,7 +159,6 @@ class TestLeftAlone:
 
     @pytest.mark.parametrize("way", ["install", "attach"])
     def test_tokens(self, clocks: FakeClocks, way: str) -> None:
-        """They are presigned URLs."""
         with guarded(way, clocks, 7200, correct_presigned=False) as session:
             for make in TOKENS:
                 assert lead(clocks, make(session)) == 0
@@ -221,20 +219,9 @@ def awscli_initialize(emitter):
 @pytest.mark.parametrize("error", [16_000_000, 1000], ids=["unsynchronized", "synchronized"])
 def test_the_aws_cli_waits_for_the_hosts_own_sources(ahead: int, error: int, tmp_path: Path) -> None:
     """`aws eks get-token` makes no call, so only a source can tell the time; this one answers what waits for it."""
-    (tmp_path / "host.py").write_text(PLUGIN.format(ahead=ahead, error=error))
-    config = tmp_path / "config"
-    config.write_text("[plugins]\nhost = host\nskewguard = skewguard.contrib.awscli\n")
-    environment = {
-        **os.environ,
-        "AWS_CONFIG_FILE": str(config),
-        "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
-        "SKEWGUARD_SOURCES": "auto",
-        "SKEWGUARD_TIMEOUT": str(PATIENCE),
-    }
-    done = completed(*aws("eks", "get-token", "--cluster-name", "cluster"), env=environment, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    token = json.loads(done.stdout)["status"]["token"].removeprefix("k8s-aws-v1.")
-    url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-    stamp = parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])
+    arguments = ("eks", "get-token", "--cluster-name", "cluster")
+    own = {"SKEWGUARD_SOURCES": "auto", "SKEWGUARD_TIMEOUT": str(PATIENCE)}
+    printed = run_aws(tmp_path, PLUGIN.format(ahead=ahead, error=error), *arguments, **own)
+    token = json.loads(printed)["status"]["token"].removeprefix("k8s-aws-v1.")
     expected = ahead if error > 1000 else 0
-    assert stamp - datetime.datetime.now(datetime.timezone.utc).timestamp() == pytest.approx(expected, abs=60)
+    assert signed_at(decoded(token).decode()) - time.time() == pytest.approx(expected, abs=60)

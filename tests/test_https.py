@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
+import datetime
+import email.message
 import email.utils
 import http.server
 import socket
-import socketserver
 import ssl
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,15 @@ import pytest
 import trustme
 
 import skewguard
-from skewguard.clocks import Clocks, Reading
+from skewguard.clocks import Reading
 from skewguard.errors import SourceError
 from skewguard.interval import SECOND, Interval, Trust
 from skewguard.sources import from_uri, http_head
-from skewguard.sources.https import HttpsSource
 from skewguard.testing import FakeClocks, StrictEndpoint
+from tests import tunnel
 from tests.patience import PATIENCE
-from tests.support import aws_client
+from tests.support import aws_client, running
+from tests.tunnel import Proxy
 
 AWS = "https://sts.us-east-1.amazonaws.com"
 AHEAD = 1200
@@ -49,61 +49,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-class Tunnel(socketserver.StreamRequestHandler):
-    """Responds to CONNECT as a proxy does, or refuses with a status."""
-
-    def handle(self) -> None:
-        line = self.rfile.readline().decode()
-        if not line:
-            return  # the client has hung up
-        while self.rfile.readline().strip():
-            pass
-        self.server.asked.append(line)  # type: ignore[attr-defined]
-        refusal = self.server.refusal  # type: ignore[attr-defined]
-        if refusal:
-            self.wfile.write(f"HTTP/1.1 {refusal}\r\nConnection: close\r\n\r\n".encode())
-            return
-        host, port = line.split()[1].rsplit(":", 1)
-        with socket.create_connection((host, int(port))) as upstream:
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=self.copy, args=(upstream, self.connection))
-            back.start()
-            self.copy(self.connection, upstream)
-            back.join()
-
-    @staticmethod
-    def copy(source: socket.socket, sink: socket.socket) -> None:
-        """Copy bytes until the end, which is passed on."""
-        with contextlib.suppress(OSError):
-            while some := source.recv(65_536):
-                sink.sendall(some)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
-
-
-@contextlib.contextmanager
-def running(server: socketserver.BaseServer) -> Iterator[int]:
-    """Run a server; its port."""
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_address[1]  # type: ignore[misc]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
 class Server(http.server.ThreadingHTTPServer):
-    """A server at 127.0.0.1 whose responses a test chooses."""
+    """A server at 127.0.0.1 whose responses a test chooses; with TLS, if it has an authority."""
 
-    def __init__(self, authority: trustme.CA | None) -> None:
+    def __init__(self, authority: trustme.CA | None, **dates: datetime.datetime) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.asked: list[dict[str, str]] = []
         self.response: tuple[int, list[tuple[str, str]]] = (200, [date()])
+        self.uri = f"https://127.0.0.1:{self.server_port}"
         if authority is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            authority.issue_cert("127.0.0.1").configure_cert(context)
+            authority.issue_cert("127.0.0.1", **dates).configure_cert(context)  # type: ignore[arg-type]
             self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def handle_error(self, *_: Any) -> None:
@@ -131,10 +87,19 @@ def server(authority: trustme.CA) -> Iterator[Server]:
         yield made
 
 
-def ask(server: Server, clocks: Clocks | None = None) -> Interval:
-    clocks = clocks or FakeClocks()
-    source = from_uri(f"https://127.0.0.1:{server.server_address[1]}")
-    return source.measure(clocks, clocks.read().steady + round(PATIENCE * SECOND))
+def ask(server: Server | str, seconds: float = PATIENCE) -> Interval:
+    """Measure a server, or a URI."""
+    clocks = FakeClocks()
+    source = from_uri(server if isinstance(server, str) else server.uri)
+    return source.measure(clocks, clocks.read().steady + round(seconds * SECOND))
+
+
+def takes(seconds: int, patch: pytest.MonkeyPatch) -> None:
+    """Let every exchange last so long."""
+    headers = email.message.Message()
+    headers.add_header(*date())
+    response = http_head.Head(200, headers, Reading(0, 0), Reading(seconds * SECOND, 0))
+    patch.setattr("skewguard.sources.https.head", lambda *_: response)
 
 
 class TestBelieved:
@@ -146,7 +111,7 @@ class TestBelieved:
         assert said.trust is Trust.AUTHENTICATED
         assert said.earliest < NOW * SECOND < said.latest
         assert said.width < 3 * SECOND
-        assert said.source == f"https://127.0.0.1:{server.server_address[1]}"
+        assert said.source == server.uri
 
     def test_no_credentials_are_sent(self, server: Server) -> None:
         """Nor anything else that tells servers apart."""
@@ -162,21 +127,10 @@ class TestBelieved:
 
     def test_the_whole_exchange_counts(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """The server read its clock at any moment of it."""
-        clocks = FakeClocks()
-        slow = lambda url, *_: http_head.Head(200, _message(date()), Reading(0, 0), Reading(4 * SECOND, 0))
-        monkeypatch.setattr("skewguard.sources.https.head", slow)
-        said = HttpsSource("host").measure(clocks, clocks.read().steady + SECOND)
+        takes(4, monkeypatch)
+        said = ask(server)
         assert said.at == 4 * SECOND
         assert said.width > 6 * SECOND
-
-
-def _message(*headers: tuple[str, str]) -> Any:
-    from email.message import Message
-
-    made = Message()
-    for name, value in headers:
-        made[name] = value
-    return made
 
 
 class TestNotBelieved:
@@ -193,24 +147,18 @@ class TestNotBelieved:
             ([date(), ("Warning", '110 - "Response is Stale"')], "from a cache"),
             ([date(60)], "implausible date, 1970-01-01"),
             ([date(32_503_680_060)], "implausible date, 3000-01-01"),
+            ([date(), ("Location", "https://login.example/")], "redirects, as a captive portal or a proxy does"),
         ],
     )
     def test_headers(self, server: Server, headers: list[tuple[str, str]], reason: str) -> None:
-        """A Date counts if it is the only one, fresh and plausible."""
-        server.response = 200, headers
+        """A Date counts if it is the only one, fresh and plausible, and no portal's that this host trusts."""
+        server.response = 302 if "Location" in dict(headers) else 200, headers
         with pytest.raises(SourceError, match=reason):
-            ask(server)
-
-    def test_a_redirect(self, server: Server) -> None:
-        """A captive portal behind an intercepting proxy has a certificate that this host trusts."""
-        server.response = 302, [date(), ("Location", "https://login.example/")]
-        with pytest.raises(SourceError, match="redirects, as a captive portal or a proxy does"):
             ask(server)
 
     def test_one_that_took_long(self, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """The host slept, or a queue was replayed."""
-        late = lambda *_: http_head.Head(200, _message(date()), Reading(0, 0), Reading(6 * SECOND, 0))
-        monkeypatch.setattr("skewguard.sources.https.head", late)
+        takes(6, monkeypatch)
         with pytest.raises(SourceError, match="took too long"):
             ask(server)
 
@@ -230,16 +178,12 @@ class TestNotBelieved:
             ask(made)
 
     def test_nothing_there(self, unused: str) -> None:
-        """The reason is the system's."""
-        clocks = FakeClocks()
         with pytest.raises(SourceError, match=r"cannot be reached: .*refused"):
-            from_uri(unused).measure(clocks, clocks.read().steady + round(PATIENCE * SECOND))
+            ask(unused)
 
     def test_no_time_left(self, unused: str) -> None:
-        """Nothing is sent after the deadline."""
-        clocks = FakeClocks()
         with pytest.raises(SourceError, match="given no time"):
-            from_uri(unused).measure(clocks, clocks.read().steady)
+            ask(unused, 0)
 
 
 @pytest.fixture
@@ -252,14 +196,8 @@ def unused() -> str:
 @pytest.mark.parametrize(("begins", "word"), [("2099-01-01", "not yet valid"), ("2001-01-01", "expired")])
 def test_a_certificate_on_a_wrong_clock(authority: trustme.CA, begins: str, word: str) -> None:
     """TLS reads the wall clock first, so the message says whose clock judged."""
-    import datetime
-
     first = datetime.datetime.fromisoformat(f"{begins}T00:00:00+00:00")
-    made = Server(None)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    dated = authority.issue_cert("127.0.0.1", not_before=first, not_after=first + datetime.timedelta(days=90))
-    dated.configure_cert(context)
-    made.socket = context.wrap_socket(made.socket, server_side=True)
+    made = Server(authority, not_before=first, not_after=first + datetime.timedelta(days=90))
     with running(made), pytest.raises(SourceError, match=f"a certificate that is {word} by this host's clock"):
         ask(made)
 
@@ -268,30 +206,28 @@ class TestProxies:
     """They are used as botocore uses them."""
 
     @pytest.fixture
-    def proxy(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    def proxy(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
         """A proxy that the environment names."""
-        made: Any = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel)
-        made.asked, made.refusal = [], ""
         for name in ("no_proxy", "NO_PROXY", "https_proxy"):
             monkeypatch.delenv(name, raising=False)
-        with running(made) as port:
-            monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        with tunnel.proxy() as made:
+            monkeypatch.setenv("HTTPS_PROXY", made.url)
             yield made
 
-    def test_through_one(self, server: Server, proxy: Any) -> None:
+    def test_through_one(self, server: Server, proxy: Proxy) -> None:
         """TLS goes through it to the server itself."""
         assert ask(server).trust is Trust.AUTHENTICATED
         (line,) = proxy.asked
-        assert line.startswith(f"CONNECT 127.0.0.1:{server.server_address[1]} HTTP/1.")
+        assert line.startswith(f"CONNECT 127.0.0.1:{server.server_port} HTTP/1.")
 
-    def test_past_one(self, server: Server, proxy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_past_one(self, server: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
         """NO_PROXY names the server."""
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         ask(server)
         assert proxy.asked == []
 
     @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "302 Found", "503 Service Unavailable"])
-    def test_one_that_refuses(self, server: Server, proxy: Any, status: str) -> None:
+    def test_one_that_refuses(self, server: Server, proxy: Proxy, status: str) -> None:
         """Its Date is not the server's."""
         proxy.refusal = status
         with pytest.raises(SourceError, match=f"cannot be reached: Tunnel connection failed: {status}"):
@@ -346,12 +282,10 @@ def test_it_votes_with_others(server: Server) -> None:
     """Its interval is wide enough to meet those of right NTP servers, and a liar is in the minority."""
     from tests.fakes import FakeSource
 
-    port = server.server_address[1]
     server.response = 200, [date(), ID]
     clocks = FakeClocks(wall=NOW * SECOND)
-    sources = [f"https://127.0.0.1:{port}", FakeSource("right", bound=0.01), FakeSource("liar", offset=3600)]
+    sources = [server.uri, FakeSource("right", bound=0.01), FakeSource("liar", offset=3600)]
     with skewguard.install(sources=sources, clocks=clocks, wait=PATIENCE):
         results = {one.name: one.off_by for one in skewguard.status().sources}
-    assert results["right"] == 0
+    assert results["right"] == results[server.uri] == 0
     assert results["liar"]
-    assert results[f"https://127.0.0.1:{port}"] == 0

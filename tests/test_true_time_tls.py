@@ -38,7 +38,7 @@ from tests.fakes import Emitted, FakeSource
 from tests.patience import PATIENCE
 from tests.real.need import installed
 from tests.support import GREENLETS, aws_client, https, run_python
-from tests.test_https import Tunnel, running
+from tests.tunnel import Tunnel, running
 
 DAY = 86_400
 NOW = time.time_ns()
@@ -456,7 +456,7 @@ class TestProxies:
                     super().shutdown_request(request)
 
         made: Any = Quiet(("127.0.0.1", 0), Tunnel)
-        made.asked, made.refusal = [], ""
+        made.asked, made.refusal, made.upstream = [], "", 0
         made.context = slow.aws._authority.context  # type: ignore[union-attr]
         with running(made) as port:
             made.url = f"https://localhost:{port}"

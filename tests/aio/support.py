@@ -90,13 +90,3 @@ async def code_of(call: Awaitable[Any]) -> str:
     except ClientError as error:
         return str(error.response.get("Error", {}).get("Code", "unknown"))
     return ""
-
-
-async def with_bucket(endpoint: StrictEndpoint, way: str = "aiohttp") -> None:
-    """Create a bucket with one object on the server, at its own time, and clear its requests."""
-    offset, endpoint.offset = endpoint.offset, 0.0
-    async with client("s3", endpoint, way) as s3:
-        await s3.create_bucket(Bucket="bucket")
-        await s3.put_object(Bucket="bucket", Key="key", Body=b"here")
-    endpoint.offset = offset
-    endpoint.clear()

@@ -18,6 +18,7 @@ from skewguard.signing.call import _is_rewindable
 from skewguard.signing.patches import signers
 from skewguard.testing import StrictEndpoint
 from skewguard.timekeeping.domain import UTC
+from tests import support
 from tests.aio.support import (
     CHECKS_NAMES,
     as_aws,
@@ -27,8 +28,6 @@ from tests.aio.support import (
     config,
     each_backend,
     each_way,
-    run,
-    with_bucket,
 )
 
 
@@ -37,26 +36,17 @@ async def get(c: Any) -> None:
     assert await answer["Body"].read() == b"here"
 
 
-OPERATIONS: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {
-    "sts": ("sts", lambda c: c.get_caller_identity()),
-    "dynamodb": ("dynamodb", lambda c: c.list_tables()),
-    "ec2": ("ec2", lambda c: c.describe_regions()),
-    "s3-get": ("s3", get),
-    "s3-head": ("s3", lambda c: c.head_object(Bucket="bucket", Key="key")),
-    "s3-put": ("s3", lambda c: c.put_object(Bucket="bucket", Key="new", Body=b"body")),
-    "s3-put-stream": ("s3", lambda c: c.put_object(Bucket="bucket", Key="s", Body=io.BytesIO(b"x" * 300_000))),
-}
+OPERATIONS: dict[str, tuple[str, Callable[[Any], Awaitable[Any]]]] = {**support.OPERATIONS, "s3-get": ("s3", get)}
 
 
 @each_way
 @pytest.mark.parametrize("offset", [1200.0, -1200.0])
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: str, offset: float) -> None:
+async def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: str, offset: float) -> None:
     """Without skewguard the same call fails."""
     service, call = OPERATIONS[operation]
-
-    async def main() -> None:
-        await with_bucket(endpoint, way)
+    with StrictEndpoint(offset=offset) as endpoint:
+        support.with_bucket(endpoint)
         async with client(service, endpoint, way) as unguarded:
             assert await code_of(call(unguarded))
         endpoint.clear()
@@ -67,65 +57,50 @@ def test_the_first_call_takes_one_retry_and_the_next_none(way: str, operation: s
             await call(guarded)
             assert endpoint.count == 3
 
-    with StrictEndpoint(offset=offset) as endpoint:
-        run(main, way)
 
-
-def test_botocores_plugin_guards_the_first_client_and_leaves_alone_what_is_guarded(endpoint: StrictEndpoint) -> None:
+async def test_botocores_plugin_guards_a_client_and_leaves_alone_what_is_guarded(endpoint: StrictEndpoint) -> None:
     """It is given a client whose emitter awaits."""
-
-    async def main() -> None:
-        async with client("sts", endpoint) as first:
-            for _ in range(2):
-                skewguard.initialize_client_plugin(first)
-                await first.get_caller_identity()
-        async with client("sts", endpoint) as attached:
-            skewguard.attach(attached, enabled=False)
-            skewguard.initialize_client_plugin(attached)
-            [(_, guard)] = await attached.meta.events.emit(signers.WHO)
-            assert guard is None
-
-    run(main)
+    async with client("sts", endpoint) as first:
+        for _ in range(2):
+            skewguard.initialize_client_plugin(first)
+            await first.get_caller_identity()
+    async with client("sts", endpoint) as attached:
+        skewguard.attach(attached, enabled=False)
+        skewguard.initialize_client_plugin(attached)
+        [(_, guard)] = await attached.meta.events.emit(signers.WHO)
+        assert guard is None
     assert [record.status for record in endpoint.requests] == [403, 200, 200]
 
 
 @each_backend
 @pytest.mark.parametrize("mode", ["legacy", "standard", "adaptive"])
-def test_every_retry_mode(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
+async def test_every_retry_mode(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
     """The retry is skewguard's, whatever else asks for one; there is none if the caller allows one attempt."""
-
-    async def main() -> None:
-        skewguard.install()
-        once = {"mode": mode, "total_max_attempts": 1}
-        async with client("dynamodb", endpoint, backend, retries=once) as dynamodb:
-            assert await code_of(dynamodb.list_tables())
-            assert endpoint.count == 1
-        skewguard.uninstall()
-        skewguard.install()
-        endpoint.clear()
-        async with client("dynamodb", endpoint, backend, retries={"mode": mode}) as dynamodb:
-            answer = await dynamodb.list_tables()
-            assert answer["ResponseMetadata"]["RetryAttempts"] == 1
-            assert endpoint.count == 2
-
-    run(main, backend)
+    skewguard.install()
+    once = {"mode": mode, "total_max_attempts": 1}
+    async with client("dynamodb", endpoint, backend, retries=once) as dynamodb:
+        assert await code_of(dynamodb.list_tables())
+        assert endpoint.count == 1
+    skewguard.uninstall()
+    skewguard.install()
+    endpoint.clear()
+    async with client("dynamodb", endpoint, backend, retries={"mode": mode}) as dynamodb:
+        answer = await dynamodb.list_tables()
+        assert answer["ResponseMetadata"]["RetryAttempts"] == 1
+        assert endpoint.count == 2
 
 
 @each_way
-def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one client learns over verified TLS serves every other."""
-
-    async def main() -> None:
+    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
+        skewguard.install()
         async with aws_client("sts", endpoint, way) as sts:
             await sts.get_caller_identity()
             assert endpoint.count == 2
         async with aws_client("dynamodb", endpoint, way) as dynamodb:
             await dynamodb.list_tables()
             assert endpoint.count == (3 if CHECKS_NAMES else 4)
-
-    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
-        skewguard.install()
-        run(main, way)
         known = skewguard.offset()
         assert (known is not None) == CHECKS_NAMES  # without a check of the host name, only these clients learn
         if known is not None:
@@ -134,27 +109,23 @@ def test_aws_teaches_utc(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @each_backend
-def test_aws_unverified_teaches_nothing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_aws_unverified_teaches_nothing(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without verification, all is as with botocore alone."""
-
-    async def main() -> None:
+    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
+        skewguard.install()
         async with aws_client("sts", endpoint, backend, verify=False) as sts:
             for _ in range(2):
                 assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
         assert endpoint.count == 2
-
-    with StrictEndpoint(offset=1200, tls=True) as endpoint, as_aws(endpoint, monkeypatch):
-        skewguard.install()
-        run(main, backend)
         assert not skewguard.status().domains
 
 
 @each_backend
-def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
+async def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
     """Unverified, too; its address is recognised in each backend's form."""
     host = "localhost" if backend == "aiohttp" else "LocalHost"  # with that, aiobotocore's signature fails on aiohttp
-
-    async def main() -> None:
+    with StrictEndpoint(offset=1200, tls=True) as endpoint:
+        skewguard.install()
         kwargs = endpoint.client_kwargs
         kwargs.update(verify=False, endpoint_url=f"https://{host}:{endpoint.port}")
         session = aiobotocore.session.get_session()
@@ -162,106 +133,81 @@ def test_an_endpoint_of_ones_own_teaches_itself(backend: str) -> None:
             await sts.get_caller_identity()
             await sts.get_caller_identity()
         assert endpoint.count == 3
-
-    with StrictEndpoint(offset=1200, tls=True) as endpoint:
-        skewguard.install()
-        run(main, backend)
         assert skewguard.offset() is None
 
 
 @each_backend
-def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str, endpoint: StrictEndpoint) -> None:
+async def test_a_wrong_secret_costs_one_extra_request_at_most(backend: str, endpoint: StrictEndpoint) -> None:
     """And none once the time is known."""
-
-    async def main() -> None:
-        kwargs = endpoint.client_kwargs
-        kwargs["aws_secret_access_key"] = "wrong"
-        session = aiobotocore.session.get_session()
-        async with session.create_client("sts", **kwargs, config=config(backend)) as sts:
-            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
-            assert endpoint.count == 2
-            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
-            assert endpoint.count == 3
-
     skewguard.install()
-    run(main, backend)
-
-
-@each_backend
-def test_a_healthy_clock_is_left_alone(backend: str) -> None:
-    """No header is added, no request repeated."""
-
-    async def main() -> list[frozenset[str]]:
-        seen = []
-        async with client("sts", endpoint, backend) as sts:
-            sts.meta.events.register("before-send", lambda request, **_: seen.append(frozenset(request.headers.keys())))
-            await sts.get_caller_identity()
-        return seen
-
-    with StrictEndpoint() as endpoint:
-        plain = run(main, backend)
-        skewguard.install()
-        assert run(main, backend) == plain
+    kwargs = endpoint.client_kwargs
+    kwargs["aws_secret_access_key"] = "wrong"
+    session = aiobotocore.session.get_session()
+    async with session.create_client("sts", **kwargs, config=config(backend)) as sts:
+        assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
         assert endpoint.count == 2
+        assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+        assert endpoint.count == 3
 
 
 @each_backend
-def test_uninstall_attach_and_detach(backend: str, endpoint: StrictEndpoint) -> None:
+async def test_a_healthy_clock_is_left_alone(backend: str) -> None:
+    """No header is added, no request repeated."""
+    with StrictEndpoint() as endpoint:
+        for _ in range(2):
+            async with client("sts", endpoint, backend) as sts:
+                await sts.get_caller_identity()
+            skewguard.install()
+        plain, guarded = endpoint.requests
+        assert plain.headers.keys() == guarded.headers.keys()
+
+
+@each_backend
+async def test_uninstall_attach_and_detach(backend: str, endpoint: StrictEndpoint) -> None:
     """For sessions and for clients."""
-
-    async def main() -> None:
-        installation = skewguard.install()
-        session = aiobotocore.session.get_session()
-        async with client("sts", endpoint, backend, session) as sts:
-            await sts.get_caller_identity()
-            installation.uninstall()
-            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
-            skewguard.attach(sts)
-            await sts.get_caller_identity()
-            skewguard.detach(sts)
-            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
-        session = aiobotocore.session.get_session()
-        skewguard.attach(session)
-        async with client("sts", endpoint, backend, session) as sts:
-            await sts.get_caller_identity()
-        async with client("sts", endpoint, backend) as sts:
-            assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
-
-    run(main, backend)
+    installation = skewguard.install()
+    session = aiobotocore.session.get_session()
+    async with client("sts", endpoint, backend, session) as sts:
+        await sts.get_caller_identity()
+        installation.uninstall()
+        assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+        skewguard.attach(sts)
+        await sts.get_caller_identity()
+        skewguard.detach(sts)
+        assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
+    session = aiobotocore.session.get_session()
+    skewguard.attach(session)
+    async with client("sts", endpoint, backend, session) as sts:
+        await sts.get_caller_identity()
+    async with client("sts", endpoint, backend) as sts:
+        assert await code_of(sts.get_caller_identity()) == "SignatureDoesNotMatch"
 
 
 @pytest.mark.parametrize("mode", ["duplicate", "cached"])
 @each_backend
-def test_a_useless_date_teaches_nothing_here(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
+async def test_a_useless_date_teaches_nothing_here(backend: str, mode: str, endpoint: StrictEndpoint) -> None:
     """Repeated and old Dates: HEAD's 403 has nothing else, so nothing is learned and nothing is sent again."""
-
-    async def main() -> None:
-        await with_bucket(endpoint, backend)
-        endpoint.date_mode = mode
-        skewguard.install()
-        async with client("s3", endpoint, backend) as s3:
-            assert await code_of(s3.head_object(Bucket="bucket", Key="key")) == "403"
-            requests = [record for record in endpoint.requests if record.operation == "HeadObject"]
-            assert len(requests) == 1
-
-    run(main, backend)
+    support.with_bucket(endpoint)
+    endpoint.date_mode = mode
+    skewguard.install()
+    async with client("s3", endpoint, backend) as s3:
+        assert await code_of(s3.head_object(Bucket="bucket", Key="key")) == "403"
+        requests = [record for record in endpoint.requests if record.operation == "HeadObject"]
+        assert len(requests) == 1
     assert not skewguard.status().domains
 
 
 @each_backend
-def test_a_stream_that_cannot_be_sent_again_is_not(backend: str, endpoint: StrictEndpoint) -> None:
+async def test_a_stream_that_cannot_be_sent_again_is_not(backend: str, endpoint: StrictEndpoint) -> None:
     """It was given from its middle."""
     body = io.BytesIO(b"0123456789")
     body.seek(5)
 
-    async def main() -> None:
-        await with_bucket(endpoint, backend)
-        skewguard.install()
-        async with client("s3", endpoint, backend) as s3:
-            assert await code_of(s3.put_object(Bucket="bucket", Key="k", Body=body)) == "RequestTimeTooSkewed"
-        assert endpoint.count == 1
-
-    run(main, backend)
+    support.with_bucket(endpoint)
+    skewguard.install()
+    async with client("s3", endpoint, backend) as s3:
+        assert await code_of(s3.put_object(Bucket="bucket", Key="k", Body=body)) == "RequestTimeTooSkewed"
+    assert endpoint.count == 1
 
 
 def test_a_stream_that_only_an_event_loop_can_rewind_is_not_sent_again() -> None:
@@ -294,11 +240,10 @@ def test_aiohttp_on_trio_is_refused_by_aiobotocore() -> None:
 
 
 @each_way
-def test_200_concurrent_calls_on_a_cold_client(way: str) -> None:
+async def test_200_concurrent_calls_on_a_cold_client(way: str) -> None:
     """All succeed, and no call sends more than two requests."""
     succeeded = []
-
-    async def main() -> None:
+    with StrictEndpoint(offset=-1200) as endpoint:
         skewguard.install()
         async with client("dynamodb", endpoint, way, max_pool_connections=200) as dynamodb:
 
@@ -308,8 +253,5 @@ def test_200_concurrent_calls_on_a_cold_client(way: str) -> None:
             async with anyio.create_task_group() as tasks:
                 for _ in range(200):
                     tasks.start_soon(call)
-
-    with StrictEndpoint(offset=-1200) as endpoint:
-        run(main, way)
         assert len(succeeded) == 200
         assert endpoint.count <= 400

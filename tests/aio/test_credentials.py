@@ -30,7 +30,7 @@ WAYS = ["aiohttp", "httpx-trio"] if CHECKS_NAMES else ["aiohttp"]
 def metadata(tls_endpoint: StrictEndpoint, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Metadata]:
     """The metadata services, under a name, because these HTTP clients resolve no address."""
     with without_keys(tls_endpoint, monkeypatch, tmp_path) as services, as_aws(tls_endpoint, monkeypatch):
-        here = f"metadata.example:{services.port}"
+        here = f"metadata.example:{services.server_port}"
         monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://{here}/")
         monkeypatch.setattr(aiobotocore.utils.AioContainerMetadataFetcher, "IP_ADDRESS", here)
         monkeypatch.setattr(aiobotocore.utils.AioContainerMetadataFetcher, "_ALLOWED_HOSTS", ["metadata.example"])
@@ -52,6 +52,11 @@ def session_for(way: str) -> AioSession:
 async def call(way: str) -> None:
     async with session_for(way).create_client("dynamodb", region_name="us-east-1") as dynamodb:
         await dynamodb.list_tables()
+
+
+async def key_of(session: AioSession) -> str:
+    credentials = await session.get_credentials()
+    return str((await credentials.get_frozen_credentials()).access_key)
 
 
 class TestProviders(RoleCredentials):
@@ -86,33 +91,33 @@ class TestTwoClocks:
 
     @pytest.mark.parametrize("deferred", [True, False])
     @pytest.mark.parametrize(("lie", "lasts"), [(2 * HOUR, HOUR), (10_500, 3 * HOUR), (-2 * HOUR, HOUR)])
-    def test_a_source_that_lies_to_a_right_host(
+    async def test_a_source_that_lies_to_a_right_host(
         self, aws: StrictEndpoint, lie: int, lasts: int, deferred: bool
     ) -> None:
         """Nothing fails, and there is no storm."""
         plain, guarded = Broker(aws, lasts), Broker(aws, lasts)
-        run(lambda: self.calls(plain, deferred))
+        await self.calls(plain, deferred)
         assert plain.count == 1
         with skewguard.install(sources=[FakeSource(offset=lie)], learn_from_responses=False):
             aws.tolerance = 4 * HOUR
             try:
-                run(lambda: self.calls(guarded, deferred))
+                await self.calls(guarded, deferred)
             finally:
                 aws.tolerance = None
         assert guarded.count <= 2
 
     @pytest.mark.parametrize("deferred", [True, False])
-    def test_a_fast_host(self, aws: StrictEndpoint, deferred: bool) -> None:
+    async def test_a_fast_host(self, aws: StrictEndpoint, deferred: bool) -> None:
         """On which all seem dead on arrival."""
         aws.offset = -2 * HOUR
         with pytest.raises(RuntimeError, match="still expired"):
-            run(lambda: self.calls(Broker(aws), deferred))
+            await self.calls(Broker(aws), deferred)
         broker = Broker(aws)
         with skewguard.install(sources=[FakeSource(offset=-2 * HOUR)]):
-            run(lambda: self.calls(broker, deferred))
+            await self.calls(broker, deferred)
         assert broker.count <= 2
 
-    def test_a_refresh_that_only_one_clock_demands_may_fail(self, aws: StrictEndpoint) -> None:
+    async def test_a_refresh_that_only_one_clock_demands_may_fail(self, aws: StrictEndpoint) -> None:
         """And is not tried at each call."""
         tried = []
 
@@ -127,48 +132,41 @@ class TestTwoClocks:
 
         with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
             AioSession()
-            assert run(lambda: keys(HOUR)) == ["old"] * 5
+            assert await keys(HOUR) == ["old"] * 5
             assert len(tried) == 1
             with pytest.raises(OSError, match="no network"):
-                run(lambda: keys(-1))
+                await keys(-1)
 
-    def test_a_legacy_token_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_legacy_token_is_used(
+        self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Although it is dead by one of two clocks."""
         single_sign_on(tmp_path, monkeypatch, aws)
         with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
-            run(lambda: call("aiohttp"))
+            await call("aiohttp")
 
-    def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test_a_cached_role_is_used(
+        self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Where the role cannot be assumed again."""
         cache_role(tmp_path, monkeypatch, aws, HOUR)
         error = b"<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
         aws.reply_next(403, {}, error, times=2)
-
-        async def key() -> str:
-            session = with_cache(tmp_path, session_for("aiohttp"))
-            return str((await (await session.get_credentials()).get_frozen_credentials()).access_key)
-
         with skewguard.install(sources=[FakeSource(offset=2 * HOUR)]):
-            assert run(key) == "ASIAOLD"
+            assert await key_of(with_cache(tmp_path, session_for("aiohttp"))) == "ASIAOLD"
         assert aws.count > 0
 
 
 class TestMetadata:
     @pytest.mark.parametrize("way", WAYS)
-    def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
-        """It keeps fetching."""
+    async def test_a_living_fetcher_is_deaf_while_nothing_is_guarded(self, aws: StrictEndpoint, way: str) -> None:
         aws.offset = 2 * HOUR
-
-        async def credentials(session: AioSession) -> str:
-            found = await session.get_credentials()
-            return str((await found.get_frozen_credentials()).access_key)
-
         with skewguard.install():
             session = session_for(way)
-        assert run(lambda: credentials(session), way) == "ASIAMETADATA"
+        assert await key_of(session) == "ASIAMETADATA"
         assert skewguard.now() is None
         with skewguard.install():
-            assert run(lambda: credentials(session_for(way)), way) == "ASIAMETADATA"
+            assert await key_of(session_for(way)) == "ASIAMETADATA"
             measured = skewguard.offset()
         assert measured.seconds == pytest.approx(2 * HOUR, abs=5)
         assert measured.source.startswith("http://metadata.example:")

@@ -9,7 +9,6 @@ import json
 import ssl
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import aiobotocore.endpoint
 import aiobotocore.hooks
@@ -29,9 +28,10 @@ from skewguard._reach import undo_patches
 from skewguard.signing.patches import library
 from skewguard.signing.responses import AioResponses
 from skewguard.testing import StrictEndpoint
-from tests.aio.support import CHECKS_NAMES, client, code_of, each_way, run, with_bucket
+from skewguard.testing.aws.sigv4 import parse_time
+from tests.aio.support import CHECKS_NAMES, client, code_of, each_way
 from tests.fakes import Emitted
-from tests.support import run_python
+from tests.support import run_python, signed_at, with_bucket
 
 MOCKET = """
 import asyncio, sys
@@ -75,7 +75,7 @@ def made_up(headers: dict[str, str]) -> AioAWSResponse:
 
 
 @each_way
-def test_an_answer_from_no_socket_teaches_nothing_and_is_not_tried_again(way: str) -> None:
+async def test_an_answer_from_no_socket_teaches_nothing_and_is_not_tried_again(way: str) -> None:
     """As from Stubber and moto."""
     sent = []
 
@@ -83,36 +83,29 @@ def test_an_answer_from_no_socket_teaches_nothing_and_is_not_tried_again(way: st
         sent.append(request)
         return made_up({"Date": "Thu, 01 Jan 2026 00:00:00 GMT"})
 
-    async def main() -> None:
+    with StrictEndpoint() as endpoint:
         skewguard.install()
         async with client("dynamodb", endpoint, way) as dynamodb:
             dynamodb.meta.events.register("before-send", answer)
             assert await code_of(dynamodb.list_tables()) == "InvalidSignatureException"
-
-    with StrictEndpoint() as endpoint:
-        run(main, way)
     assert len(sent) == 1
     assert not skewguard.status().domains
 
 
-def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> None:
+async def test_a_response_object_of_the_library_without_a_connection_is_made_up() -> None:
     """aioresponses builds aiohttp's own; respx and others httpx's own."""
+    # The constructor's parameters differ between releases; what it sets by itself matters here.
+    raw = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
+    assert getattr(raw, "_protocol", None) is None
+    assert not AioResponses.from_socket(SimpleNamespace(raw=raw))
 
-    async def main() -> None:
-        # The constructor's parameters differ between releases; what it sets by itself matters here.
-        raw = aiohttp.ClientResponse.__new__(aiohttp.ClientResponse)
-        assert getattr(raw, "_protocol", None) is None
-        assert not AioResponses.from_socket(SimpleNamespace(raw=raw))
+    class Recorded(aiohttp.ClientResponse):
+        _protocol = object()
 
-        class Recorded(aiohttp.ClientResponse):
-            _protocol = object()
-
-        assert not AioResponses.from_socket(SimpleNamespace(raw=Recorded.__new__(Recorded)))
-        assert not AioResponses.from_socket(SimpleNamespace(raw=SimpleNamespace(extensions={})))
-        assert not AioResponses.from_socket(AWSResponse("http://127.0.0.1/", 200, {}, None))
-        assert not AioResponses.from_socket(None)
-
-    run(main)
+    assert not AioResponses.from_socket(SimpleNamespace(raw=Recorded.__new__(Recorded)))
+    assert not AioResponses.from_socket(SimpleNamespace(raw=SimpleNamespace(extensions={})))
+    assert not AioResponses.from_socket(AWSResponse("http://127.0.0.1/", 200, {}, None))
+    assert not AioResponses.from_socket(None)
 
 
 @pytest.mark.slow
@@ -171,64 +164,52 @@ def test_only_tls_that_checks_chain_and_name_is_verified(endpoint: Any, verified
 
 
 @each_way
-def test_what_is_handed_out_is_signed_as_of_true_time(way: str) -> None:
+async def test_what_is_handed_out_is_signed_as_of_true_time(way: str) -> None:
     """Presigned URLs, and both times of a form, once the time is known."""
-
-    async def main() -> tuple[str, dict[str, Any]]:
-        await with_bucket(endpoint, way)
+    with StrictEndpoint(offset=-7200) as endpoint:
+        with_bucket(endpoint)
         skewguard.install()
         async with client("s3", endpoint, way, signature_version="s3v4") as s3:
             await s3.list_buckets()
             url = await s3.generate_presigned_url("get_object", {"Bucket": "bucket", "Key": "key"})
-            return url, await s3.generate_presigned_post("bucket", "key", ExpiresIn=600)
-
-    with StrictEndpoint(offset=-7200) as endpoint:
-        url, form = run(main, way)
+            form = (await s3.generate_presigned_post("bucket", "key", ExpiresIn=600))["fields"]
         truth = endpoint.now() / 1e9
-    (signed,) = parse_qs(urlsplit(url).query)["X-Amz-Date"]
-    policy = json.loads(base64.b64decode(form["fields"]["policy"]))
-    for text, layout, after in (
-        (signed, "%Y%m%dT%H%M%SZ", 0),
-        (form["fields"]["x-amz-date"], "%Y%m%dT%H%M%SZ", 0),
-        (policy["expiration"], "%Y-%m-%dT%H:%M:%SZ", 600),
-    ):
-        moment = datetime.datetime.strptime(text, layout).replace(tzinfo=datetime.timezone.utc).timestamp()
-        assert abs(moment - after - truth) < 10, text
+    until = json.loads(base64.b64decode(form["policy"]))["expiration"].replace("Z", "+00:00")
+    assert signed_at(url) == pytest.approx(truth, abs=10)
+    assert parse_time(form["x-amz-date"]) == pytest.approx(truth, abs=10)
+    assert datetime.datetime.fromisoformat(until).timestamp() - 600 == pytest.approx(truth, abs=10)
 
 
-def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
+async def test_a_signing_inside_another_task_keeps_its_own_time() -> None:
     """A form signed as of one time does not change what another task signs meanwhile."""
     seen: list[datetime.datetime] = []
-
-    async def main() -> None:
-        begun, end = anyio.Event(), anyio.Event()
-
-        class Slow(aiobotocore.signers.AioS3PostPresigner):
-            pass
-
-        async def sign(*_: Any) -> None:
-            begun.set()
-            await end.wait()
-            seen.append(aiobotocore.signers.get_current_datetime())
-
-        async def emit(_: str) -> list[Any]:
-            return [(None, SimpleNamespace(handed_out_time_soon=soon))]
-
-        async def soon(*_: Any) -> int:
-            return 86_400 * 10**9
-
-        signer = SimpleNamespace(_event_emitter=SimpleNamespace(emit=emit), sign=sign)
-        async with anyio.create_task_group() as tasks:
-            request = {"url": "https://bucket/", "method": "POST", "headers": {}, "body": b"", "context": {}}
-            tasks.start_soon(Slow(signer).generate_presigned_post, request)
-            await begun.wait()
-            seen.append(aiobotocore.signers.get_current_datetime())
-            end.set()
 
     AioSession()
     skewguard.install()
     AioSession()  # applies the patches
-    run(main)
+    begun, end = anyio.Event(), anyio.Event()
+
+    class Slow(aiobotocore.signers.AioS3PostPresigner):
+        pass
+
+    async def sign(*_: Any) -> None:
+        begun.set()
+        await end.wait()
+        seen.append(aiobotocore.signers.get_current_datetime())
+
+    async def emit(_: str) -> list[Any]:
+        return [(None, SimpleNamespace(handed_out_time_soon=soon))]
+
+    async def soon(*_: Any) -> int:
+        return 86_400 * 10**9
+
+    signer = SimpleNamespace(_event_emitter=SimpleNamespace(emit=emit), sign=sign)
+    async with anyio.create_task_group() as tasks:
+        request = {"url": "https://bucket/", "method": "POST", "headers": {}, "body": b"", "context": {}}
+        tasks.start_soon(Slow(signer).generate_presigned_post, request)
+        await begun.wait()
+        seen.append(aiobotocore.signers.get_current_datetime())
+        end.set()
     assert seen[0].year > 2000
     assert seen[1] == datetime.datetime(1970, 1, 2)
 
@@ -250,7 +231,6 @@ class TestTripwire:
         )
 
     def test_the_seam_finds_all_it_replaces(self, emitted: Emitted) -> None:
-        """Nothing is reported missing."""
         with skewguard.install():
             AioSession()
             held = aiobotocore.signers.get_current_datetime
@@ -271,16 +251,12 @@ class TestTripwire:
             AioSession()
         assert [type(event) for event in emitted] == [events.Degraded]
 
-    def test_its_endpoint_keeps_the_session_that_holds_the_rules(self) -> None:
+    async def test_its_endpoint_keeps_the_session_that_holds_the_rules(self) -> None:
         """After an answer, aiohttp's has one connector with its TLS context."""
-
-        async def main() -> None:
+        with StrictEndpoint(tls=True) as endpoint:
             async with client("sts", endpoint) as sts:
                 await sts.get_caller_identity()
                 (made,) = sts._endpoint.http_session._sessions.values()
                 rules = made.connector._ssl
                 assert rules.verify_mode is ssl.CERT_REQUIRED
                 assert rules.check_hostname is CHECKS_NAMES
-
-        with StrictEndpoint(tls=True) as endpoint:
-            run(main)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import s3fs
 
 import skewguard
 from skewguard.testing import StrictEndpoint
-from tests.aio.support import with_bucket
+from tests.support import with_bucket
 
 
 def test_files_are_written_and_read_on_a_wrong_clock() -> None:
     """Only the first request is refused."""
     with StrictEndpoint(offset=1200) as endpoint:
-        asyncio.run(with_bucket(endpoint))
+        with_bucket(endpoint)
         kwargs = endpoint.client_kwargs
         with skewguard.install():
             files = s3fs.S3FileSystem(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import socketserver
 import ssl
 import time
 from collections.abc import Iterator
@@ -26,9 +25,10 @@ from skewguard import _process
 from skewguard.interval import SECOND
 from skewguard.testing import FakeClocks, StrictEndpoint
 from skewguard.tls.connection import Judge, TrueTimeContext, adopt
-from tests.aio.support import as_aws, aws_client, each_way, run
+from tests import tunnel
+from tests.aio.support import as_aws, aws_client, each_way
 from tests.fakes import FakeSource
-from tests.test_https import Tunnel, running
+from tests.support import valid_around
 
 DAY = 86_400
 NOW = time.time_ns()
@@ -55,10 +55,7 @@ class World:
 @pytest.fixture
 def world(clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     made = World(clocks)
-    about = datetime.datetime.fromtimestamp(made.now() / SECOND, datetime.timezone.utc)
-    dates = {"not_before": about - datetime.timedelta(days=5), "not_after": about + datetime.timedelta(days=5)}
-    issue = trustme.CA.issue_cert
-    monkeypatch.setattr(trustme.CA, "issue_cert", lambda *names: issue(*names, **dates))  # type: ignore[arg-type]
+    valid_around(datetime.datetime.fromtimestamp(made.now() / SECOND, datetime.timezone.utc), monkeypatch)
     with made.aws, as_aws(made.aws, monkeypatch):
         yield made
 
@@ -69,35 +66,35 @@ async def identity(world: World, way: str, **options: Any) -> None:
 
 
 @each_way
-def test_a_first_call(world: World, way: str) -> None:
+async def test_a_first_call(world: World, way: str) -> None:
     """One request, right at once."""
     with world.install():
-        run(lambda: identity(world, way), way)
+        await identity(world, way)
     assert [one.status for one in world.aws.requests] == [200]
 
 
 @each_way
-def test_without_the_option(world: World, way: str) -> None:
+async def test_without_the_option(world: World, way: str) -> None:
     """As plain aiobotocore fails, and no request is sent."""
 
-    def fails() -> str:
+    async def fails() -> str:
         with pytest.raises(SSLError) as raised:
-            run(lambda: identity(world, way, retries={"total_max_attempts": 1}), way)
+            await identity(world, way, retries={"total_max_attempts": 1})
         return str(raised.value)
 
-    plain = fails()
+    plain = await fails()
     send = AioEndpoint._send
     with world.install(true_time_tls=False):
-        assert fails() == plain
+        assert await fails() == plain
         assert AioEndpoint._send is send
     with world.install(count=1):  # one source is not enough
-        assert fails() == plain
+        assert await fails() == plain
     assert AioEndpoint._send is send
     assert world.aws.requests == []
 
 
 @each_way
-def test_sources_that_answer_late(world: World, way: str) -> None:
+async def test_sources_that_answer_late(world: World, way: str) -> None:
     """The handshake fails, the sources are awaited, and the call is made again."""
     sources = world.sources(2)
     for source in sources:
@@ -105,22 +102,22 @@ def test_sources_that_answer_late(world: World, way: str) -> None:
     with world.install(sources=sources):
         for source in sources:
             source.offset = 0.0
-        run(lambda: identity(world, way, retries={"total_max_attempts": 2}), way)
+        await identity(world, way, retries={"total_max_attempts": 2})
     assert [one.status for one in world.aws.requests] == [200]
 
 
 @each_way
-def test_an_answer_proves_no_time(world: World, way: str) -> None:
+async def test_an_answer_proves_no_time(world: World, way: str) -> None:
     """It teaches its own endpoint only."""
     with world.install():
-        run(lambda: identity(world, way), way)
-        run(lambda: identity(world, way), way)
+        await identity(world, way)
+        await identity(world, way)
         assert _process.process.keeper().utc.evidence is None
         assert set(skewguard.status().domains) == {"https://sts.us-east-1.amazonaws.com"}
         assert skewguard.offset().grade == "vote"  # type: ignore[union-attr]
 
 
-def test_where_host_names_are_not_checked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_where_host_names_are_not_checked(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """As by aiobotocore 2.x: their answers have a domain that is shared, but not those of a judged connection."""
     from skewguard.signing.responses import AioResponses
     from skewguard.timekeeping.sharing import SharedEstimates
@@ -129,75 +126,63 @@ def test_where_host_names_are_not_checked(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(SharedEstimates, "publish", lambda _, key, *__: shared.append(key))
     monkeypatch.setattr(AioResponses, "host_names_unchecked", lambda _: True)
     with world.install(share=True):
-        run(lambda: identity(world, "aiohttp"))
+        await identity(world, "aiohttp")
         assert set(skewguard.status().domains) == {"https://sts.us-east-1.amazonaws.com"}
     assert shared == []
 
 
 @each_way
-def test_a_certificate_that_is_dead_on_true_time(clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, way: str) -> None:
+async def test_a_certificate_that_is_dead_on_true_time(
+    clocks: FakeClocks, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
     """No byte of the request is sent, and the event loop does not wait for ever."""
     here = World(clocks)
+    valid_around(datetime.datetime.now(datetime.timezone.utc), monkeypatch)
     with here.aws, as_aws(here.aws, monkeypatch):
-        issue = here.aws._authority._ca.issue_cert  # type: ignore[union-attr]
-        about = datetime.datetime.now(datetime.timezone.utc)
-        dates = {"not_before": about - datetime.timedelta(days=5), "not_after": about + datetime.timedelta(days=5)}
-        monkeypatch.setattr(here.aws._authority._ca, "issue_cert", lambda *names: issue(*names, **dates))
         with here.install(), pytest.raises(SSLError, match="certificate has expired by true time"):
-            run(lambda: identity(here, way, retries={"total_max_attempts": 2}), way)
+            await identity(here, way, retries={"total_max_attempts": 2})
         assert here.aws.requests == []
 
 
 @pytest.mark.parametrize("way", ["aiohttp", "httpx"])
-def test_through_a_proxy(world: World, way: str) -> None:
+async def test_through_a_proxy(world: World, way: str) -> None:
     """The connection to AWS is TLS within the proxy's; a dead certificate gets no request there, either."""
-    proxy: Any = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel)
-    proxy.asked, proxy.refusal = [], ""
-    with running(proxy) as port:
-        proxies = {"https": f"http://127.0.0.1:{port}"}
+    with tunnel.proxy() as proxy:
+        proxies = {"https": proxy.url}
         with world.install():
-            run(lambda: identity(world, way, proxies=proxies), way)
+            await identity(world, way, proxies=proxies)
         assert [one.status for one in world.aws.requests] == [200]
         with world.install(count=1), pytest.raises(SSLError):
-            run(lambda: identity(world, way, proxies=proxies, retries={"total_max_attempts": 1}), way)
+            await identity(world, way, proxies=proxies, retries={"total_max_attempts": 1})
     assert [line.split()[1] for line in proxy.asked] == ["sts.us-east-1.amazonaws.com:443"] * 2
     assert len(world.aws.requests) == 1
 
 
-def test_a_client_made_before_install(world: World) -> None:
-    """It gets its judge when it next sends."""
-
-    async def main() -> None:
-        async with aws_client("sts", world.aws) as sts:
-            with world.install():
-                await sts.get_caller_identity()
-                (session,) = sts._endpoint.http_session._sessions.values()
-                assert type(session.connector._ssl) is TrueTimeContext
-            assert type(session.connector._ssl) is ssl.SSLContext
-
-    run(main)
+async def test_a_client_made_before_install(world: World) -> None:
+    async with aws_client("sts", world.aws) as sts:
+        with world.install():
+            await sts.get_caller_identity()
+            (session,) = sts._endpoint.http_session._sessions.values()
+            assert type(session.connector._ssl) is TrueTimeContext
+        assert type(session.connector._ssl) is ssl.SSLContext
     assert [one.status for one in world.aws.requests] == [200]
 
 
 @each_way
-def test_a_client_certificate(world: World, way: str, tmp_path: Any) -> None:
+async def test_a_client_certificate(world: World, way: str, tmp_path: Any) -> None:
     """OpenSSL judges alone."""
     mine = tmp_path / "me.pem"
     trustme.CA().issue_cert("me").private_key_and_cert_chain_pem.write_to_path(str(mine))
     with world.install(), pytest.raises(SSLError):
-        run(lambda: identity(world, way, client_cert=str(mine), retries={"total_max_attempts": 1}), way)
+        await identity(world, way, client_cert=str(mine), retries={"total_max_attempts": 1})
     assert world.aws.requests == []
 
 
-def test_many_at_once(world: World) -> None:
+async def test_many_at_once(world: World) -> None:
     """Tasks share a client and its contexts."""
-
-    async def main() -> None:
+    with world.install():
         async with aws_client("sts", world.aws, max_pool_connections=20) as sts:
             await asyncio.gather(*(sts.get_caller_identity() for _ in range(40)))
-
-    with world.install():
-        run(main)
     assert {one.status for one in world.aws.requests} == {200}
 
 
@@ -231,25 +216,21 @@ def test_truststore_is_left_alone() -> None:
     assert not adopt(context, Judge(lambda: None))
 
 
-def test_a_context_of_the_callers(world: World) -> None:
+async def test_a_context_of_the_callers(world: World) -> None:
     """httpx accepts one; it is the caller's."""
     from aiobotocore.config import AioConfig
     from aiobotocore.httpxsession import HttpxSession
 
     own = ssl.create_default_context(cafile=world.aws.ca_bundle)
-
-    async def main() -> None:
-        config = AioConfig(
-            http_session_cls=HttpxSession,
-            connector_args={"ssl_context": own, "keepalive_timeout": 1},
-            retries={"total_max_attempts": 1},
-        )
-        kwargs = {name: value for name, value in world.aws.client_kwargs.items() if name.startswith(("aws", "region"))}
-        async with AioSession().create_client("sts", **kwargs, config=config) as sts:
-            await sts.get_caller_identity()
-
+    config = AioConfig(
+        http_session_cls=HttpxSession,
+        connector_args={"ssl_context": own, "keepalive_timeout": 1},
+        retries={"total_max_attempts": 1},
+    )
+    kwargs = {name: value for name, value in world.aws.client_kwargs.items() if name.startswith(("aws", "region"))}
     with world.install():
         with pytest.raises(SSLError):
-            run(main)
+            async with AioSession().create_client("sts", **kwargs, config=config) as sts:
+                await sts.get_caller_identity()
         assert type(own) is ssl.SSLContext
     assert world.aws.requests == []

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import hashlib
 import json
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 from skewguard.testing import StrictEndpoint
@@ -92,48 +88,6 @@ class Host:
         """Remove what processes have told each other of the time."""
         for left in (self.home / "run").iterdir():
             shutil.rmtree(left)
-
-
-@contextlib.contextmanager
-def proxy(port: int) -> Iterator[str]:
-    """Run a proxy that leads every CONNECT to a port of this machine; yield its URL."""
-    listening = socket.create_server(("127.0.0.1", 0))
-
-    def copy(source: socket.socket, target: socket.socket) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                target.sendall(data)
-        for end in (source, target):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-
-    def serve(client: socket.socket) -> None:
-        with client, contextlib.suppress(OSError):
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                got = client.recv(4096)
-                if not got:
-                    return
-                head += got
-            with socket.create_connection(("127.0.0.1", port)) as server:
-                client.sendall(b"HTTP/1.1 200 Connected\r\n\r\n")
-                back = threading.Thread(target=copy, args=(server, client), daemon=True)
-                back.start()
-                copy(client, server)
-                back.join()
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listening.accept()
-                threading.Thread(target=serve, args=(client,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    finally:
-        listening.shutdown(socket.SHUT_RDWR)
-        listening.close()
 
 
 def as_aws(aws: StrictEndpoint, proxy_url: str) -> dict[str, str]:

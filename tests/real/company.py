@@ -19,15 +19,11 @@ import boto3
 
 import skewguard
 
-Calls = AbstractContextManager[list[str]]
-"""A context around the calls; once it is left, the list is complete."""
+Library = tuple[AbstractContextManager[Any], Callable[[], list[str]]]
+"""A context around the calls, and what lists their spans, at its end; once it is left, that list is complete."""
 
 
-def nothing() -> Calls:
-    return contextlib.nullcontext([])
-
-
-def opentelemetry() -> Calls:
+def opentelemetry() -> Library:
     from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -38,17 +34,11 @@ def opentelemetry() -> Calls:
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     BotocoreInstrumentor().instrument(tracer_provider=provider)
 
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        spans: list[str] = []
-        with provider.get_tracer("test").start_as_current_span("all"):
-            yield spans
-        spans.extend(span.name for span in exporter.get_finished_spans() if span.name != "all")
-
-    return calls()
+    whole = provider.get_tracer("test").start_as_current_span("all")
+    return whole, lambda: [span.name for span in exporter.get_finished_spans()]
 
 
-def ddtrace() -> Calls:
+def ddtrace() -> Library:
     from ddtrace import patch
     from ddtrace.trace import TraceFilter, tracer
 
@@ -60,16 +50,10 @@ def ddtrace() -> Calls:
 
     tracer.configure(trace_processors=[Keep()])
     patch(botocore=True)
-
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        with tracer.trace("all"):
-            yield spans
-
-    return calls()
+    return tracer.trace("all"), lambda: spans
 
 
-def sentry() -> Calls:
+def sentry() -> Library:
     import sentry_sdk
     from sentry_sdk.transport import Transport
 
@@ -82,16 +66,10 @@ def sentry() -> Calls:
             spans.extend(span["description"] for span in transaction["spans"] if "aws." in span["description"])
 
     sentry_sdk.init(dsn="http://key@127.0.0.1:9/1", transport=Keep, traces_sample_rate=1.0)
-
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        with sentry_sdk.start_transaction(name="all"):
-            yield spans
-
-    return calls()
+    return sentry_sdk.start_transaction(name="all"), lambda: spans
 
 
-def xray() -> Calls:
+def xray() -> Library:
     from aws_xray_sdk.core import patch, xray_recorder
 
     segments: list[Any] = []
@@ -102,44 +80,33 @@ def xray() -> Calls:
 
     xray_recorder.configure(emitter=Keep(), sampling=False, service="test")
     patch(["botocore"])
-
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        spans: list[str] = []
-        with xray_recorder.in_segment("all") as segment:
-            yield spans
-            spans += [each.aws["operation"] for each in segment.subsegments]
-
-    return calls()
+    made = lambda: xray_recorder.current_segment().subsegments
+    return xray_recorder.in_segment("all"), lambda: [each.aws["operation"] for each in made()]
 
 
-def newrelic() -> Calls:
+def newrelic() -> Library:
     import newrelic.agent
 
     newrelic.agent.initialize()
     application = newrelic.agent.register_application(timeout=10)
-
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        spans: list[str] = []
-        with newrelic.agent.BackgroundTask(application, name="all"):
-            yield spans
-            spans += [each.agent_attributes["aws.operation"] for each in newrelic.agent.current_trace().children]
-
-    return calls()
+    made = lambda: newrelic.agent.current_trace().children
+    whole = newrelic.agent.BackgroundTask(application, name="all")
+    return whole, lambda: [each.agent_attributes["aws.operation"] for each in made()]
 
 
-def moto() -> Calls:
+def moto() -> Library:
     import moto as library
 
-    @contextlib.contextmanager
-    def calls() -> Iterator[list[str]]:
-        with library.mock_aws():
-            mocked = boto3.client("sqs", region_name="us-east-1", endpoint_url="https://sqs.us-east-1.amazonaws.com")
-            url = mocked.create_queue(QueueName="mocked")["QueueUrl"]
-            yield [url]
+    urls: list[str] = []
 
-    return calls()
+    @contextlib.contextmanager
+    def mocked() -> Iterator[None]:
+        with library.mock_aws():
+            sqs = boto3.client("sqs", region_name="us-east-1", endpoint_url="https://sqs.us-east-1.amazonaws.com")
+            urls.append(sqs.create_queue(QueueName="mocked")["QueueUrl"])
+            yield
+
+    return mocked(), lambda: urls
 
 
 def use() -> None:
@@ -172,17 +139,18 @@ def stay_here(event: str, arguments: tuple[Any, ...]) -> None:
         os._exit(3)
 
 
-def main(library: Callable[[], Calls], order: str) -> None:
+def main(library: Callable[[], Library], order: str) -> None:
     if order == "before":
-        calls = library()
+        whole, listed = library()
     if order != "exec":
         skewguard.install()
     if order == "after":
         boto3.client("sts", region_name="us-east-1")  # from here on, botocore's names are patched
     if order != "before":
-        calls = library()
-    with calls as spans:
+        whole, listed = library()
+    with whole:
         use()
+        spans = listed()
     assert skewguard.status().installed
     print(json.dumps(spans))
 

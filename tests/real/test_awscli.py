@@ -85,6 +85,22 @@ def aws(*arguments: str | Path) -> list[str | Path]:
     return [AWS, *arguments]
 
 
+def run_aws(directory: Path, plugin: str, *arguments: str, stdin: str = "", **variables: str) -> str:
+    """Run the CLI with a plugin of a test's and then skewguard's; it must succeed; return its output."""
+    (directory / "plugin_of_the_test.py").write_text(plugin)
+    config = directory / "config"
+    config.write_text("[plugins]\nmine = plugin_of_the_test\nskewguard = skewguard.contrib.awscli\n")
+    environment = {
+        **os.environ,
+        "AWS_CONFIG_FILE": str(config),
+        "PYTHONPATH": os.pathsep.join((str(directory), str(ROOT))),
+        **variables,
+    }
+    done = completed(*aws(*arguments), env=environment, cwd=ROOT, input=stdin)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def upload(way: str, command: list[str | Path], environment: dict[str, str], server: Server, key: str) -> None:
     """Run a command that uploads; check that it is refused if it is unguarded, and that else all arrives."""
     done = completed(*(EXEC if way == "exec" else ()), *command, env=environment, cwd=ROOT)

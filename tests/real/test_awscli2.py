@@ -6,7 +6,6 @@ same.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import shutil
@@ -23,10 +22,11 @@ import skewguard
 from skewguard.testing import StrictEndpoint
 from skewguard.testing.aws.sigv4 import parse_time
 from tests.real import awscli_cells
-from tests.real.awscli import LARGE, SMALL, Host, as_aws, furnish, log_in, proxy, temporary
+from tests.real.awscli import LARGE, SMALL, Host, as_aws, furnish, log_in, temporary
 from tests.real.awscli_cells import CLOCKS, COMMANDS, RELEASES, Command, has
 from tests.real.test_awscli import TOLD
-from tests.support import client, with_bucket
+from tests.support import client, decoded, with_bucket
+from tests.tunnel import proxy
 
 pytestmark = pytest.mark.slow
 
@@ -59,8 +59,8 @@ def _aws() -> Iterator[StrictEndpoint]:
 
 @pytest.fixture(scope="module")
 def through(_aws: StrictEndpoint) -> Iterator[str]:
-    with proxy(_aws.port) as url:
-        yield url
+    with proxy(_aws.port) as made:
+        yield made.url
 
 
 @pytest.fixture(scope="module")
@@ -77,14 +77,18 @@ def aws(_aws: StrictEndpoint) -> Iterator[StrictEndpoint]:
     _aws.clear()
 
 
+def own(release: str, aws: StrictEndpoint, through: str, home: Path, **variables: str) -> Host:
+    """Make a machine with a new home."""
+    home.mkdir()
+    return Host(release, home, as_aws(aws, through) | variables)
+
+
 @pytest.fixture
 def host(release: str, homes: dict[str, Host], aws: StrictEndpoint, through: str, directory: Path) -> Host:
     """A machine whose processes know nothing of the time, with the plugin set up."""
     if release not in homes:
-        home = directory / release
-        home.mkdir()
-        homes[release] = Host(release, home, as_aws(aws, through))
-        furnish(home, aws, by_crt=release == "sid")
+        homes[release] = own(release, aws, through, directory / release)
+        furnish(homes[release].home, aws, by_crt=release == "sid")
         done = homes[release].skewguard("awscli", "enable")
         assert done.returncode == 0, done.stderr
     found = homes[release]
@@ -111,8 +115,7 @@ def is_right(aws: StrictEndpoint, command: Command, output: str) -> bool:
         return abs(parse_time(f"{stamp}Z") - aws.now() / 1e9) < 60 and len(signature) == 64
     if "eks" in command.name:
         token = json.loads(output)["status"]["token"].removeprefix("k8s-aws-v1.")
-        url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        return accepted(aws, url, {"x-k8s-aws-id": "cluster"}) == 200
+        return accepted(aws, decoded(token).decode(), {"x-k8s-aws-id": "cluster"}) == 200
     return accepted(aws, (output if "presign" in command.name else f"https://{output}").strip(), {}) == 200
 
 
@@ -150,14 +153,12 @@ def test_a_login_is_renewed_by_a_proof_dated_now(host: Host, aws: StrictEndpoint
     assert (done.returncode, done.stderr) == (0, "")
     renewal, used = aws.requests
     assert (used.status, used.access_key) == (200, "ASIANEW")
-    claims = renewal.headers["dpop"].split(".")[1]
-    issued = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))["iat"]
+    issued = json.loads(decoded(renewal.headers["dpop"].split(".")[1]))["iat"]
     assert abs(issued - aws.now() / 1e9) < 60
 
 
 @pytest.mark.parametrize("release", ["sid"])
 def test_on_a_right_clock_awscrts_client_is_left_alone(host: Host, aws: StrictEndpoint) -> None:
-    """Request for request."""
     seen = []
     for variables in ({}, {"AWS_DISABLE_CLOCK_SKEW_CORRECTION": "true"}):
         aws.clear()
@@ -180,9 +181,8 @@ def test_one_attempt_is_never_made_two(host: Host, aws: StrictEndpoint) -> None:
 def test_exec(release: str, aws: StrictEndpoint, through: str, directory: Path) -> None:
     """`skewguard exec -- aws ...` needs no config file."""
     aws.offset = 1200
-    home = directory / f"{release}-exec"
-    home.mkdir()
-    host = Host(release, home, as_aws(aws, through) | {"AWS_DEFAULT_REGION": "us-east-1"})
+    host = own(release, aws, through, directory / f"{release}-exec", AWS_DEFAULT_REGION="us-east-1")
+    home = host.home
     package = Path(skewguard.__file__).parent
     shutil.copytree(package, home / "skewguard", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ntplib.__file__, home)
@@ -195,9 +195,8 @@ def test_exec(release: str, aws: StrictEndpoint, through: str, directory: Path) 
 @pytest.mark.parametrize("release", RELEASES)
 def test_a_plugin_that_fails(release: str, aws: StrictEndpoint, through: str, directory: Path) -> None:
     """It says so once, and the command goes on. After `disable`, the file is as it was."""
-    home = directory / f"{release}-own"
-    home.mkdir()
-    host = Host(release, home, as_aws(aws, through))
+    host = own(release, aws, through, directory / f"{release}-own")
+    home = host.home
     furnish(home, aws)
     before = (home / ".aws" / "config").read_bytes()
     assert host.skewguard("awscli", "enable").returncode == 0

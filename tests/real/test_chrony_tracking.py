@@ -73,7 +73,6 @@ def test_interval_contains_the_truth(shift: int, way: Callable[[Chronyd], Chrony
 
 @pytest.mark.parametrize("way", [by_udp, by_ntp])
 def test_ipv6(way: Callable[[Chronyd], Source]) -> None:
-    """The same over IPv6."""
     try:
         free_ports(1, "::1")
     except OSError:

@@ -83,7 +83,6 @@ def read_as_nagios_does(line: str) -> Any:
 
 
 def test_offset(daemons: dict[int, Chronyd]) -> None:
-    """A number, and a number with its bound."""
     assert float(run("offset", "--source", uri(daemons[-180])).stdout) == pytest.approx(-180, abs=0.1)
     found = json.loads(run("offset", "--json", "--source", uri(daemons[1200])).stdout)
     assert found["offset"] == pytest.approx(1200, abs=0.1)

@@ -7,6 +7,8 @@ import statistics
 import time
 from pathlib import Path
 
+import pytest
+
 from skewguard.interval import Interval, Trust
 from skewguard.sources import Source
 from skewguard.sources.clockbound import ClockBoundSource
@@ -56,21 +58,14 @@ def test_two() -> None:
         agree(library("2.0.3", segment), source)
 
 
-def test_three(tmp_path: Path) -> None:
-    """3.x: the C library reads the CPU's counter and its calibration from shm1; the source, wall clock and shm0."""
+@pytest.mark.parametrize(("version", "segment"), [(THREE, "shm1"), ("2.0.3", "shm0")])
+def test_three(version: str, segment: str, tmp_path: Path) -> None:
+    """3.x: its C library reads the counter of the CPU; that of 2.x, and the source, read what is written for 2.x."""
     with clockbound3(tmp_path) as run:
-        source = ClockBoundSource(str(run / "clockbound/shm1"))
+        path = run / "clockbound" / segment
+        source = ClockBoundSource(str(path))
         answer_of(source)
-        agree(library(THREE, run / "clockbound/shm1"), source)
-
-
-def test_two_beside_three(tmp_path: Path) -> None:
-    """2.x's C library and the source read what 3.x writes for 2.x."""
-    with clockbound3(tmp_path) as run:
-        segment = run / "clockbound/shm0"
-        source = ClockBoundSource(str(segment))
-        answer_of(source)
-        agree(library("2.0.3", segment), source)
+        agree(library(version, path), source)
 
 
 def test_old(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib
 import importlib.util
 import time
@@ -14,9 +13,9 @@ import pytest
 
 import skewguard
 from skewguard.testing import StrictEndpoint
-from skewguard.testing.aws.sigv4 import parse_time
 from tests.fakes import FakeSource
 from tests.real.need import need
+from tests.support import decoded, signed_at
 
 AHEAD = 7200  # s: the lead of true time over this host's clock
 HOST = "search-mine.us-east-1.es.amazonaws.com"
@@ -70,9 +69,7 @@ def test_kafkas_tokens() -> None:
 
     def made() -> tuple[int, int]:
         token, until = library.generate_auth_token("us-east-1")
-        url = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode()
-        when = parse_time(url.partition("X-Amz-Date=")[2].partition("&")[0])
-        return when, until
+        return signed_at(decoded(token).decode()), until
 
     plain, expires = made()
     assert expires == (plain + 900) * 1000

@@ -26,17 +26,12 @@ import io, json, os, sys
 import boto3, botocore.exceptions, skewguard
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
+from tests.real.servers import counted
 
 BUCKET, KEY = sys.argv[1:3]
 
 def client(service="s3", **config):
     return boto3.Session().client(service, config=Config(s3={"addressing_style": "path"}, proxies={}, **config))
-
-def counted(made):
-    seen = []
-    made.meta.events.register("response-received", lambda response_dict=None, exception=None, **_: seen.append(
-        response_dict["status_code"] if response_dict else repr(exception)))
-    return seen
 
 OPERATIONS = {
     "list": lambda s3: s3.list_objects_v2(Bucket=BUCKET),

@@ -12,11 +12,11 @@ ONE_CALL = """
 import json, sys
 import boto3, skewguard
 from botocore.config import Config
+from tests.real.servers import counted
 
 skewguard.install()
 s3 = boto3.client("s3", config=Config(s3={"addressing_style": "path"}, proxies={}))
-seen = []
-s3.meta.events.register("response-received", lambda response_dict=None, **_: seen.append(response_dict["status_code"]))
+seen = counted(s3)
 s3.get_object(Bucket=sys.argv[1], Key=sys.argv[2])["Body"].read()
 print(json.dumps([seen, skewguard.status().inherited]))
 """

@@ -15,6 +15,7 @@ import boto3, s3transfer.upload, skewguard
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from s3transfer.utils import ChunksizeAdjuster
+from tests.real.servers import counted
 
 PART, PARTS = 128 * 1024, 64
 s3transfer.upload.ChunksizeAdjuster = lambda: ChunksizeAdjuster(min_size=1)  # else each part is of 5 MB
@@ -28,10 +29,7 @@ with open(source, "wb") as file:
 def cold():
     s3 = boto3.Session().client("s3", config=Config(
         s3={"addressing_style": "path"}, proxies={}, max_pool_connections=PARTS))
-    seen = []
-    s3.meta.events.register("response-received", lambda response_dict=None, exception=None, **_: seen.append(
-        response_dict["status_code"] if response_dict else repr(exception)))
-    return s3, seen
+    return s3, counted(s3)
 
 def piped(s3):
     reading, writing = os.pipe()

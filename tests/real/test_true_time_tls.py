@@ -12,14 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import trustme
 
 from skewguard.testing import StrictEndpoint
 from skewguard.timekeeping.certificates import RELEASED
 from tests.ntp_server import SECOND, wall_server
 from tests.real.faketime import FakeTime
 from tests.real.test_awscli import own_aws, plugged  # noqa: F401 - fixtures
-from tests.support import TO_AWS, aws_environment, completed
+from tests.support import TO_AWS, aws_environment, completed, valid_around
 
 pytestmark = pytest.mark.slow
 
@@ -65,11 +64,8 @@ AFTER_RELEASE = f"@{RELEASE + datetime.timedelta(days=1):%Y-%m-%d} 00:00:00"
 @pytest.fixture(scope="module")
 def aws() -> Iterator[StrictEndpoint]:
     """AWS, with certificates that are valid now."""
-    now = datetime.datetime.now(datetime.timezone.utc)
-    dates = {"not_before": now - datetime.timedelta(days=5), "not_after": now + datetime.timedelta(days=5)}
     with pytest.MonkeyPatch.context() as patch:
-        issue = trustme.CA.issue_cert
-        patch.setattr(trustme.CA, "issue_cert", lambda *names: issue(*names, **dates))  # type: ignore[arg-type]
+        valid_around(datetime.datetime.now(datetime.timezone.utc), patch)
         with StrictEndpoint(tls=True) as running:
             yield running
 
