@@ -111,11 +111,6 @@ def statuses(endpoint: StrictEndpoint, call: Callable[[], Any]) -> list[int]:
     return [record.status for record in endpoint.requests]
 
 
-def fail(*_: Any, **__: Any) -> Any:
-    """Stand in for a function of skewguard's that has a fault."""
-    raise ZeroDivisionError
-
-
 def signed_at(url: str) -> int:
     """Return the time, s since the Unix epoch, that a presigned URL is dated."""
     return parse_time(parse_qs(urlsplit(url).query)["X-Amz-Date"][0])

@@ -8,7 +8,6 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,7 +19,7 @@ from skewguard.interval import SECOND, Interval, Trust
 from skewguard.timekeeping import shared_file
 from skewguard.timekeeping.timekeeper import Timekeeper
 from skewguard.wording import clock_offset, decimal, length, off, plain
-from tests.fakes import FakeSource, accepted
+from tests.fakes import FakeSource, accepted, raising
 from tests.support import completed, exit_code
 from tests.surveys import WALL, heard
 
@@ -124,7 +123,7 @@ class TestJudging:
         outcome = check.assess(silence("ntp://0 did not answer", "b"), 60 * SECOND, 240 * SECOND, empty)
         assert outcome.line == f"{NAMES[empty]} - no time source gave the time: ntp://0: did not answer; ntp://1: b"
 
-    def test_why_nothing_is_heard(self) -> None:
+    def test_why_nothing_is_known(self) -> None:
         one = heard(1).results[0]
         assert silence().why_not == "no time source is configured"
         assert Survey(None, (one, one._replace(off_by=None)), WALL).why_not.endswith("that answered disagree")
@@ -183,20 +182,17 @@ class TestTheCommands:
         "arguments",
         ["--bogus", "-w abc", "-w -1", "-w 300", "--source sun", "--min-sources 0", "--empty-state fine", "one more"],
     )
-    def test_wrong_arguments_are_unheard(self, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_wrong_arguments_are_unknown(self, arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
         """2, argparse's own, would be an alarm."""
         assert exit_code("check", *arguments.split()) == 3
         out = capsys.readouterr().out
         assert out.startswith("UNKNOWN - ")
         assert out.count("\n") == 1
 
-    def test_an_internal_error_is_unheard(
+    def test_an_internal_error_is_unknown(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        def broken(*_: Any) -> None:
-            raise RuntimeError("two\nlines")
-
-        monkeypatch.setattr(check.survey, "ask", broken)
+        monkeypatch.setattr(check.survey, "ask", raising(RuntimeError("two\nlines")))
         assert main(["check"]) == 3
         assert capsys.readouterr().out == "UNKNOWN - RuntimeError: two lines\n"
 

@@ -6,7 +6,6 @@ import io
 import json
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -19,6 +18,7 @@ from skewguard.interval import SECOND
 from skewguard.sources.auto import HostSources
 from skewguard.sources.ntp import NtpSource
 from tests import pages
+from tests.fakes import raising
 from tests.ntp_server import Server, wall_server
 from tests.support import exit_code, run_python
 from tests.surveys import WALL, heard, known
@@ -161,11 +161,7 @@ class TestLines:
 
     def test_an_interrupt_ends_it(self, right: Server, monkeypatch: pytest.MonkeyPatch) -> None:
         """Also while it writes."""
-
-        def interrupt(*_: Any) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr(watch, "line", interrupt)
+        monkeypatch.setattr(watch, "line", raising(KeyboardInterrupt()))
         assert main(["watch", "--source", right.uri]) == 0
 
 

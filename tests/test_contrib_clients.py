@@ -26,9 +26,8 @@ from skewguard.contrib import _signed_requests
 from skewguard.contrib._signed_requests import service_of
 from skewguard.signing import remembered
 from skewguard.testing import StrictEndpoint
-from tests.fakes import Emitted, FakeSource
+from tests.fakes import Emitted, FakeSource, raising
 from tests.real.need import need
-from tests.support import fail
 
 AHEAD = 1200
 URL = "https://sts.us-east-1.amazonaws.com/"
@@ -244,7 +243,7 @@ class TestEach:
 def test_our_own_faults(aws: StrictEndpoint, way: Way, broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """They leave the caller with the server's answer."""
     inner = {"find": (remembered, "take"), "note_signed": (_signed_requests, "service_of")}
-    monkeypatch.setattr(*inner.get(broken, (_signed_requests.SignedRequest, broken)), fail)
+    monkeypatch.setattr(*inner.get(broken, (_signed_requests.SignedRequest, broken)), raising(ZeroDivisionError()))
     with skewguard.install(sources="response"):
         response = way(aws).post()
     assert response.status_code in {200, 403}

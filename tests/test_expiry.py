@@ -23,9 +23,9 @@ from skewguard import events
 from skewguard._reach import undo_patches
 from skewguard.signing.patches import expiry, library
 from skewguard.testing import StrictEndpoint
-from tests.fakes import Emitted, FakeSource
+from tests.fakes import Emitted, FakeSource, raising
 from tests.roles import HOUR, ROLE, Broker, Metadata, RoleCredentials, moment
-from tests.support import fail, running
+from tests.support import running
 
 
 def known(behind: float) -> skewguard.Installation:
@@ -105,7 +105,7 @@ class TestNames:
 
     def test_a_failure_of_ours_is_the_wall_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with known(2 * HOUR):
-            monkeypatch.setattr(expiry.ExpiryClock, "behind", fail)
+            monkeypatch.setattr(expiry.ExpiryClock, "behind", raising(ZeroDivisionError()))
             assert seconds_ahead(botocore.credentials._local_now()) == pytest.approx(0, abs=2)
 
     def test_an_unknown_botocore_causes_a_warning(self, monkeypatch: pytest.MonkeyPatch, emitted: Emitted) -> None:

@@ -23,7 +23,7 @@ import skewguard
 from skewguard._reach import undo_patches
 from skewguard.signing.patches import expiry
 from skewguard.testing import StrictEndpoint
-from tests.fakes import FakeSource
+from tests.fakes import FakeSource, raising
 from tests.roles import (
     HOUR,
     UTC,
@@ -36,9 +36,9 @@ from tests.roles import (
     with_cache,
     write_token,
 )
-from tests.support import fail
 
 MINUTE = 60
+FAIL = raising(ZeroDivisionError())
 
 
 class World:
@@ -310,9 +310,9 @@ class TestFailures:
 
     def test_dead_ones_are_botocore_s_to_report(self) -> None:
         with pytest.raises(ZeroDivisionError):
-            old(-MINUTE, fail).get_frozen_credentials()
+            old(-MINUTE, FAIL).get_frozen_credentials()
         with pytest.raises(ZeroDivisionError):
-            DeferredRefreshableCredentials(fail, "test").get_frozen_credentials()
+            DeferredRefreshableCredentials(FAIL, "test").get_frozen_credentials()
 
     def test_a_cached_role_is_used(self, aws: StrictEndpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """Where the role cannot be assumed again."""
@@ -356,8 +356,8 @@ class TestFailures:
             token.get_frozen_token()
 
     def test_a_failure_of_ours_is_botocore_s_verdict(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        credentials = old(HOUR, fail)
-        monkeypatch.setattr(expiry, "_left", fail)
+        credentials = old(HOUR, FAIL)
+        monkeypatch.setattr(expiry, "_left", raising(AttributeError()))
         assert credentials._seconds_remaining() == pytest.approx(-HOUR, abs=5)
         assert credentials._is_expired()
         with pytest.raises(ZeroDivisionError):

@@ -22,10 +22,10 @@ from skewguard.signing.call import Call
 from skewguard.signing.guard import Guard
 from skewguard.signing.patches import library, patching, signers
 from skewguard.testing import StrictEndpoint
-from tests.fakes import Emitted, FakeSource
+from tests.fakes import Emitted, FakeSource, raising
 from tests.forking import forked_while, needs_fork
 from tests.patience import PATIENCE
-from tests.support import client, code_of, fail
+from tests.support import client, code_of
 
 
 class TestFailOpen:
@@ -37,7 +37,7 @@ class TestFailOpen:
     ) -> None:
         """Healthy calls work; refused ones fail as with botocore alone."""
         with skewguard.install():
-            monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, fail)
+            monkeypatch.setattr(skewguard.timekeeping.timekeeper.Timekeeper, name, raising(ZeroDivisionError()))
             for _ in range(2):
                 client("sts", strict_endpoint).get_caller_identity()
             strict_endpoint.offset = 7200
@@ -142,7 +142,7 @@ class TestFailOpen:
             assert forked_while(hold, child)
 
     def test_a_raising_listener_is_ignored(self, endpoint: StrictEndpoint) -> None:
-        unsubscribe = events.subscribe(fail)
+        unsubscribe = events.subscribe(raising(ZeroDivisionError()))
         try:
             with skewguard.install():
                 client("sts", endpoint).get_caller_identity()

@@ -16,6 +16,7 @@ import skewguard
 from skewguard import host_clock
 from skewguard.host_clock import TIMEX, Host, HostClock, ask_kernel, known_daemons, parse_timex
 from skewguard.interval import SECOND
+from tests.fakes import raising
 
 UNSYNCHRONIZED, CLOCK_ERROR = 0x40, 0x1000
 OK, INSERTING, DELETING, IN_PROGRESS, OVER, ERROR = range(6)
@@ -226,10 +227,7 @@ def test_status_says_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 
 
 def test_status_never_fails_for_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def broken() -> tuple[int, bytes]:
-        raise RuntimeError("unforeseen")
-
-    for kernel in (broken, lambda: (0, b"short")):
+    for kernel in (raising(RuntimeError("unforeseen")), lambda: (0, b"short")):
         monkeypatch.setattr(host_clock, "_host", Host(str(tmp_path), kernel))
         assert skewguard.status().host == HostClock()
 
