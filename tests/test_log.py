@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,33 +15,26 @@ from skewguard.testing import FakeClocks, StrictEndpoint
 from tests.support import aws_client, client
 from tests.test_timekeeper import World, heard
 
+Log = pytest.LogCaptureFixture
+
 
 @pytest.fixture
-def log(caplog: pytest.LogCaptureFixture) -> Iterator[list[str]]:
-    """The log's lines, each with its level; reading them with `taken` empties the list."""
-    lines: list[str] = []
-
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            lines.append(f"{record.levelname} {record.getMessage()}")
-
-    handler = Handler(logging.INFO)
-    events.logger.addHandler(handler)
-    with caplog.at_level(logging.DEBUG, "skewguard"):
-        yield lines
-    events.logger.removeHandler(handler)
+def log(caplog: Log) -> Log:
+    caplog.set_level(logging.DEBUG, "skewguard")
+    return caplog
 
 
-def taken(lines: list[str]) -> list[str]:
-    found = lines.copy()
-    lines.clear()
-    return found
+def taken(log: Log) -> list[str]:
+    """Return the log's lines, each with its level, and empty it."""
+    ours = [one for one in log.records if one.name == "skewguard" and one.levelno >= logging.INFO]
+    log.clear()
+    return [f"{one.levelname} {one.getMessage()}" for one in ours]
 
 
 class TestCalls:
     """Real calls, on a host whose clock a test moves."""
 
-    def test_an_episode(self, clocks: FakeClocks, log: list[str]) -> None:
+    def test_an_episode(self, clocks: FakeClocks, log: Log) -> None:
         """A line when the first call is refused, none for those after it, and one when the clock is right again."""
         ahead = clocks.wall - clocks.steady + 1200 * SECOND
         server = StrictEndpoint(clock=lambda: clocks.steady + ahead, tls=True)
@@ -78,7 +70,7 @@ class TestCalls:
             (line,) = taken(log)
             assert line.startswith("WARNING this host's clock is 59 min 59 s ahead of true time (within ")
 
-    def test_an_endpoint_with_a_clock_of_its_own(self, clocks: FakeClocks, log: list[str]) -> None:
+    def test_an_endpoint_with_a_clock_of_its_own(self, clocks: FakeClocks, log: Log) -> None:
         """The line names it, and says nothing of true time."""
         with StrictEndpoint(clock=lambda: clocks.wall, offset=-3600) as server, skewguard.install(clocks=clocks):
             s3 = client("s3", server)
@@ -94,7 +86,7 @@ class TestCalls:
 class TestEpisodes:
     """What belongs to an episode, and what begins another."""
 
-    def test_a_clock_that_drifts_away_is_logged_at_each_deadband(self, log: list[str]) -> None:
+    def test_a_clock_that_drifts_away_is_logged_at_each_deadband(self, log: Log) -> None:
         """However small its steps."""
         world = heard(0)
         for _ in range(100):
@@ -104,7 +96,7 @@ class TestEpisodes:
         lines = taken(log)
         assert [line.split(" s behind")[0].rpartition(" ")[2] for line in lines] == ["11.7", "22.2", "32.7", "43.2"]
 
-    def test_a_clock_at_the_edge_of_the_deadband_is_one(self, log: list[str]) -> None:
+    def test_a_clock_at_the_edge_of_the_deadband_is_one(self, log: Log) -> None:
         """Each answer states the time a little differently; the episode ends once the clock is well within."""
         world = World(11)
         for step in (0, 1.5, -1.5, 1.5, -1.5, 6):
@@ -114,7 +106,7 @@ class TestEpisodes:
             world.error()
         assert [line.split()[0] for line in taken(log)] == ["WARNING", "INFO"]
 
-    def test_it_ends_where_the_time_is_unknown(self, log: list[str]) -> None:
+    def test_it_ends_where_the_time_is_unknown(self, log: Log) -> None:
         """That does not mean that the clock is right."""
         world = heard(1200, max_age=600 * SECOND)
         world.error()
@@ -124,7 +116,7 @@ class TestEpisodes:
             "INFO true time is no longer known: requests to AWS are signed by this host's clock again"
         ]
 
-    def test_a_correction_that_is_not_allowed(self, log: list[str]) -> None:
+    def test_a_correction_that_is_not_allowed(self, log: Log) -> None:
         """One line says that nothing is corrected, and why; also after smaller corrections."""
         world = heard(500, max_offset=600 * SECOND)
         world.error()
@@ -137,7 +129,7 @@ class TestEpisodes:
         assert second.startswith("WARNING this host's clock is 11 min 41 s behind")
         assert second.endswith("are signed by this host's clock, because max_offset forbids a correction")
 
-    def test_what_was_forgotten_begins_anew(self, log: list[str]) -> None:
+    def test_what_was_forgotten_begins_anew(self, log: Log) -> None:
         world = World(1200)
         for _ in range(2):
             world.hear()
@@ -146,7 +138,7 @@ class TestEpisodes:
             world.error()
         assert [line.split()[0] for line in taken(log)] == ["WARNING", "WARNING"]
 
-    def test_signatures_that_grow_stale(self, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+    def test_signatures_that_grow_stale(self, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
         """The first is logged, and again one after a quarter of an hour without any."""
         now = [1000.0]
         monkeypatch.setattr(events.time, "monotonic", lambda: now[0])

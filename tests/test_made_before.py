@@ -14,10 +14,11 @@ from typing import Any
 
 import boto3
 import botocore.auth
-import botocore.credentials
 import botocore.session
 import pytest
+from botocore.credentials import RefreshableCredentials
 from botocore.model import ServiceId
+from botocore.session import Session
 from botocore.signers import RequestSigner
 
 import skewguard
@@ -242,14 +243,12 @@ class TestLeftAlone:
 class TestNothingBreaks:
     def test_switched_off_nothing_is_patched(self) -> None:
         """What makes clients, and what judges credentials, is botocore's own."""
-        before = botocore.session.Session.create_client, botocore.credentials.RefreshableCredentials._is_expired
+        held = lambda: (Session.create_client, RefreshableCredentials._is_expired)
+        before = held()
         with skewguard.install(enabled=False):
-            assert before == (
-                botocore.session.Session.create_client,
-                botocore.credentials.RefreshableCredentials._is_expired,
-            )
+            assert held() == before
         with skewguard.install():
-            assert botocore.session.Session.create_client is not before[0]
+            assert Session.create_client is not before[0]
 
     def test_threads_that_adopt_at_once(self, endpoint: StrictEndpoint) -> None:
         """The client gets one set of event handlers, and every call is guarded."""

@@ -83,13 +83,8 @@ def s3cmd() -> str:
 
 
 SIGNERS: dict[str, Callable[[], str]] = {
-    "awscrt": awscrt,
-    "aws-requests-auth": aws_requests_auth,
-    "hvac": hvac,
-    "minio": minio,
-    "requests-auth-aws-sigv4": requests_auth_aws_sigv4,
-    "requests-aws4auth": requests_aws4auth,
-    "s3cmd": s3cmd,
+    sign.__name__.replace("_", "-"): sign
+    for sign in (awscrt, aws_requests_auth, hvac, minio, requests_auth_aws_sigv4, requests_aws4auth, s3cmd)
 }
 
 

@@ -323,13 +323,7 @@ class TestAgain:
 class Nameless(FakeSource):
     """A source whose name is not to be had."""
 
-    @property  # type: ignore[override]
-    def name(self) -> str:
-        raise ValueError("nameless")
-
-    @name.setter
-    def name(self, _name: str) -> None:
-        pass
+    name = property(raising(ValueError("nameless")), lambda *_: None)  # type: ignore[assignment]
 
 
 class TestStrange:
