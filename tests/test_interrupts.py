@@ -65,24 +65,27 @@ def openings(code: CodeType) -> frozenset[int]:
 
 
 class Interrupter:
-    """Interrupts a function at one of the places in skewguard where CPython lets signals in.
+    """Interrupts a function at one of the places in skewguard where CPython lets signals in, or at any bytecode.
 
     Attributes:
         reached: Whether the function had so many places.
     """
 
-    def __init__(self, place: int) -> None:
-        self.left = place
+    def __init__(self, place: int, files: str = OURS, error: Exception | None = None) -> None:
+        """Choose the place in these files; with an `error`, any bytecode is one, and the error is raised there."""
+        self.left, self.files, self.error = place, files, error
         self.reached = False
 
     def trace(self, frame: FrameType, kind: str, _: object) -> Any:
-        if not frame.f_code.co_filename.startswith(OURS):
+        if not frame.f_code.co_filename.startswith(self.files):
             return None
         frame.f_trace_opcodes = True
-        if kind == "opcode" and frame.f_lasti in openings(frame.f_code):
+        if kind == "opcode" and (self.error is not None or frame.f_lasti in openings(frame.f_code)):
             self.left -= 1
             if self.left < 0 and not self.reached:
                 self.reached = True
+                if self.error is not None:
+                    raise self.error
                 signal.raise_signal(signal.SIGUSR1)
         return self.trace
 

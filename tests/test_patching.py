@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import threading
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from skewguard import events
 from skewguard.signing.patches import patching
 from skewguard.signing.patches.patching import Absent, CodePatch, Group, NamePatch
 from tests.patience import in_threads
+from tests.test_interrupts import Interrupter
 
 PART = "telling the time"
 
@@ -89,31 +91,10 @@ class InterruptError(Exception):
 
 def _interrupted_at(bytecode: int, function: Callable[[], object]) -> bool:
     """Run a function, and interrupt it before the given bytecode of `patching`; return whether it had so many."""
-    import sys
-
-    left = bytecode
-
-    def trace(frame: object, kind: str, _: object) -> object:
-        nonlocal left
-        if frame.f_code.co_filename != patching.__file__:  # type: ignore[attr-defined]
-            return None
-        frame.f_trace_opcodes = True  # type: ignore[attr-defined]
-        if kind == "opcode":
-            left -= 1
-            if left < 0:
-                raise InterruptError
-        return trace
-
-    before = sys.gettrace()
-    sys._getframe().f_trace_opcodes = True  # else Python 3.12 traces no bytecode of the frames below
-    sys.settrace(trace)  # type: ignore[arg-type]
-    try:
-        function()
-    except InterruptError:
-        return True
-    finally:
-        sys.settrace(before)
-    return False
+    interrupter = Interrupter(bytecode, patching.__file__, InterruptError())
+    with contextlib.suppress(InterruptError):
+        interrupter.run(function)
+    return interrupter.reached
 
 
 def _some_time() -> int:

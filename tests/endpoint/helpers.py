@@ -28,10 +28,16 @@ def client(endpoint: StrictEndpoint, service: str, **more: Any) -> Any:
     return boto3.client(service, **{**endpoint.client_kwargs, "config": ONCE, **more})
 
 
-def refused(call: Callable[[], Any]) -> tuple[int, str, str]:
+def refusal(call: Callable[[], Any]) -> dict[str, Any]:
+    """Make a call, which must be refused; return the refusal as botocore parses it."""
     with pytest.raises(ClientError) as caught:
         call()
-    response = caught.value.response
+    return dict(caught.value.response)
+
+
+def refused(call: Callable[[], Any]) -> tuple[int, str, str]:
+    """Return the status, code and message of a refusal."""
+    response = refusal(call)
     return (response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"], response["Error"]["Message"])
 
 
