@@ -48,7 +48,7 @@ class Host:
 
     Attributes:
         release: Debian's name for it.
-        home: The user's home, which is the current directory of every command.
+        home: The user's home, made here, which is the current directory of every command.
         variables: The environment.
     """
 
@@ -56,6 +56,7 @@ class Host:
         need((_BUILT / release / "built").exists(), f"the AWS CLI of {release}", f"{_SCRIPT} build {_BUILT}")
         need(shutil.which("unshare") is not None, "unshare", "apt-get install -y util-linux")
         self.release, self.home = release, home
+        home.mkdir()
         runtime = home / "run"
         runtime.mkdir(mode=0o700)
         self.variables = {

@@ -79,7 +79,6 @@ def aws(_aws: StrictEndpoint) -> Iterator[StrictEndpoint]:
 
 def own(release: str, aws: StrictEndpoint, through: str, home: Path, **variables: str) -> Host:
     """Make a machine with a new home."""
-    home.mkdir()
     return Host(release, home, as_aws(aws, through) | variables)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -116,8 +117,12 @@ def watching(clock: FakeTime, tmp_path: Path) -> Iterator[Prometheus]:
 
         def scraped() -> bool:
             assert child.poll() is running.process.poll() is None, (tmp_path / "log").read_text()
-            with contextlib.suppress(OSError):  # it does not listen yet
+            try:
                 return running.query("sum_over_time(up[1m]) > 2") != []
+            except urllib.error.HTTPError as error:  # it is not ready yet
+                error.close()
+            except OSError:  # it does not listen yet
+                pass
             return False
 
         eventually(scraped)
