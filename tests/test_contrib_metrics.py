@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -196,7 +197,7 @@ def test_opentelemetry_reads_the_clock_and_marks_the_calls_span(
     (span,) = spans.get_finished_spans()
     assert span.attributes["skewguard.retried"] is True
     (event,) = span.events
-    assert event.attributes["skewguard.reason"] == "signed 1200 s behind the server's clock"
+    assert re.fullmatch(r"signed 12\d\d s behind the server's clock", str(event.attributes["skewguard.reason"]))
     tracing.shutdown()
 
 

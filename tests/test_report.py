@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 import sys
 from typing import Any
 
@@ -110,8 +111,8 @@ def test_a_call_that_still_fails_for_its_time_has_a_note(
         with pytest.raises(ClientError, match="RequestTimeTooSkewed") as caught:
             call(s3)
     (note,) = notes_of(caught.value, caplog)
-    assert note.startswith(
-        "skewguard: refused for its time: signed 1200 s behind the server's clock; this host's clock is"
+    assert re.match(
+        r"skewguard: refused for its time: signed 12\d\d s behind the server's clock; this host's clock is ", note
     )
     assert f"behind the clock of {strict_endpoint.url}" in note
     assert note.endswith(why)
