@@ -54,7 +54,9 @@ class AioGuard(Guard):
             return quietly(self._waiting.run(self.keeper.await_sources, route.domain))
         if self.keeper.settled(route.domain) or _clocks.faked():
             return None
-        if self._starting.under_way or self.keeper.due(route.domain):
+        if self._starting.under_way:
+            return quietly(self._starting.join())
+        if self.keeper.due(route.domain):
             return quietly(self._starting.run(self.keeper.start))
         return None
 

@@ -36,6 +36,11 @@ class Errand:
             self._done, self._pid = done, os.getpid()
         await _arrival(done)
 
+    async def join(self) -> None:
+        """Return when the run that is under way is done. `run` would begin another if that ended meanwhile."""
+        if self._done is not None:
+            await _arrival(self._done)
+
 
 def _do(done: Future[None], function: Callable[..., object], args: tuple[object, ...]) -> None:
     try:

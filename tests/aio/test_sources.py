@@ -13,6 +13,8 @@ from aiobotocore.session import AioSession
 
 import skewguard
 from skewguard import events
+from skewguard.config import Switch
+from skewguard.signing.aio import AioGuard
 from skewguard.signing.errand import Errand
 from skewguard.testing import StrictEndpoint
 from tests.aio.support import client, code_of, config, each_way
@@ -82,6 +84,27 @@ async def test_an_instant_source_is_asked_in_a_thread_before_the_first_signing(
                 tasks.start_soon(dynamodb.list_tables)
     assert source.count == 1
     assert endpoint.count == 200
+
+
+async def test_a_poll_that_ends_before_it_is_awaited_is_not_begun_again() -> None:
+    """It runs in another thread, so it may end after a call has seen it under way, and before that waits for it."""
+    source = gated(instant=True)
+    skewguard.install(sources=["response"])
+    process = skewguard._process.process
+    process.keeper().add_sources((source,))
+    guard = AioGuard(Switch(), process.keeper())
+    url = "https://sts.amazonaws.com/"
+    first = guard.sources_due(url, None, handed_out=False)
+    assert first is not None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(lambda: first)
+        while not source.asked.is_set():
+            await anyio.sleep(0.001)
+        second = guard.sources_due(url, None, handed_out=False)
+        assert second is not None
+        source.gate.set()
+    await second
+    assert source.count == 1
 
 
 @each_way
