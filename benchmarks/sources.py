@@ -76,13 +76,13 @@ class Figures(NamedTuple):
 
 @contextlib.contextmanager
 def _clockbound() -> Iterator[tuple[Source, Clocks]]:
-    with chronyd() as server, clockbound(server) as run:
+    with clockbound() as run:
         yield ClockBoundSource(str(run / "clockbound/shm0")), system()
 
 
 @contextlib.contextmanager
 def _clockboundd() -> Iterator[tuple[Source, Clocks]]:
-    with chronyd() as server, clockbound(server) as run:
+    with clockbound() as run:
         yield ClockBounddSource(str(run / "clockboundd/clockboundd.sock")), system()
 
 

@@ -119,8 +119,7 @@ def _run(
         with (directory / "log").open("wb") as log:
             streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
             other = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []} if os.geteuid() == 0 else {}
-            environment = _environment(directory, offset)
-            process = subprocess.Popen(command, cwd=directory, env=environment, **streams, **other)
+            process = subprocess.Popen(command, cwd=directory, env=environment(directory, offset), **streams, **other)
         daemon = Chronyd(host, port, cmdport, directory / "s", process.pid, offset, directory)
         try:
             truth = offset if upstream is None else upstream.offset_seconds
@@ -130,22 +129,23 @@ def _run(
             _end(process)
 
 
-def _environment(directory: Path, offset: float) -> dict[str, str]:
-    environment = {"PATH": os.environ.get("PATH", ""), "LANG": "C"}
+def environment(directory: Path, offset: float) -> dict[str, str]:
+    """Return the environment of a chronyd whose clock is `offset` s ahead of the host's, with the library for that."""
+    variables = {"PATH": os.environ.get("PATH", ""), "LANG": "C"}
     library = faketime_library()
     if offset and library is not None:
         # A copy, because the user may not be allowed where packages are installed; the loader would only warn.
         copy = directory / "libfaketime.so.1"
         shutil.copy(library, copy)
         copy.chmod(0o755)
-        environment |= {
+        variables |= {
             "LD_PRELOAD": str(copy),
             "FAKETIME": f"{offset:+f}",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "DONT_FAKE_MONOTONIC": "1",  # the older spelling
             "FAKETIME_DISABLE_SHM": "1",
         }
-    return environment
+    return variables
 
 
 def _wait_until_it_serves(process: subprocess.Popen[bytes], daemon: Chronyd, truth: float, want_time: bool) -> None:

@@ -7,7 +7,6 @@ host's wall clock is right, and the daemons must report so; where it serves anot
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import shutil
@@ -25,7 +24,7 @@ from skewguard.interval import Interval
 from skewguard.sources import Source
 from skewguard.sources.clockbound import ClockBoundSource
 from tests.patience import PATIENCE, eventually
-from tests.real.chronyd import INSTALL_CHRONYD, Chronyd, _environment, faketime_library
+from tests.real.chronyd import INSTALL_CHRONYD, environment, faketime_library
 from tests.real.exact import exact
 from tests.real.faketime import INSTALL
 from tests.real.need import need
@@ -46,56 +45,47 @@ def built(what: str) -> Path:
 
 
 @contextlib.contextmanager
-def clockbound(server: Chronyd) -> Iterator[Path]:
-    """Run 2.x and 0.1.x beside a chronyd that follows `server`; yield their own /run."""
+def clockbound(offset_seconds: float = 0) -> Iterator[Path]:
+    """Run 2.x and 0.1.x beside a chronyd whose server is so far ahead of the host's clock; yield their own /run."""
     built("2.0.3/ready")
     built("0.1.4/ready")
-    with _alone(), _run([], ["run", str(_DAEMONS), str(server.port)]) as run:
+    with _run("run", offset_seconds) as run:
         yield run
 
 
 @contextlib.contextmanager
-def clockbound3(directory: Path, offset_seconds: float = 0) -> Iterator[Path]:
-    """Run 3.x beside a chronyd whose clock is ahead of the host's by so much; yield their own /run.
+def clockbound3(offset_seconds: float = 0) -> Iterator[Path]:
+    """Run 3.x beside a chronyd whose clock is so far ahead of the host's; yield their own /run.
 
-    Args:
-        directory: Where to put the library that moves chronyd's clock.
-        offset_seconds: By how much.
+    None of them can set the host's clock.
     """
     built(f"{THREE}/ready")
-    need(shutil.which("ip") is not None, "ip", "apt-get install -y iproute2")
     need(shutil.which("setpriv") is not None, "setpriv", "apt-get install -y util-linux")
-    if offset_seconds:
-        need(faketime_library() is not None, "libfaketime", INSTALL)
-    variables = [f"{name}={value}" for name, value in _environment(directory, offset_seconds).items()]
-    with _run(["--net"], ["run3", str(_DAEMONS), *variables]) as run:
+    with _run("run3", offset_seconds) as run:
         yield run
 
 
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Wait for the other processes that run tests: 0.1.x asks whichever chronyd has port 323 of this host."""
-    with Path(tempfile.gettempdir(), "skewguard-tests-323").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
-def _run(more: list[str], arguments: list[str]) -> Iterator[Path]:
+def _run(what: str, offset_seconds: float) -> Iterator[Path]:
     need(shutil.which("unshare") is not None, "unshare", "apt-get install -y util-linux")
+    need(shutil.which("ip") is not None, "ip", "apt-get install -y iproute2")
     need(shutil.which("chronyd") is not None, "chronyd in the path", INSTALL_CHRONYD)
-    apart = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *more]
+    if offset_seconds:
+        need(faketime_library() is not None, "libfaketime", INSTALL)
+    apart = ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child"]
     if os.geteuid():
         apart.append("--map-root-user")
-    command = [*apart, str(_SCRIPT), *arguments]
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    ) as process:
-        try:
-            yield Path(f"/proc/{process.pid}/root/run")
-        finally:
-            process.kill()
-            process.communicate()  # until the last of them is gone, and its ports are free
+    with tempfile.TemporaryDirectory() as directory:
+        variables = [f"{name}={value}" for name, value in environment(Path(directory), offset_seconds).items()]
+        command = [*apart, str(_SCRIPT), what, str(_DAEMONS), *variables]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            try:
+                yield Path(f"/proc/{process.pid}/root/run")
+            finally:
+                process.kill()
+                process.communicate()  # until the last of them is gone
 
 
 def answer_of(source: Source) -> Interval:

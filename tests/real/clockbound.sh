@@ -2,15 +2,14 @@
 # The real ClockBound daemons and their own clients, for tests/real/test_clockbound*.py.
 #
 #   clockbound.sh build DIRECTORY              build all of them there with cargo, from crates.io (some minutes)
-#   clockbound.sh run DIRECTORY PORT           run 2.x and 0.1.x, beside a chronyd that follows the NTP server at
-#                                              127.0.0.1:PORT
+#   clockbound.sh run DIRECTORY [NAME=VALUE]   run 2.x and 0.1.x, beside a chronyd that follows another, which gets
+#                                              these variables
 #   clockbound.sh run3 DIRECTORY [NAME=VALUE]  run 3.x, with a chronyd that gets these variables
 #
-# `run` mounts its own /run, because the daemons' paths are fixed. So it must be started with
-#   unshare --mount [--map-root-user] --pid --fork --kill-child
-# and `run3` with --net as well, because it uses addresses and ports that the host may need, and 3.x contacts servers on
-# the internet whatever its configuration is. That /run is visible as /proc/PID/root/run. When either script is killed,
-# all its children end.
+# Both mount their own /run, because the daemons' paths are fixed, and use addresses and ports that the host may need;
+# and 3.x contacts servers on the internet whatever its configuration is. So they must be started with
+#   unshare --mount --net [--map-root-user] --pid --fork --kill-child
+# That /run is visible as /proc/PID/root/run. When the script is killed, all its children end.
 # 0.1.x queries chronyd at 127.0.0.1:323, which only root can bind; without root it does not start.
 # Nothing here can set the machine's clock: chronyd runs with -x, and 3.x lacks the right and the feature.
 set -eu
@@ -48,11 +47,15 @@ build)
 	rm -rf "$CARGO_TARGET_DIR"
 	;;
 run)
-	port=$3
+	shift 2
 	mount -t tmpfs none /run
+	ip link set lo up
+	env "$@" chronyd -x -d -u root 'local stratum 1' allow 'bindaddress 127.0.0.1' 'port 123' 'cmdport 0' \
+		'bindcmdaddress /' 'pidfile /run/server.pid' &
+	until test -e /run/server.pid; do sleep 0.1; done
 	mkdir -p /run/chrony /run/clockbound /run/clockboundd
 	chmod 0770 /run/chrony
-	chronyd -x -d -u root "server 127.0.0.1 port $port iburst minpoll -4 maxpoll -2" 'port 0' \
+	chronyd -x -d -u root 'server 127.0.0.1 iburst minpoll -4 maxpoll -2' 'port 0' \
 		'cmdport 323' 'bindcmdaddress 127.0.0.1' 'bindcmdaddress /run/chrony/chronyd.sock' 'pidfile /run/chronyd.pid' &
 	until test -S /run/chrony/chronyd.sock; do sleep 0.1; done
 	# 0.1.x needs a system log that is read: otherwise it does not start, or stops.

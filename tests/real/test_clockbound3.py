@@ -34,27 +34,27 @@ def at_rest(path: Path) -> tuple[bytes, Snapshot]:
             return data, parse(data, len(data))
 
 
-def test_right_clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_right_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a host with 3.x alone, a source without a path finds that the clock is right, and its bound."""
-    with clockbound3(tmp_path) as run:
+    with clockbound3() as run:
         monkeypatch.setattr(
             source_module, "PATHS", tuple(str(run / "clockbound" / Path(path).name) for path in source_module.PATHS)
         )
         vouched_for(ClockBoundSource.from_uri("clockbound"))
 
 
-def test_may_not_set_the_clock(tmp_path: Path) -> None:
+def test_may_not_set_the_clock() -> None:
     """The daemon runs without the right to set the clock, CAP_SYS_TIME, and without a way to get it."""
-    with clockbound3(tmp_path) as run:
+    with clockbound3() as run:
         answer_of(ClockBoundSource(str(run / "clockbound/shm0")))
         sets = dict(line.split() for line in (run / "capabilities").read_text().splitlines())
     assert {"CapInh:", "CapPrm:", "CapEff:", "CapBnd:", "CapAmb:"} == set(sets)
     assert all(int(value, 16) >> 25 & 1 == 0 for value in sets.values())
 
 
-def test_wrong_clock(tmp_path: Path) -> None:
+def test_wrong_clock() -> None:
     """A clock that 3.x knows to be 20 minutes slow is not vouched for, though its own clock is, and is right."""
-    with clockbound3(tmp_path, 1200) as run:
+    with clockbound3(1200) as run:
         source = ClockBoundSource(str(run / "clockbound/shm0"))
         not_vouched_for(source, "vouches for the clock within (19|20) min")
         ask = library(THREE, run / "clockbound/shm1")
@@ -67,9 +67,9 @@ def test_wrong_clock(tmp_path: Path) -> None:
         eventually(right)  # on a busy machine 3.0.0-rc.0 was 3 s behind once
 
 
-def test_own_segment(tmp_path: Path) -> None:
+def test_own_segment() -> None:
     """Layout 3 as the real daemon fills it: 104 bytes, its own clock's time, the bound and status that shm0 repeats."""
-    with clockbound3(tmp_path) as run:
+    with clockbound3() as run:
         own, older = run / "clockbound/shm1", run / "clockbound/shm0"
         answer_of(ClockBoundSource(str(older)))
         time.sleep(3)  # past the first second, in which it writes twenty times
@@ -96,14 +96,14 @@ def test_own_segment(tmp_path: Path) -> None:
 
 def test_own_segment_alone(tmp_path: Path) -> None:
     """Without the segment for older readers the source fails, with that reason."""
-    with clockbound3(tmp_path) as run:
+    with clockbound3() as run:
         answer_of(ClockBoundSource(str(run / "clockbound/shm1")))
         alone = tmp_path / "shm1"
         alone.write_bytes(at_rest(run / "clockbound/shm1")[0])
     assert "for a clock that is made from the CPU's counter" in refusal(ClockBoundSource(str(alone)))
 
 
-def test_daemon_gone(tmp_path: Path) -> None:
+def test_daemon_gone() -> None:
     """A segment of 3.x is believed for a while after its daemon is gone, with a growing bound."""
-    first, second = left_behind(clockbound3(tmp_path), 6)
+    first, second = left_behind(clockbound3(), 6)
     assert second.width > first.width

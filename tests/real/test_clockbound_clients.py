@@ -13,7 +13,6 @@ from skewguard.interval import Interval, Trust
 from skewguard.sources import Source
 from skewguard.sources.clockbound import ClockBoundSource
 from skewguard.sources.clockboundd import ClockBounddSource
-from tests.real.chronyd import chronyd
 from tests.real.clockbound import CLOCKS, SECOND, THREE, answer_of, clockbound, clockbound3, holds_true_time
 from tests.real.clockbound_ask import Ask, library, program
 from tests.real.exact import exact
@@ -51,7 +50,7 @@ def agree(ask: Ask, source: Source) -> None:
 
 def test_two() -> None:
     """2.x: the C library, called by ctypes."""
-    with chronyd() as server, clockbound(server) as run:
+    with clockbound() as run:
         segment = run / "clockbound/shm0"
         source = ClockBoundSource(str(segment))
         answer_of(source)
@@ -59,9 +58,9 @@ def test_two() -> None:
 
 
 @pytest.mark.parametrize(("version", "segment"), [(THREE, "shm1"), ("2.0.3", "shm0")])
-def test_three(version: str, segment: str, tmp_path: Path) -> None:
+def test_three(version: str, segment: str) -> None:
     """3.x: its C library reads the counter of the CPU; that of 2.x, and the source, read what is written for 2.x."""
-    with clockbound3(tmp_path) as run:
+    with clockbound3() as run:
         path = run / "clockbound" / segment
         source = ClockBoundSource(str(path))
         answer_of(source)
@@ -71,7 +70,7 @@ def test_three(version: str, segment: str, tmp_path: Path) -> None:
 def test_old(tmp_path: Path) -> None:
     """0.1.x: its Rust crate asks the daemon over the socket, as the source does."""
     need(os.geteuid() == 0, "root", "ClockBound 0.1.x asks chronyd at a port that is root's")
-    with chronyd() as server, clockbound(server) as run:
+    with clockbound() as run:
         source = ClockBounddSource(str(run / "clockboundd/clockboundd.sock"))
         answer_of(source)
         with program(run / "clockboundd/clockboundd.sock", tmp_path) as ask:
