@@ -64,7 +64,7 @@ while True: s.recv(65536)' &
 	until test -S /var/run/syslog; do sleep 0.1; done
 	"$directory/2.0.3/ready" --disable-clock-disruption-support --max-drift-rate 50 &
 	# 0.1.x creates its socket once chronyd is synchronized. It queries chronyd at start, then every 10 s.
-	chronyc -h /run/chrony/chronyd.sock waitsync 0 0 0 0.1 >/dev/null
+	chronyc -h 127.0.0.1 waitsync 0 0 0 0.1 >/dev/null
 	cd /run/clockboundd # where it is started, it puts its socket
 	"$directory/0.1.4/ready" --max_clock_error 50 &
 	wait
