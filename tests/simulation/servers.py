@@ -32,6 +32,15 @@ _SOCKET = http.client.HTTPResponse.__new__(http.client.HTTPResponse)
 _SOCKET.fp = None  # type: ignore[assignment]  # closed
 
 
+class _HttpSession:
+    """botocore's HTTP session, as far as it is read; like that, it can be weakly referenced."""
+
+    _proxy_config = None
+
+    def __init__(self, verify: bool) -> None:
+        self._verify = verify
+
+
 @dataclass
 class Server:
     """What answers at one URL.
@@ -124,7 +133,7 @@ class Server:
 
     @property
     def endpoint(self) -> Any:
-        return SimpleNamespace(http_session=SimpleNamespace(_verify=self.verified, _proxy_config=None))
+        return SimpleNamespace(http_session=_HttpSession(self.verified))
 
 
 @dataclass
