@@ -1,5 +1,5 @@
 # make demo   show boto3 fail on a wrong clock, and succeed with skewguard
-# make check  in under a minute: style, types, import contracts, the fast tests
+# make check  in about a minute: style, types, import contracts, the fast tests
 # make test   all tests, including those against real servers
 # make coverage  the fast tests, and those slow ones that run other code, with branches counted
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
