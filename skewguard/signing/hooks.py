@@ -47,7 +47,7 @@ def _frozen(faked: str, ignored: bool) -> str:
 
 
 class Received(NamedTuple):
-    """What the event after an attempt hands over, beside the guarded call.
+    """The outcome of an attempt, as the event after it hands it over.
 
     Attributes:
         call: The guarded call.
