@@ -1,5 +1,5 @@
 # make demo   show boto3 fail on a wrong clock, and succeed with skewguard
-# make check  in about a minute: style, types, import contracts, the fast tests
+# make check  in under a minute: style, types, import contracts, the fast tests
 # make test   all tests, including those against real servers
 # make coverage  the fast tests, and those slow ones that run other code, with branches counted
 # make bench  measure against unguarded botocore, and draw it into build/benchmarks.html
@@ -68,7 +68,7 @@ fuzz: $(FUZZ)
 
 # What is slow is marked so; the rest need no server, and no other environment than this one.
 check: lint-python
-	$(VENV)/bin/python -m pytest -q --numprocesses 2 -m "not slow" --ignore tests/real --ignore tests/aio
+	$(VENV)/bin/python $(PYTEST) -q -m "not slow" --ignore tests/real --ignore tests/aio
 
 lint: lint-python lint-workflows $(STUBS)/.ready
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python

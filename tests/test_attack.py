@@ -125,6 +125,7 @@ def test_nonce_in_the_wrong_field() -> None:
         assert all_answered(attacked(server))
 
 
+@pytest.mark.slow
 def test_replayed_answers() -> None:
     """Genuine answers to earlier questions have earlier nonces: alone they are no answer, and they do no harm."""
     old: list[Answer] = []
@@ -146,6 +147,7 @@ def test_replayed_answers() -> None:
     assert all_failed(silence, "a datagram was ignored: it repeats a timestamp that was not sent")
 
 
+@pytest.mark.slow
 def test_reply_from_another_port_or_address() -> None:
     """The socket is connected: even with the right nonce, a packet from elsewhere is not received."""
 
@@ -161,6 +163,7 @@ def test_reply_from_another_port_or_address() -> None:
     assert not any("ignored" in str(outcome) for outcome in outcomes)
 
 
+@pytest.mark.slow
 def test_flood() -> None:
     """The answer is found among ten thousand forgeries, half from elsewhere and half from the right port."""
 
@@ -212,6 +215,7 @@ def test_what_is_no_answer(forgery: dict[str, object]) -> None:
         assert len(server.requests) >= 3
 
 
+@pytest.mark.slow
 def test_echo() -> None:
     """A port that sends everything back gives no time."""
 

@@ -234,6 +234,7 @@ class TestDeadServers:
             assert not skewguard.status().sources
             sts.close()
 
+    @pytest.mark.slow
     def test_measuring_keeps_its_time(self, dead: Callable[[], list[NtpSource]]) -> None:
         """A timeout of a second lasts a second, whichever source is silent, and each has its result."""
         took = []

@@ -131,6 +131,7 @@ def test_short_reply_ends_the_exchange() -> None:
         ask(source_of(server))
 
 
+@pytest.mark.slow
 def test_second_address_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the default's two, one that is refused, or silent for half of the time, gives way to the other."""
     with refusing() as gone, serving(silent) as mute, serving(honest) as well:

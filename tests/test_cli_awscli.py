@@ -66,6 +66,7 @@ def files(draw: st.DrawFn) -> bytes:
 class TestTheConfigFile:
     """Nothing but the plugin's own lines changes."""
 
+    @pytest.mark.slow
     @given(content=files(), needs_path=st.booleans())
     @example(content=b"", needs_path=True)
     @example(content=b"[plugins]", needs_path=True)

@@ -136,6 +136,7 @@ class TestJudging:
 
 
 class TestAsking:
+    @pytest.mark.slow
     def test_a_source_that_hangs_is_named(self) -> None:
         """The poll and the wait for it end at the same time; their order must not matter."""
         over = threading.Event()

@@ -22,6 +22,7 @@ def test_it_ends_once_the_time_is_known(capsys: pytest.CaptureFixture[str]) -> N
     assert out.startswith("this host's clock is 20 min 0 s behind true time (within ")
 
 
+@pytest.mark.slow
 def test_a_lost_packet_costs_a_second(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     lost = iter([True])
 

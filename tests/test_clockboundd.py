@@ -228,6 +228,7 @@ def test_daemon_that_answers_files_alone(tmp_path: Path) -> None:
         assert not Path(sender).parent.exists()
 
 
+@pytest.mark.slow
 @abstract_names
 def test_late_answer_to_the_first_question() -> None:
     """A daemon that is merely slow may answer the first question while the second is under way."""
@@ -286,6 +287,7 @@ def test_dead_daemon(path: Path) -> None:
         ask(path)
 
 
+@pytest.mark.slow
 def test_silence_ends_at_the_deadline() -> None:
     """A daemon that never answers costs the deadline and no more, whatever the clocks do, and leaves nothing open."""
     with serving(replying()) as daemon:
@@ -383,6 +385,7 @@ def test_sleep_during_the_question() -> None:
         daemon.ask(3600, Sleepy())
 
 
+@pytest.mark.slow
 def test_daemon_that_dies_during_the_question(path: Path) -> None:
     """A daemon that goes away without an answer is an error, and no later than the deadline."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

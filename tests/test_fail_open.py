@@ -76,6 +76,7 @@ class TestFailOpen:
         assert copy.deepcopy(context)[signers.KEY] is call
         assert pickle.loads(pickle.dumps(context)) == {signers.KEY: None}
 
+    @pytest.mark.slow
     def test_a_session_can_be_copied(self, endpoint: StrictEndpoint) -> None:
         """It can be copied unguarded, so it can be copied guarded; the copy is guarded."""
         with skewguard.install():

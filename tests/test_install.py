@@ -145,6 +145,7 @@ class TestWaysIn:
             assert names() == ["ntp://127.0.0.1:3"]
         assert names() == ["ntp://127.0.0.1:1", "ntp://127.0.0.1:3"]
 
+    @pytest.mark.slow
     def test_the_environment_can_wait(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """And silence is asked again meanwhile."""
         lost = iter([True])

@@ -130,6 +130,7 @@ def test_a_loop_that_is_blocked_is_no_wrong_clock(
     assert not emitted.of(events.CorrectionChanged)
 
 
+@pytest.mark.slow
 def test_a_healthy_poll_is_kombus_own(clocks: FakeClocks, server: StrictEndpoint, polling: Polling) -> None:
     """The same request, byte for byte, and no more of them."""
     polling(server).poll()

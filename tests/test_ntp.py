@@ -253,6 +253,7 @@ def test_asked_too_soon_after_a_failure(clocks: Ahead) -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.slow
 def test_silence_is_asked_again_soon(clocks: Ahead) -> None:
     """A packet may be lost; but not many in a row: after four, the server counts as silent."""
     with serving(silent) as server:
@@ -402,6 +403,7 @@ def test_late_answer_of_the_first_address_still_counts(monkeypatch: pytest.Monke
         assert len(second.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_pool_is_not_asked_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Four addresses are tried at most, and only as long as none has answered."""
     with contextlib.ExitStack() as stack:

@@ -75,6 +75,7 @@ def test_dates(endpoint: StrictEndpoint) -> None:
     assert dates() == ([], [])
 
 
+@pytest.mark.slow
 def test_delays(endpoint: StrictEndpoint) -> None:
     """Before the checks, and after them; stop() ends both."""
     sts = client(endpoint, "sts")
@@ -149,6 +150,7 @@ def test_lifecycle() -> None:
     assert not Path(bundle).exists()
 
 
+@pytest.mark.slow
 def test_many_connections(endpoint: StrictEndpoint) -> None:
     """500 at once, kept alive, and all ended by stop()."""
     raw = Raw(endpoint, body=b"Action=GetCallerIdentity&Version=2011-06-15")
