@@ -203,9 +203,9 @@ def count(times: dict[str, int], layouts: int) -> dict[tuple[bool, str], float]:
             environment = common.environment(PYTHONHASHSEED=str(layout), BOTO_DISABLE_CRT=str(not crt))
             arguments = map(str, (url, layout, WARM_UP, *times.values()))
             command = [*valgrind, f"--log-file={logs}/%p", *python, PROGRAM, *arguments]
-            done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+            done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise SystemExit("the measured program failed")
+                raise SystemExit(f"the measured program failed:\n{done.stderr}")
             counts = {}
             for line in done.stdout.splitlines():
                 name, _, pid = line.rpartition(" ")
