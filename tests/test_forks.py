@@ -204,10 +204,14 @@ def begin():
 FORKS = (
     """
 import encodings.idna  # urllib3 would at the first call: a child forked meanwhile hangs, with or without skewguard
-import faulthandler, json, os, random, signal, sys, threading, time, warnings
+import faulthandler, json, logging, os, random, signal, sys, threading, time, warnings
 import botocore.httpsession, botocore.session, skewguard, urllib3.connection
 from tests.fakes import FakeSource
 warnings.simplefilter("ignore")
+
+# A child that is forked while another thread writes to stderr hangs when it flushes that itself (seen with Python 3.14,
+# in faulthandler), with or without skewguard. So nothing is logged there.
+logging.getLogger("skewguard").addHandler(logging.NullHandler())
 
 # A child that is forked while another thread is in OpenSSL may hang there (seen in SSL_CTX_new, at a lock of
 # OBJ_add_sigid), with or without skewguard. So no fork comes while TLS begins.
