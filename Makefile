@@ -44,6 +44,8 @@ demo: $(DEMO)
 
 # Three keep two processors busy, because tests wait for servers and daemons; each starts its own, so more gain little.
 PYTEST := -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
+# What is slow is marked so; the rest need no server, and no other environment than this one.
+FAST := $(PYTEST) -m "not slow" --ignore tests/real --ignore tests/aio
 test: setup $(DOCS)
 	$(ENVIRONMENTS) $(VENV)/bin/python $(PYTEST)
 
@@ -52,7 +54,7 @@ COVERING := $(wildcard tests/test_contrib_*.py) $(patsubst %,tests/test_%.py,aio
 	crt_transfers direct_use expiry_caches made_before plugins s3transfer smithy)
 coverage: setup
 	$(VENV)/bin/coverage erase
-	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) -m "not slow" --ignore tests/real --ignore tests/aio
+	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(FAST)
 	$(ENVIRONMENTS) $(VENV)/bin/coverage run $(PYTEST) -k "not differential and not stalls" $(COVERING)
 	$(VENV)/bin/coverage combine --quiet
 	$(VENV)/bin/coverage report
@@ -66,9 +68,8 @@ cost: $(TESTS)
 fuzz: $(FUZZ)
 	$(VENV)/bin/python -m fuzz all --runs $(RUNS)
 
-# What is slow is marked so; the rest need no server, and no other environment than this one.
 check: lint-python
-	$(VENV)/bin/python $(PYTEST) -q -m "not slow" --ignore tests/real --ignore tests/aio
+	$(VENV)/bin/python $(FAST) -q
 
 lint: lint-python lint-workflows $(STUBS)/.ready
 	$(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
