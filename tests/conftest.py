@@ -148,6 +148,7 @@ def clean_process(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.Temp
         "AWS_ENDPOINT_URL",
     ):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(events.logger, "handlers", [])  # the AWS CLI's plugin adds one
     reset()
     yield
     reset()

@@ -83,7 +83,6 @@ class TestSilence:
         if request.param == "level":
             events.logger.setLevel(logging.ERROR)
         yield
-        events.logger.removeHandler(handler)
         events.logger.setLevel(logging.NOTSET)
 
     @pytest.mark.usefixtures("silenced")

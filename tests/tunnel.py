@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import socketserver
-import threading
+import ssl
 from collections.abc import Iterator
 
 from tests.support import running
@@ -30,19 +31,19 @@ class Tunnel(socketserver.StreamRequestHandler):
         target = ("127.0.0.1", self.server.upstream) if self.server.upstream else (host, int(port))
         with socket.create_connection(target) as upstream:
             self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-            back = threading.Thread(target=self.copy, args=(upstream, self.connection))
-            back.start()
-            self.copy(self.connection, upstream)
-            back.join()
+            with contextlib.suppress(OSError):
+                relay(self.connection, upstream)
 
-    @staticmethod
-    def copy(source: socket.socket, sink: socket.socket) -> None:
-        """Copy bytes until the end, which is passed on."""
-        with contextlib.suppress(OSError):
-            while some := source.recv(65_536):
-                sink.sendall(some)
-        with contextlib.suppress(OSError):
-            sink.shutdown(socket.SHUT_WR)
+
+def relay(client: socket.socket, upstream: socket.socket) -> None:
+    """Copy bytes both ways until one side ends. In one thread, because two must not use one TLS connection at once."""
+    while True:
+        decrypted = client.pending() if isinstance(client, ssl.SSLSocket) else 0
+        for source in [client] if decrypted else select.select([client, upstream], [], [])[0]:
+            some = source.recv(65_536)
+            if not some:
+                return
+            (upstream if source is client else client).sendall(some)
 
 
 class Proxy(socketserver.ThreadingTCPServer):
