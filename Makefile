@@ -27,6 +27,7 @@ BASE := $(VENV)/.base
 DEMO := $(VENV)/.demo
 TESTS := $(VENV)/.tests
 LINT := $(VENV)/.lint
+BUILD := $(VENV)/.build
 DOCS := $(VENV)/.docs
 FUZZ := $(VENV)/.fuzz
 ACTIONLINT := $(VENV)/bin/actionlint
@@ -86,7 +87,7 @@ lint-workflows: $(LINT) $(ACTIONLINT)
 	$(ACTIONLINT)
 	$(VENV)/bin/zizmor --offline --pedantic --collect all --strict-collection --quiet .
 
-dist: $(LINT)
+dist: $(BUILD)
 	rm -rf dist
 	$(VENV)/bin/python -m build --outdir dist
 
@@ -116,6 +117,10 @@ $(TESTS): $(BASE)
 
 $(FUZZ): $(BASE)
 	$(PIP) install --only-binary atheris --group fuzz
+	touch $@
+
+$(BUILD): $(BASE)
+	$(PIP) install --group build
 	touch $@
 
 $(LINT): $(TESTS)
