@@ -48,7 +48,8 @@ class Comparison(NamedTuple):
         crt: Whether with awscrt.
         plain: The process that does it without skewguard.
         guarded: The process that does it with skewguard.
-        limit: The largest ratio that ``--check`` lets pass, on any Python that is supported.
+        limit: The largest ratio that ``--check`` lets pass on Python 3.11, which the table in the docs is of.
+        elsewhere: The same on other Pythons, if that is more.
     """
 
     what: str
@@ -56,14 +57,15 @@ class Comparison(NamedTuple):
     plain: str
     guarded: str
     limit: float | None = None
+    elsewhere: float | None = None
 
 
 ROWS = (
     Comparison("signing", False, "plain sign", "guarded sign", 1.037),
     Comparison("signing, with awscrt", True, "plain sign", "guarded sign", 1.042),
-    Comparison("signing, on a clock 20 minutes off", False, "plain sign", "corrected sign", 1.07),
-    Comparison("signing, on a clock 20 minutes off, with awscrt", True, "plain sign", "corrected sign", 1.07),
-    Comparison("a whole call over loopback", False, "plain call", "guarded call", 1.014),
+    Comparison("signing, on a clock 20 minutes off", False, "plain sign", "corrected sign", 1.06, 1.07),
+    Comparison("signing, on a clock 20 minutes off, with awscrt", True, "plain sign", "corrected sign", 1.06, 1.07),
+    Comparison("a whole call over loopback", False, "plain call", "guarded call", 1.012, 1.014),
     Comparison("a whole call over loopback, with awscrt", True, "plain call", "guarded call", 1.014),
     Comparison("`import boto3` and `skewguard`", False, "boto3", "guarded import"),
     Comparison("`import boto3` and `skewguard`, `install()`", False, "boto3", "guarded install"),
@@ -231,8 +233,11 @@ def measure(small: bool) -> list[common.Row]:
         less = counts.get((crt, f"{name}: warm-up"), counts[crt, "start"])
         return (counts[crt, name] - less) / times.get(name.partition(" ")[2], 1)
 
+    def limit(row: Comparison) -> float | None:
+        return row.limit if sys.version_info[:2] == (3, 11) else row.elsewhere or row.limit
+
     return [
-        common.Row(row.what, once(row.crt, row.plain), once(row.crt, row.guarded), "instructions", row.limit)
+        common.Row(row.what, once(row.crt, row.plain), once(row.crt, row.guarded), "instructions", limit(row))
         for row in ROWS
     ]
 
